@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the guard denies and what it lets pass, as values.
+
+Pure. Input: two guard states. Output: the difference between them.
+
+The guard denies clear UDP to the tunnel ports by default and holds one set of pairs that may be
+clear. A pair is two flows, one each way, each with its own destination port. Kernel layers hold
+flows, so differences are made of flows: two pairs may share one, and dropping one of the pairs
+must not take the flow from the other.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+from typing import TypeAlias
+
+IpAddress: TypeAlias = IPv4Address | IPv6Address
+
+
+class Direction(StrEnum):
+    """Which way a packet goes, seen from this chassis."""
+
+    OUT = "out"
+    IN = "in"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClearFlow:
+    """One direction of a pair."""
+
+    direction: Direction
+    local: IpAddress
+    remote: IpAddress
+    port: int
+    """UDP destination port: the remote's when going out, ours when coming in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClearPair:
+    """A local and a remote encap whose tunnel traffic may be clear."""
+
+    local: IpAddress
+    remote: IpAddress
+    out_port: int
+    """UDP destination port of what leaves."""
+    in_port: int
+    """UDP destination port of what arrives."""
+
+    def flows(self) -> tuple[ClearFlow, ClearFlow]:
+        """Split the pair into its directions.
+
+        Returns:
+            Out, then in.
+        """
+        return (
+            ClearFlow(
+                direction=Direction.OUT, local=self.local, remote=self.remote, port=self.out_port
+            ),
+            ClearFlow(
+                direction=Direction.IN, local=self.local, remote=self.remote, port=self.in_port
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denial:
+    """Default deny for one local encap address and one port, both directions."""
+
+    local: IpAddress
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardState:
+    """The whole guard; no guard at all is ``None``."""
+
+    ports: frozenset[int]
+    """UDP destination ports of tunnel traffic."""
+    local: frozenset[IpAddress]
+    """The encap addresses of this chassis."""
+    may_clear: frozenset[ClearPair]
+    """The pairs that may be clear."""
+
+    def denials(self) -> frozenset[Denial]:
+        """Spell out the default deny.
+
+        Returns:
+            One denial for each local address and port.
+        """
+        return frozenset(
+            Denial(local=local, port=port) for local in self.local for port in self.ports
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardObserved:
+    """What a layer holds in the kernel now."""
+
+    state: GuardState | None
+    """The state that is in force; ``None`` when the layer holds nothing of ours."""
+    damage: tuple[str, ...] = ()
+    """What is missing or foreign inside our entries, for people; then ``rebuild`` is due."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether the layer holds all of the state and nothing else."""
+        return not self.damage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardCounters:
+    """Packets since the layer was built; negative differences mean that it was rebuilt."""
+
+    out_denied: int
+    out_clear: int
+    """Left clear because the pair is in the set."""
+    in_denied: int
+    in_clear: int
+    """Arrived clear because the pair is in the set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardDifference:
+    """What to add and to remove to get from one guard to another."""
+
+    add_ports: frozenset[int]
+    drop_ports: frozenset[int]
+    add_local: frozenset[IpAddress]
+    drop_local: frozenset[IpAddress]
+    add_denials: frozenset[Denial]
+    drop_denials: frozenset[Denial]
+    add_flows: frozenset[ClearFlow]
+    drop_flows: frozenset[ClearFlow]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether both guards enforce the same."""
+        return not (
+            self.add_ports
+            or self.drop_ports
+            or self.add_local
+            or self.drop_local
+            or self.add_flows
+            or self.drop_flows
+        )
+
+
+NO_GUARD = GuardState(ports=frozenset(), local=frozenset(), may_clear=frozenset())
+"""Stands for ``None`` where a difference is made."""
+
+
+def difference(before: GuardState | None, after: GuardState | None) -> GuardDifference:
+    """Compare two guards.
+
+    Args:
+        before: what is in force.
+        after: what shall be.
+
+    Returns:
+        The additions and removals, disjoint. Flows of a pair that another pair still needs
+        are in neither.
+    """
+    old = before or NO_GUARD
+    new = after or NO_GUARD
+    dropped_pairs = old.may_clear - new.may_clear
+    added_pairs = new.may_clear - old.may_clear
+    old_denials, new_denials = old.denials(), new.denials()
+    return GuardDifference(
+        add_ports=new.ports - old.ports,
+        drop_ports=old.ports - new.ports,
+        add_local=new.local - old.local,
+        drop_local=old.local - new.local,
+        add_denials=new_denials - old_denials,
+        drop_denials=old_denials - new_denials,
+        add_flows=_only_in(added_pairs, old.may_clear),
+        drop_flows=_only_in(dropped_pairs, new.may_clear),
+    )
+
+
+def flows_of(pairs: Iterable[ClearPair]) -> frozenset[ClearFlow]:
+    """Split pairs into flows.
+
+    Args:
+        pairs: any number of pairs.
+
+    Returns:
+        The flows of all of them.
+    """
+    return frozenset(flow for pair in pairs for flow in pair.flows())
+
+
+def pairs_of(flows: Iterable[ClearFlow]) -> tuple[frozenset[ClearPair], frozenset[ClearFlow]]:
+    """Join the flows that a kernel holds into pairs.
+
+    Which flow belongs with which is not stored in the kernel. Equal ports are joined first, the
+    others in order, so that ``flows_of`` of the result gives the joined flows back exactly.
+
+    Args:
+        flows: what was seen.
+
+    Returns:
+        The pairs, and the flows of addresses between which only one direction exists.
+    """
+    ports: dict[tuple[IpAddress, IpAddress], dict[Direction, set[int]]] = defaultdict(
+        lambda: {Direction.OUT: set(), Direction.IN: set()}
+    )
+    for flow in flows:
+        ports[flow.local, flow.remote][flow.direction].add(flow.port)
+    pairs: set[ClearPair] = set()
+    halves: set[ClearFlow] = set()
+    for (local, remote), both in ports.items():
+        outs, ins = both[Direction.OUT], both[Direction.IN]
+        for out_port, in_port in _join(outs, ins):
+            pairs.add(
+                ClearPair(local=local, remote=remote, out_port=out_port, in_port=in_port)
+            )
+        if not outs or not ins:
+            halves |= {
+                ClearFlow(direction=direction, local=local, remote=remote, port=port)
+                for direction, some in both.items()
+                for port in some
+            }
+    return frozenset(pairs), frozenset(halves)
+
+
+def _join(outs: set[int], ins: set[int]) -> list[tuple[int, int]]:
+    if not outs or not ins:
+        return []
+    joined = [(port, port) for port in outs & ins]
+    rest_out, rest_in = sorted(outs - ins), sorted(ins - outs)
+    for index in range(max(len(rest_out), len(rest_in))):
+        out_port = rest_out[index] if index < len(rest_out) else min(outs)
+        in_port = rest_in[index] if index < len(rest_in) else min(ins)
+        joined.append((out_port, in_port))
+    return joined
+
+
+def _only_in(changed: frozenset[ClearPair], others: frozenset[ClearPair]) -> frozenset[ClearFlow]:
+    if not changed:
+        return frozenset()
+    remotes = {pair.remote for pair in changed}
+    kept = flows_of(pair for pair in others if pair.remote in remotes and pair not in changed)
+    return flows_of(changed) - kept

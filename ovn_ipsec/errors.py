@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every exception of the project: what happened, whose fault, and when a retry makes sense."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Retry(StrEnum):
+    """When the same thing may succeed."""
+
+    LATER = "later"
+    ON_INPUT_CHANGE = "on-input-change"
+    NEVER = "never"
+
+
+class IPsecError(Exception):
+    """Base of all errors here; never raised itself."""
+
+    retry: Retry = Retry.NEVER
+
+    def diagnostics(self) -> str:
+        """What happened, in one line for a log or a screen."""
+        return str(self)
+
+
+class InputError(IPsecError):
+    """A value of somebody else's that does not parse: names table, row, key, text and reason."""
+
+    retry = Retry.ON_INPUT_CHANGE
+
+    def __init__(self, *, table: str, row: str, key: str, text: str, reason: str) -> None:
+        """Store where the value stands (table, row, key), the text itself, and what was expected."""
+        self.table, self.row, self.key, self.text, self.reason = table, row, key, text, reason
+        super().__init__(f"{table} {row} {key}={text[:80]!r}: {reason}")
+
+
+class EdgeError(IPsecError):
+    """An outside system refused or did not answer."""
+
+    retry = Retry.LATER
+
+
+class OvsdbError(EdgeError):
+    """A transaction failed or a database cannot be reached."""
+
+
+class IkeError(EdgeError):
+    """The IKE daemon refused a command or its socket is gone."""
+
+
+class XfrmError(EdgeError):
+    """The kernel refused an XFRM message."""
+
+    def __init__(self, message: str, errno: int = 0) -> None:
+        """Store the kernel's errno beside the words."""
+        self.errno = errno
+        super().__init__(message)
+
+
+class NftError(EdgeError):
+    """libnftables refused a command or is missing."""
+
+
+class CredentialError(IPsecError):
+    """A certificate or key that cannot be used, and why."""
+
+    retry = Retry.ON_INPUT_CHANGE
+
+
+class InvariantError(IPsecError):
+    """Our own bug: something that must always hold does not."""

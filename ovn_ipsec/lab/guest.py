@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a command as root in a throw-away Linux guest that has what this machine's kernel lacks.
+
+Edge (QEMU). Usage::
+
+    python -m ovn_ipsec.lab.guest [--mem GIB] [--cpus N] [--timeout S] [--artefacts DIR] -- CMD...
+
+The guest is Debian's cloud kernel under QEMU, emulated where there is no KVM. Its root is this
+machine's root file system seen through virtiofs, under an overlay in the guest's memory: every
+installed program is there, so is this project, and nothing that the command writes comes back.
+Its output comes out on standard output and its exit status is the result (125: the guest itself
+failed; 124: out of time). With ``--artefacts`` what the command leaves in the directory named by
+``$OVN_IPSEC_LAB_ARTEFACTS`` is unpacked on this side.
+
+Debian packages: qemu-system-x86, linux-image-cloud-amd64, busybox-static.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import re
+import secrets
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import termios
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import initramfs
+from .capabilities import missing_capabilities
+from .relay import Relay
+
+GUEST_FAILED = 125
+OUT_OF_TIME = 124
+ARTEFACTS = "/tmp/ovn-ipsec-artefacts"  # noqa: S108 - inside the guest, where nobody else is
+
+Output = Callable[[bytes], None]
+
+
+class GuestError(RuntimeError):
+    """The guest cannot be started on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestOptions:
+    """How large the guest is, how long it may take, and what goes in and out."""
+
+    mem_gib: int = 4
+    """Memory in GiB; three quarters of it may hold what the command writes."""
+    cpus: int = 2
+    """Virtual processors."""
+    timeout: float = 600.0
+    """Seconds from the start of QEMU to its end by force."""
+    interactive: bool = False
+    """Connect standard input, so that the command can be a shell."""
+    artefacts: Path | None = None
+    """Where the artefacts are unpacked; None drops them."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What is added to the command's environment."""
+
+
+def run(argv: Sequence[str], options: GuestOptions, output: Output | None = None) -> int:
+    """Boot a guest, run the command in it from this directory, and return its exit status.
+
+    Args:
+        argv: The command; the guest sees this machine's files.
+        options: See there.
+        output: Called with each piece of the command's output; standard output by default.
+
+    Returns:
+        The command's status, 125 when the guest failed, 124 when its time was over.
+
+    Raises:
+        GuestError: A program or the kernel is not installed.
+    """
+    show = output or _to_stdout
+    with tempfile.TemporaryDirectory(prefix="ovn-ipsec-guest-") as text:
+        work, relay = Path(text), Relay(f"guest-{secrets.token_hex(8)}")
+        with _virtiofsd(work), _terminal_kept(), _qemu(work, argv, options, relay) as qemu:
+            status = _relay(qemu, relay, options.timeout, show)
+        if status == GUEST_FAILED:
+            _complain(work)
+        if options.artefacts is not None and (packed := relay.artefacts()) is not None:
+            _unpack(packed, options.artefacts)
+    return status
+
+
+def run_here(argv: Sequence[str], options: GuestOptions, output: Output | None = None) -> int:
+    """Run the command on this kernel, in network, mount and process namespaces of its own.
+
+    Everything that it starts ends with it. Arguments and result are those of ``run``.
+    """
+    with tempfile.TemporaryDirectory(prefix="ovn-ipsec-artefacts-") as own:
+        folder = options.artefacts or Path(own)
+        folder.mkdir(parents=True, exist_ok=True)
+        script = 'mount -t tmpfs run /run && mkdir -p /run/lock && ip link set lo up && exec "$@"'
+        spaces = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+        process = subprocess.Popen(
+            ["unshare", *spaces, "--", "sh", "-c", script, "sh", *argv],
+            stdin=None if options.interactive else subprocess.DEVNULL,
+            stdout=None if options.interactive else subprocess.PIPE,
+            stderr=None if options.interactive else subprocess.STDOUT,
+            env={**os.environ, **options.env, "OVN_IPSEC_LAB_ARTEFACTS": str(folder.resolve())},
+        )
+        with _ended(process):
+            if process.stdout is None:
+                return process.wait()
+            ended = _pump(process, options.timeout, output or _to_stdout)
+            return process.wait() if ended else OUT_OF_TIME
+
+
+def run_anywhere(argv: Sequence[str], options: GuestOptions, output: Output | None = None) -> int:
+    """Run the command on this kernel if it can carry the laboratory, else in a guest."""
+    runner = run if missing_capabilities() else run_here
+    return runner(argv, options, output)
+
+
+def _to_stdout(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _kernel() -> Path:
+    def version(path: Path) -> list[int]:
+        return [int(number) for number in re.findall(r"\d+", path.name)]
+
+    kernels = sorted(Path("/boot").glob("vmlinuz-*-cloud-amd64"), key=version)
+    if not kernels:
+        raise GuestError("no cloud kernel in /boot: install linux-image-cloud-amd64")
+    return kernels[-1]
+
+
+def _program(package: str, *names: str) -> str:
+    for name in names:
+        if found := shutil.which(name):
+            return found
+    raise GuestError(f"no {names[0]}: install {package}")
+
+
+@contextlib.contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def _virtiofsd(work: Path) -> Iterator[None]:
+    paths = ("virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
+    options = ("-o", "source=/", "-o", "cache=always", "-o", "sandbox=chroot")
+    with (work / "virtiofsd.log").open("wb") as log:
+        process = subprocess.Popen(
+            [_program("qemu-system-common", *paths), f"--socket-path={work / 'fs'}", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    with _ended(process):
+        for _ in range(100):
+            if (work / "fs").exists():
+                break
+            time.sleep(0.05)
+        yield
+
+
+@contextlib.contextmanager
+def _terminal_kept() -> Iterator[None]:
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(0)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _qemu(
+    work: Path, argv: Sequence[str], options: GuestOptions, relay: Relay
+) -> Iterator[subprocess.Popen[bytes]]:
+    kernel = _kernel()
+    env = {**options.env, "OVN_IPSEC_LAB_ARTEFACTS": ARTEFACTS}
+    second = initramfs.second_stage(
+        argv, Path.cwd(), env, relay.token, on_terminal=options.interactive
+    )
+    version = kernel.name.removeprefix("vmlinuz-")
+    archive = initramfs.build(version, second, options.mem_gib * 768)
+    (work / "initrd").write_bytes(archive)
+    process = subprocess.Popen(
+        _qemu_argv(work, kernel, options),
+        stdin=None if options.interactive else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=(work / "qemu.log").open("wb"),
+    )
+    with _ended(process):
+        yield process
+
+
+def _qemu_argv(work: Path, kernel: Path, options: GuestOptions) -> list[str]:
+    emulated = ["-accel", "tcg,thread=multi,tb-size=512"]
+    accel = ["-accel", "kvm"] if os.access("/dev/kvm", os.R_OK | os.W_OK) else []
+    memory = f"memory-backend-memfd,id=mem,size={options.mem_gib}G,share=on"
+    return [
+        _program("qemu-system-x86", "qemu-system-x86_64"),
+        *(*accel, *emulated, "-cpu", "max", "-smp", str(options.cpus)),
+        *("-m", f"{options.mem_gib}G", "-object", memory, "-numa", "node,memdev=mem"),
+        *("-chardev", f"socket,id=fs,path={work / 'fs'}"),
+        *("-device", "vhost-user-fs-pci,chardev=fs,tag=rootfs"),
+        *("-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none"),
+        *("-serial", f"file:{work / 'console'}"),
+        *("-chardev", "stdio,id=out,signal=off", "-serial", "chardev:out"),
+        *("-kernel", str(kernel), "-initrd", str(work / "initrd")),
+        *("-append", "console=ttyS0 loglevel=4 panic=-1 mitigations=off"),
+    ]
+
+
+def _relay(qemu: subprocess.Popen[bytes], relay: Relay, timeout: float, show: Output) -> int:
+    def feed(data: bytes) -> bool:
+        if shown := relay.feed(data):
+            show(shown)
+        return relay.status is not None
+
+    in_time = _pump(qemu, timeout, feed)
+    if relay.status is not None:
+        return relay.status
+    return GUEST_FAILED if in_time else OUT_OF_TIME
+
+
+def _pump(
+    process: subprocess.Popen[bytes], timeout: float, take: Callable[[bytes], bool | None]
+) -> bool:
+    """Hand over what the process writes until ``take`` says enough; False when out of time."""
+    assert process.stdout is not None  # noqa: S101 - it was started with a pipe
+    descriptor, end = process.stdout.fileno(), time.monotonic() + timeout
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while (left := end - time.monotonic()) > 0:
+            if not selector.select(left):
+                continue
+            data = os.read(descriptor, 1 << 16)
+            if not data or take(data):
+                return True
+    return False
+
+
+def _complain(work: Path) -> None:
+    for name in ("console", "qemu.log", "virtiofsd.log"):
+        path = work / name
+        tail = path.read_text(errors="replace").splitlines()[-20:] if path.exists() else []
+        for line in tail:
+            print(f"guest: {name}: {line}", file=sys.stderr)
+    print("guest: ended without a status", file=sys.stderr)
+
+
+def _unpack(packed: bytes, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
+        archive.extractall(folder, filter="data")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and run the command in a guest."""
+    parser = argparse.ArgumentParser(prog="ovn_ipsec.lab.guest", description="Run in a guest.")
+    parser.add_argument("--mem", type=int, default=4, metavar="GIB")
+    parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--timeout", type=float, default=600, metavar="SECONDS")
+    parser.add_argument("--artefacts", type=Path, metavar="DIR")
+    parser.add_argument("--interactive", action="store_true", help="connect standard input")
+    parser.add_argument("--anywhere", action="store_true", help="on this kernel if it can")
+    parser.add_argument("command", nargs="+")
+    given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    options = GuestOptions(
+        mem_gib=given.mem,
+        cpus=given.cpus,
+        timeout=given.timeout,
+        interactive=given.interactive,
+        artefacts=given.artefacts,
+    )
+    try:
+        return (run_anywhere if given.anywhere else run)(given.command, options)
+    except GuestError as error:
+        print(f"guest: {error}", file=sys.stderr)
+        return GUEST_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

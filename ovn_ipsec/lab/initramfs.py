@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The few files with which the guest starts: busybox, the modules for its root, two scripts.
+
+Pure, but for reading the files that go in. Input: a kernel version and a command; output: the
+bytes of an uncompressed ``newc`` archive.
+"""
+
+from __future__ import annotations
+
+import shlex
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+ROOT_MODULES = (
+    *("virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev"),
+    *("virtio_pci", "fuse", "virtiofs", "overlay"),
+)
+"""In the order in which they load; a kernel that has one built in lacks its file."""
+
+_INIT = """#!/bin/busybox sh
+b=/bin/busybox
+$b mount -t proc proc /proc; $b mount -t sysfs sys /sys; $b mount -t devtmpfs dev /dev
+for m in {modules}; do [ -f /mods/$m.ko ] && $b insmod /mods/$m.ko; done
+$b mount -t virtiofs rootfs /lower
+$b mount -t tmpfs -o size={overlay_mib}M tmpfs /over; $b mkdir -p /over/u /over/w
+$b mount -t overlay overlay -o lowerdir=/lower,upperdir=/over/u,workdir=/over/w /root
+$b mount --move /dev /root/dev; $b mount --move /proc /root/proc; $b mount --move /sys /root/sys
+$b cp /second /root/guest-init; exec $b switch_root /root /guest-init
+"""
+
+_SECOND = """#!/bin/bash
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+mount -t tmpfs tmpfs /run; mkdir -p /run/lock /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts; mount -t tmpfs tmpfs /dev/shm
+ip link set lo up; hostname guest
+{exports}
+mkdir -p "$OVN_IPSEC_LAB_ARTEFACTS"
+cd {directory}
+stty -F /dev/ttyS1 {terminal}
+{run}
+status=$?
+stty -F /dev/ttyS1 raw -echo
+{{
+  if [ -n "$(ls -A "$OVN_IPSEC_LAB_ARTEFACTS")" ]; then
+    echo; echo {token} artefacts
+    tar -cz -C "$OVN_IPSEC_LAB_ARTEFACTS" . | base64
+    echo {token} end
+  fi
+  echo; echo {token} status $status
+}} >/dev/ttyS1
+sync; sleep 1; /bin/busybox poweroff -f
+"""
+
+_RUN_QUIETLY = "{command} </dev/null >/dev/ttyS1 2>&1"
+_RUN_ON_TERMINAL = "setsid -c -w {command} </dev/ttyS1 >/dev/ttyS1 2>&1"
+
+
+def second_stage(
+    argv: Sequence[str], directory: Path, env: Mapping[str, str], token: str, *, on_terminal: bool
+) -> str:
+    """Return the script that runs the command as the guest's first process.
+
+    Args:
+        argv: The command.
+        directory: Where it runs.
+        env: What is added to its environment.
+        token: Opens each line that is meant for the machine outside, not for its user.
+        on_terminal: Give the command the serial line as its terminal.
+    """
+    exports = "\n".join(f"export {key}={shlex.quote(value)}" for key, value in env.items())
+    run = _RUN_ON_TERMINAL if on_terminal else _RUN_QUIETLY
+    return _SECOND.format(
+        exports=exports,
+        directory=shlex.quote(str(directory)),
+        terminal="sane -echoctl" if on_terminal else "raw -echo",
+        run=run.format(command=shlex.join(argv)),
+        token=token,
+    )
+
+
+def build(version: str, second: str, overlay_mib: int) -> bytes:
+    """Return the archive.
+
+    Raises:
+        OSError: busybox cannot be read.
+    """
+    init = _INIT.format(modules=" ".join(ROOT_MODULES), overlay_mib=overlay_mib)
+    files = {
+        "bin/busybox": Path("/bin/busybox").read_bytes(),
+        "init": init.encode(),
+        "second": second.encode(),
+    }
+    tree = Path("/lib/modules") / version / "kernel"
+    for module in ROOT_MODULES:
+        for path in tree.rglob(f"{module}.ko"):
+            files[f"mods/{module}.ko"] = path.read_bytes()
+    folders = ("bin", "mods", "lower", "over", "root", "proc", "sys", "dev")
+    return b"".join(_archive(folders, files))
+
+
+def _archive(folders: Iterable[str], files: Mapping[str, bytes]) -> Iterable[bytes]:
+    for folder in folders:
+        yield _entry(folder, stat.S_IFDIR | 0o755, b"")
+    for name, content in files.items():
+        yield _entry(name, stat.S_IFREG | 0o755, content)
+    yield _entry("TRAILER!!!", 0, b"")
+
+
+def _entry(name: str, mode: int, content: bytes) -> bytes:
+    # cpio(5), "New ASCII Format": thirteen fields of eight hexadecimal digits.
+    encoded = name.encode() + b"\0"
+    fields = (0, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(encoded), 0)
+    head = b"070701" + b"".join(b"%08X" % field for field in fields) + encoded
+    return _padded(head) + _padded(content)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + b"\0" * (-len(data) % 4)
