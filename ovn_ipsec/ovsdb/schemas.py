@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edge: the tables and columns that are read or written here, as the IDL wants them.
+
+Only these columns are asked for, so a southbound of a thousand chassis costs what they cost, and
+a start does not parse the whole schema. Every column here has been in OVN since 20.09.
+
+Source: ovn-nb.ovsschema, ovn-sb.ovsschema, vswitch.ovsschema of OVN 23.03 and OVS 3.1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Columns = dict[str, Any]
+_ANY = "unlimited"
+
+
+def _map(key: str = "string", value: str = "string") -> Columns:
+    return {"type": {"key": key, "value": value, "min": 0, "max": _ANY}}
+
+
+def _set(kind: str) -> Columns:
+    return {"type": {"key": kind, "min": 0, "max": _ANY}}
+
+
+def _optional(kind: str) -> Columns:
+    return {"type": {"key": kind, "min": 0, "max": 1}}
+
+
+def _refs(table: str) -> Columns:
+    return {"type": {"key": {"type": "uuid", "refTable": table}, "min": 0, "max": _ANY}}
+
+
+def _ref(table: str) -> Columns:
+    return {"type": {"key": {"type": "uuid", "refTable": table}, "min": 0, "max": 1}}
+
+
+def _one(kind: str) -> Columns:
+    return {"type": kind}
+
+
+def _database(name: str, tables: dict[str, tuple[bool, Columns]]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "version": "1.0.0",
+        "tables": {
+            table: {"columns": columns, "isRoot": root}
+            for table, (root, columns) in tables.items()
+        },
+    }
+
+
+NORTHBOUND = _database(
+    "OVN_Northbound",
+    {"NB_Global": (True, {"ipsec": _one("boolean"), "options": _map(), "external_ids": _map()})},
+)
+
+_CHASSIS = {
+    "name": _one("string"),
+    "hostname": _one("string"),
+    "encaps": _refs("Encap"),
+    "external_ids": _map(),
+    "other_config": _map(),
+    "transport_zones": _set("string"),
+}
+_ENCAP = {
+    "type": _one("string"),
+    "ip": _one("string"),
+    "options": _map(),
+    "chassis_name": _one("string"),
+}
+_CHASSIS_PRIVATE = {"name": _one("string"), "external_ids": _map()}
+
+SOUTHBOUND = _database(
+    "OVN_Southbound",
+    {
+        "SB_Global": (True, {"ipsec": _one("boolean"), "options": _map(), "external_ids": _map()}),
+        "Chassis": (True, _CHASSIS),
+        "Encap": (False, _ENCAP),
+        "Chassis_Private": (True, _CHASSIS_PRIVATE),
+    },
+)
+
+VSWITCH = _database(
+    "Open_vSwitch",
+    {
+        "Open_vSwitch": (
+            True,
+            {
+                "external_ids": _map(),
+                "other_config": _map(),
+                "bridges": _refs("Bridge"),
+                "ssl": _ref("SSL"),
+            },
+        ),
+        "SSL": (
+            False,
+            {
+                "private_key": _one("string"),
+                "certificate": _one("string"),
+                "ca_cert": _one("string"),
+            },
+        ),
+        "Bridge": (False, {"name": _one("string"), "ports": _refs("Port")}),
+        "Port": (
+            False,
+            {"name": _one("string"), "interfaces": _refs("Interface"), "external_ids": _map()},
+        ),
+        "Interface": (
+            False,
+            {"name": _one("string"), "type": _one("string"), "options": _map()},
+        ),
+    },
+)

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: SB Chassis and Encap rows to model values: the contract between the two daemons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import InputError
+from ..model.chassis import DEFAULT_PORT, ChassisName, Encap, EncapType
+from ..model.policy import Mode
+from . import fields as parse
+from .fields import Place
+
+TABLE = "Encap"
+MODE = "ovn-ipsec"
+CLASS = "ovn-ipsec-class"
+DST_PORT = "dst_port"
+KEYS = (MODE, CLASS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawEncap:
+    """An Encap row as it stands in the database: nothing in it is trusted yet."""
+
+    type: str
+    ip: str
+    options: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawChassis:
+    """A Chassis row with its Encap rows as they stand in the database."""
+
+    name: str
+    hostname: str = ""
+    transport_zones: frozenset[str] = frozenset()
+    other_config: Mapping[str, str]
+    encaps: tuple[RawEncap, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncapIntent:
+    """An encap and the mode that its row asks for."""
+
+    encap: Encap
+    mode: Mode | None
+    """None: the key is missing or junk, so the cluster's default holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chassis:
+    """A chassis that can be a peer."""
+
+    name: ChassisName
+    zones: frozenset[str]
+    is_remote: bool
+    """other_config:is-remote: it belongs to another availability zone (ovn-ic)."""
+    is_interconn: bool
+    """other_config:is-interconn: it tunnels to those."""
+    encaps: tuple[EncapIntent, ...]
+    """Sorted by type and address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedChassis:
+    """A chassis, or None when it cannot be a peer at all, and every refusal on the way."""
+
+    chassis: Chassis | None
+    errors: tuple[InputError, ...]
+
+
+def parse_encap(row: str, raw: RawEncap) -> tuple[EncapIntent | None, tuple[InputError, ...]]:
+    """Parse one encap.
+
+    Args:
+        row: What names the row in errors, as `hv1/10.0.0.1`.
+        raw: The row.
+
+    Returns:
+        The intent and no error; or what could be understood and why the rest could not. An encap
+        of a type that IPsec does not cover here (stt) gives (None, ()).
+    """
+    if raw.type not in list(EncapType):
+        return None, ()
+    try:
+        kind = EncapType(raw.type)
+        ip = parse.address(Place(table=TABLE, row=row, key="ip"), raw.ip)
+        port = DEFAULT_PORT[kind]
+        if DST_PORT in raw.options:
+            place = Place(table=TABLE, row=row, key=f"options:{DST_PORT}")
+            port = parse.integer(place, raw.options[DST_PORT], 1, 65535)
+    except InputError as error:
+        return None, (error,)
+    csum = {"true": True, "false": False}.get(raw.options.get("csum", ""))
+    encap = Encap(type=kind, ip=ip, port=port, csum=csum)
+    errors: list[InputError] = []
+    mode = None
+    if MODE in raw.options:
+        try:
+            place = Place(table=TABLE, row=row, key=f"options:{MODE}")
+            mode = parse.word(place, raw.options[MODE], Mode)
+        except InputError as error:
+            errors.append(error)
+    return EncapIntent(encap=encap, mode=mode), tuple(errors)
+
+
+def parse_chassis(raw: RawChassis) -> ParsedChassis:
+    """Parse a chassis and its encaps; a bad encap costs only itself."""
+    try:
+        name = parse.chassis_name(Place(table="Chassis", row=raw.name[:80], key="name"), raw.name)
+    except InputError as error:
+        return ParsedChassis(chassis=None, errors=(error,))
+    intents: list[EncapIntent] = []
+    errors: list[InputError] = []
+    for encap in raw.encaps:
+        intent, refused = parse_encap(f"{name}/{encap.ip[:64]}", encap)
+        errors.extend(refused)
+        if intent is not None:
+            intents.append(intent)
+    intents.sort(key=lambda i: (i.encap.type, i.encap.ip.version, i.encap.ip))
+    return ParsedChassis(
+        chassis=Chassis(
+            name=name,
+            zones=raw.transport_zones,
+            is_remote=raw.other_config.get("is-remote") == "true",
+            is_interconn=raw.other_config.get("is-interconn") == "true",
+            encaps=tuple(intents),
+        ),
+        errors=tuple(errors),
+    )

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: what both daemons have in common: flags, pidfile, appctl, signals, systemd, the poll loop."""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import click
+import ovs.poller
+import ovs.unixctl
+import ovs.unixctl.server
+
+from . import __version__, log
+from .errors import IPsecError
+
+Command = Callable[[list[str]], str]
+F = TypeVar("F", bound=Callable[..., Any])
+
+OVS_RUNDIR = os.environ.get("OVS_RUNDIR", "/var/run/openvswitch")
+OVN_RUNDIR = os.environ.get("OVN_RUNDIR", "/var/run/ovn")
+OVN_SYSCONFDIR = os.environ.get("OVN_SYSCONFDIR", "/etc/ovn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """The flags that both daemons take."""
+
+    pidfile: str | None
+    log_file: str | None
+    log_format: str
+    log_level: str
+    unixctl: str | None
+    private_key: str | None
+    certificate: str | None
+    ca_cert: str | None
+
+
+def common_options(command: F) -> F:
+    """Add the flags of Common to a click command, which gets them as one argument `common`."""
+
+    def collected(**kwargs: Any) -> Any:
+        names = Common.__dataclass_fields__
+        common = Common(**{name: kwargs.pop(name) for name in names})
+        return command(common=common, **kwargs)
+
+    collected.__name__ = command.__name__
+    collected.__doc__ = command.__doc__
+    collected.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    for option in reversed(_OPTIONS):
+        collected = option(collected)
+    return collected  # type: ignore[return-value]
+
+
+_OPTIONS = (
+    click.option("--pidfile", metavar="FILE", help="Pidfile (default: in the run directory)."),
+    click.option("--log-file", metavar="FILE", help="Log to FILE (default: standard error)."),
+    click.option("--log-format", type=click.Choice(["text", "json"]), default="text"),
+    click.option("--log-level", type=click.Choice(list(log.LEVELS)), default="info"),
+    click.option("--unixctl", metavar="SOCKET", help="Control socket, for appctl -t."),
+    click.option("-p", "--private-key", metavar="FILE", help="Key for ssl: remotes."),
+    click.option("-c", "--certificate", metavar="FILE", help="Certificate for ssl: remotes."),
+    click.option("-C", "--ca-cert", metavar="FILE", help="CA of the other end of ssl: remotes."),
+    click.version_option(__version__),
+)
+
+
+def notify_systemd(state: str) -> None:
+    """Tell systemd of a state (sd_notify(3)); nothing happens outside a Type=notify unit."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        target = "\0" + address[1:] if address.startswith("@") else address
+        sock.sendto(state.encode(), target)
+
+
+class Pidfile:
+    """A locked pidfile: the lock, not the number in it, says that the program runs."""
+
+    def __init__(self, path: Path) -> None:
+        """Store the path."""
+        self.path = path
+        self._file: IO[str] | None = None
+
+    def take(self) -> None:
+        """Create, lock and fill the file.
+
+        Raises:
+            IPsecError: Another process holds it.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = self.path.open("a+", encoding="ascii")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise IPsecError(f"{self.path}: already running as pid {file.read().strip()}") from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        self._file = file
+        atexit.register(self.drop)
+
+    def drop(self) -> None:
+        """Remove the file."""
+        if self._file is not None:
+            self.path.unlink(missing_ok=True)
+            self._file.close()
+            self._file = None
+
+
+class Service:
+    """The process around a loop: start-up, commands from appctl, signals, and an end."""
+
+    def __init__(self, program: str, common: Common, *, rundir: str) -> None:
+        """Store the flags.
+
+        Args:
+            program: Name for appctl, pidfile and log.
+            common: Flags.
+            rundir: Where appctl looks for the pidfile and the socket.
+        """
+        self.program = program
+        self.stopping = False
+        self._reopen = False
+        self._pidfile = Pidfile(Path(common.pidfile or f"{rundir}/{program}.pid"))
+        self._socket = common.unixctl or f"{rundir}/{program}.{os.getpid()}.ctl"
+        self._common = common
+        self._unixctl: Any = None
+        self._woken: socket.socket | None = None
+
+    def open(self) -> None:
+        """Take the pidfile, open log and control socket, catch signals."""
+        common = self._common
+        self._log = log.configure(
+            self.program, path=common.log_file, form=common.log_format, level=common.log_level
+        )
+        self._pidfile.take()
+        error, self._unixctl = ovs.unixctl.server.UnixctlServer.create(self._socket, __version__)
+        if error:
+            raise IPsecError(f"{self._socket}: {os.strerror(error)}")
+        self._woken, writer = socket.socketpair()
+        self._woken.setblocking(False)
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.detach())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._hang_up)
+        self.command("exit", "", 0, 1, self._exit)
+        self.command("vlog/reopen", "", 0, 0, self._vlog_reopen)
+
+    def _exit(self, _argv: list[str]) -> str:
+        self._stop()
+        return ""
+
+    def _vlog_reopen(self, _argv: list[str]) -> str:
+        self._log.reopen()
+        return ""
+
+    def _stop(self, *_: object) -> None:
+        self.stopping = True
+
+    def _hang_up(self, *_: object) -> None:
+        self._reopen = True
+
+    def command(self, name: str, usage: str, low: int, high: int, run: Command) -> None:
+        """Offer a command to appctl; run gets its words and returns the text to print."""
+
+        def reply(connection: Any, argv: list[Any], _aux: object) -> None:
+            try:
+                text = run([word if isinstance(word, str) else word.decode() for word in argv])
+            except IPsecError as error:
+                connection.reply_error(error.diagnostics())
+            else:
+                connection.reply(text)
+
+        ovs.unixctl.command_register(name, usage, low, high, reply, None)
+
+    def run(self) -> None:
+        """Answer what appctl asks."""
+        if self._reopen:
+            self._reopen = False
+            self._log.reopen()
+        self._unixctl.run()
+
+    def wait(self, poller: ovs.poller.Poller) -> None:
+        """Arm the poller with commands and signals."""
+        self._unixctl.wait(poller)
+        if self._woken is not None:
+            try:
+                while self._woken.recv(64):
+                    poller.immediate_wake()
+            except BlockingIOError:
+                pass
+            poller.fd_wait(self._woken.fileno(), ovs.poller.POLLIN)
+
+    def close(self) -> None:
+        """Close the control socket and drop the pidfile; nothing else is undone."""
+        notify_systemd("STOPPING=1")
+        if self._unixctl is not None:
+            self._unixctl.close()
+        self._pidfile.drop()
+
+
+def fail(program: str, error: IPsecError) -> None:
+    """Print why a program cannot start, and end it with status 1."""
+    click.echo(f"{program}: {error.diagnostics()}", err=True)
+    sys.exit(1)
