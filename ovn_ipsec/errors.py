@@ -30,7 +30,7 @@ class InputError(IPsecError):
     retry = Retry.ON_INPUT_CHANGE
 
     def __init__(self, *, table: str, row: str, key: str, text: str, reason: str) -> None:
-        """Store where the value stands (table, row, key), the text itself, and what was expected."""
+        """Store where the value stands (table, row, key), the text, and what was expected."""
         self.table, self.row, self.key, self.text, self.reason = table, row, key, text, reason
         super().__init__(f"{table} {row} {key}={text[:80]!r}: {reason}")
 
@@ -43,6 +43,10 @@ class EdgeError(IPsecError):
 
 class OvsdbError(EdgeError):
     """A transaction failed or a database cannot be reached."""
+
+
+class OvsdbConflict(OvsdbError):  # noqa: N818 - the word for it
+    """Somebody else wrote, or took the lock, meanwhile: look again and decide anew."""
 
 
 class IkeError(EdgeError):

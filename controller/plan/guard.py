@@ -213,9 +213,7 @@ def pairs_of(flows: Iterable[ClearFlow]) -> tuple[frozenset[ClearPair], frozense
     for (local, remote), both in ports.items():
         outs, ins = both[Direction.OUT], both[Direction.IN]
         for out_port, in_port in _join(outs, ins):
-            pairs.add(
-                ClearPair(local=local, remote=remote, out_port=out_port, in_port=in_port)
-            )
+            pairs.add(ClearPair(local=local, remote=remote, out_port=out_port, in_port=in_port))
         if not outs or not ins:
             halves |= {
                 ClearFlow(direction=direction, local=local, remote=remote, port=port)

@@ -61,6 +61,8 @@ class GuestOptions:
     """Virtual processors."""
     timeout: float = 600.0
     """Seconds from the start of QEMU to its end by force."""
+    kvm: bool = False
+    """Use KVM; only on request, as a nested one may hang or abort."""
     interactive: bool = False
     """Connect standard input, so that the command can be a shell."""
     artefacts: Path | None = None
@@ -110,7 +112,12 @@ def run_here(argv: Sequence[str], options: GuestOptions, output: Output | None =
             stdin=None if options.interactive else subprocess.DEVNULL,
             stdout=None if options.interactive else subprocess.PIPE,
             stderr=None if options.interactive else subprocess.STDOUT,
-            env={**os.environ, **options.env, "OVN_IPSEC_LAB_ARTEFACTS": str(folder.resolve())},
+            env={
+                **os.environ,
+                **options.env,
+                "OVN_IPSEC_LAB": "host",
+                "OVN_IPSEC_LAB_ARTEFACTS": str(folder.resolve()),
+            },
         )
         with _ended(process):
             if process.stdout is None:
@@ -215,7 +222,7 @@ def _qemu(
 
 def _qemu_argv(work: Path, kernel: Path, options: GuestOptions) -> list[str]:
     emulated = ["-accel", "tcg,thread=multi,tb-size=512"]
-    accel = ["-accel", "kvm"] if os.access("/dev/kvm", os.R_OK | os.W_OK) else []
+    accel = ["-accel", "kvm"] if options.kvm else []
     memory = f"memory-backend-memfd,id=mem,size={options.mem_gib}G,share=on"
     return [
         _program("qemu-system-x86", "qemu-system-x86_64"),
@@ -283,6 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=600, metavar="SECONDS")
     parser.add_argument("--artefacts", type=Path, metavar="DIR")
     parser.add_argument("--interactive", action="store_true", help="connect standard input")
+    parser.add_argument("--kvm", action="store_true", help="use KVM, where it works")
     parser.add_argument("--anywhere", action="store_true", help="on this kernel if it can")
     parser.add_argument("command", nargs="+")
     given = parser.parse_args(arguments)
@@ -291,6 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mem_gib=given.mem,
         cpus=given.cpus,
         timeout=given.timeout,
+        kvm=given.kvm,
         interactive=given.interactive,
         artefacts=given.artefacts,
     )

@@ -30,7 +30,8 @@ $b cp /second /root/guest-init; exec $b switch_root /root /guest-init
 """
 
 _SECOND = """#!/bin/bash
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+export OVN_IPSEC_LAB=guest HOME=/root LANG=C.UTF-8
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mount -t tmpfs tmpfs /run; mkdir -p /run/lock /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts; mount -t tmpfs tmpfs /dev/shm
 ip link set lo up; hostname guest
@@ -43,11 +44,11 @@ status=$?
 stty -F /dev/ttyS1 raw -echo
 {{
   if [ -n "$(ls -A "$OVN_IPSEC_LAB_ARTEFACTS")" ]; then
-    echo; echo {token} artefacts
+    echo {token} artefacts
     tar -cz -C "$OVN_IPSEC_LAB_ARTEFACTS" . | base64
     echo {token} end
   fi
-  echo; echo {token} status $status
+  echo {token} status $status
 }} >/dev/ttyS1
 sync; sleep 1; /bin/busybox poweroff -f
 """

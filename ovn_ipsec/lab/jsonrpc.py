@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask a unix socket that speaks the JSON-RPC of OVS: a database server or a daemon's control socket.
+"""Ask a database server or a daemon's control socket: both speak the JSON-RPC of OVS.
 
 Edge (unix sockets). Forking ``ovs-appctl`` or ``ovn-sbctl`` costs a third of a second in the
 guest; this costs a millisecond, so the tests can poll.
@@ -18,7 +18,7 @@ from typing import Any
 from .errors import LabError
 
 
-def call(path: Path, method: str, params: Sequence[object], *, timeout: float = 20.0) -> Any:  # noqa: ANN401
+def call(path: Path, method: str, params: Sequence[object], *, timeout: float = 20.0) -> Any:
     """Make one call on a connection of its own and return its result.
 
     Raises:
@@ -106,7 +106,7 @@ class Database:
         return rows[0]
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def _plain(value: Any) -> Any:
     match value:
         case ["map", pairs]:
             return {_plain(key): _plain(item) for key, item in pairs}
@@ -114,4 +114,5 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
             return [_plain(item) for item in items]
         case ["uuid" | "named-uuid", text]:
             return text
-    return value
+        case _:
+            return value

@@ -75,3 +75,5 @@ class Relay:
                 self._artefacts = []
             case [b"end"]:
                 self._complete = True
+            case _:
+                pass

@@ -15,9 +15,7 @@ from .errors import LabError
 T = TypeVar("T")
 
 
-def wait_until(
-    predicate: Callable[[], T], timeout: float, what: str, *, every: float = 0.25
-) -> T:
+def wait_until(predicate: Callable[[], T], timeout: float, what: str, *, every: float = 0.25) -> T:
     """Poll until the predicate is true, and return what made it so.
 
     Args:

@@ -44,8 +44,7 @@ def _database(name: str, tables: dict[str, tuple[bool, Columns]]) -> dict[str, A
         "name": name,
         "version": "1.0.0",
         "tables": {
-            table: {"columns": columns, "isRoot": root}
-            for table, (root, columns) in tables.items()
+            table: {"columns": columns, "isRoot": root} for table, (root, columns) in tables.items()
         },
     }
 

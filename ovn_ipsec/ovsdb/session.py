@@ -17,7 +17,7 @@ import ovs.db.idl
 import ovs.poller
 from ovs.stream import Stream
 
-from ..errors import OvsdbError
+from ..errors import OvsdbConflict, OvsdbError
 
 Row = Any
 """An ovs.db.idl.Row: its attributes are columns. It never leaves an edge."""
@@ -158,6 +158,12 @@ class Session:
         """Whether this session holds its lock."""
         return bool(self.idl.has_lock)
 
+    def hold_lock(self, wanted: bool) -> None:
+        """Ask for the lock given at construction, or give it up; not while a write is busy."""
+        name = self._lock if wanted else None
+        if self.idl.lock_name != name:
+            self.idl.set_lock(name)
+
     def rows(self, table: str) -> Iterator[Row]:
         """Rows of a table as last known."""
         return iter(list(self.idl.tables[table].rows.values()))
@@ -207,4 +213,5 @@ class Session:
         if status in (txn.SUCCESS, txn.UNCHANGED):
             return
         text = txn.get_error() if status == txn.ERROR else status
-        self._failure = OvsdbError(f"{self._schema['name']}: transaction failed: {text}")
+        kind = OvsdbConflict if status in (txn.TRY_AGAIN, txn.NOT_LOCKED) else OvsdbError
+        self._failure = kind(f"{self._schema['name']}: transaction failed: {text}")

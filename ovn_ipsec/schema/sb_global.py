@@ -23,7 +23,7 @@ VERSION = "1"
 
 
 def format_policy(policy: ClusterPolicy) -> dict[str, str]:
-    """Format all keys; an empty tuning is written as an empty text so that it replaces an old one."""
+    """Format all keys; an empty tuning is written as an empty text, to replace an old one."""
     return {
         SCHEMA: VERSION,
         GENERATION: str(policy.generation),

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make setup` once, then `make sandbox` to see it work and `make check` to prove it.
+
+BIN = .venv/bin
+PYTHON = $(BIN)/python
+# Modules that only compute: every branch of them is tested. They are also the ones that
+# import-linter keeps pure (setup.cfg); tests/unit/test_arch.py compares the two lists.
+PURE = ovn_ipsec/model/*,ovn_ipsec/schema/*,controller/plan/*,controller/guard/nft_table.py,controller/xfrm/messages.py,controller/xfrm/values.py
+GUEST = $(PYTHON) -m ovn_ipsec.lab.guest --anywhere --mem 8 --timeout 2400
+SOURCES = ovn_ipsec controller northd_ext tests tools
+ARGS =
+
+.PHONY: help setup sandbox check check-fast lint types arch unit functional system bench docs
+
+help:
+	@echo 'setup      install what is missing: Debian packages, .venv (quick when nothing is)'
+	@echo 'sandbox    a whole encrypted OVN cluster on this machine'
+	@echo 'check      everything: lint types arch unit functional system docs'
+	@echo 'check-fast lint, types, arch and unit tests, in seconds'
+	@echo 'bench      cost beside ovs-monitor-ipsec, into docs/explanation/cost.md'
+	@echo 'docs       write the generated reference pages again'
+
+setup:
+	@tools/setup
+
+sandbox: setup
+	$(PYTHON) -m ovn_ipsec.cli sandbox $(ARGS)
+
+check: lint types arch unit functional system
+
+check-fast: lint types arch
+	$(PYTHON) -m pytest -q tests/unit
+
+lint:
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(PYTHON) tools/reference.py --check
+
+types:
+	$(BIN)/mypy
+
+arch:
+	$(BIN)/lint-imports --no-logo
+	$(PYTHON) -m pytest -q tests/unit/test_arch.py
+
+unit:
+	$(PYTHON) -m pytest tests/unit --cov --cov-report=
+	$(BIN)/coverage report --include='$(PURE)' --fail-under=100
+
+functional:
+	$(PYTHON) -m pytest tests/functional
+
+system:
+	$(GUEST) -- $(PYTHON) -m pytest tests/system -p no:cacheprovider
+
+bench:
+	$(PYTHON) tests/bench/control_plane/run.py $(ARGS)
+
+docs:
+	$(PYTHON) tools/reference.py

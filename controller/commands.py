@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: the commands that appctl offers, with the stock names beside ours; no secret in any."""
+
+from __future__ import annotations
+
+from ovn_ipsec import clock
+from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.service import Service
+
+from . import report
+from .daemon import Controller
+from .plan.agent import counts_by_name
+
+
+def register(service: Service, controller: Controller) -> None:
+    """Offer all commands."""
+    commands = _Commands(controller)
+    for name in ("peers/show", "tunnels/show"):
+        service.command(name, "[json]", 0, 1, commands.peers)
+    for name in ("status", "ipsec/status"):
+        service.command(name, "[json]", 0, 1, commands.status)
+    service.command("guard/show", "", 0, 0, commands.guard)
+    service.command("xfrm/policies", "", 0, 0, commands.policies)
+    service.command("xfrm/state", "", 0, 0, commands.states)
+    service.command("refresh", "", 0, 0, commands.refresh)
+
+
+class _Commands:
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    def peers(self, argv: list[str]) -> str:
+        agent = self._controller.agent
+        rows = report.peers(agent, clock.monotonic()) if agent is not None else []
+        return report.as_json(rows) if argv == ["json"] else report.peers_text(rows)
+
+    def status(self, argv: list[str]) -> str:
+        controller = self._controller
+        agent, ike, credential = controller.agent, controller.ike, controller.credentials
+        applied = controller.applied
+        found: dict[str, object] = {
+            "chassis": agent.this_chassis if agent is not None else None,
+            "generation": applied.generation,
+            "phase": applied.phase.value,
+            "wanted_generation": agent.policy.generation if agent is not None else None,
+            "wanted_phase": agent.policy.phase.value if agent is not None else None,
+            "pairs": counts_by_name(agent.counts) if agent is not None else {},
+            "ike_daemon": ike.version if ike is not None and ike.ready else None,
+            "southbound_connected": bool(
+                controller.southbound and controller.southbound.session.connected
+            ),
+            "certificate": credential.credential.subject if credential.credential else None,
+            "tunnel_ports": "own" if controller.ports.owns else "adopt",
+            "problems": controller.problems(),
+        }
+        if argv == ["json"]:
+            return report.as_json(found)
+        return "\n".join(f"{key}: {value}" for key, value in found.items())
+
+    def guard(self, _argv: list[str]) -> str:
+        guard = self._controller.guard
+        return report.as_json(
+            report.guard_object(guard.wanted, guard.counters(), guard.problems())
+        )
+
+    def policies(self, _argv: list[str]) -> str:
+        policies, _ = self._controller.kernel.dump()
+        lines = []
+        for policy in policies:
+            how = [f"esp spi {t.spi:#010x} reqid {t.reqid}" for t in policy.templates]
+            selector = policy.selector
+            lines.append(
+                f"{policy.direction.name.lower()} {selector.src} {selector.dst}"
+                f" proto {selector.proto} sport {selector.sport} dport {selector.dport}"
+                f" priority {policy.priority} {policy.action.name.lower()} {' '.join(how)}"
+            )
+        return "\n".join(line.rstrip() for line in lines)
+
+    def states(self, _argv: list[str]) -> str:
+        _, states = self._controller.kernel.dump()
+        return "\n".join(
+            f"{s.src} {s.dst} proto {s.proto} spi {s.spi:#010x} reqid {s.reqid}" for s in states
+        )
+
+    def refresh(self, _argv: list[str]) -> str:
+        controller = self._controller
+        if controller.agent is None:
+            raise EdgeError("this chassis has no name yet")
+        controller.agent.touch_all()
+        controller.kernel.hurry(clock.monotonic())
+        return ""

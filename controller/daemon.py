@@ -1,0 +1,429 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: the one loop of the controller: wake, observe, decide, apply, report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import ovs.poller
+import structlog
+
+from ovn_ipsec import clock
+from ovn_ipsec.errors import EdgeError, IPsecError
+from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Phase
+from ovn_ipsec.ovsdb.schemas import SOUTHBOUND, VSWITCH
+from ovn_ipsec.ovsdb.session import Session, use_tls
+from ovn_ipsec.schema.open_vswitch import LocalChassis
+from ovn_ipsec.schema.report import format_digest
+from ovn_ipsec.service import Service, notify_systemd
+
+from . import local as local_db
+from . import report
+from .apply import apply_steps
+from .credential_keeper import CredentialKeeper
+from .guard.keeper import GuardKeeper
+from .guard.nft import NftGuardLayer
+from .guard.xfrm import XfrmGuardLayer
+from .ike.strongswan import DEFAULT_URI, StrongSwan
+from .ike_link import IkeLink
+from .kernel import KernelWatch
+from .plan.agent import Agent, guard_remembers
+from .plan.guard import GuardState
+from .plan.ike import ConnConfig, ConnName, conn_name
+from .plan.pace import Bucket
+from .plan.pair import NOTHING_SEEN, Context, Decision
+from .plan.steps import Initiate
+from .plan.world import PairIntent
+from .ports import PortKeeper
+from .southbound import Southbound
+from .state_dir import StateDir
+from .tunnels import live_monitor_ipsec
+
+_log = structlog.get_logger()
+
+BATCH = 64
+"""Pairs decided in one pass, so that events and commands are never kept waiting for long."""
+REPORT_S = 1.0
+"""Between two writes of the digest, unless a phase has just been applied."""
+CONFLICT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the command line says."""
+
+    ovs_remote: str
+    name: str | None
+    vici: str | None
+    state_dir: Path
+    sysconfdir: Path
+    rundir: Path
+    tls: tuple[str, str, str] | None
+    boot_guard: bool = True
+
+
+class Controller:
+    """All parts of one chassis' controller, wired."""
+
+    def __init__(self, settings: Settings, service: Service) -> None:
+        """Store the settings; open() does the rest."""
+        self.settings = settings
+        self.service = service
+        self.vswitch = Session(settings.ovs_remote, VSWITCH, probe_interval_s=0)
+        self.state = StateDir(settings.state_dir)
+        self.guard = GuardKeeper([NftGuardLayer(), XfrmGuardLayer()])
+        self.kernel = KernelWatch(self.guard, self.state)
+        self.credentials = CredentialKeeper()
+        self.ports = PortKeeper(settings.rundir)
+        self.agent: Agent | None = None
+        self.southbound: Southbound | None = None
+        self.ike: IkeLink | None = None
+        self.here: LocalChassis | None = None
+        self.applied: ClusterPolicy = NO_POLICY
+        self._bucket = Bucket()
+        self._guard_found: GuardState | None = None
+        self._guard_kept: GuardState | None = None
+        self._synced = False
+        self._conflict: int | None = None
+        self._conflict_at = float("-inf")
+        self._report_at = float("-inf")
+        self._reported: dict[str, str] = {}
+        self._configs: dict[ConnName, ConnConfig] = {}
+        self._sb_error = ""
+        self._ready = False
+
+    def open(self) -> None:
+        """Open everything that does not depend on a database; close what has to be closed.
+
+        Raises:
+            IPsecError: The state directory cannot be used.
+        """
+        self.state.open()
+        self.vswitch.open()
+        self.kernel.open()
+        self._guard_found = self.guard.found()
+        if self._guard_found is None and self.settings.boot_guard:
+            boot = self.state.boot_guard()
+            if boot is not None:
+                self.guard.keep(boot)
+                self._guard_found = boot
+                _log.warning("boot_guard_in_force", ports=sorted(boot.ports))
+        self._guard_kept = self._guard_found
+
+    # --- one pass --------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Do one pass: take in what has arrived, decide for what is due, apply, report."""
+        now = clock.monotonic()
+        self._observe_local(now)
+        if self.agent is None or self.here is None:
+            return
+        self._watch_conflict(now)
+        self._observe_southbound(self.agent)
+        if self._conflict is not None:
+            self._report(self.agent, now)
+            return
+        self._observe_credentials(self.agent, self.here, now)
+        self._observe_ike(self.agent, now)
+        self._act(self.agent, now)
+        self.ports.run(self.vswitch, self.agent, self.here, self._sb_global(), now)
+        self._report(self.agent, now)
+
+    def _observe_local(self, now: float) -> None:
+        if not self.vswitch.run() and self.here is not None:
+            return
+        self.ports.note(self.vswitch.changes())
+        override = local_db.name_override(self.settings.name, self.settings.sysconfdir)
+        here = local_db.observe(self.vswitch, override)
+        if here is None or here == self.here:
+            return
+        for error in here.errors:
+            _log.error("setting_refused", reason=error.diagnostics())
+        old, self.here = self.here, here
+        if here.name is not None and (self.agent is None or self.agent.this_chassis != here.name):
+            self._become(here.name)
+        if self.agent is not None and (old is None or old.vici != here.vici or self.ike is None):
+            self.ike = IkeLink(StrongSwan(self.settings.vici or here.vici or DEFAULT_URI))
+        if here.remote and (old is None or old.remote != here.remote):
+            self._connect_southbound(here)
+        self.kernel.hurry(now)
+
+    def _become(self, name: ChassisName) -> None:
+        self.agent = Agent(name)
+        self.agent.was_closed = lambda record: guard_remembers(self._guard_found, record)
+        self._synced = False
+        _log.info("chassis_named", name=name)
+        if self.southbound is not None and self.here is not None:
+            self._connect_southbound(self.here)
+
+    def _connect_southbound(self, here: LocalChassis) -> None:
+        files = self.settings.tls or local_db.tls_files(self.vswitch)
+        if files is not None:
+            use_tls(*files)
+        if self.southbound is not None:
+            self.southbound.session.close()
+        probe_s = 0.0 if here.remote.startswith("unix:") else here.probe_interval_ms / 1000
+        session = Session(here.remote, SOUTHBOUND, probe_interval_s=probe_s)
+        session.open()
+        self.southbound = Southbound(session)
+        _log.info("southbound_connecting", remote=here.remote)
+
+    def _sb_global(self) -> tuple[bool, dict[str, str]]:
+        if self.southbound is None or not self.southbound.session.loaded:
+            return False, {}
+        seen = self.southbound.seen_global()
+        return seen.ipsec, dict(seen.options)
+
+    def _watch_conflict(self, now: float) -> None:
+        """Stand back where a live ovs-monitor-ipsec drives the same IKE daemon."""
+        if now < self._conflict_at:
+            return
+        self._conflict_at = now + CONFLICT_S
+        pid = live_monitor_ipsec()
+        if pid == self._conflict:
+            return
+        if pid is not None:
+            _log.error("ovs_monitor_ipsec_lives", pid=pid, next="stop openvswitch-ipsec here")
+            if self.ike is not None:
+                self.ike.backend.close()
+        else:
+            _log.info("ovs_monitor_ipsec_gone")
+        self._conflict = pid
+
+    def _observe_southbound(self, agent: Agent) -> None:
+        southbound = self.southbound
+        if southbound is None or not southbound.session.run():
+            return
+        failure = southbound.session.failure()
+        if failure is not None:
+            _log.warning("digest_not_written", reason=failure.diagnostics())
+            self._reported = {}
+        if not southbound.session.loaded:
+            return
+        for name, parsed in southbound.changed_chassis():
+            agent.put_chassis(name, parsed)
+            for error in agent.refusals.get(name, ()):
+                _log.error("row_refused", reason=error.diagnostics())
+        seen = southbound.seen_global()
+        self._sb_error = seen.error.diagnostics() if seen.error is not None else ""
+        if seen.policy is not None and agent.put_policy(seen.policy):
+            policy = seen.policy
+            _log.info("policy", generation=policy.generation, phase=policy.phase.value)
+        self._reported = {} if not self._ready else self._reported
+        if not self._ready:
+            self._ready = True
+            notify_systemd("READY=1")
+
+    def _observe_credentials(self, agent: Agent, here: LocalChassis, now: float) -> None:
+        assert here.name is not None
+        if self.credentials.run(here.files, here.name, now, clock.utc_now()):
+            self._configs.clear()
+            agent.touch_all()
+            if self.ike is not None and self.credentials.key is not None:
+                self.ike.use_key(self.credentials.key)
+
+    def _observe_ike(self, agent: Agent, now: float) -> None:
+        assert self.ike is not None
+        if agent.policy.phase is Phase.OFF and not agent.records and not self._ready:
+            return
+        if self.ike.run(agent, now):
+            self.kernel.hurry(now)
+        self.kernel.run(agent, now, daemon_ready=self.ike.ready)
+
+    # --- decide and apply ------------------------------------------------------------------------
+
+    def _act(self, agent: Agent, now: float) -> None:
+        if not self._ready:
+            return
+        self._bucket = self._bucket.refill(now)
+        decisions: list[tuple[ConnName, Decision]] = []
+        for name in agent.due(now, BATCH):
+            before = agent.records.get(name)
+            decision = agent.decide(name, self._config, self._context(agent, now))
+            if decision is None:
+                continue
+            if any(isinstance(step, Initiate) for step in decision.steps):
+                self._bucket = self._bucket.take()
+            after = decision.record
+            if after is not None and (before is None or before.state is not after.state):
+                pair = after.pair
+                _log.info(
+                    "pair",
+                    peer=pair.peer,
+                    remote=str(pair.remote),
+                    local=str(pair.local),
+                    state=after.state.value,
+                    was=before.state.value if before else "new",
+                )
+            decisions.append((name, decision))
+        self._synced = self._synced or agent.idle
+        held = self._keep_guard(agent) if self._synced else False
+        for name, decision in decisions:
+            self._apply(agent, name, decision)
+        if agent.idle and held and self.applied != agent.policy:
+            self.applied = agent.policy
+            self._report_at = now
+
+    def _context(self, agent: Agent, now: float) -> Context:
+        ike = self.ike
+        return Context(
+            phase=agent.policy.phase,
+            now=now,
+            this_chassis=agent.this_chassis,
+            recovering=ike is not None and now < ike.recovering_until,
+            may_start=self._bucket.allows and ike is not None and ike.ready,
+        )
+
+    def _config(self, intent: PairIntent) -> ConnConfig | None:
+        credential = self.credentials.credential
+        if credential is None or self.agent is None:
+            return None
+        name = conn_name(intent.pair)
+        config = self._configs.get(name)
+        tuning = self.agent.policy.tuning
+        if config is None or config.pair != intent.pair or config.tuning != tuning:
+            out, inbound = self.state.reqids(name)
+            config = ConnConfig(
+                name=name,
+                pair=intent.pair,
+                local_id=self.agent.this_chassis,
+                remote_id=intent.pair.peer,
+                reqid_out=out,
+                reqid_in=inbound,
+                tuning=tuning,
+                certificate_der=credential.certificate_der,
+                ca_der=credential.ca_der,
+            )
+            self._configs[name] = config
+        return config
+
+    def _keep_guard(self, agent: Agent) -> bool:
+        wanted = agent.guard(self._guard_kept)
+        held = self.guard.keep(wanted)
+        boot = wanted if agent.policy.phase is Phase.ENFORCE else None
+        kept = self._guard_kept if self.applied.phase is Phase.ENFORCE else None
+        if _boot_part(boot) != _boot_part(kept) or self.applied.phase != agent.policy.phase:
+            try:
+                self.state.keep_boot_guard(boot)
+            except EdgeError as error:
+                _log.error("boot_guard_not_kept", reason=error.diagnostics())
+        self._guard_kept = wanted
+        return held or self.guard.holds()
+
+    def _apply(self, agent: Agent, name: ConnName, decision: Decision) -> None:
+        ike = self.ike
+        if not decision.steps or ike is None or not ike.ready:
+            return
+        seen = agent.seen.get(name, NOTHING_SEEN)
+        after, failure = apply_steps(ike.backend, decision.steps, seen)
+        agent.put_seen(name, after)
+        if failure is not None:
+            agent.put_error(name, failure.diagnostics())
+            _log.warning("step_failed", connection=name, reason=failure.diagnostics())
+        elif decision.record is None:
+            self._configs.pop(name, None)
+
+    # --- report ----------------------------------------------------------------------------------
+
+    def problems(self) -> list[str]:
+        """What is wrong on this chassis, most important first."""
+        words: list[str] = []
+        if self._conflict is not None:
+            words.append(
+                f"ovs-monitor-ipsec runs here as pid {self._conflict} and drives the same IKE"
+                " daemon: stop openvswitch-ipsec; until then nothing is touched"
+            )
+            return words
+        active = self.agent is not None and self.agent.policy.phase is not Phase.OFF
+        if active or (self.here is not None and self.here.files is not None):
+            words.append(self.credentials.problem)
+        if self.ike is not None:
+            words.append(self.ike.problem and f"IKE daemon: {self.ike.problem}")
+        words.extend(f"guard {name}: {what}" for name, what in self.guard.problems().items())
+        words.extend([self.kernel.problem, self._sb_error])
+        if self.agent is not None:
+            words.append(report.refusal_summary(self.agent.all_refusals()))
+        return [word for word in words if word]
+
+    def _report(self, agent: Agent, now: float) -> None:
+        southbound = self.southbound
+        if southbound is None or not self._ready or now < self._report_at:
+            return
+        credential = self.credentials.credential
+        version = self.ike.version if self.ike is not None else ""
+        keys = format_digest(
+            report.digest(
+                agent,
+                self.applied,
+                daemon=f"strongSwan {version}" if version else "",
+                problems=self.problems(),
+                expires=credential.not_after if credential is not None else None,
+            )
+        )
+        self._report_at = now + REPORT_S
+        southbound.publish(agent.this_chassis, keys)
+
+    # --- wait ------------------------------------------------------------------------------------
+
+    def wait(self, poller: ovs.poller.Poller) -> None:
+        """Arm the poller with everything that step() could act on."""
+        self.vswitch.wait(poller)
+        if self.southbound is not None:
+            self.southbound.session.wait(poller)
+        for number in self.kernel.filenos():
+            poller.fd_wait(number, ovs.poller.POLLIN)
+        times = [self.kernel.wake_at(), self.credentials.wake_at(), self._conflict_at]
+        if self.ike is not None:
+            number = self.ike.backend.fileno()
+            if number >= 0:
+                poller.fd_wait(number, ovs.poller.POLLIN)
+            times.append(self.ike.wake_at() or self._conflict_at)
+        if self.agent is not None:
+            if not self.agent.idle:
+                poller.immediate_wake()
+            times.append(self.agent.wake_at() or self._conflict_at)
+        times.append(max(self._report_at, clock.monotonic() + 0.05))
+        delay_s = max(0.0, min(times) - clock.monotonic())
+        poller.timer_wait(int(delay_s * 1000) + 1)
+
+    def flush(self) -> None:
+        """Take the guard, every connection and every SA of ours away.
+
+        Raises:
+            IPsecError: Something could not be removed.
+        """
+        if self.guard.found() is not None and not self.guard.keep(None):
+            raise EdgeError(f"guard not removed: {self.guard.problems()}")
+        self.guard.keep(None)
+        self.state.keep_boot_guard(None)
+
+    def close(self) -> None:
+        """Close sockets; SAs, connections, guard stay as they are."""
+        self.vswitch.close()
+        if self.southbound is not None:
+            self.southbound.session.close()
+        if self.ike is not None:
+            self.ike.backend.close()
+
+
+def _boot_part(guard: GuardState | None) -> object:
+    return (guard.ports, guard.local) if guard is not None else None
+
+
+def run(controller: Controller, service: Service) -> None:
+    """Loop until told to stop."""
+    while not service.stopping:
+        service.run()
+        try:
+            controller.step()
+        except IPsecError as error:
+            _log.error("pass_failed", reason=error.diagnostics())
+        except Exception:
+            _log.exception("pass_failed_unexpectedly")
+        poller = ovs.poller.Poller()
+        service.wait(poller)
+        controller.wait(poller)
+        if not service.stopping:
+            poller.block()

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: both layers of the guard kept at one wanted state, and put back when somebody took them.
+
+Each layer stands alone: one that fails is reported and tried again, and the other goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.model.observation import Known, Unknown
+
+from ..plan.guard import GuardCounters, GuardState
+from .layer import GuardLayer
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Kept:
+    layer: GuardLayer
+    applied: Known[GuardState | None] | Unknown = field(default_factory=lambda: Unknown("new"))
+    problem: str = ""
+
+
+class GuardKeeper:
+    """The layers and what each was last brought to."""
+
+    def __init__(self, layers: list[GuardLayer]) -> None:
+        """Store the layers; nothing is read yet."""
+        self._kept = [_Kept(layer=layer) for layer in layers]
+        self.wanted: GuardState | None = None
+
+    def found(self) -> GuardState | None:
+        """Read what an earlier life left; a pair is closed where any layer closes it."""
+        states: list[GuardState] = []
+        for kept in self._kept:
+            match kept.layer.observe():
+                case Known(value=observed):
+                    if observed.sound:
+                        kept.applied = Known(observed.state)
+                    if observed.state is not None:
+                        states.append(observed.state)
+                case Unknown(reason=reason):
+                    kept.problem = reason
+        if not states:
+            return None
+        return GuardState(
+            ports=frozenset().union(*(state.ports for state in states)),
+            local=frozenset().union(*(state.local for state in states)),
+            may_clear=frozenset.intersection(*(state.may_clear for state in states)),
+        )
+
+    def keep(self, wanted: GuardState | None) -> bool:
+        """Bring every layer to a state.
+
+        Returns:
+            Whether all layers hold it now.
+        """
+        self.wanted = wanted
+        return all([self._bring(kept) for kept in self._kept])
+
+    def _bring(self, kept: _Kept) -> bool:
+        match kept.applied:
+            case Known(value=before) if before == self.wanted:
+                return True
+        try:
+            match kept.applied:
+                case Known(value=before):
+                    kept.layer.apply(before, self.wanted)
+                case _ if self.wanted is None:
+                    kept.layer.apply(self.wanted, self.wanted)
+                    self._take_away(kept)
+                case _:
+                    kept.layer.rebuild(self.wanted)
+        except EdgeError as error:
+            kept.applied = Unknown(error.diagnostics())
+            if kept.problem != error.diagnostics():
+                _log.error("guard_failed", layer=kept.layer.name, reason=error.diagnostics())
+            kept.problem = error.diagnostics()
+            return False
+        kept.applied = Known(self.wanted)
+        kept.problem = ""
+        return True
+
+    @staticmethod
+    def _take_away(kept: _Kept) -> None:
+        match kept.layer.observe():
+            case Known(value=observed):
+                if observed.state is not None or not observed.sound:
+                    kept.layer.apply(observed.state, None)
+            case Unknown(reason=reason):
+                raise EdgeError(reason)
+
+    def audit(self) -> list[str]:
+        """Compare what the kernel holds with what was brought there, and put back what is missing.
+
+        Returns:
+            What was found, for the log.
+        """
+        found: list[str] = []
+        for kept in self._kept:
+            if isinstance(kept.applied, Unknown):
+                self._bring(kept)
+                continue
+            match kept.layer.observe():
+                case Known(value=observed) if observed.state == kept.applied.value and (
+                    observed.sound
+                ):
+                    continue
+                case Known(value=observed):
+                    what = ", ".join(observed.damage) or "not what was put there"
+                    what = "gone" if observed.state is None else what
+                    found.append(f"{kept.layer.name}: {what}")
+                    kept.applied = Unknown(what)
+                    self._bring(kept)
+                case Unknown(reason=reason):
+                    kept.problem = reason
+        return found
+
+    def available(self) -> dict[str, bool | None]:
+        """Which layers this kernel can enforce; None where that cannot be told."""
+        answers: dict[str, bool | None] = {}
+        for kept in self._kept:
+            answer = kept.layer.available()
+            answers[kept.layer.name] = answer.value if isinstance(answer, Known) else None
+        return answers
+
+    def holds(self) -> bool:
+        """Whether at least one layer holds the wanted state."""
+        return any(
+            isinstance(kept.applied, Known) and kept.applied.value == self.wanted
+            for kept in self._kept
+        )
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong, by layer."""
+        return {kept.layer.name: kept.problem for kept in self._kept if kept.problem}
+
+    def counters(self) -> dict[str, GuardCounters | None]:
+        """Packet counters by layer; None where they cannot be read."""
+        answers: dict[str, GuardCounters | None] = {}
+        for kept in self._kept:
+            answer = kept.layer.counters()
+            answers[kept.layer.name] = answer.value if isinstance(answer, Known) else None
+        return answers

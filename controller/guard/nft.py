@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guard as an nftables table, which no IKE daemon knows or flushes.
+
+Edge. Input: guard states. Output: what the table holds, and its counters. Each apply is one
+transaction: the kernel goes from one generation of rules to the next, and there is none between.
+"""
+
+from ovn_ipsec.errors import NftError
+from ovn_ipsec.model.observation import Known, Unknown
+
+from ..plan.guard import GuardCounters, GuardObserved, GuardState, difference
+from . import nft_table
+from .libnftables import LibNftables, MissingError
+
+_LIST_TABLE = [{"list": {"table": {"family": nft_table.FAMILY, "name": nft_table.TABLE}}}]
+_LIST_COUNTERS = [{"list": {"counters": {"family": nft_table.FAMILY, "table": nft_table.TABLE}}}]
+
+
+class NftGuardLayer:
+    """The layer ``nft``; see GuardLayer."""
+
+    def __init__(self) -> None:
+        """Store nothing; the first call opens libnftables."""
+        self._nft = LibNftables()
+
+    @property
+    def name(self) -> str:
+        """Short name for status and logs."""
+        return "nft"
+
+    def available(self) -> Known[bool] | Unknown:
+        """Try every expression in a table that the same transaction deletes.
+
+        Returns:
+            Known false when the kernel refuses one of them; Unknown without libnftables or
+            without CAP_NET_ADMIN.
+        """
+        try:
+            self._nft.run(_LIST_TABLE)
+        except MissingError:
+            pass
+        except NftError as error:
+            return Unknown(error.diagnostics())
+        try:
+            self._nft.run(nft_table.probe_commands())
+        except NftError as error:
+            if "not permitted" in error.diagnostics():
+                return Unknown(error.diagnostics())
+            return Known(value=False)
+        return Known(value=True)
+
+    def observe(self) -> Known[GuardObserved] | Unknown:
+        """List the table.
+
+        Returns:
+            What the table holds; ``None`` as its state when there is no table.
+        """
+        try:
+            return Known(nft_table.parse_table(self._nft.run(_LIST_TABLE)))
+        except MissingError:
+            return Known(GuardObserved(state=None))
+        except NftError as error:
+            return Unknown(error.diagnostics())
+        except (KeyError, TypeError, ValueError) as error:
+            return Unknown(f"cannot read the listing of {nft_table.TABLE}: {error!r}")
+
+    def apply(self, before: GuardState | None, after: GuardState | None) -> None:
+        """Change the elements that differ, in one transaction.
+
+        Args:
+            before: what is in force.
+            after: what shall be.
+
+        Raises:
+            NftError: the kernel refused.
+        """
+        if after is None:
+            self._nft.run(nft_table.removal_commands())
+            return
+        if before is None:
+            self.rebuild(after)
+            return
+        change = difference(before, after)
+        if change.is_empty:
+            return
+        try:
+            self._nft.run(nft_table.change_commands(change))
+        except MissingError:
+            self.rebuild(after)
+
+    def rebuild(self, after: GuardState) -> None:
+        """Fill the table anew in one transaction, keeping its chains and counters.
+
+        Only when that does not cure it, for example a set of ours has another type, the table
+        is replaced; its chains are then hooked anew.
+
+        Args:
+            after: what shall be in force.
+
+        Raises:
+            NftError: the kernel refused.
+        """
+        build = nft_table.build_commands(after)
+        try:
+            self._nft.run(build)
+        except NftError:
+            self._nft.run([*nft_table.removal_commands(), *build])
+            return
+        match self.observe():
+            case Known(value) if not value.sound:
+                self._nft.run([*nft_table.removal_commands(), *build])
+
+    def counters(self) -> Known[GuardCounters] | Unknown:
+        """Read the named counters.
+
+        Returns:
+            Packets since the table was made.
+        """
+        try:
+            found = nft_table.parse_counters(self._nft.run(_LIST_COUNTERS))
+            return Known(GuardCounters(**{name: found[name] for name in nft_table.COUNTERS}))
+        except NftError as error:
+            return Unknown(error.diagnostics())
+        except KeyError as error:
+            return Unknown(f"no counter {error}")
+
+    def close(self) -> None:
+        """Free libnftables; the table stays in force."""
+        self._nft.close()

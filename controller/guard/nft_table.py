@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nftables table of the guard: its commands and its listing.
+
+Pure. Input: guard states and differences, or a listing. Output: libnftables JSON commands, or
+what the table holds.
+
+Going out, the chain stands last (priority 300), behind any local DNAT or reroute, so that it
+judges the packet as it leaves; it still sees it before XFRM and before fragmentation. Coming in,
+it stands in ``input``, not ``prerouting``: there fragments are whole again, so that no clear
+packet hides its port, and a packet that ESP transport mode gave back carries its security path.
+It stands first (priority -300), where the source is still the one on the wire.
+
+An accept ends only its own chain and a drop is final, so no other table can overrule a drop.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any, TypeAlias
+
+from ..plan.guard import (
+    ClearFlow,
+    Direction,
+    GuardDifference,
+    GuardObserved,
+    GuardState,
+    IpAddress,
+    pairs_of,
+)
+
+Command: TypeAlias = dict[str, Any]
+
+FAMILY = "inet"
+TABLE = "ovn_ipsec"
+COUNTERS = ("out_denied", "out_clear", "in_denied", "in_clear")
+_AT = {"family": FAMILY, "table": TABLE}
+_FLOW = {4: ["ipv4_addr", "ipv4_addr", "inet_service"], 6: ["ipv6_addr"] * 2 + ["inet_service"]}
+_SETS: dict[str, Any] = {
+    "ports": "inet_service",
+    "local4": "ipv4_addr",
+    "local6": "ipv6_addr",
+    "clear_out4": _FLOW[4],
+    "clear_out6": _FLOW[6],
+    "clear_in4": _FLOW[4],
+    "clear_in6": _FLOW[6],
+}
+"""No rule looks at the local sets: every source address is denied. They record the state."""
+_CHAINS: dict[str, Command] = {
+    "out": {"type": "filter", "hook": "output", "prio": 300, "policy": "accept"},
+    "in": {"type": "filter", "hook": "input", "prio": -300, "policy": "accept"},
+}
+_INTERFACE = {"out": "oif", "in": "iif"}
+_ADDRESSES = {"out": ("saddr", "daddr"), "in": ("daddr", "saddr")}
+"""Local, then remote."""
+
+
+def table_commands() -> list[Command]:
+    """Make the empty table, or nothing when it is there.
+
+    Returns:
+        One command.
+    """
+    return [{"add": {"table": {"family": FAMILY, "name": TABLE}}}]
+
+
+def removal_commands() -> list[Command]:
+    """Take the table away, also when it is not there.
+
+    Returns:
+        Two commands.
+    """
+    return [*table_commands(), {"delete": {"table": {"family": FAMILY, "name": TABLE}}}]
+
+
+def build_commands(state: GuardState) -> list[Command]:
+    """Make the whole table whatever of it is there, keeping its chains and counters.
+
+    Args:
+        state: what shall be in force.
+
+    Returns:
+        The commands; in one transaction each packet sees the old rules or the new ones.
+    """
+    commands = table_commands()
+    commands += [{"add": {"counter": {**_AT, "name": name}}} for name in COUNTERS]
+    for name, kind in _SETS.items():
+        commands.append({"add": {"set": {**_AT, "name": name, "type": kind}}})
+        commands.append({"flush": {"set": {**_AT, "name": name}}})
+    for name, hook in _CHAINS.items():
+        commands.append({"add": {"chain": {**_AT, "name": name, **hook}}})
+        commands.append({"flush": {"chain": {**_AT, "name": name}}})
+        commands += [
+            {"add": {"rule": {**_AT, "chain": name, "comment": comment, "expr": expressions}}}
+            for comment, expressions in _rules(name)
+        ]
+    flows = (flow for pair in state.may_clear for flow in pair.flows())
+    return commands + _elements("add", state.ports, state.local, flows)
+
+
+def change_commands(change: GuardDifference) -> list[Command]:
+    """Change the elements of the sets.
+
+    Args:
+        change: not empty.
+
+    Returns:
+        The commands of one transaction.
+    """
+    return [
+        *_elements("add", change.add_ports, change.add_local, change.add_flows),
+        *_elements("delete", change.drop_ports, change.drop_local, change.drop_flows),
+    ]
+
+
+def probe_commands() -> list[Command]:
+    """Use every expression of the guard in a table that the same transaction deletes.
+
+    Returns:
+        The commands; the kernel accepts them only if it can enforce the guard.
+    """
+    probe = {"family": FAMILY, "table": f"{TABLE}_probe"}
+    table = {"table": {"family": FAMILY, "name": probe["table"]}}
+    commands: list[Command] = [{"add": table}]
+    commands += [{"add": {"counter": {**probe, "name": name}}} for name in COUNTERS]
+    commands += [
+        {"add": {"set": {**probe, "name": name, "type": kind}}} for name, kind in _SETS.items()
+    ]
+    for name, hook in _CHAINS.items():
+        commands.append({"add": {"chain": {**probe, "name": name, **hook}}})
+        commands += [
+            {"add": {"rule": {**probe, "chain": name, "expr": expressions}}}
+            for _, expressions in _rules(name)
+        ]
+    return [*commands, {"delete": table}]
+
+
+def parse_table(listing: Iterable[Command]) -> GuardObserved:
+    """Read the listing of the table.
+
+    Rules are known by their comments and order, because the form in which libnftables lists an
+    expression differs between versions.
+
+    Args:
+        listing: the objects of ``list table``.
+
+    Returns:
+        The state that the sets record, and what is missing or foreign.
+    """
+    seen = _Listing()
+    for entry in listing:
+        for kind, value in entry.items():
+            seen.add(kind, value)
+    damage = seen.damage()
+    pairs, halves = pairs_of(seen.flows())
+    if halves:
+        damage.append(f"{len(halves)} flows without their other direction")
+    state = GuardState(
+        ports=frozenset(seen.elements["ports"]),
+        local=frozenset(
+            ip_address(text) for name in ("local4", "local6") for text in seen.elements[name]
+        ),
+        may_clear=pairs,
+    )
+    return GuardObserved(state=state, damage=tuple(damage))
+
+
+def parse_counters(listing: Iterable[Command]) -> dict[str, int]:
+    """Read the named counters.
+
+    Args:
+        listing: the objects of ``list counters``.
+
+    Returns:
+        Packets by counter name, of our table only.
+    """
+    found = (entry["counter"] for entry in listing if "counter" in entry)
+    return {
+        counter["name"]: int(counter["packets"])
+        for counter in found
+        if (counter["family"], counter["table"]) == (FAMILY, TABLE)
+    }
+
+
+@dataclass(slots=True)
+class _Listing:
+    chains: dict[str, Command] = field(default_factory=dict)
+    rules: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    sets: dict[str, Any] = field(default_factory=dict)
+    elements: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    counters: set[str] = field(default_factory=set)
+    foreign: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, value: Command) -> None:
+        match kind:
+            case "table":
+                if value.get("flags"):
+                    self.foreign.append("the table is dormant or has flags")
+            case "chain":
+                self.chains[value["name"]] = value
+            case "rule":
+                self.rules[value["chain"]].append(value.get("comment", "foreign"))
+            case "set":
+                self.sets[value["name"]] = value["type"]
+                self.elements[value["name"]] = [_plain(item) for item in value.get("elem", [])]
+            case "counter":
+                self.counters.add(value["name"])
+            case _:
+                self.foreign.append(f"a foreign {kind}")
+
+    def damage(self) -> list[str]:
+        found = list(self.foreign)
+        expected_rules = {name: [comment for comment, _ in _rules(name)] for name in _CHAINS}
+        checks: tuple[tuple[str, object, object], ...] = (
+            ("counters", set(COUNTERS), self.counters),
+            ("sets", _SETS, self.sets),
+            ("chains", _CHAINS, {name: _hook(chain) for name, chain in self.chains.items()}),
+            ("rules", expected_rules, dict(self.rules)),
+        )
+        found += [f"{what} differ" for what, expected, actual in checks if expected != actual]
+        return found
+
+    def flows(self) -> list[ClearFlow]:
+        return [
+            ClearFlow(
+                direction=direction,
+                local=ip_address(local),
+                remote=ip_address(remote),
+                port=port,
+            )
+            for direction in Direction
+            for version in (4, 6)
+            for local, remote, port in self.elements[f"clear_{direction}{version}"]
+        ]
+
+
+def _plain(item: Any) -> Any:
+    if isinstance(item, dict) and "elem" in item:
+        item = item["elem"]["val"]
+    return tuple(item["concat"]) if isinstance(item, dict) else item
+
+
+def _hook(chain: Command) -> Command:
+    return {key: chain.get(key) for key in ("type", "hook", "prio", "policy")}
+
+
+def _rules(chain: str) -> list[tuple[str, list[Command]]]:
+    port = _field("udp", "dport")
+
+    def lookup(protocol: str, name: str) -> Command:
+        ends = [_field(protocol, end) for end in _ADDRESSES[chain]]
+        return _match("==", {"concat": [*ends, port]}, f"@{name}")
+
+    ipsec = {"rt": {"key": "ipsec"}} if chain == "out" else {"meta": {"key": "ipsec"}}
+    clear = {"counter": f"{chain}_clear"}
+    accept: Command = {"accept": None}
+    return [
+        ("only UDP", [_match("!=", {"meta": {"key": "l4proto"}}, "udp"), accept]),
+        ("only tunnel ports", [_match("!=", port, "@ports"), accept]),
+        ("loopback", [_match("==", {"meta": {"key": _INTERFACE[chain]}}, "lo"), accept]),
+        ("protected", [_match("==", ipsec, right=True), accept]),
+        ("may be clear, IPv4", [lookup("ip", f"clear_{chain}4"), clear, accept]),
+        ("may be clear, IPv6", [lookup("ip6", f"clear_{chain}6"), clear, accept]),
+        (
+            "deny",
+            [_match("==", port, "@ports"), {"counter": f"{chain}_denied"}, {"drop": None}],
+        ),
+    ]
+
+
+def _match(operator: str, left: Command, right: str | bool) -> Command:
+    return {"match": {"op": operator, "left": left, "right": right}}
+
+
+def _field(protocol: str, name: str) -> Command:
+    return {"payload": {"protocol": protocol, "field": name}}
+
+
+def _elements(
+    verb: str, ports: Iterable[int], local: Iterable[IpAddress], flows: Iterable[ClearFlow]
+) -> list[Command]:
+    members: dict[str, list[Any]] = defaultdict(list)
+    members["ports"] += sorted(ports)
+    for address in local:
+        members[f"local{address.version}"].append(str(address))
+    for flow in flows:
+        members[f"clear_{flow.direction}{flow.local.version}"].append(
+            {"concat": [str(flow.local), str(flow.remote), flow.port]}
+        )
+    return [
+        {verb: {"element": {**_AT, "name": name, "elem": elements}}}
+        for name, elements in members.items()
+        if elements
+    ]

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guard as XFRM policies, which hold when the nftables ruleset is flushed.
+
+Edge. Input: guard states. Output: what the SPD holds of ours, and the block counters.
+
+For each local address and port one block policy each way, wider than any policy of an IKE
+daemon (a whole side is 0/0) and weaker; for each clear flow an allow policy that is stronger
+than the blocks and still weaker than any daemon's.
+
+**What is ours.** The kernel's key of a policy is its selector, so an IKE daemon that installs
+local/32 to remote/32 dport 6081 would take over, and our deletion would then delete, an allow
+policy with that selector. Ours carry a mark in ``xfrm_selector.user``: it is compared as part of
+the key, no packet is matched by it, and no daemon sets it. Ours are known by the mark, the
+priority, UDP and the lack of a template, together.
+
+**Order.** The SPD has no transactions, so the order keeps the promise of ``apply``: add allows,
+add blocks, delete blocks, delete allows. A flow that both states allow either keeps its allow,
+or gets it before the first block that could hit it, or loses it after the last one. A flow that
+both deny keeps its block throughout and never has an allow. An update replaces a policy at once.
+"""
+
+import errno
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+
+from ovn_ipsec.errors import XfrmError
+from ovn_ipsec.model.observation import Known, Unknown
+
+from ..plan.guard import (
+    ClearFlow,
+    Denial,
+    Direction,
+    GuardCounters,
+    GuardObserved,
+    GuardState,
+    IpAddress,
+    difference,
+    flows_of,
+    pairs_of,
+)
+from ..xfrm import messages
+from ..xfrm.socket import XfrmSocket
+from ..xfrm.values import Action, IpNetwork, PolicyDirection, Selector, XfrmPolicy
+
+PRIORITY_ALLOW = 2_000_006_080
+PRIORITY_BLOCK = 2_000_006_081
+"""Weaker than 1 360 065, the weakest port policy of Libreswan, and 600 000, of strongSwan."""
+MARK = 0x6F766E69
+"""In ``xfrm_selector.user``; spells "ovni"."""
+_UDP = 17
+_EXACT = 0xFFFF
+_STATISTICS = Path("/proc/thread-self/net/xfrm_stat")
+_GONE = frozenset({errno.ENOENT})
+_EVERYWHERE: dict[int, IpNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
+_DIRECTIONS = {Direction.OUT: PolicyDirection.OUT, Direction.IN: PolicyDirection.IN}
+
+
+class XfrmGuardLayer:
+    """The layer ``xfrm``; see GuardLayer."""
+
+    def __init__(self) -> None:
+        """Store nothing; the first call opens the socket."""
+        self.socket = XfrmSocket()
+        """Its port id tells our own events from others'."""
+
+    @property
+    def name(self) -> str:
+        """Short name for status and logs."""
+        return "xfrm"
+
+    def available(self) -> Known[bool] | Unknown:
+        """Ask the kernel for the size of its SPD.
+
+        Returns:
+            Known false when the kernel has no XFRM; Unknown without CAP_NET_ADMIN.
+        """
+        try:
+            self.socket.send([messages.probe()])
+        except XfrmError as error:
+            if error.errno in (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT):
+                return Known(value=False)
+            return Unknown(error.diagnostics())
+        return Known(value=True)
+
+    def observe(self) -> Known[GuardObserved] | Unknown:
+        """Dump the SPD and pick what is ours.
+
+        Returns:
+            The state, and what is missing of it.
+        """
+        try:
+            ours = [policy for policy in self.socket.dump_policies() if is_ours(policy)]
+        except XfrmError as error:
+            return Unknown(error.diagnostics())
+        except ValueError as error:
+            return Unknown(f"cannot read the SPD: {error}")
+        return Known(_parse(ours))
+
+    def apply(self, before: GuardState | None, after: GuardState | None) -> None:
+        """Add and delete the policies that differ.
+
+        Args:
+            before: what is in force.
+            after: what shall be.
+
+        Raises:
+            XfrmError: the kernel refused; what was done by then stays.
+        """
+        change = difference(before, after)
+        self._add(_allows(change.add_flows))
+        self._add(_blocks(change.add_denials))
+        self._delete(_blocks(change.drop_denials))
+        self._delete(_allows(change.drop_flows))
+
+    def rebuild(self, after: GuardState) -> None:
+        """Add or replace every policy of the state, then delete what is ours besides.
+
+        Args:
+            after: what shall be in force.
+
+        Raises:
+            XfrmError: the kernel refused.
+        """
+        allows = frozenset(_allows(flows_of(after.may_clear)))
+        blocks = frozenset(_blocks(after.denials()))
+        self._add(allows)
+        self._add(blocks)
+        stray = {policy for policy in self.socket.dump_policies() if is_ours(policy)}
+        stray -= allows | blocks
+        self._delete(policy for policy in stray if policy.action is Action.BLOCK)
+        self._delete(policy for policy in stray if policy.action is Action.ALLOW)
+
+    def counters(self) -> Known[GuardCounters] | Unknown:
+        """Read /proc/net/xfrm_stat of this thread's network namespace.
+
+        Returns:
+            Blocked packets of this namespace, by whichever block policy; the kernel does not
+            count what an allow policy lets through.
+        """
+        try:
+            lines = _STATISTICS.read_text(encoding="ascii").splitlines()
+            numbers = dict(line.split() for line in lines)
+            return Known(
+                GuardCounters(
+                    out_denied=int(numbers["XfrmOutPolBlock"]),
+                    out_clear=0,
+                    in_denied=int(numbers["XfrmInPolBlock"]),
+                    in_clear=0,
+                )
+            )
+        except (OSError, KeyError, ValueError) as error:
+            return Unknown(f"cannot read {_STATISTICS}: {error!r}")
+
+    def close(self) -> None:
+        """Close the socket; the policies stay in force."""
+        self.socket.close()
+
+    def _add(self, policies: Iterable[XfrmPolicy]) -> None:
+        self.socket.send(messages.update_policy(policy) for policy in policies)
+
+    def _delete(self, policies: Iterable[XfrmPolicy]) -> None:
+        self.socket.send((messages.delete_policy(policy) for policy in policies), ignore=_GONE)
+
+
+def is_ours(policy: XfrmPolicy) -> bool:
+    """Tell whether the guard made a policy.
+
+    Args:
+        policy: from a dump.
+
+    Returns:
+        True only for what ``apply`` makes.
+    """
+    priority = PRIORITY_BLOCK if policy.action is Action.BLOCK else PRIORITY_ALLOW
+    selector = policy.selector
+    return (
+        selector.user == MARK
+        and policy.priority == priority
+        and selector.proto == _UDP
+        and not policy.templates
+        and policy.direction in (PolicyDirection.OUT, PolicyDirection.IN)
+    )
+
+
+def _blocks(denials: Iterable[Denial]) -> Iterable[XfrmPolicy]:
+    for denial in denials:
+        for direction in Direction:
+            yield _policy(
+                direction,
+                (_host(denial.local), _EVERYWHERE[denial.local.version]),
+                denial.port,
+                Action.BLOCK,
+            )
+
+
+def _allows(flows: Iterable[ClearFlow]) -> Iterable[XfrmPolicy]:
+    for flow in flows:
+        ends = (_host(flow.local), _host(flow.remote))
+        yield _policy(flow.direction, ends, flow.port, Action.ALLOW)
+
+
+def _policy(
+    direction: Direction, ends: tuple[IpNetwork, IpNetwork], port: int, action: Action
+) -> XfrmPolicy:
+    local, remote = ends
+    src, dst = (local, remote) if direction is Direction.OUT else (remote, local)
+    return XfrmPolicy(
+        direction=_DIRECTIONS[direction],
+        selector=Selector(src=src, dst=dst, proto=_UDP, dport=port, dport_mask=_EXACT, user=MARK),
+        priority=PRIORITY_BLOCK if action is Action.BLOCK else PRIORITY_ALLOW,
+        action=action,
+    )
+
+
+def _host(address: IpAddress) -> IpNetwork:
+    return ip_network(address)
+
+
+def _parse(ours: list[XfrmPolicy]) -> GuardObserved:
+    blocks: set[tuple[Direction, Denial]] = set()
+    flows: set[ClearFlow] = set()
+    for policy in ours:
+        out = policy.direction is PolicyDirection.OUT
+        direction = Direction.OUT if out else Direction.IN
+        selector = policy.selector
+        local, remote = (selector.src, selector.dst) if out else (selector.dst, selector.src)
+        if policy.action is Action.BLOCK:
+            denial = Denial(local=local.network_address, port=selector.dport)
+            blocks.add((direction, denial))
+        else:
+            flow = ClearFlow(
+                direction=direction,
+                local=local.network_address,
+                remote=remote.network_address,
+                port=selector.dport,
+            )
+            flows.add(flow)
+    if not ours:
+        return GuardObserved(state=None)
+    pairs, halves = pairs_of(flows)
+    state = GuardState(
+        ports=frozenset(denial.port for _, denial in blocks),
+        local=frozenset(denial.local for _, denial in blocks),
+        may_clear=pairs,
+    )
+    expected = {(way, denial) for way in Direction for denial in state.denials()}
+    damage = []
+    if missing := len(expected - blocks):
+        damage.append(f"{missing} block policies missing")
+    if halves:
+        damage.append(f"{len(halves)} allow policies without their other direction")
+    return GuardObserved(state=state, damage=tuple(damage))

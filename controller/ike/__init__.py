@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edge to the IKE daemon; ``messages`` is pure."""

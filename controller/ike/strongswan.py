@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""strongSwan (5.9.8 and later) over its vici socket.
+
+Edge (charon). Input: connection configurations. Output: what charon holds.
+
+Two sessions: requests on one; updown, rekey and log events on the other, so that no event stands
+between a request and its answer. Every ``initiate`` and ``terminate`` returns at once
+(``timeout=-1``): a waiting one takes a worker of charon's, and with all of them taken it stalls.
+"""
+
+import socket
+from io import BytesIO
+
+from vici.protocol import FiniteStream, Packet
+
+from ovn_ipsec.errors import IkeError
+from ovn_ipsec.model.observation import Known, Unknown
+
+from ..plan.credential import Secret
+from ..plan.ike import ConnConfig, ConnName, DaemonSeen, IkeSa
+from . import messages
+from .backend import DaemonStats, Events
+from .messages import Section, Seen
+from .transport import RefusedError, ViciSession
+
+DEFAULT_URI = "unix:///run/charon.vici"
+DEADLINE_S = 10.0
+STREAMED = ("list-sa", "list-policy")
+EVENTS = ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "log")
+_LOG = bytes([Packet.EVENT, len(b"log")]) + b"log"
+_GONE = ("not found", "no matching SAs")
+_AT_ONCE = "-1"
+
+
+class StrongSwan:
+    """One charon."""
+
+    def __init__(self, uri: str = DEFAULT_URI, *, deadline_s: float = DEADLINE_S) -> None:
+        """Remember where charon listens.
+
+        Args:
+            uri: ``unix://`` and an absolute path.
+            deadline_s: how long one exchange may take.
+
+        Raises:
+            IkeError: the URI is of another form.
+        """
+        scheme, _, path = uri.partition("://")
+        if scheme != "unix" or not path.startswith("/"):
+            raise IkeError(f"{uri[:80]!r} is no vici socket: expected unix:///path")
+        self._path = path
+        self._commands = ViciSession(self._connect, deadline_s)
+        self._events = ViciSession(self._connect, deadline_s)
+        self._lost = False
+        self._since = self._version = ""
+
+    def _connect(self, deadline_s: float) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            sock.settimeout(deadline_s)
+            sock.connect(self._path)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    @property
+    def connected(self) -> bool:
+        """Whether both sessions are up."""
+        return self._commands.is_open and self._events.is_open
+
+    def open(self) -> None:
+        """Connect both sessions and register for events; twice is no error.
+
+        Raises:
+            IkeError: charon is not there or does not answer.
+        """
+        if self.connected:
+            return
+        try:
+            # Events first: nothing happens unseen between the first look and the registration.
+            self._events.open()
+            for event in EVENTS:
+                self._events.register(event)
+            self._commands.open()
+            for event in STREAMED:
+                self._commands.register(event)
+            self._version = messages.text(self._commands.call("version"), "version")
+            # A session does not outlive its daemon, so this holds as long as the session does.
+            self._since = self._read_stats().since
+        except IkeError:
+            self.close()
+            raise
+        self._lost = True
+
+    def close(self) -> None:
+        """Drop both sessions; what charon holds stays."""
+        self._commands.close()
+        self._events.close()
+
+    def observe(self) -> Known[DaemonSeen] | Unknown:
+        """Read everything of ours."""
+        try:
+            conns = messages.parse_conns(self._call("get-conns"))
+            policies = self._stream("list-policies", {"trap": "yes"})
+            sas = self._stream("list-sas", {"noblock": "yes"})
+            seen = DaemonSeen(
+                since=self._since,
+                version=self._version,
+                conns=conns,
+                sas=messages.parse_ike_sas(sas),
+                traps=messages.parse_traps(policies),
+            )
+        except IkeError as error:
+            return Unknown(str(error))
+        return Known(seen)
+
+    def observe_sas(self, conn: ConnName) -> Known[tuple[IkeSa, ...]] | Unknown:
+        """Read the IKE_SAs of one connection, sorted by id."""
+        try:
+            items = self._stream("list-sas", {"noblock": "yes", "ike": conn})
+            return Known(messages.parse_ike_sas(items).get(conn, ()))
+        except IkeError as error:
+            return Unknown(str(error))
+
+    def stats(self) -> Known[DaemonStats] | Unknown:
+        """Ask how charon is doing; it answers even when it is out of workers."""
+        try:
+            return Known(self._read_stats())
+        except IkeError as error:
+            return Unknown(str(error))
+
+    def load(self, conn: ConnConfig) -> None:
+        """Load or replace a connection; SAs and traps stay as they are.
+
+        Raises:
+            IkeError: charon refused it, or is gone.
+        """
+        self._call("load-conn", messages.connection(conn))
+
+    def unload(self, name: ConnName) -> None:
+        """Unload a connection; SAs and traps stay. One that is not loaded is no error.
+
+        Raises:
+            IkeError: charon is gone.
+        """
+        self._call_or_gone("unload-conn", {"name": name})
+
+    def install(self, name: ConnName, child: str) -> None:
+        """Install the trap of a child, in place of its older one without a gap.
+
+        Raises:
+            IkeError: the connection is not loaded, or charon is gone.
+        """
+        self._call("install", {"ike": name, "child": child})
+
+    def uninstall(self, name: ConnName, child: str) -> None:
+        """Remove the trap of a child; none is no error.
+
+        Raises:
+            IkeError: charon is gone.
+        """
+        self._call_or_gone("uninstall", {"ike": name, "child": child})
+
+    def initiate(self, name: ConnName, child: str) -> None:
+        """Start to bring a child up, and do not wait: the outcome is in events and SAs.
+
+        Raises:
+            IkeError: the connection is not loaded, or charon is gone.
+        """
+        self._call("initiate", {"ike": name, "child": child, "timeout": _AT_ONCE})
+
+    def terminate_ike(self, ike_id: int, *, force: bool = False) -> None:
+        """Start to take an IKE_SA down with its children; one that is gone is no error.
+
+        Args:
+            ike_id: its id.
+            force: whether to drop it without waiting for the peer's answer.
+
+        Raises:
+            IkeError: charon is gone.
+        """
+        forced: Section = {"force": "yes"} if force else {}
+        self._call_or_gone("terminate", {"ike-id": str(ike_id), "timeout": _AT_ONCE, **forced})
+
+    def terminate_child(self, child_id: int) -> None:
+        """Start to take a CHILD_SA down; one that is gone is no error.
+
+        Raises:
+            IkeError: charon is gone.
+        """
+        self._call_or_gone("terminate", {"child-id": str(child_id), "timeout": _AT_ONCE})
+
+    def rekey_child(self, child_id: int) -> None:
+        """Start to rekey a CHILD_SA; one that is gone is no error.
+
+        Raises:
+            IkeError: charon is gone.
+        """
+        self._call_or_gone("rekey", {"child-id": str(child_id)})
+
+    def load_key(self, key: Secret) -> str:
+        """Give charon a private key.
+
+        Args:
+            key: PEM or DER, not encrypted.
+
+        Returns:
+            Its id, the SHA-1 of the public key in hex, as in ``Credential.key_id``.
+
+        Raises:
+            IkeError: charon refused the key, or is gone.
+        """
+        return messages.text(self._call("load-key", {"type": "any", "data": key.reveal()}), "id")
+
+    def keys(self) -> Known[frozenset[str]] | Unknown:
+        """Read the ids of the private keys that were loaded over vici."""
+        try:
+            return Known(messages.parse_keys(self._call("get-keys")))
+        except IkeError as error:
+            return Unknown(str(error))
+
+    def unload_key(self, key_id: str) -> None:
+        """Take a private key away; SAs stay. One that is not loaded is no error.
+
+        Raises:
+            IkeError: charon is gone.
+        """
+        self._call_or_gone("unload-key", {"id": key_id})
+
+    def fileno(self) -> int:
+        """Give the descriptor that is readable when events wait; -1 while not connected."""
+        return self._events.fileno()
+
+    def drain(self) -> Events:
+        """Take what events wait, without blocking; ``lost`` is said once.
+
+        It is said after ``open`` too: what was before, nobody saw.
+        """
+        was_open = self._events.is_open
+        packets, alive = self._events.drain()
+        conns: set[ConnName] = set()
+        reasons: list[tuple[ConnName, str]] = []
+        try:
+            for packet in packets:
+                self._take_event(packet, conns, reasons)
+        except (IkeError, IndexError):
+            alive = False
+        if was_open and not alive:
+            self._lost = True
+            self.close()
+        lost, self._lost = self._lost, False
+        return Events(conns=frozenset(conns), lost=lost, messages=messages.joined(reasons))
+
+    def _take_event(
+        self, packet: bytes, conns: set[ConnName], reasons: list[tuple[ConnName, str]]
+    ) -> None:
+        # Twenty log lines come with each attempt: most are dropped before they are decoded.
+        is_log = packet.startswith(_LOG)
+        if is_log and messages.REASON.search(packet) is None:
+            return
+        if packet[0] != Packet.EVENT:
+            raise IkeError("the IKE daemon sent something else than an event")
+        body: BytesIO = FiniteStream(packet[2 + packet[1] :])
+        event = self._events.decode(body)
+        if not is_log:
+            conns |= messages.touched(event)
+        elif (found := messages.reason(event)) is not None:
+            reasons.append(found)
+
+    def _read_stats(self) -> DaemonStats:
+        seen = self._call("stats")
+        uptime, workers = messages.section(seen, "uptime"), messages.section(seen, "workers")
+        queues, sas = messages.section(seen, "queues"), messages.section(seen, "ikesas")
+        # One second of resolution is not enough to tell two starts apart.
+        since = f"{messages.text(uptime, 'since')} pid {self._commands.peer_pid()}"
+        return DaemonStats(
+            since=since,
+            workers_total=messages.number(workers, "total"),
+            workers_idle=messages.number(workers, "idle"),
+            queued=sum(messages.number(queues, name) for name in queues),
+            ike_sas=messages.number(sas, "total"),
+            half_open=messages.number(sas, "half-open"),
+        )
+
+    def _call(self, command: str, message: Section | None = None) -> Seen:
+        return self._commands.call(command, message)
+
+    def _call_or_gone(self, command: str, message: Section) -> None:
+        try:
+            self._commands.call(command, message)
+        except RefusedError as error:
+            if not any(words in str(error) for words in _GONE):
+                raise
+
+    def _stream(self, command: str, message: Section) -> list[Seen]:
+        return self._commands.stream(command, message)[1]

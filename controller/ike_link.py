@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: the link to the IKE daemon: connect, observe, follow events, load our key again.
+
+While the daemon is away nothing is known of it, and the kernel says whether a pair is protected.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from ovn_ipsec.errors import IkeError
+from ovn_ipsec.model.observation import Known, Unknown
+
+from .apply import after_restart
+from .ike.backend import IkeBackend
+from .plan.agent import Agent
+from .plan.credential import Secret
+from .plan.ike import CHILDREN, ConnName, DaemonSeen
+from .plan.pair import NOTHING_SEEN, ConnSeen
+
+_log = structlog.get_logger()
+
+RETRY_S = 1.0
+RECOVERING_S = 60.0
+BULK = 40
+"""More touched connections than this are read in one dump instead of one by one."""
+
+
+class IkeLink:
+    """One backend and what was last seen of it, written into the agent."""
+
+    def __init__(self, backend: IkeBackend) -> None:
+        """Store the backend; it is opened by run()."""
+        self.backend = backend
+        self.problem = "not connected yet"
+        self.version = ""
+        self.recovering_until = float("-inf")
+        self._since: str | None = None
+        self._retry_at = float("-inf")
+        self._key: Secret | None = None
+        self._key_loaded = False
+        self._up = False
+
+    def use_key(self, key: Secret) -> None:
+        """Set the private key that every daemon is given."""
+        self._key, self._key_loaded = key, False
+
+    @property
+    def ready(self) -> bool:
+        """Whether connections can be loaded and used."""
+        return self._up and self.backend.connected
+
+    def run(self, agent: Agent, now: float) -> bool:
+        """Connect if need be and take in events.
+
+        Returns:
+            Whether the daemon came or went: the kernel has to be looked at.
+        """
+        if not self.backend.connected:
+            lost = self._lose(agent)
+            return self._connect(agent, now) or lost
+        if not self._key_loaded:
+            self._load_key()
+        return self._follow(agent, now)
+
+    def _lose(self, agent: Agent) -> bool:
+        if not self._up:
+            return False
+        self._up = False
+        self._key_loaded = False
+        self.problem = "the IKE daemon does not answer"
+        _log.error("ike_daemon_lost")
+        for name, seen in list(agent.seen.items()):
+            agent.put_seen(name, after_restart(seen))
+        agent.touch_all()
+        return True
+
+    def _connect(self, agent: Agent, now: float) -> bool:
+        if now < self._retry_at:
+            return False
+        self._retry_at = now + RETRY_S
+        try:
+            self.backend.open()
+        except IkeError as error:
+            if self.problem != error.diagnostics():
+                _log.warning("ike_daemon_unreachable", reason=error.diagnostics())
+            self.problem = error.diagnostics()
+            return False
+        self._load_key()
+        return self._observe(agent, now)
+
+    def _load_key(self) -> None:
+        if self._key is None or not self.backend.connected:
+            return
+        try:
+            self.backend.load_key(self._key)
+            self._key_loaded = True
+        except IkeError as error:
+            self.problem = error.diagnostics()
+            _log.error("ike_key_refused", reason=error.diagnostics())
+
+    def _observe(self, agent: Agent, now: float) -> bool:
+        match self.backend.observe():
+            case Unknown(reason=reason):
+                self.problem = reason
+                self.backend.close()
+                return False
+            case Known(value=seen):
+                pass
+        if self._since != seen.since:
+            if self._since is not None or agent.seen or agent.records:
+                self.recovering_until = now + RECOVERING_S
+            self._since = seen.since
+        self.version = seen.version
+        self.problem = ""
+        self._up = True
+        _log.info("ike_daemon_connected", version=seen.version, connections=len(seen.conns))
+        _mirror(agent, seen)
+        return True
+
+    def _follow(self, agent: Agent, now: float) -> bool:
+        events = self.backend.drain()
+        for name, message in events.messages:
+            if agent.put_error(name, message):
+                _log.warning("ike_failed", connection=name, reason=message)
+        if events.lost or len(events.conns) > BULK:
+            if not self.backend.connected:
+                return self._lose(agent)
+            return self._reread(agent)
+        for name in sorted(events.conns):
+            match self.backend.observe_sas(name):
+                case Known(value=sas):
+                    agent.put_sas(name, sas)
+                    agent.touch(name)
+                case Unknown():
+                    return self._lose(agent) if not self.backend.connected else False
+        return False
+
+    def _reread(self, agent: Agent) -> bool:
+        match self.backend.observe():
+            case Known(value=seen):
+                _mirror(agent, seen, keep_configs=True)
+            case Unknown(reason=reason):
+                self.problem = reason
+        return False
+
+    def wake_at(self) -> float | None:
+        """When to try again, monotonic seconds; None while connected."""
+        return None if self.backend.connected else self._retry_at
+
+
+def _mirror(agent: Agent, seen: DaemonSeen, *, keep_configs: bool = False) -> None:
+    """Write a full observation into the agent; what the daemon does not have is gone from there."""
+    names: set[ConnName] = set(agent.seen) | set(seen.conns) | set(seen.sas)
+    names |= {name for name, _ in seen.traps}
+    for name in names:
+        old = agent.seen.get(name, NOTHING_SEEN)
+        present = name in seen.conns
+        agent.put_seen(
+            name,
+            ConnSeen(
+                config=old.config if keep_configs and present else "",
+                present=present,
+                traps=frozenset(child for child in CHILDREN if (name, child) in seen.traps),
+                sas=seen.sas.get(name, ()),
+                orphaned=old.orphaned,
+                missing=old.missing,
+            ),
+        )
+    agent.touch_all()

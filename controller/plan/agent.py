@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: everything that this chassis knows, by pair, and which pairs have to be looked at.
+
+No I/O and no clock of its own. The shell puts in what it saw (rows, SAs, kernel entries), asks for
+the pairs that are due, and gets one Decision for each. Work grows with what changed: a row that
+comes in marks the pairs of its chassis, an event of the IKE daemon marks one pair, and only a new
+policy marks all.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from itertools import chain
+
+from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.chassis import ChassisName, IpAddress
+from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase
+from ovn_ipsec.model.status import PairCounts, PairState
+from ovn_ipsec.schema.encap import ParsedChassis
+
+from .guard import ClearPair, GuardState
+from .ike import ConnConfig, ConnName, IkeSa, conn_name
+from .pair import (
+    LINGER_S,
+    NOTHING_SEEN,
+    ConnSeen,
+    Context,
+    Decision,
+    Demand,
+    PairRecord,
+    decide,
+    demand_of,
+    remove_steps,
+)
+from .steps import Step
+from .world import PairIntent, World
+
+MakeConfig = Callable[[PairIntent], ConnConfig | None]
+WasClosed = Callable[[PairRecord], bool]
+
+
+class Agent:
+    """The state of one chassis; every method is a function of it and its arguments."""
+
+    def __init__(self, this_chassis: ChassisName) -> None:
+        """Start knowing nothing, with the policy that says nothing."""
+        self.this_chassis = this_chassis
+        self.world = World()
+        self.policy: ClusterPolicy = NO_POLICY
+        self.records: dict[ConnName, PairRecord] = {}
+        self.seen: dict[ConnName, ConnSeen] = {}
+        self.refusals: dict[str, tuple[InputError, ...]] = {}
+        self.counts: Counter[PairState] = Counter()
+        self.was_closed: WasClosed = lambda _record: False
+        self._intents: dict[ConnName, PairIntent] = {}
+        self._by_peer: dict[str, frozenset[ConnName]] = {}
+        self._dirty: dict[ConnName, None] = {}
+        self._timers: list[tuple[float, ConnName]] = []
+        self._strays: dict[ConnName, float] = {}
+        self._may_clear: set[ClearPair] = set()
+        self._ports: Counter[int] = Counter()
+
+    # --- what comes in ---------------------------------------------------------------------------
+
+    def put_policy(self, policy: ClusterPolicy) -> bool:
+        """Take in a policy; a new one marks every pair. Returns whether it was new."""
+        if policy == self.policy:
+            return False
+        modes_changed = (policy.default, policy.floor) != (self.policy.default, self.policy.floor)
+        self.policy = policy
+        if modes_changed:
+            for name in list(self.world.names()):
+                self._refresh(name)
+        self.touch_all()
+        return True
+
+    def put_chassis(self, name: str, parsed: ParsedChassis | None) -> None:
+        """Take in a chassis row, or with None that it is gone."""
+        touched = self.world.put(name, parsed)
+        names = chain(self.world.names(), list(self._by_peer)) if name == self.this_chassis else ()
+        for peer in {*touched, *names}:
+            self._refresh(peer)
+
+    def put_sas(self, name: ConnName, sas: tuple[IkeSa, ...]) -> None:
+        """Take in the SAs of one connection."""
+        self.put_seen(name, replace(self.seen.get(name, NOTHING_SEEN), sas=sas))
+
+    def put_seen(self, name: ConnName, seen: ConnSeen) -> None:
+        """Take in all that is known of one connection; what is new marks its pair."""
+        if seen == self.seen.get(name, NOTHING_SEEN):
+            return
+        if seen == NOTHING_SEEN:
+            self.seen.pop(name, None)
+        else:
+            self.seen[name] = seen
+        self.touch(name)
+
+    def put_error(self, name: ConnName, error: str) -> bool:
+        """Remember why a pair is not up. Returns whether that is news."""
+        record = self.records.get(name)
+        if record is None or record.error == error:
+            return False
+        self.records[name] = replace(record, error=error)
+        return True
+
+    def touch(self, name: ConnName) -> None:
+        """Mark a pair to be looked at."""
+        self._dirty[name] = None
+
+    def touch_all(self) -> None:
+        """Mark every pair to be looked at."""
+        self._dirty.update(dict.fromkeys(chain(self.records, self._intents, self.seen)))
+
+    def _refresh(self, peer: str) -> None:
+        found, errors = self.world.pairs_with(self.this_chassis, peer, self.policy)
+        before = self._by_peer.get(peer, frozenset())
+        intents = {conn_name(intent.pair): intent for intent in found}
+        for name in before - intents.keys():
+            self._intents.pop(name, None)
+            self.touch(name)
+        for name, intent in intents.items():
+            if self._intents.get(name) != intent:
+                self._intents[name] = intent
+                self.touch(name)
+        if intents:
+            self._by_peer[peer] = frozenset(intents)
+        else:
+            self._by_peer.pop(peer, None)
+        if errors:
+            self.refusals[peer] = errors
+        else:
+            self.refusals.pop(peer, None)
+
+    # --- what comes out --------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Whether every marked pair has been looked at."""
+        return not self._dirty
+
+    def wake_at(self) -> float | None:
+        """When the next timer of a pair runs out, monotonic seconds."""
+        return self._timers[0][0] if self._timers else None
+
+    def due(self, now: float, limit: int) -> list[ConnName]:
+        """Take up to limit marked pairs, those whose time has come among them."""
+        while self._timers and self._timers[0][0] <= now:
+            self.touch(heapq.heappop(self._timers)[1])
+        taken = list(self._dirty)[:limit]
+        for name in taken:
+            del self._dirty[name]
+        return taken
+
+    def decide(self, name: ConnName, make_config: MakeConfig, context: Context) -> Decision | None:
+        """Decide about one pair and remember the outcome.
+
+        Returns:
+            None when there is nothing to decide: neither wanted, known, nor seen.
+        """
+        intent = self._intents.get(name)
+        record = self.records.get(name)
+        seen = self.seen.get(name, NOTHING_SEEN)
+        if record is None:
+            if intent is None:
+                return self._stray(name, seen, context)
+            record = PairRecord(name=name, pair=intent.pair, since=context.now)
+            record = replace(record, mode=intent.mode, closed=self.was_closed(record))
+        self._strays.pop(name, None)
+        config = make_config(intent) if intent is not None else None
+        decision = decide(record, intent, config, seen, context)
+        self._remember(name, decision.record)
+        if decision.wake_at is not None:
+            heapq.heappush(self._timers, (decision.wake_at, name))
+        return decision
+
+    def _stray(self, name: ConnName, seen: ConnSeen, context: Context) -> Decision | None:
+        """A connection of ours that nobody wants, left by an earlier life of this program."""
+        if not (seen.present or seen.sas or seen.traps):
+            self._strays.pop(name, None)
+            return None
+        first = self._strays.setdefault(name, context.now)
+        ends = first if context.phase is Phase.OFF else first + LINGER_S
+        if context.now >= ends:
+            return Decision(record=None, steps=remove_steps(name, seen))
+        heapq.heappush(self._timers, (ends, name))
+        return Decision(record=None)
+
+    def _remember(self, name: ConnName, record: PairRecord | None) -> None:
+        old = self.records.pop(name, None)
+        if old is not None:
+            self.counts[old.state] -= 1
+            self._ports.subtract((old.pair.out_port, old.pair.in_port))
+            self._may_clear.discard(_clear_pair(old))
+        if record is not None:
+            self.records[name] = record
+            self.counts[record.state] += 1
+            self._ports.update((record.pair.out_port, record.pair.in_port))
+            if self._may_be_clear(record):
+                self._may_clear.add(_clear_pair(record))
+
+    def _may_be_clear(self, record: PairRecord) -> bool:
+        demand = demand_of(record, self.policy.phase)
+        return demand in (Demand.NONE, Demand.OPEN) and not record.closed
+
+    def pair_counts(self) -> PairCounts:
+        """How many pairs are in each state."""
+        return PairCounts(**{state.value: self.counts[state] for state in PairState})
+
+    def all_refusals(self) -> Iterable[InputError]:
+        """Everything of other chassis that was refused, in order of their names."""
+        return chain.from_iterable(self.refusals[name] for name in sorted(self.refusals))
+
+    def guard(self, floor: GuardState | None) -> GuardState | None:
+        """The guard as it shall be.
+
+        Args:
+            floor: Ports and addresses that the guard had before; while it stands it only grows,
+                so that the loss of our own rows opens nothing.
+
+        Returns:
+            None in off and relax, and in prepare as long as nothing was closed before.
+        """
+        phase = self.policy.phase
+        if phase in (Phase.OFF, Phase.RELAX):
+            return None
+        if phase is Phase.PREPARE and not any(r.closed for r in self.records.values()):
+            return None
+        local: set[IpAddress] = {record.pair.local for record in self.records.values()}
+        ports = {port for port, count in self._ports.items() if count > 0}
+        this = self.world.get(self.this_chassis)
+        if this is not None:
+            local |= {intent.encap.ip for intent in this.encaps}
+            ports |= {intent.encap.port for intent in this.encaps}
+        elif floor is not None:
+            local |= floor.local
+            ports |= floor.ports
+        return GuardState(
+            ports=frozenset(ports), local=frozenset(local), may_clear=frozenset(self._may_clear)
+        )
+
+
+def _clear_pair(record: PairRecord) -> ClearPair:
+    pair = record.pair
+    return ClearPair(
+        local=pair.local, remote=pair.remote, out_port=pair.out_port, in_port=pair.in_port
+    )
+
+
+def guard_remembers(guard: GuardState | None, record: PairRecord) -> bool:
+    """Whether a guard found at start says that this pair was closed before: it stands without it."""
+    return guard is not None and record.mode is not Mode.OFF and (
+        _clear_pair(record) not in guard.may_clear
+    )
+
+
+def counts_by_name(counts: Mapping[PairState, int]) -> dict[str, int]:
+    """States that have pairs, with their number, in the order of the enumeration."""
+    return {state.value: counts[state] for state in PairState if counts.get(state)}

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: what the kernel holds against what the IKE daemon says it holds.
+
+The kernel may have more than the daemon (it was killed; its SAs live on) or less (somebody flushed
+policies or states). Neither shows in the daemon, so a dump of both tables is compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ovn_ipsec.model.chassis import IpAddress, Pair
+
+from ..xfrm.values import PolicyDirection, XfrmPolicy, XfrmState
+from .ike import IN, OUT, ConnName
+from .pair import ConnSeen
+
+_UDP, _ESP = 17, 50
+PolicyKey = tuple[PolicyDirection, IpAddress, IpAddress, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracked:
+    """A pair whose kernel entries are looked for."""
+
+    pair: Pair
+    reqids: tuple[int, int]
+    """Of the children out and in."""
+    seen: ConnSeen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What the audit found."""
+
+    missing: Mapping[ConnName, frozenset[str]] = field(default_factory=dict)
+    """Children that the daemon takes for up and that lack their policy or an SA."""
+    orphaned: frozenset[ConnName] = frozenset()
+    """Pairs that the kernel protects both ways with SAs that the daemon does not know."""
+    orphans: tuple[XfrmState, ...] = ()
+    """Those SAs of pairs that are up again: they can go."""
+
+
+def audit(
+    tracked: Mapping[ConnName, Tracked],
+    policies: Iterable[XfrmPolicy],
+    states: Iterable[XfrmState],
+    own_reqids: frozenset[int],
+) -> Findings:
+    """Compare.
+
+    Args:
+        tracked: The pairs with what the daemon says of them.
+        policies: The kernel's SPD.
+        states: The kernel's SAD.
+        own_reqids: Every reqid that was ever given to a connection of ours.
+    """
+    protected = frozenset(filter(None, map(_key, policies)))
+    states = [state for state in states if state.proto == _ESP and state.reqid in own_reqids]
+    spis = {(state.dst, state.spi) for state in states}
+    flows = {(state.src, state.dst, state.reqid) for state in states}
+    known: set[tuple[IpAddress, int]] = set()
+    settled: set[int] = set()
+    missing: dict[ConnName, frozenset[str]] = {}
+    orphaned: set[ConnName] = set()
+    for name, one in tracked.items():
+        for child in one.seen.children():
+            known |= {(one.pair.local, child.spi_in), (one.pair.remote, child.spi_out)}
+        lacking = frozenset(_lacking(one, protected, spis))
+        if lacking:
+            missing[name] = lacking
+        if one.seen.up:
+            settled |= set(one.reqids)
+        elif not one.seen.sas and _carries(one, protected, flows):
+            orphaned.add(name)
+    pending = {
+        (address, spi)
+        for one in tracked.values()
+        for sa in one.seen.sas
+        for child in sa.children
+        for address, spi in ((one.pair.local, child.spi_in), (one.pair.remote, child.spi_out))
+    }
+    orphans = tuple(
+        state
+        for state in states
+        if state.reqid in settled and (state.dst, state.spi) not in known | pending
+    )
+    return Findings(missing=missing, orphaned=frozenset(orphaned), orphans=orphans)
+
+
+def _key(policy: XfrmPolicy) -> PolicyKey | None:
+    """Direction, ends and destination port of a policy that protects tunnel traffic with ESP."""
+    selector = policy.selector
+    esp = any(template.proto == _ESP for template in policy.templates)
+    if not esp or selector.proto != _UDP or selector.dport_mask != 0xFFFF:
+        return None
+    ends = (selector.src, selector.dst)
+    if any(network.prefixlen != network.max_prefixlen for network in ends):
+        return None
+    if policy.direction not in (PolicyDirection.IN, PolicyDirection.OUT):
+        return None
+    return (
+        policy.direction,
+        selector.src.network_address,
+        selector.dst.network_address,
+        selector.dport,
+    )
+
+
+def _keys(pair: Pair) -> dict[str, PolicyKey]:
+    """The policy that matters of each child; its reverse half carries nothing."""
+    return {
+        OUT: (PolicyDirection.OUT, pair.local, pair.remote, pair.out_port),
+        IN: (PolicyDirection.IN, pair.remote, pair.local, pair.in_port),
+    }
+
+
+def _lacking(
+    one: Tracked, protected: frozenset[PolicyKey], spis: set[tuple[IpAddress, int]]
+) -> Iterable[str]:
+    keys = _keys(one.pair)
+    newest = {child.name: child for child in one.seen.children()}
+    for name, child in newest.items():
+        inbound = (one.pair.local, child.spi_in) in spis
+        outbound = (one.pair.remote, child.spi_out) in spis
+        if keys[name] not in protected or not inbound or not outbound:
+            yield name
+
+
+def _carries(
+    one: Tracked,
+    protected: frozenset[PolicyKey],
+    flows: set[tuple[IpAddress, IpAddress, int]],
+) -> bool:
+    pair, (reqid_out, reqid_in) = one.pair, one.reqids
+    return (
+        set(_keys(pair).values()) <= protected
+        and (pair.local, pair.remote, reqid_out) in flows
+        and (pair.remote, pair.local, reqid_in) in flows
+    )

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the IKE daemon shall hold and what it was seen to hold, as values.
+
+Pure. Input: pairs and credentials. Output: connection configurations, and the types that
+observations of the daemon are made of.
+
+One pair is one connection with two children: Geneve sends from a hashed source port to a fixed
+destination port, so ``out`` carries what we send and ``in`` what the peer sends. The reverse half
+of each child stays unused.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from ipaddress import ip_address
+from typing import NewType
+
+from ovn_ipsec.model.chassis import ChassisName, Pair
+from ovn_ipsec.model.policy import Tuning
+
+ConnName = NewType("ConnName", str)
+
+OUT = "out"
+IN = "in"
+CHILDREN = (OUT, IN)
+"""The children of a connection, in the order in which they are initiated."""
+
+DEFAULT_IKE_PROPOSALS = (
+    "aes256gcm16-prfsha256-x25519-ecp256",
+    "aes256gcm16-prfsha256-modp2048",
+)
+"""Modern groups first; the last is what a stock ovs-monitor-ipsec offers."""
+
+DEFAULT_ESP_PROPOSALS = (
+    "aes256gcm16-x25519-ecp256-modp2048-esn-noesn",
+    "aes256gcm16-esn-noesn",
+)
+"""Every IKE group, because Libreswan asks for the IKE_SA's group in each CREATE_CHILD_SA, and one
+proposal without a group for the child that IKE_AUTH makes."""
+
+STOCK_IKE_PROPOSALS = ("aes256gcm16-prfsha256-modp2048",)
+STOCK_ESP_PROPOSALS = ("aes256gcm16-modp2048-esn-noesn", "aes256gcm16-esn-noesn")
+"""Towards a chassis that a stock ovs-monitor-ipsec serves (ovs-monitor-ipsec.in)."""
+
+_PREFIX = "ovn-"
+_NAME_MAX, _NAME_KEPT = 120, 100
+_NAME = re.compile(r"ovn-[A-Za-z0-9._-]{1,120}(?:~[0-9a-f]{8})?@([0-9a-f.:]+)%([0-9a-f.:]+)\Z")
+_GONE = frozenset({"DELETED", "REKEYED"})
+
+
+def conn_name(pair: Pair) -> ConnName:
+    """Name the connection of a pair, as OVN names its tunnel, behind ``ovn-``.
+
+    Args:
+        pair: the pair.
+
+    Returns:
+        At most 206 ASCII characters. A chassis name of more than 120 characters is cut, and a
+        digest of the whole stands behind it: a vici key holds 255 bytes.
+
+    Source:
+        ovn controller/encaps.c, encaps_tunnel_id_create; strongSwan vici README, "Messages".
+    """
+    chassis: str = pair.peer
+    if len(chassis) > _NAME_MAX:
+        chassis = f"{chassis[:_NAME_KEPT]}~{sha256(chassis.encode()).hexdigest()[:8]}"
+    return ConnName(f"{_PREFIX}{chassis}@{pair.remote}%{pair.local}")
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether a connection of the daemon has a name that ``conn_name`` makes."""
+    match = _NAME.match(name)
+    if match is None:
+        return False
+    try:
+        remote, local = (ip_address(text) for text in match.groups())
+    except ValueError:
+        return False
+    return f"{remote}%{local}" == f"{match[1]}%{match[2]}" and remote.version == local.version
+
+
+@lru_cache(maxsize=64)
+def _digest(blob: bytes) -> str:
+    return sha256(blob).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnConfig:
+    """One connection as it shall be loaded."""
+
+    name: ConnName
+    pair: Pair
+    local_id: ChassisName
+    remote_id: ChassisName
+    reqid_out: int
+    """Static and unique on this node: a restarted daemon then carries on without loss."""
+    reqid_in: int
+    esp_proposals: tuple[str, ...] = DEFAULT_ESP_PROPOSALS
+    ike_proposals: tuple[str, ...] = DEFAULT_IKE_PROPOSALS
+    tuning: Tuning
+    certificate_der: bytes
+    ca_der: tuple[bytes, ...]
+    """The authorities that the peer's certificate may come from."""
+    _fingerprint: str = field(default="", init=False, repr=False, compare=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of every field, the same in every process; computed once."""
+        if not self._fingerprint:
+            text = repr(
+                (
+                    self.name,
+                    self.pair,
+                    self.local_id,
+                    self.remote_id,
+                    self.reqid_out,
+                    self.reqid_in,
+                    self.esp_proposals,
+                    self.ike_proposals,
+                    self.tuning,
+                    _digest(self.certificate_der),
+                    tuple(map(_digest, self.ca_der)),
+                )
+            )
+            object.__setattr__(self, "_fingerprint", sha256(text.encode()).hexdigest()[:32])
+        return self._fingerprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildSa:
+    """A CHILD_SA."""
+
+    name: str
+    """Of the child that it was made from, ``out`` or ``in``; a peer's own naming is not seen."""
+    id: int
+    """Unique in the daemon's life; what terminate_child and rekey_child take."""
+    state: str
+    """As strongSwan spells it: CREATED, ROUTED, INSTALLING, INSTALLED, UPDATING, REKEYING,
+    REKEYED, RETRYING, DELETING, DELETED, DESTROYING."""
+    reqid: int
+    spi_in: int
+    """0 while there is none, as for spi_out."""
+    spi_out: int
+    install_s: int = 0
+    """Seconds since it was installed."""
+    esn: bool = False
+    udp_encap: bool = False
+    suite: str = ""
+    """Such as ``AES_GCM_16-256``, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IkeSa:
+    """An IKE_SA, without its children in DELETED and REKEYED."""
+
+    conn: ConnName
+    id: int
+    """Unique in the daemon's life; what terminate_ike takes."""
+    state: str
+    """CREATED, CONNECTING, ESTABLISHED, PASSIVE, REKEYING, REKEYED, DELETING or DESTROYING."""
+    initiator: bool
+    """Whether this end initiated it."""
+    initiator_spi: int
+    """The same number at both ends."""
+    children: tuple[ChildSa, ...] = ()
+    established_s: int = 0
+    """Seconds since it was established; 0 while it is not."""
+    remote_id: str = ""
+    """The peer's identity, empty before it authenticated."""
+    local_spi: int = 0
+    remote_spi: int = 0
+    suite: str = ""
+    """Such as ``AES_GCM_16-256/PRF_HMAC_SHA2_256/CURVE_25519``, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonSeen:
+    """Everything of ours that the daemon holds."""
+
+    since: str
+    """When it started, in its own words: another text is another daemon, that holds nothing."""
+    version: str
+    conns: frozenset[ConnName]
+    sas: Mapping[ConnName, tuple[IkeSa, ...]]
+    """Sorted by id; a connection without an IKE_SA has no key."""
+    traps: frozenset[tuple[ConnName, str]]
+
+
+def installed(child: ChildSa) -> bool:
+    """Tell whether a CHILD_SA carries traffic: also while its successor is negotiated."""
+    return child.state in ("INSTALLED", "UPDATING", "REKEYING", "RETRYING")
+
+
+def gone(child: ChildSa) -> bool:
+    """Tell whether a CHILD_SA was replaced or deleted and only waits for late packets."""
+    return child.state in _GONE
+
+
+def established(sa: IkeSa) -> bool:
+    """Tell whether an IKE_SA is authenticated and not on its way out."""
+    return sa.state in ("ESTABLISHED", "REKEYING")
+
+
+def installed_children(sa: IkeSa) -> frozenset[str]:
+    """Name the children of an IKE_SA that carry traffic."""
+    return frozenset(child.name for child in sa.children if installed(child))

@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: the life of one pair: what is demanded of it, what state that makes, and what to do next.
+
+A pair is level-triggered. Each pass asks two questions, *what is demanded* (policy, phase, whether
+the peer still has rows) and *is it up* (both CHILD_SAs installed), and LIFE answers with the state.
+The only thing remembered that decides is `closed`: once clear text was denied to a pair, because it
+was up or because policy denied it, nothing but `relax`, `off` or a rule opens it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from zlib import crc32
+
+from ovn_ipsec.model.chassis import ChassisName, Pair
+from ovn_ipsec.model.policy import Mode, Phase
+from ovn_ipsec.model.status import PairState
+
+from .ike import CHILDREN, IN, OUT, ChildSa, ConnConfig, ConnName, IkeSa, established, installed
+from .steps import (
+    Initiate,
+    Install,
+    Load,
+    RekeyChild,
+    Step,
+    TerminateChild,
+    TerminateIke,
+    Uninstall,
+    Unload,
+)
+from .world import PairIntent
+
+LINGER_S = 60.0
+"""How long a peer whose rows are gone keeps its SAs: a restart of ovn-controller takes less."""
+GRACE_S = 30.0
+"""How long the passive end waits for the designated initiator (one-way firewalls)."""
+RECOVERY_GRACE_S = 3.0
+"""The same after our own IKE daemon came back: the peer may not have noticed yet."""
+TEARDOWN_GRACE_S = 5.0
+"""How long the passive end waits for the initiator to take an unwanted pair down."""
+SETTLE_S = 10.0
+"""How long two complete IKE_SAs of one pair may stand side by side."""
+REPAIR_S = 5.0
+"""Between two attempts to put kernel entries of one pair back."""
+BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+
+
+class Demand(StrEnum):
+    """What is demanded of a pair."""
+
+    NONE = "none"
+    """Nothing: clear text may pass."""
+    OPEN = "open"
+    """To be encrypted; clear text may pass until it is."""
+    CLOSED = "closed"
+    """To be encrypted; clear text is denied."""
+    GONE = "gone"
+    """The peer's rows are gone; hold everything as it is."""
+
+
+LIFE: dict[tuple[Demand, bool], PairState] = {
+    (Demand.NONE, False): PairState.CLEAR,
+    (Demand.NONE, True): PairState.CLEAR,
+    (Demand.OPEN, False): PairState.PENDING,
+    (Demand.OPEN, True): PairState.ENCRYPTED,
+    (Demand.CLOSED, False): PairState.BLOCKED,
+    (Demand.CLOSED, True): PairState.ENCRYPTED,
+    (Demand.GONE, False): PairState.LINGERING,
+    (Demand.GONE, True): PairState.LINGERING,
+}
+"""The life cycle: what is demanded, and whether the pair is up, to its state."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnSeen:
+    """What the IKE daemon and the kernel hold for one pair."""
+
+    config: str = ""
+    """Fingerprint of what this daemon was given; empty: nothing, or not by us."""
+    present: bool = False
+    """Whether the daemon has a connection of this name at all."""
+    traps: frozenset[str] = frozenset()
+    sas: tuple[IkeSa, ...] = ()
+    orphaned: bool = False
+    """The kernel protects this pair with SAs that the daemon does not know: it was killed."""
+    missing: frozenset[str] = frozenset()
+    """Children that are up in the daemon and lack their policy in the kernel."""
+
+    def children(self) -> Iterator[ChildSa]:
+        """CHILD_SAs that carry traffic."""
+        return (child for sa in self.sas for child in sa.children if installed(child))
+
+    @property
+    def up(self) -> bool:
+        """Whether both children carry traffic, and the daemon knows it."""
+        return {child.name for child in self.children()} >= set(CHILDREN)
+
+
+NOTHING_SEEN = ConnSeen()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairRecord:
+    """What is remembered of a pair between two passes."""
+
+    name: ConnName
+    pair: Pair
+    mode: Mode = Mode.OFF
+    csum: bool | None = None
+    state: PairState = PairState.CLEAR
+    closed: bool = False
+    """Clear text is denied, and stays so."""
+    since: float = 0.0
+    """When the state began, monotonic seconds."""
+    gone_at: float | None = None
+    down_at: float | None = None
+    """Since when a wanted pair is not up."""
+    tried: str = ""
+    """The child that was last initiated."""
+    attempts: int = 0
+    retry_at: float = 0.0
+    repaired_at: float = float("-inf")
+    stale: frozenset[int] = frozenset()
+    """CHILD_SAs made from a configuration that was replaced since."""
+    doubled_at: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a decision about a pair depends on besides the pair."""
+
+    phase: Phase
+    now: float
+    this_chassis: ChassisName
+    recovering: bool = False
+    """Our IKE daemon came back a moment ago."""
+    may_start: bool = True
+    """Whether the pace allows one more initiation now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The pair as it is now, what to do, and when to look again."""
+
+    record: PairRecord | None
+    """None: forget the pair once the steps are done."""
+    steps: tuple[Step, ...] = ()
+    wake_at: float | None = None
+
+
+def demand_of(record: PairRecord, phase: Phase) -> Demand:
+    """What is demanded, from policy, phase and the latch."""
+    if record.gone_at is not None:
+        return Demand.GONE
+    if phase in (Phase.OFF, Phase.RELAX) or record.mode is Mode.OFF:
+        return Demand.NONE
+    if record.closed or (phase is Phase.ENFORCE and record.mode is Mode.REQUIRE):
+        return Demand.CLOSED
+    return Demand.NONE if phase is Phase.PREPARE else Demand.OPEN
+
+
+def initiates(this_chassis: ChassisName, peer: ChassisName) -> bool:
+    """Whether this end is the designated initiator: the smaller name is."""
+    return this_chassis < peer
+
+
+def observe_pair(
+    record: PairRecord, intent: PairIntent | None, seen: ConnSeen, context: Context
+) -> PairRecord:
+    """Bring a record up to date with policy and with what was seen."""
+    now = context.now
+    if intent is None:
+        gone_at = now if record.gone_at is None else record.gone_at
+        record = replace(record, gone_at=gone_at)
+    else:
+        record = replace(
+            record, gone_at=None, pair=intent.pair, mode=intent.mode, csum=intent.csum
+        )
+    demand = demand_of(record, context.phase)
+    up = seen.up or seen.orphaned
+    closed = record.closed
+    if demand is not Demand.GONE:
+        closed = demand is Demand.CLOSED or (demand is Demand.OPEN and up)
+    elif context.phase in (Phase.OFF, Phase.RELAX):
+        closed = False
+    state = LIFE[demand, up]
+    wanted = demand in (Demand.OPEN, Demand.CLOSED)
+    down_at = None
+    if wanted and not seen.up:
+        down_at = now if record.down_at is None else record.down_at
+    if seen.up:
+        record = replace(record, attempts=0, retry_at=0.0, tried="", error="")
+    since = record.since if state is record.state else now
+    return replace(record, state=state, since=since, closed=closed, down_at=down_at)
+
+
+def decide(
+    record: PairRecord,
+    intent: PairIntent | None,
+    config: ConnConfig | None,
+    seen: ConnSeen,
+    context: Context,
+) -> Decision:
+    """Decide what to do for one pair.
+
+    Args:
+        record: What is remembered of it.
+        intent: What the southbound wants; None when the peer's rows are gone.
+        config: The connection as it shall be; None when this chassis has no usable credential.
+        seen: What the IKE daemon and the kernel hold.
+        context: Phase, time, pace.
+
+    Returns:
+        At most a handful of steps, in the order in which they have to be done.
+    """
+    record = observe_pair(record, intent, seen, context)
+    demand = demand_of(record, context.phase)
+    if demand is Demand.GONE:
+        return _linger(record, seen, context)
+    if demand is Demand.NONE:
+        return _release(record, config, seen, context)
+    return _protect(record, config, seen, context)
+
+
+def _linger(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
+    assert record.gone_at is not None
+    ends = record.gone_at + (0.0 if context.phase is Phase.OFF else LINGER_S)
+    if context.now < ends:
+        return Decision(record=record, wake_at=ends)
+    return Decision(record=None, steps=remove_steps(record.name, seen))
+
+
+def remove_steps(name: ConnName, seen: ConnSeen) -> tuple[Step, ...]:
+    """Take everything of a connection away: traps, configuration, then SAs."""
+    steps: list[Step] = [Uninstall(name=name, child=child) for child in sorted(seen.traps)]
+    if seen.present:
+        steps.append(Unload(name=name))
+    steps.extend(TerminateIke(name=name, ike_id=sa.id) for sa in seen.sas)
+    return tuple(steps)
+
+
+def _release(
+    record: PairRecord, config: ConnConfig | None, seen: ConnSeen, context: Context
+) -> Decision:
+    name = record.name
+    traps: list[Step] = [Uninstall(name=name, child=child) for child in sorted(seen.traps)]
+    if context.phase is Phase.RELAX:
+        return Decision(record=record, steps=tuple(traps))
+    if context.phase is Phase.PREPARE and record.mode is not Mode.OFF:
+        return Decision(record=record, steps=(*traps, *_load(config, seen)))
+    ends = record.since + TEARDOWN_GRACE_S
+    passive = not initiates(context.this_chassis, record.pair.peer)
+    if passive and seen.sas and context.now < ends:
+        return Decision(record=record, steps=tuple(traps), wake_at=ends)
+    return Decision(record=record, steps=remove_steps(name, seen))
+
+
+def _load(config: ConnConfig | None, seen: ConnSeen) -> tuple[Step, ...]:
+    if config is None or config.fingerprint == seen.config:
+        return ()
+    return (Load(config=config),)
+
+
+def _protect(
+    record: PairRecord, config: ConnConfig | None, seen: ConnSeen, context: Context
+) -> Decision:
+    name = record.name
+    steps: list[Step] = list(_load(config, seen))
+    replaced = bool(steps) and bool(seen.config)
+    if replaced:
+        record = replace(record, stale=frozenset(child.id for child in seen.children()))
+    loaded = config is not None or bool(seen.config)
+    if loaded:
+        steps.extend(_traps(record, seen, reinstall=bool(steps)))
+    record, repairs = _repair(record, seen, context)
+    steps.extend(repairs)
+    record, started, wake_at = _initiation(record, loaded, seen, context)
+    steps.extend(started)
+    record, retired, look_at = _retire(record, seen, context)
+    steps.extend(retired)
+    times = [time for time in (wake_at, look_at) if time is not None]
+    return Decision(record=record, steps=tuple(steps), wake_at=min(times, default=None))
+
+
+def _traps(record: PairRecord, seen: ConnSeen, *, reinstall: bool) -> Iterator[Step]:
+    """Traps stand behind SAs that exist; before there are any, the guard alone holds a pair.
+
+    A trap without an SA would make both ends initiate on the first packet, where only one should.
+    """
+    if not record.closed or not (seen.up or seen.orphaned or seen.traps):
+        return
+    for child in CHILDREN:
+        if reinstall or child not in seen.traps:
+            yield Install(name=record.name, child=child)
+
+
+def _repair(
+    record: PairRecord, seen: ConnSeen, context: Context
+) -> tuple[PairRecord, tuple[Step, ...]]:
+    if not seen.missing or context.now < record.repaired_at + REPAIR_S:
+        return record, ()
+    newest = {child.name: child.id for child in seen.children()}
+    steps = tuple(
+        RekeyChild(name=record.name, child_id=newest[child])
+        for child in sorted(seen.missing)
+        if child in newest
+    )
+    return replace(record, repaired_at=context.now), steps
+
+
+def backoff_s(name: str, attempts: int) -> float:
+    """Seconds until the next attempt: doubling, spread by up to a quarter, the same for one name."""
+    base = BACKOFF_S[min(attempts, len(BACKOFF_S) - 1)]
+    return base * (1 + crc32(f"{name}{attempts}".encode()) % 1000 / 4000)
+
+
+def _initiation(
+    record: PairRecord, loaded: bool, seen: ConnSeen, context: Context
+) -> tuple[PairRecord, tuple[Step, ...], float | None]:
+    fresh = {child.name for child in seen.children() if child.id not in record.stale}
+    missing = [child for child in CHILDREN if child not in fresh]
+    if not missing or not loaded:
+        return record, (), None
+    if not initiates(context.this_chassis, record.pair.peer):
+        if record.down_at is None:
+            return record, (), None
+        turn = record.down_at + (RECOVERY_GRACE_S if context.recovering else GRACE_S)
+        if context.now < turn:
+            return record, (), turn
+    if any(not established(sa) and not sa.children for sa in seen.sas):
+        return record, (), context.now + BACKOFF_S[-1]
+    child = missing[0]
+    progressed = record.tried == OUT and child == IN
+    if not progressed and context.now < record.retry_at:
+        return record, (), record.retry_at
+    if not context.may_start:
+        return record, (), context.now + 0.1
+    attempts = 0 if progressed else record.attempts
+    retry_at = context.now + backoff_s(record.name, attempts)
+    record = replace(record, tried=child, attempts=attempts + 1, retry_at=retry_at)
+    return record, (Initiate(name=record.name, child=child),), retry_at
+
+
+def _retire(
+    record: PairRecord, seen: ConnSeen, context: Context
+) -> tuple[PairRecord, tuple[Step, ...], float | None]:
+    present = frozenset(child.id for sa in seen.sas for child in sa.children)
+    stale = record.stale & present
+    record = replace(record, stale=stale)
+    if stale:
+        fresh = {child.name for child in seen.children() if child.id not in stale}
+        if fresh >= set(CHILDREN):
+            return record, tuple(_drop_stale(record.name, seen, stale)), None
+        return record, (), None
+    return _dedupe(record, seen, context)
+
+
+def _drop_stale(name: ConnName, seen: ConnSeen, stale: frozenset[int]) -> Iterator[Step]:
+    for sa in seen.sas:
+        old = [child.id for child in sa.children if child.id in stale]
+        if old and len(old) == len(sa.children):
+            yield TerminateIke(name=name, ike_id=sa.id)
+        else:
+            yield from (TerminateChild(name=name, child_id=child_id) for child_id in old)
+
+
+def _complete(sa: IkeSa) -> bool:
+    return established(sa) and {c.name for c in sa.children if installed(c)} >= set(CHILDREN)
+
+
+def _dedupe(
+    record: PairRecord, seen: ConnSeen, context: Context
+) -> tuple[PairRecord, tuple[Step, ...], float | None]:
+    """Keep one IKE_SA where a crossing left several; only the designated initiator decides."""
+    complete = [sa for sa in seen.sas if _complete(sa)]
+    if len(seen.sas) < 2 or not complete:
+        return replace(record, doubled_at=None), (), None
+    doubled_at = context.now if record.doubled_at is None else record.doubled_at
+    record = replace(record, doubled_at=doubled_at)
+    if not initiates(context.this_chassis, record.pair.peer):
+        return record, (), None
+    if context.now < doubled_at + SETTLE_S:
+        return record, (), doubled_at + SETTLE_S
+    kept = max(complete, key=lambda sa: (sa.initiator, sa.id))
+    steps = tuple(
+        TerminateIke(name=record.name, ike_id=sa.id, force=not established(sa))
+        for sa in seen.sas
+        if sa.id != kept.id
+    )
+    return replace(record, doubled_at=None), steps, None

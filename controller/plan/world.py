@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: who there is: the chassis of the southbound, and the pairs that this chassis forms.
+
+World keeps parsed chassis by name and an index of who claims which address, so that one changed
+row costs one lookup and not a pass over the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.chassis import ChassisName, EncapType, IpAddress, Pair
+from ovn_ipsec.model.policy import ClusterPolicy, Mode, strongest
+from ovn_ipsec.schema.encap import Chassis, EncapIntent, ParsedChassis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairIntent:
+    """A pair and how policy wants it treated."""
+
+    pair: Pair
+    mode: Mode
+    csum: bool | None
+    """options:csum of the remote encap, which own tunnels repeat."""
+
+
+def tunnels_to(local: Chassis, peer: Chassis) -> bool:
+    """Whether ovn-controller makes tunnels between the two.
+
+    Source: ovn controller/encaps.c encaps_run, chassis_tzones_overlap.
+    """
+    if peer.is_remote and not local.is_interconn:
+        return False
+    return bool(local.zones & peer.zones) or not (local.zones or peer.zones)
+
+
+def preferred_type(local: Chassis, peer: Chassis) -> EncapType | None:
+    """The tunnel type that both ends have and OVN prefers: geneve, then vxlan."""
+    ours = {intent.encap.type for intent in local.encaps}
+    theirs = {intent.encap.type for intent in peer.encaps}
+    return next((kind for kind in EncapType if kind in ours and kind in theirs), None)
+
+
+def mode_of(policy: ClusterPolicy, local: EncapIntent, remote: EncapIntent) -> Mode:
+    """The stronger of both ends' modes and never below the floor; a missing key is the default."""
+    return strongest(policy.floor, local.mode or policy.default, remote.mode or policy.default)
+
+
+def intents(local: Chassis, peer: Chassis, policy: ClusterPolicy) -> tuple[PairIntent, ...]:
+    """All pairs between two chassis: every local with every remote address of the preferred type.
+
+    Returns:
+        Sorted by local, then remote address; empty when there are no tunnels between the two.
+        Only addresses of one family form a pair.
+    """
+    kind = preferred_type(local, peer) if tunnels_to(local, peer) else None
+    return tuple(
+        PairIntent(
+            pair=Pair(
+                peer=peer.name,
+                type=kind,
+                local=ours.encap.ip,
+                remote=theirs.encap.ip,
+                out_port=theirs.encap.port,
+                in_port=ours.encap.port,
+            ),
+            mode=mode_of(policy, ours, theirs),
+            csum=theirs.encap.csum,
+        )
+        for ours in local.encaps
+        for theirs in peer.encaps
+        if kind is not None
+        and ours.encap.type == theirs.encap.type == kind
+        and ours.encap.ip.version == theirs.encap.ip.version
+    )
+
+
+class World:
+    """The chassis that are known, by the name in their row."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._chassis: dict[str, ParsedChassis] = {}
+        self._claims: dict[IpAddress, set[str]] = {}
+
+    def names(self) -> Iterator[str]:
+        """Names of all rows, also of those that could not be parsed."""
+        return iter(self._chassis)
+
+    def get(self, name: str) -> Chassis | None:
+        """A chassis, or None when it has no row or one that cannot be a peer."""
+        parsed = self._chassis.get(name)
+        return parsed.chassis if parsed is not None else None
+
+    def put(self, name: str, parsed: ParsedChassis | None) -> frozenset[str]:
+        """Replace or, with None, remove a row.
+
+        Returns:
+            Names whose pairs may have changed: this one, and all that share an address with it.
+        """
+        touched = {name} | self._unclaim(name)
+        self._chassis.pop(name, None)
+        if parsed is not None:
+            self._chassis[name] = parsed
+            for ip in self._addresses(parsed):
+                claims = self._claims.setdefault(ip, set())
+                claims.add(name)
+                touched |= claims
+        return frozenset(touched)
+
+    def _unclaim(self, name: str) -> set[str]:
+        touched: set[str] = set()
+        old = self._chassis.get(name)
+        for ip in self._addresses(old) if old is not None else ():
+            self._claims[ip].discard(name)
+            touched |= self._claims[ip]
+            if not self._claims[ip]:
+                del self._claims[ip]
+        return touched
+
+    @staticmethod
+    def _addresses(parsed: ParsedChassis) -> frozenset[IpAddress]:
+        if parsed.chassis is None:
+            return frozenset()
+        return frozenset(intent.encap.ip for intent in parsed.chassis.encaps)
+
+    def claimants(self, ip: IpAddress) -> frozenset[str]:
+        """Names of the chassis with an encap of this address."""
+        return frozenset(self._claims.get(ip, ()))
+
+    def pairs_with(
+        self, local_name: ChassisName, peer_name: str, policy: ClusterPolicy
+    ) -> tuple[tuple[PairIntent, ...], tuple[InputError, ...]]:
+        """What runs between this chassis and a peer, and what of the peer was refused.
+
+        An address that two chassis claim belongs to neither: who is right cannot be told, and
+        whoever answered first must not win.
+        """
+        parsed = self._chassis.get(peer_name)
+        if parsed is None or peer_name == local_name:
+            return (), ()
+        local = self.get(local_name)
+        if parsed.chassis is None or local is None:
+            return (), parsed.errors
+        errors = list(parsed.errors)
+        good: list[PairIntent] = []
+        for intent in intents(local, parsed.chassis, policy):
+            pair = intent.pair
+            rivals = self.claimants(pair.remote) | self.claimants(pair.local)
+            if rivals - {local_name, peer_name} or local_name in self.claimants(pair.remote):
+                errors.append(_claimed_twice(pair, rivals))
+            else:
+                good.append(intent)
+        return tuple(good), tuple(errors)
+
+
+def _claimed_twice(pair: Pair, rivals: frozenset[str]) -> InputError:
+    return InputError(
+        table="Encap",
+        row=f"{pair.peer}/{pair.remote}",
+        key="ip",
+        text=str(pair.remote),
+        reason=f"{pair.local} or {pair.remote} is claimed by several: {', '.join(sorted(rivals))}",
+    )

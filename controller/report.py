@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: what this chassis says of itself: its digest, and the answers to appctl."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from ovn_ipsec import __version__
+from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.policy import ClusterPolicy
+from ovn_ipsec.model.status import Digest
+
+from .plan.agent import Agent
+from .plan.guard import GuardCounters, GuardState
+from .plan.ike import established
+from .plan.pair import NOTHING_SEEN, PairRecord, initiates
+
+
+def digest(
+    agent: Agent,
+    applied: ClusterPolicy,
+    *,
+    daemon: str,
+    problems: Iterable[str],
+    expires: datetime | None,
+) -> Digest:
+    """Sum this chassis up.
+
+    Args:
+        agent: Its pairs.
+        applied: The policy that every pair has been brought to.
+        daemon: The IKE daemon and its version, for people.
+        problems: What is wrong, most important first; empty texts are skipped.
+        expires: When the certificate ends.
+    """
+    return Digest(
+        generation=applied.generation,
+        phase=applied.phase,
+        counts=agent.pair_counts(),
+        agent=f"ovn-ipsec-controller {__version__} {daemon}".strip(),
+        problem="; ".join(problem for problem in problems if problem),
+        expires=expires,
+    )
+
+
+def refusal_summary(refusals: Iterable[InputError], limit: int = 3) -> str:
+    """The first refusals in words and the number of the rest."""
+    found = list(refusals)
+    words = "; ".join(error.diagnostics() for error in found[:limit])
+    rest = len(found) - limit
+    return f"{words}; and {rest} more refusals" if rest > 0 else words
+
+
+def peers(agent: Agent, now: float) -> list[dict[str, Any]]:
+    """One object for each pair, sorted by peer and addresses."""
+    records = sorted(agent.records.values(), key=lambda r: (r.pair.peer, str(r.name)))
+    return [_peer(agent, record, now) for record in records]
+
+
+def _peer(agent: Agent, record: PairRecord, now: float) -> dict[str, Any]:
+    seen = agent.seen.get(record.name, NOTHING_SEEN)
+    pair = record.pair
+    return {
+        "peer": pair.peer,
+        "type": pair.type.value,
+        "local": str(pair.local),
+        "remote": str(pair.remote),
+        "out_port": pair.out_port,
+        "in_port": pair.in_port,
+        "mode": record.mode.value,
+        "state": record.state.value,
+        "since_s": round(max(0.0, now - record.since), 1),
+        "initiator": initiates(agent.this_chassis, pair.peer),
+        "ike": sum(established(sa) for sa in seen.sas),
+        "esp": len(list(seen.children())),
+        "spis": sorted(f"{child.spi_in:08x}" for child in seen.children()),
+        "traps": len(seen.traps),
+        "orphaned": seen.orphaned,
+        "suite": next((child.suite for child in seen.children()), ""),
+        "last_error": record.error,
+    }
+
+
+_COLUMNS = ("peer", "type", "remote", "local", "mode", "state", "ike", "esp", "since_s", "last_error")
+
+
+def peers_text(rows: list[dict[str, Any]]) -> str:
+    """The same as a table, with a line of totals."""
+    lines = [[column.upper() for column in _COLUMNS]]
+    lines.extend([str(row[column]) or "-" for column in _COLUMNS] for row in rows)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
+    table = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    states = [row["state"] for row in rows]
+    totals = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+    return "\n".join([*table, f"{len(rows)} pairs: {totals or 'none'}"])
+
+
+def guard_object(
+    wanted: GuardState | None,
+    counters: Mapping[str, GuardCounters | None],
+    problems: Mapping[str, str],
+) -> dict[str, Any]:
+    """The guard for programs: what is in force, what it counted, what is wrong."""
+    return {
+        "in_force": wanted is not None,
+        "ports": sorted(wanted.ports) if wanted else [],
+        "local": sorted(map(str, wanted.local)) if wanted else [],
+        "may_be_clear": len(wanted.may_clear) if wanted else 0,
+        "counters": {name: asdict(found) if found else None for name, found in counters.items()},
+        "problems": dict(problems),
+    }
+
+
+def as_json(value: object) -> str:
+    """Format for programs."""
+    return json.dumps(value, indent=1)

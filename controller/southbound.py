@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edge: the southbound rows of every chassis in, this chassis' digest out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import ovs.db.idl
+
+from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.policy import ClusterPolicy
+from ovn_ipsec.ovsdb.session import Change, Row, Session
+from ovn_ipsec.schema import report, sb_global
+from ovn_ipsec.schema.encap import ParsedChassis, RawChassis, RawEncap, parse_chassis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlobalSeen:
+    """What SB_Global says."""
+
+    policy: ClusterPolicy | None
+    """None: nothing was ever said, or it is junk; whatever held before goes on."""
+    error: InputError | None
+    ipsec: bool
+    options: Mapping[str, str]
+
+
+class Southbound:
+    """The southbound as rows change."""
+
+    def __init__(self, session: Session) -> None:
+        """Store the session; it is opened by its owner."""
+        self.session = session
+        self._rows: dict[str, Row] = {}
+        self._private: dict[str, Row] = {}
+
+    def changed_chassis(self) -> Iterator[tuple[str, ParsedChassis | None]]:
+        """Chassis whose rows or encaps changed since the last call; None: the row is gone."""
+        names: dict[str, None] = {}
+        for change in self.session.changes():
+            if change.table == "Chassis_Private":
+                self._note(self._private, change.row, change.change)
+            elif change.table == "Chassis":
+                self._note(self._rows, change.row, change.change)
+                names[change.row.name] = None
+            elif change.table == "Encap":
+                names[change.row.chassis_name] = None
+        for name in names:
+            found = self._rows.get(name)
+            yield name, None if found is None else parse_chassis(_raw(found))
+
+    @staticmethod
+    def _note(rows: dict[str, Row], row: Row, change: Change) -> None:
+        name: str = row.name
+        if change is not Change.DELETED:
+            rows[name] = row
+        elif rows.get(name) is row:
+            del rows[name]
+
+    def seen_global(self) -> GlobalSeen:
+        """Read SB_Global."""
+        row = self.session.first("SB_Global")
+        if row is None:
+            return GlobalSeen(policy=None, error=None, ipsec=False, options={})
+        policy, refused = None, None
+        try:
+            policy = sb_global.parse_policy(row.external_ids)
+        except InputError as error:
+            refused = error
+        return GlobalSeen(
+            policy=policy, error=refused, ipsec=row.ipsec, options=dict(row.options)
+        )
+
+    def publish(self, name: str, digest: Mapping[str, str]) -> bool:
+        """Write the digest where it differs.
+
+        Returns:
+            Whether the row now says so, or a write is on its way; False when it has to be tried
+            again: another write is under way, or this chassis has no row.
+        """
+        if self.session.busy:
+            return False
+        row: Row = self._private.get(name)
+        if not row:
+            return False
+        current = row.external_ids
+        new = {key: text for key, text in digest.items() if current.get(key) != text}
+        old = [key for key in report.KEYS if key in current and key not in digest]
+        if not new and not old:
+            return True
+
+        def build(_txn: ovs.db.idl.Transaction) -> None:
+            for key, text in new.items():
+                row.setkey("external_ids", key, text)
+            for key in old:
+                row.delkey("external_ids", key)
+
+        self.session.transact(build)
+        return True
+
+
+def _raw(row: Row) -> RawChassis:
+    return RawChassis(
+        name=row.name,
+        hostname=row.hostname,
+        transport_zones=frozenset(row.transport_zones),
+        other_config=dict(row.other_config),
+        encaps=tuple(
+            RawEncap(type=encap.type, ip=encap.ip, options=dict(encap.options))
+            for encap in row.encaps
+        ),
+    )

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel's IPsec tables hold, as values.
+
+Pure. Numbers are from include/uapi/linux/xfrm.h.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeAlias
+
+IpAddress: TypeAlias = IPv4Address | IPv6Address
+IpNetwork: TypeAlias = IPv4Network | IPv6Network
+
+
+class PolicyDirection(IntEnum):
+    """XFRM_POLICY_*; the last three are policies of single sockets."""
+
+    IN = 0
+    OUT = 1
+    FORWARD = 2
+    SOCKET_IN = 3
+    SOCKET_OUT = 4
+    SOCKET_FORWARD = 5
+
+
+class Action(IntEnum):
+    """XFRM_POLICY_ALLOW and XFRM_POLICY_BLOCK."""
+
+    ALLOW = 0
+    BLOCK = 1
+
+
+class Mode(IntEnum):
+    """XFRM_MODE_*."""
+
+    TRANSPORT = 0
+    TUNNEL = 1
+    ROUTE_OPTIMIZATION = 2
+    IN_TRIGGER = 3
+    BEET = 4
+    IPTFS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selector:
+    """Which packets a policy is for; a mask of 0 means any port, a proto of 0 any protocol."""
+
+    src: IpNetwork
+    dst: IpNetwork
+    proto: int = 0
+    sport: int = 0
+    sport_mask: int = 0
+    dport: int = 0
+    dport_mask: int = 0
+    user: int = 0
+    """Stored and compared by the kernel as part of the key, but no packet is matched by it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """The transform that a policy asks for."""
+
+    src: IpAddress
+    dst: IpAddress
+    proto: int
+    """50 is ESP."""
+    spi: int
+    """0 means any SA with this reqid."""
+    reqid: int
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XfrmPolicy:
+    """One entry of the kernel's SPD."""
+
+    direction: PolicyDirection
+    selector: Selector
+    priority: int
+    """The smaller number wins."""
+    action: Action
+    templates: tuple[Template, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XfrmState:
+    """One entry of the kernel's SAD."""
+
+    src: IpAddress
+    dst: IpAddress
+    spi: int
+    proto: int
+    reqid: int
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XfrmEvents:
+    """What happened since the last look; when events were lost everything may have."""
+
+    policy_added: bool = False
+    policy_deleted: bool = False
+    policies_flushed: bool = False
+    sa_added: bool = False
+    sa_deleted: bool = False
+    sa_flushed: bool = False
+    sa_expired: bool = False
+
+    @property
+    def any(self) -> bool:
+        """Whether anything happened."""
+        return self != NO_EVENTS
+
+
+NO_EVENTS = XfrmEvents()
+ALL_EVENTS = XfrmEvents(
+    policy_added=True,
+    policy_deleted=True,
+    policies_flushed=True,
+    sa_added=True,
+    sa_deleted=True,
+    sa_flushed=True,
+    sa_expired=True,
+)
+"""Events were lost."""

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: the one loop: wake, observe, decide, apply, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import ovs.poller
+import structlog
+
+from ovn_ipsec.clock import monotonic
+from ovn_ipsec.errors import InputError, OvsdbConflict
+from ovn_ipsec.model.policy import ClusterPolicy, Phase
+from ovn_ipsec.ovsdb.session import Session
+from ovn_ipsec.schema.nb_global import STATE
+from ovn_ipsec.service import Service, notify_systemd
+
+from .census import Census, take_census
+from .northbound import Northbound
+from .policy import EncapChange, SbPlan, evaluate
+from .report import LAG_GRACE_S, make_report
+from .rollout import Step, deadline_s, step
+from .settling import Settling
+from .southbound import Southbound
+from .views import NbView, SbView
+
+LOCK = "ovn_ipsec_northd"
+EVALUATE_EVERY_S = 0.2
+REPORT_EVERY_S = 1.0
+RETRY_AFTER_S = 1.0
+
+
+@dataclass(slots=True)
+class _Reached:
+    """The generation and phase that SB carries, and when this process first saw them."""
+
+    policy: ClusterPolicy | None = None
+    since: float = 0.0
+
+    def note(self, policy: ClusterPolicy | None, now: float) -> bool:
+        """Take note of what SB carries; whether it is another generation or phase."""
+        same = self._step(policy) == self._step(self.policy) and self.since > 0
+        self.policy = policy
+        if not same:
+            self.since = now
+        return not same
+
+    @staticmethod
+    def _step(policy: ClusterPolicy | None) -> tuple[int, Phase] | None:
+        return None if policy is None else (policy.generation, policy.phase)
+
+
+class Northd:
+    """NB's policy into SB, paced by what the chassis report."""
+
+    def __init__(self, service: Service, nb: Session, sb: Session) -> None:
+        """Store what run() opens and drives; sb asserts LOCK."""
+        self._service, self._nb, self._sb = service, nb, sb
+        self._northbound, self._southbound = Northbound(nb), Southbound(sb)
+        self._log = structlog.get_logger()
+        self._reached = _Reached()
+        self._settling = Settling()
+        self._decided: ClusterPolicy | None = None
+        self._refused: frozenset[str] = frozenset()
+        self._paused = self._ready = self._active = False
+        self._dirty = True
+        self._due: float | None = 0.0
+        self._evaluated = self._reported = 0.0
+
+    def run(self) -> None:
+        """Run until the service is told to stop."""
+        self._service.open()
+        self._offer_commands()
+        self._nb.open()
+        self._sb.open()
+        self._log.info("started", nb=self._nb.remotes, sb=self._sb.remotes)
+        while not self._service.stopping:
+            now = monotonic()
+            try:
+                self._turn(now)
+            except Exception:
+                self._log.exception("turn_failed")
+                self._forget()
+                self._wake_at(now + RETRY_AFTER_S)
+            self._wait()
+        self._log.info("stopped")
+        self._nb.close()
+        self._sb.close()
+        self._service.close()
+
+    def _forget(self) -> None:
+        """Parse everything again: a turn that broke off may have lost changes."""
+        self._northbound, self._southbound = Northbound(self._nb), Southbound(self._sb)
+
+    def _wait(self) -> None:
+        poller = ovs.poller.Poller()
+        self._service.wait(poller)
+        self._nb.wait(poller)
+        self._sb.wait(poller)
+        if self._due is not None and not self._writing:
+            poller.timer_wait(max(0, int((self._due - monotonic()) * 1000) + 1))
+        if self._service.stopping:
+            poller.immediate_wake()
+        poller.block()
+
+    def _wake_at(self, when: float | None) -> None:
+        if when is not None:
+            self._due = when if self._due is None else min(self._due, when)
+
+    @property
+    def _writing(self) -> bool:
+        return self._nb.busy or self._sb.busy
+
+    def _turn(self, now: float) -> None:
+        self._service.run()
+        changed = [session.run() for session in (self._nb, self._sb)]
+        self._dirty |= any(changed)
+        self._note_failures(now)
+        self._note_role()
+        if self._writing or not (self._nb.loaded and self._sb.loaded):
+            return
+        self._tell_ready()
+        if not self._dirty and (self._due is None or now < self._due):
+            return
+        if now < self._evaluated + EVALUATE_EVERY_S:
+            self._wake_at(self._evaluated + EVALUATE_EVERY_S)
+            return
+        self._evaluated, self._dirty, self._due = now, False, None
+        nb, sb = self._northbound.observe(), self._southbound.observe()
+        if nb is not None and sb is not None:
+            self._reconcile(nb, sb, now)
+
+    def _note_failures(self, now: float) -> None:
+        for session in (self._nb, self._sb):
+            failure = session.failure()
+            if isinstance(failure, OvsdbConflict):
+                self._dirty = True
+                self._log.debug("write_conflict", error=failure.diagnostics())
+            elif failure is not None:
+                self._wake_at(now + RETRY_AFTER_S)
+                self._log.warning("write_failed", error=failure.diagnostics())
+
+    def _tell_ready(self) -> None:
+        if not self._ready:
+            self._ready = True
+            notify_systemd("READY=1")
+            self._log.info("ready")
+
+    def _note_role(self) -> None:
+        if not self._sb.busy:
+            self._sb.hold_lock(not self._paused)
+        active = self._sb.has_lock and not self._paused
+        if active != self._active:
+            self._active = active
+            self._dirty = True
+            self._log.info("role", role=self._role)
+
+    def _reconcile(self, nb: NbView, sb: SbView, now: float) -> None:
+        """Decide, and write what differs; only the active one writes or speaks."""
+        if self._reached.note(sb.policy, now) and sb.policy is not None:
+            self._log_reached(sb.policy)
+        if not self._active:
+            return
+        waited = now - self._reached.since
+        census = take_census(sb.policy, sb)
+        decided = step(nb, sb, census, waited)
+        plan = evaluate(decided.policy, sb)
+        self._log_refusals(nb, sb, plan)
+        self._apply(sb, decided, plan.changes, now)
+        self._report(nb, sb, census, now)
+        for after in (deadline_s(sb.policy), LAG_GRACE_S):
+            if after is not None and waited < after:
+                self._wake_at(self._reached.since + after)
+
+    def _apply(
+        self, sb: SbView, decided: Step, changes: tuple[EncapChange, ...], now: float
+    ) -> None:
+        """Write one policy change with its encaps at once; encaps alone when they have settled."""
+        policy, event = decided.policy, decided.event
+        if policy is None:
+            return
+        if event is None:
+            changes = self._settling.due(changes, now)
+            self._settling.written(changes, now)
+            self._wake_at(self._settling.deadline())
+            if not changes:
+                return
+            self._log.info("encaps_repaired", encaps=len(changes), first=changes[0].label)
+        elif sb.policy is not None and sb.policy.generation == policy.generation:
+            changes = changes if policy.phase is Phase.OFF else ()
+        self._southbound.publish(policy, changes)
+        if event is not None:
+            self._decided = policy
+            self._log.info(
+                "policy",
+                why=str(event),
+                generation=policy.generation,
+                phase=str(policy.phase),
+                mode=str(policy.default),
+                encaps=len(changes),
+            )
+
+    def _report(self, nb: NbView, sb: SbView, census: Census, now: float) -> None:
+        """Tell NB about what SB carries now, never about what is still on its way there."""
+        if self._sb.busy:
+            return
+        waited = now - self._reached.since
+        report = make_report(nb, sb, sb.policy, census, waited)
+        if report == nb.report:
+            return
+        if report[STATE] == nb.report.get(STATE) and now < self._reported + REPORT_EVERY_S:
+            self._wake_at(self._reported + REPORT_EVERY_S)
+            return
+        self._reported = now
+        if report[STATE] != nb.report.get(STATE):
+            self._log.info("state", **{"from": nb.report.get(STATE, ""), "to": report[STATE]})
+        self._northbound.publish(report)
+
+    def _log_reached(self, policy: ClusterPolicy) -> None:
+        if policy == self._decided:
+            return
+        phase = str(policy.phase)
+        self._log.info("phase", generation=policy.generation, phase=phase, role=self._role)
+
+    def _log_refusals(self, nb: NbView, sb: SbView, plan: SbPlan) -> None:
+        refusals: list[InputError] = [*nb.asked.errors, *([sb.error] if sb.error else [])]
+        refusals += [c.digest_error for c in sb.chassis.values() if c.digest_error is not None]
+        refusals += plan.refusals
+        self._log_new(refusals)
+
+    def _log_new(self, refusals: Iterable[InputError]) -> None:
+        found = {str(error): error for error in refusals}
+        for key in sorted(found.keys() - self._refused):
+            error = found[key]
+            self._log.warning(
+                "refused",
+                table=error.table,
+                row=error.row,
+                key=error.key,
+                text=error.text[:80],
+                reason=error.reason,
+            )
+        self._refused = frozenset(found)
+
+    @property
+    def _role(self) -> str:
+        if self._paused:
+            return "paused"
+        return "active" if self._active else "standby"
+
+    def _offer_commands(self) -> None:
+        self._service.command("pause", "", 0, 0, lambda _: self._pause(True))
+        self._service.command("resume", "", 0, 0, lambda _: self._pause(False))
+        self._service.command("is-paused", "", 0, 0, lambda _: str(self._paused).lower())
+        self._service.command("status", "", 0, 0, lambda _: self._status())
+
+    def _pause(self, paused: bool) -> str:
+        self._paused = paused
+        return ""
+
+    def _status(self) -> str:
+        policy = self._reached.policy
+        lines = [
+            f"Status: {self._role}",
+            f"Phase: {policy.phase if policy else Phase.OFF}",
+            f"Generation: {policy.generation if policy else 0}",
+            f"Northbound: {'connected' if self._nb.connected else 'not connected'}",
+            f"Southbound: {'connected' if self._sb.connected else 'not connected'}",
+        ]
+        return "\n".join(lines)

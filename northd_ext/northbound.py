@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edge: the northbound database: NB_Global to NbView, and the report back into it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import ovs.db.idl
+
+from ovn_ipsec.ovsdb.session import Session
+from ovn_ipsec.schema import nb_global
+
+from .views import NbView
+
+
+class Northbound:
+    """NB_Global, parsed again only when it has changed."""
+
+    def __init__(self, session: Session) -> None:
+        """Store the session; its owner opens, runs and closes it."""
+        self.session = session
+        self._view: NbView | None = None
+
+    def observe(self) -> NbView | None:
+        """Take in what has changed.
+
+        Returns:
+            The view; None before ovn-northd or an operator has made the row.
+        """
+        if self.session.changes() or self._view is None:
+            row = self.session.first(nb_global.TABLE)
+            self._view = None if row is None else _parse(row.ipsec, row.options, row.external_ids)
+        return self._view
+
+    def publish(self, report: Mapping[str, str]) -> None:
+        """Bring the report keys to these texts, in one transaction; absent ones are removed."""
+
+        def build(txn: ovs.db.idl.Transaction) -> None:
+            row = self.session.first(nb_global.TABLE)
+            if row is None:
+                return
+            txn.add_comment("ovn-ipsec-northd: report")
+            row.verify("external_ids")
+            held = row.external_ids
+            for key in nb_global.REPORT_KEYS:
+                if key in report and held.get(key) != report[key]:
+                    row.setkey("external_ids", key, report[key])
+                elif key in held and key not in report:
+                    row.delkey("external_ids", key)
+
+        self.session.transact(build)
+
+
+def _parse(ipsec: bool, options: Mapping[str, str], external_ids: Mapping[str, str]) -> NbView:
+    report = {key: external_ids[key] for key in nb_global.REPORT_KEYS if key in external_ids}
+    return NbView(asked=nb_global.parse_policy(ipsec, options), report=report)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: what an operator reads back from NB_Global.external_ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase
+from ovn_ipsec.schema import nb_global
+from ovn_ipsec.schema.report import printable
+
+from .census import Census
+from .views import DEGRADED, NbView, SbView
+
+LAG_GRACE_S = 10.0
+"""A controller that has not followed within this time of a new phase is a laggard."""
+
+NAMED = 5
+"""Chassis that are named; the others are counted."""
+
+_WORDS = {
+    Phase.OFF: "off",
+    Phase.PREPARE: "preparing",
+    Phase.ESTABLISH: "establishing",
+    Phase.ENFORCE: "enforced",
+    Phase.RELAX: "relaxing",
+}
+_NAME_MAX = 80
+_TEXT_MAX = 120
+_ERROR_MAX = 300
+
+
+def make_report(
+    nb: NbView, sb: SbView, policy: ClusterPolicy | None, census: Census, waited_s: float
+) -> dict[str, str]:
+    """Sum up for NB_Global.external_ids.
+
+    Args:
+        nb: For what in it could not be understood.
+        sb: For what in it could not be understood.
+        policy: What SB carries.
+        census: Taken against that policy.
+        waited_s: Seconds since its generation and phase began.
+
+    Returns:
+        Texts by key, each of bounded length; a key that is not in it is to be removed.
+    """
+    errors = [*nb.asked.errors, *([sb.error] if sb.error else [])]
+    state = state_word(policy, census)
+    if is_degraded(nb, sb, policy, census, waited_s):
+        state += DEGRADED
+    report = {
+        nb_global.STATE: state,
+        nb_global.GENERATION: str((policy or NO_POLICY).generation),
+        nb_global.SUMMARY: summarize(census),
+    }
+    if sb.policy is None and sb.error is not None:
+        report[nb_global.GENERATION] = str(nb.reported_generation)
+    if errors:
+        texts = [printable(error.diagnostics(), _ERROR_MAX) for error in errors]
+        report[nb_global.ERROR] = _first(texts, "; ")
+    return report
+
+
+def state_word(policy: ClusterPolicy | None, census: Census) -> str:
+    """Name the state; a rollout that ends at `prefer` has ended when everybody follows."""
+    if policy is None:
+        return _WORDS[Phase.OFF]
+    ends_here = policy.phase is Phase.ESTABLISH and policy.default is Mode.PREFER
+    return "established" if ends_here and census.acknowledged else _WORDS[policy.phase]
+
+
+def is_degraded(
+    nb: NbView, sb: SbView, policy: ClusterPolicy | None, census: Census, waited_s: float
+) -> bool:
+    """Whether something that should hold does not."""
+    if nb.asked.policy is None or sb.error is not None:
+        return True
+    if policy is None or policy.phase is Phase.OFF:
+        return False
+    lagging = bool(census.junk) or (bool(census.behind) and waited_s >= LAG_GRACE_S)
+    if policy.phase is Phase.RELAX:
+        return lagging
+    ended = state_word(policy, census) in ("enforced", "established")
+    missing = census.counts.blocked or (ended and census.counts.pending)
+    return bool(lagging or census.absent or census.problems or missing)
+
+
+def summarize(census: Census) -> str:
+    """One line: chassis, pairs, problems; the first few by name."""
+    laggards = [
+        *((name, "no controller") for name in census.absent),
+        *((name, "unreadable report") for name in census.junk),
+        *census.behind,
+    ]
+    head = f"chassis {census.chassis} ready {census.ready} lagging {len(laggards)}"
+    if laggards:
+        head += f" ({_first(_named(sorted(laggards)), ', ')})"
+    counts = census.counts
+    parts = [
+        head,
+        f"pairs {counts.wanted} encrypted {counts.encrypted}"
+        f" pending {counts.pending} blocked {counts.blocked}",
+    ]
+    if census.problems:
+        parts.append(_first(_named(census.problems), "; "))
+    return " | ".join(parts)
+
+
+def _named(items: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{printable(name, _NAME_MAX)}: {printable(text, _TEXT_MAX)}" for name, text in items]
+
+
+def _first(texts: Sequence[str], separator: str) -> str:
+    shown = list(texts[:NAMED])
+    if len(texts) > NAMED:
+        shown.append(f"and {len(texts) - NAMED} more")
+    return separator.join(shown)

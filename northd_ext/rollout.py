@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: how the policy that SB carries follows the one that NB asks for, phase by phase.
+
+``step`` takes what is published, what is asked for and what the chassis report, and returns what
+is to be published next. It moves at most once: TRANSITIONS says where each event leads from each
+phase, and whether that makes a new generation. A generation is one policy; a phase is one step of
+its rollout. The published policy in SB is the only memory; where SB has lost it, or was restored
+from a backup, the report in NB says how far the cluster was, and it goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+from ovn_ipsec.model.policy import (
+    NO_POLICY,
+    ClusterPolicy,
+    EncryptionPolicy,
+    Mode,
+    Phase,
+    Rollout,
+)
+from ovn_ipsec.schema import sb_global
+
+from .census import Census
+from .views import NbView, SbView
+
+TIMEOUT_S: Mapping[Phase, float] = MappingProxyType({Phase.PREPARE: 60.0, Phase.RELAX: 60.0})
+"""How long a phase waits for acknowledgements; the others last until something happens."""
+
+
+class Event(StrEnum):
+    """What can move a policy on."""
+
+    CHANGE = "policy changed"
+    """NB asks for encryption, and SB does not carry that policy."""
+    DISABLE = "switched off"
+    """NB asks for none."""
+    ADVANCE = "phase done"
+    """What the phase waits for has come, or its time is up."""
+    RESTORE = "policy restored"
+    """SB lost the policy; NB knows how far it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Where an event leads."""
+
+    phase: Phase
+    raises: bool
+    """Whether this makes a new generation."""
+
+
+TRANSITIONS: Mapping[tuple[Phase, Event], Move] = MappingProxyType(
+    {
+        (Phase.OFF, Event.CHANGE): Move(Phase.PREPARE, raises=True),
+        (Phase.OFF, Event.DISABLE): Move(Phase.OFF, raises=False),
+        (Phase.OFF, Event.ADVANCE): Move(Phase.OFF, raises=False),
+        (Phase.OFF, Event.RESTORE): Move(Phase.OFF, raises=True),
+        (Phase.PREPARE, Event.CHANGE): Move(Phase.PREPARE, raises=True),
+        (Phase.PREPARE, Event.DISABLE): Move(Phase.RELAX, raises=True),
+        (Phase.PREPARE, Event.ADVANCE): Move(Phase.ESTABLISH, raises=False),
+        (Phase.PREPARE, Event.RESTORE): Move(Phase.PREPARE, raises=True),
+        (Phase.ESTABLISH, Event.CHANGE): Move(Phase.ESTABLISH, raises=True),
+        (Phase.ESTABLISH, Event.DISABLE): Move(Phase.RELAX, raises=True),
+        (Phase.ESTABLISH, Event.ADVANCE): Move(Phase.ENFORCE, raises=False),
+        (Phase.ESTABLISH, Event.RESTORE): Move(Phase.ESTABLISH, raises=True),
+        (Phase.ENFORCE, Event.CHANGE): Move(Phase.ESTABLISH, raises=True),
+        (Phase.ENFORCE, Event.DISABLE): Move(Phase.RELAX, raises=True),
+        (Phase.ENFORCE, Event.ADVANCE): Move(Phase.ENFORCE, raises=False),
+        (Phase.ENFORCE, Event.RESTORE): Move(Phase.ENFORCE, raises=True),
+        (Phase.RELAX, Event.CHANGE): Move(Phase.PREPARE, raises=True),
+        (Phase.RELAX, Event.DISABLE): Move(Phase.RELAX, raises=False),
+        (Phase.RELAX, Event.ADVANCE): Move(Phase.OFF, raises=False),
+        (Phase.RELAX, Event.RESTORE): Move(Phase.RELAX, raises=True),
+    }
+)
+
+_PROTECTION = (Phase.OFF, Phase.RELAX, Phase.PREPARE, Phase.ESTABLISH, Phase.ENFORCE)
+"""Phases, the one that protects least first."""
+
+_OFFWARD = frozenset({Phase.OFF, Phase.RELAX})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What SB is to carry from now on."""
+
+    policy: ClusterPolicy | None
+    """None: nothing, since encryption was never asked for or SB belongs to a newer program."""
+    event: Event | None = None
+    """Why it differs from what SB carries; None when it does not."""
+
+
+def step(nb: NbView, sb: SbView, census: Census, waited_s: float) -> Step:
+    """Take the next step of the rollout, if one is due.
+
+    Args:
+        nb: What is asked for, and what was last reported.
+        sb: What is published.
+        census: What the chassis report about what is published.
+        waited_s: Seconds since the published generation and phase began, as far as known here.
+    """
+    if sb.error is not None and sb.error.key == sb_global.SCHEMA:
+        return Step(None)
+    wanted = nb.asked.policy
+    if sb.policy is None or sb.policy.generation < nb.reported_generation:
+        base = _last_known(nb, sb)
+        event = _recovery(base, wanted)
+        if base.phase is Phase.OFF and event is Event.RESTORE and sb.policy is None:
+            return Step(None)
+    else:
+        base = sb.policy
+        due = _event(base, wanted, census, waited_s)
+        if due is None:
+            return Step(base)
+        event = due
+    return Step(_moved(base, wanted, event), event)
+
+
+def deadline_s(policy: ClusterPolicy | None) -> float | None:
+    """Seconds after which a phase ends whatever the chassis say; None when it has no such end."""
+    return None if policy is None else TIMEOUT_S.get(policy.phase)
+
+
+def is_done(policy: ClusterPolicy, rollout: Rollout, census: Census, waited_s: float) -> bool:
+    """Whether what a phase waits for has come, or its time is up."""
+    limit_s = deadline_s(policy)
+    if limit_s is not None:
+        return census.acknowledged or waited_s >= limit_s
+    if policy.phase is not Phase.ESTABLISH or policy.default is not Mode.REQUIRE:
+        return False
+    return rollout is Rollout.IMMEDIATE or census.all_up
+
+
+def _event(
+    base: ClusterPolicy, wanted: EncryptionPolicy | None, census: Census, waited_s: float
+) -> Event | None:
+    rollout = Rollout.GATED
+    if wanted is not None:
+        rollout = wanted.rollout
+        if not wanted.enabled:
+            if base.phase not in _OFFWARD:
+                return Event.DISABLE
+        elif base.phase in _OFFWARD or _stated(base, wanted) != base:
+            return Event.CHANGE
+    return Event.ADVANCE if is_done(base, rollout, census, waited_s) else None
+
+
+def _stated(base: ClusterPolicy, wanted: EncryptionPolicy) -> ClusterPolicy:
+    return replace(
+        base, default=wanted.mode, floor=wanted.mode, auth=wanted.auth, tuning=wanted.tuning
+    )
+
+
+def _moved(base: ClusterPolicy, wanted: EncryptionPolicy | None, event: Event) -> ClusterPolicy:
+    move = TRANSITIONS[base.phase, event]
+    policy = replace(base, phase=move.phase, generation=base.generation + int(move.raises))
+    if move.phase is Phase.OFF:
+        return replace(policy, default=Mode.OFF, floor=Mode.OFF)
+    if wanted is not None and wanted.enabled:
+        return _stated(policy, wanted)
+    return policy
+
+
+def _last_known(nb: NbView, sb: SbView) -> ClusterPolicy:
+    """The policy that was in force before SB lost it, as far as NB's report and SB can tell."""
+    stored = sb.policy or NO_POLICY
+    reported = nb.reported_phase
+    if reported is None:
+        reported = Phase.OFF if sb.error is None else Phase.ESTABLISH
+    phase = max(reported, stored.phase, key=_PROTECTION.index)
+    mode = stored.default
+    if mode is Mode.OFF and phase is not Phase.OFF:
+        mode = Mode.REQUIRE if phase is Phase.ENFORCE else Mode.PREFER
+    generation = max(nb.reported_generation, stored.generation)
+    return replace(stored, generation=generation, phase=phase, default=mode, floor=mode)
+
+
+def _recovery(base: ClusterPolicy, wanted: EncryptionPolicy | None) -> Event:
+    if wanted is None:
+        return Event.RESTORE
+    if not wanted.enabled:
+        return Event.RESTORE if base.phase in _OFFWARD else Event.DISABLE
+    weaker = wanted.mode is not Mode.REQUIRE and base.phase is Phase.ENFORCE
+    return Event.CHANGE if weaker or base.phase in _OFFWARD else Event.RESTORE

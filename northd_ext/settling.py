@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: when an encap that lost its key, or had it changed, is put right.
+
+A write to Encap costs every chassis a recompute (design 2). So a difference has to hold for a
+while, differences that come together are written together, and an encap that loses its key again
+and again is put right less and less often. Nothing is less safe for it: the policy in SB_Global
+holds whatever an Encap row says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .policy import EncapChange
+
+SETTLE_S = 2.0
+BACK_OFF_MAX_S = 300.0
+FORGET_S = 600.0
+"""An encap that was right for so long starts over."""
+
+
+@dataclass(slots=True)
+class _Trouble:
+    delay_s: float = SETTLE_S
+    since: float | None = None
+    """When the difference was first seen; None while there is none."""
+    repaired: float = 0.0
+
+
+class Settling:
+    """What is known of encaps that have needed repair."""
+
+    def __init__(self) -> None:
+        """Start with nothing known."""
+        self._troubles: dict[str, _Trouble] = {}
+
+    def due(self, changes: Sequence[EncapChange], now: float) -> tuple[EncapChange, ...]:
+        """Changes that have settled, with all others of encaps that are not in disgrace."""
+        wrong = {change.label for change in changes}
+        for label in [key for key, t in self._troubles.items() if key not in wrong]:
+            trouble = self._troubles[label]
+            trouble.since = None
+            if now - trouble.repaired >= FORGET_S:
+                del self._troubles[label]
+        for label in wrong:
+            trouble = self._troubles.setdefault(label, _Trouble(repaired=now))
+            trouble.since = now if trouble.since is None else trouble.since
+        if not any(self._ripe(label, now) for label in wrong):
+            return ()
+        return tuple(
+            change
+            for change in changes
+            if self._ripe(change.label, now) or self._troubles[change.label].delay_s == SETTLE_S
+        )
+
+    def written(self, changes: Sequence[EncapChange], now: float) -> None:
+        """Note that these were put right: next time each of them waits twice as long."""
+        for change in changes:
+            trouble = self._troubles.setdefault(change.label, _Trouble())
+            trouble.delay_s = min(2 * trouble.delay_s, BACK_OFF_MAX_S)
+            trouble.since, trouble.repaired = None, now
+
+    def deadline(self) -> float | None:
+        """When the next change is due, on the clock of `now`; None when there is none."""
+        times = [t.since + t.delay_s for t in self._troubles.values() if t.since is not None]
+        return min(times, default=None)
+
+    def _ripe(self, label: str, now: float) -> bool:
+        trouble = self._troubles[label]
+        return trouble.since is not None and now >= trouble.since + trouble.delay_s

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: what the two databases said, parsed: NbView and SbView, the inputs of every decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from uuid import UUID
+
+from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.chassis import EncapType
+from ovn_ipsec.model.policy import ClusterPolicy, Phase
+from ovn_ipsec.model.status import Digest
+from ovn_ipsec.schema import nb_global
+
+DEGRADED = " (degraded)"
+"""Stands behind the state while something that should hold does not."""
+
+STATE_PHASE: Mapping[str, Phase] = MappingProxyType(
+    {
+        "off": Phase.OFF,
+        "preparing": Phase.PREPARE,
+        "establishing": Phase.ESTABLISH,
+        "established": Phase.ESTABLISH,
+        "enforced": Phase.ENFORCE,
+        "relaxing": Phase.RELAX,
+    }
+)
+"""NB_Global.external_ids:ovn-ipsec-state, without DEGRADED, and the phase behind each word."""
+
+_GENERATION_MAX = 2**31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NbView:
+    """NB_Global as of now."""
+
+    asked: nb_global.ParsedPolicy
+    report: Mapping[str, str]
+    """The report keys (nb_global.REPORT_KEYS) that NB_Global.external_ids holds now."""
+
+    @property
+    def reported_phase(self) -> Phase | None:
+        """The phase last reported to the operator; None when there is none, or junk."""
+        return STATE_PHASE.get(self.report.get(nb_global.STATE, "").removesuffix(DEGRADED))
+
+    @property
+    def reported_generation(self) -> int:
+        """The generation last reported to the operator; 0 when there is none, or junk."""
+        text = self.report.get(nb_global.GENERATION, "")
+        good = text.isascii() and text.isdecimal() and len(text) <= len(str(_GENERATION_MAX))
+        return int(text) if good and int(text) < _GENERATION_MAX else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncapFacts:
+    """An Encap row."""
+
+    row: UUID
+    label: str
+    """`<chassis>/<type>/<ip>`: the same when ovn-controller replaces the row."""
+    type: str
+    """As the row says; only those of EncapType are ever given a key."""
+    text: str | None
+    """options:ovn-ipsec now, unchecked; None when missing."""
+
+    @property
+    def protectable(self) -> bool:
+        """Whether IPsec here covers tunnels of this type."""
+        return self.type in list(EncapType)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChassisFacts:
+    """A Chassis row, its encaps, and what its controller reports."""
+
+    name: str
+    """As in the row: not trusted, and made printable before it is shown."""
+    is_remote: bool = False
+    """other_config:is-remote: it belongs to ovn-ic and is never written."""
+    encaps: tuple[EncapFacts, ...] = ()
+    digest: Digest | None = None
+    """None: no controller of ours runs there, or its report does not parse."""
+    digest_error: InputError | None = None
+
+    @property
+    def types(self) -> frozenset[str]:
+        """Tunnel types of its encaps that IPsec covers."""
+        return frozenset(encap.type for encap in self.encaps if encap.protectable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SbView:
+    """The southbound database as of now."""
+
+    policy: ClusterPolicy | None = None
+    """As stored in SB_Global; None when it was never written, or does not parse (see error)."""
+    error: InputError | None = None
+    chassis: Mapping[str, ChassisFacts]
+    """By name. Digests of chassis that are gone are not here."""

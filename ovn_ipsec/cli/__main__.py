@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: the program ovn-ipsec; each command is a module here that is imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+import click
+
+from .. import __version__
+from .settings import Settings
+
+COMMANDS = ("peers", "sandbox", "status", "wait")
+RUNDIR = os.environ.get("OVN_RUNDIR", "/var/run/ovn")
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules beside this one, each with a command named `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Names of the commands, sorted."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"{__package__}.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(cls=LazyGroup, name="ovn-ipsec")
+@click.option(
+    "--ovnnb-db",
+    metavar="REMOTES",
+    envvar="OVN_NB_DB",
+    default=f"unix:{RUNDIR}/ovnnb_db.sock",
+    help="Northbound database, as for ovn-nbctl (default: $OVN_NB_DB, or the local socket).",
+)
+@click.option(
+    "--ovnsb-db",
+    metavar="REMOTES",
+    envvar="OVN_SB_DB",
+    default=f"unix:{RUNDIR}/ovnsb_db.sock",
+    help="Southbound database, as for ovn-sbctl (default: $OVN_SB_DB, or the local socket).",
+)
+@click.option("-p", "--private-key", metavar="FILE", help="Key for ssl: remotes.")
+@click.option("-c", "--certificate", metavar="FILE", help="Certificate for ssl: remotes.")
+@click.option("-C", "--ca-cert", metavar="FILE", help="CA of the other end of ssl: remotes.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.version_option(__version__)
+@click.pass_context
+def main(ctx: click.Context, /, **flags: str | bool | None) -> None:
+    """See how the encryption of an OVN cluster's tunnels is doing.
+
+    Commands that judge end with 0 for well, 1 for degraded, 2 for cannot tell.
+    """
+    ctx.obj = Settings(**flags)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: what the flags in front of the command say, and how a command ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit statuses of the commands that judge."""
+
+    WELL = 0
+    DEGRADED = 1
+    CANNOT_TELL = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The flags in front of the command."""
+
+    ovnnb_db: str
+    ovnsb_db: str
+    private_key: str | None = None
+    certificate: str | None = None
+    ca_cert: str | None = None
+    as_json: bool = False

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: `ovn-ipsec status`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, fields
+from typing import Any
+
+import click
+
+from ..clock import utc_now
+from ..errors import OvsdbError
+from ..model.status import PairCounts
+from .judge import ChassisLine, Status, judge
+from .settings import Exit, Settings
+
+COLUMNS = ("chassis", "agent", "phase", "generation", "pairs", "problem", "expires")
+
+
+@click.command(name="status")
+@click.pass_obj
+def command(settings: Settings) -> None:
+    """Show the state of the cluster and of every chassis, with a next step for each problem."""
+    try:
+        status = _read(settings)
+    except OvsdbError as error:
+        click.echo(f"ovn-ipsec: {error.diagnostics()}", err=True)
+        sys.exit(Exit.CANNOT_TELL)
+    click.echo(json.dumps(as_json(status), indent=2)) if settings.as_json else _show(status)
+    sys.exit(status.exit)
+
+
+def _read(settings: Settings) -> Status:
+    from ..ovsdb.schemas import NORTHBOUND, SOUTHBOUND  # noqa: PLC0415 - --help stays quick
+    from .database import Reader, use_tls  # noqa: PLC0415
+
+    use_tls(settings)
+    with Reader(settings.ovnnb_db, NORTHBOUND, {"NB_Global": ("ipsec", "external_ids")}) as nb:
+        rows = nb.rows("NB_Global")
+    if not rows:
+        raise OvsdbError(f"{settings.ovnnb_db}: NB_Global is empty; start ovn-northd")
+    wanted = {"Chassis_Private": ("name", "external_ids")}
+    with Reader(settings.ovnsb_db, SOUTHBOUND, wanted) as sb:
+        privates = {row["name"]: row["external_ids"] for row in sb.rows("Chassis_Private")}
+    return judge(rows[0]["external_ids"], rows[0]["ipsec"], privates, utc_now())
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """Turn a status into what `--json` prints: names as in the databases, times in ISO 8601."""
+    return {
+        "state": status.state,
+        "generation": status.generation,
+        "summary": status.summary,
+        "error": status.error,
+        "chassis": [_chassis_json(line) for line in status.chassis],
+        "findings": [asdict(finding) for finding in status.findings],
+        "exit": int(status.exit),
+    }
+
+
+def _chassis_json(line: ChassisLine) -> dict[str, Any]:
+    digest = line.digest
+    if digest is None:
+        return {"chassis": line.name, "agent": None}
+    return {
+        "chassis": line.name,
+        "agent": digest.agent,
+        "phase": str(digest.phase),
+        "generation": digest.generation,
+        "pairs": asdict(digest.counts),
+        "problem": digest.problem,
+        "expires": digest.expires.isoformat() if digest.expires else None,
+    }
+
+
+def words(line: ChassisLine) -> tuple[str, ...]:
+    """One row of the table; pair states that no pair is in are left out."""
+    digest = line.digest
+    if digest is None:
+        return (line.name, "none", *[""] * 5)
+    counts = {field.name: getattr(digest.counts, field.name) for field in fields(PairCounts)}
+    return (
+        line.name,
+        digest.agent,
+        str(digest.phase),
+        str(digest.generation),
+        " ".join(f"{name} {count}" for name, count in counts.items() if count),
+        digest.problem,
+        f"{digest.expires:%Y-%m-%d}" if digest.expires else "",
+    )
+
+
+def _show(status: Status) -> None:
+    from .tables import Screen  # noqa: PLC0415 - --help stays quick
+
+    screen = Screen()
+    colour = {Exit.WELL: "green", Exit.DEGRADED: "yellow", Exit.CANNOT_TELL: "red"}[status.exit]
+    generation = f", generation {status.generation}" if status.generation else ""
+    screen.line(f"{status.state}{generation}", colour)
+    if status.summary:
+        screen.line(status.summary)
+    if status.chassis:
+        screen.table(COLUMNS, [words(line) for line in status.chassis])
+    for finding in status.findings:
+        screen.line(f"{finding.subject}: {finding.problem}", "yellow")
+        screen.line(f"    next: {finding.next_step}")

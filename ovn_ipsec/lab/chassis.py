@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One chassis: Open vSwitch, ovn-controller, the IKE daemon, and room for our own controller.
+
+Edge (processes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from .central import PROBE_MS, tls_options
+from .host import Host, python
+from .jsonrpc import Database
+from .pki import Credentials
+from .process import Daemon
+from .settings import (
+    CENTRAL_IPV4,
+    CREDENTIALS,
+    SB_PORT,
+    STRONGSWAN_CONF,
+    STRONGSWAN_LOG,
+    ClusterSettings,
+    encap_ips,
+)
+
+DB_SOCKET = "/run/openvswitch/db.sock"
+VICI_SOCKET = "/run/charon.vici"
+CONTROLLER = "ovn-ipsec-controller"
+
+
+class Chassis(Host):
+    """A host that carries workloads."""
+
+    def __init__(self, name: str, index: int, folder: Path, settings: ClusterSettings) -> None:
+        """Remember the settings; nothing runs yet."""
+        super().__init__(name, folder)
+        self.index = index
+        """From 1; the last part of its addresses."""
+        self.settings = settings.of(name)
+        """Its own settings."""
+        self.encap_ips = encap_ips(index, self.settings)
+        """Its tunnel addresses, the first one first."""
+        self._cluster = settings
+
+    @property
+    def ovs(self) -> Database:
+        """Its local Open_vSwitch database."""
+        return Database(self.path(DB_SOCKET), "Open_vSwitch")
+
+    @property
+    def tunnels(self) -> list[dict[str, object]]:
+        """The tunnel ports that exist: ``name``, ``type``, ``options``, ``external_ids``."""
+        columns = ("name", "type", "options", "external_ids")
+        kinds = ("geneve", "vxlan")
+        return [row for row in self.ovs.rows("Interface", *columns) if row["type"] in kinds]
+
+    def start(self) -> None:
+        """Start Open vSwitch, and ovn-controller where the settings say so."""
+        file = self.folder / "conf.db"
+        schema = "/usr/share/openvswitch/vswitch.ovsschema"
+        self.run(["ovsdb-tool", "create", str(file), schema])
+        argv = [
+            *("ovsdb-server", f"--remote=punix:{DB_SOCKET}", "--pidfile"),
+            f"--log-file={self.logs}/ovsdb-server.log",
+            str(file),
+        ]
+        self.daemon("ovsdb-server", argv, socket=DB_SOCKET).start()
+        self.ovs.transact({"op": "insert", "table": "Open_vSwitch", "row": self._open_vswitch()})
+        for name in ("ovs-vswitchd", "ovn-controller"):
+            tls = tls_options() if self._cluster.tls and name == "ovn-controller" else ()
+            log = f"--log-file={self.logs}/{name}.log"
+            self.daemon(name, [name, "--pidfile", log, *tls])
+        self.daemons["ovs-vswitchd"].start(wait=False)
+        if self.settings.ovn_controller:
+            self.daemons["ovn-controller"].start(wait=False)
+
+    def start_ike(self) -> Daemon:
+        """Start charon-systemd; its log is ``charon.log``."""
+        conf = self._cluster.strongswan_conf or STRONGSWAN_CONF
+        log = STRONGSWAN_LOG.format(path=self.logs / "charon.log")
+        self.write("/etc/strongswan.d/ovn-ipsec.conf", conf)
+        self.write("/etc/strongswan.d/zz-lab.conf", log)
+        daemon = self.daemon("charon", ["charon-systemd"], socket=VICI_SOCKET)
+        daemon.start()
+        return daemon
+
+    def start_ipsec(self, *arguments: str, env: Mapping[str, str] | None = None) -> Daemon:
+        """Start ``ovn-ipsec-controller`` (its ``Daemon`` is in ``daemons`` from then on)."""
+        # Pidfile and control socket stay where ovs-appctl -t looks for them.
+        log = f"--log-file={self.logs}/{CONTROLLER}.log"
+        argv = python("-m", "controller", log, *arguments)
+        daemon = self.daemon(CONTROLLER, argv, env=env)
+        daemon.start()
+        return daemon
+
+    def place(self, credentials: Credentials, folder: str = CREDENTIALS) -> None:
+        """Write credentials on this host; ``configure_credentials`` makes OVS know them."""
+        self.write(f"{folder}/cert.pem", credentials.certificate)
+        self.write(f"{folder}/key.pem", credentials.private_key, 0o600)
+        self.write(f"{folder}/ca.pem", credentials.ca)
+
+    def configure_credentials(self, folder: str = CREDENTIALS) -> None:
+        """Name the files in ``Open_vSwitch.other_config``, as an operator does."""
+        settings = [f"other_config:{key}={value}" for key, value in credential_paths(folder)]
+        self.run(["ovs-vsctl", "--no-wait", "set", "Open_vSwitch", ".", *settings])
+
+    def external_ids(self, **values: str) -> None:
+        """Set keys of ``Open_vSwitch.external_ids``; underscores in names become dashes."""
+        settings = [f"external_ids:{k.replace('_', '-')}={v}" for k, v in values.items()]
+        self.run(["ovs-vsctl", "--no-wait", "set", "Open_vSwitch", ".", *settings])
+
+    def _open_vswitch(self) -> dict[str, object]:
+        scheme = "ssl" if self._cluster.tls else "tcp"
+        external_ids = {
+            "system-id": self.name,
+            "ovn-remote": f"{scheme}:{CENTRAL_IPV4}:{SB_PORT}",
+            "ovn-encap-type": self.settings.encap_type,
+            "ovn-encap-ip": ",".join(self.encap_ips),
+            "ovn-remote-probe-interval": str(PROBE_MS),
+            "ovn-openflow-probe-interval": str(PROBE_MS // 1000),
+            **self.settings.external_ids,
+        }
+        other_config = {
+            "n-handler-threads": "1",
+            "n-revalidator-threads": "1",
+            **dict(credential_paths(CREDENTIALS)),
+            **self.settings.other_config,
+        }
+        return {
+            "external_ids": ["map", [list(pair) for pair in external_ids.items()]],
+            "other_config": ["map", [list(pair) for pair in other_config.items()]],
+        }
+
+
+def credential_paths(folder: str) -> tuple[tuple[str, str], ...]:
+    """Return the keys of ``Open_vSwitch.other_config`` with the files that they name."""
+    return (
+        ("certificate", f"{folder}/cert.pem"),
+        ("private_key", f"{folder}/key.pem"),
+        ("ca_cert", f"{folder}/ca.pem"),
+    )

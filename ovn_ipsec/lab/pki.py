@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A throw-away certificate authority for the laboratory.
+
+Edge (the ``openssl`` program: one fork for each certificate, which in the guest is a tenth of
+importing ``cryptography``).
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import CommandError
+
+_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """A certificate, its private key and the authority, as PEM texts."""
+
+    certificate: str
+    """The certificate."""
+    private_key: str
+    """The key; it protects nothing but a laboratory."""
+    ca: str
+    """The authority's certificate."""
+
+    def __repr__(self) -> str:
+        """Hide the key all the same."""
+        return "Credentials(...)"
+
+
+class Authority:
+    """One certificate authority; make a second one to test a rollover."""
+
+    def __init__(self, folder: Path, name: str = "lab CA") -> None:
+        """Remember where its files go."""
+        self.folder = folder
+        self.name = name
+
+    def open(self) -> None:
+        """Make the key and the certificate of the authority."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        extensions = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign")
+        self._request("ca", f"/O=ovn-ipsec lab/CN={self.name}", 30, extensions, signed=False)
+
+    def issue(
+        self, name: str, *, days: int = 30, extensions: Sequence[str] = (), san: str = ""
+    ) -> Credentials:
+        """Sign a certificate with a new key.
+
+        Args:
+            name: The common name, and the DNS name unless ``san`` says otherwise.
+            days: Validity from now.
+            extensions: More of them, as ``openssl req -addext`` takes them.
+            san: The subject alternative name, such as ``DNS:h1,IP:10.9.0.1``.
+        """
+        usages = ("extendedKeyUsage=serverAuth,clientAuth", "basicConstraints=CA:FALSE")
+        wanted = (f"subjectAltName={san or f'DNS:{name}'}", *usages, *extensions)
+        self._request(name, f"/O=ovn-ipsec lab/CN={name}", days, wanted, signed=True)
+        return Credentials(
+            certificate=(self.folder / f"{name}.crt").read_text(),
+            private_key=(self.folder / f"{name}.key").read_text(),
+            ca=self.certificate,
+        )
+
+    @property
+    def certificate(self) -> str:
+        """The authority's own certificate, as PEM text."""
+        return (self.folder / "ca.crt").read_text()
+
+    def _request(
+        self, stem: str, subject: str, days: int, extensions: Sequence[str], *, signed: bool
+    ) -> None:
+        argv = ["openssl", "req", "-x509", "-new", *_NEW_KEY, "-sha256", "-subj", subject]
+        argv += ["-config", "/dev/null", "-days", str(days)]
+        argv += ["-keyout", f"{stem}.key", "-out", f"{stem}.crt"]
+        argv += [word for extension in extensions for word in ("-addext", extension)]
+        if signed:
+            argv += ["-CA", "ca.crt", "-CAkey", "ca.key"]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, cwd=self.folder)
+        if done.returncode != 0:
+            raise CommandError(tuple(argv), done.returncode, done.stderr)
+        (self.folder / f"{stem}.key").chmod(0o600)

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The show of the sandbox, from the inside: a cluster goes from clear text to encryption.
+
+Edge. One line for each change: seconds, topic, text; ``sandbox`` paints them outside.
+"""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from .cluster import Cluster
+from .errors import LabError
+from .host import PROJECT
+from .settings import ClusterSettings
+from .traffic import Mark as PingMark
+from .traffic import Pinger
+from .waiting import wait_until
+from .wire import Kind, Mark
+
+PATIENCE_S = 90.0
+"""How long the show waits for the pairs to be encrypted."""
+WINDOW_S = 1.5
+"""Over which time the wire is judged."""
+
+NEXT = """
+  ovn-nbctl --no-leader-only get NB_Global . external_ids     what the operator reads back
+  ovs-appctl -t ovn-ipsec-controller peers/show               the pairs as one chassis sees them
+  ovn-ipsec explain h1 h2                                     why a pair is in its state
+  ovn-nbctl set NB_Global . ipsec=false                       and back to clear text
+"""
+
+SHELL = """
+on() {{ local h=$1; shift; nsenter -t "$(cat {folder}/$h.holder)" -m -n -- "$@"; }}
+ovn-nbctl() {{ on central ovn-nbctl "$@"; }}
+ovn-sbctl() {{ on central ovn-sbctl "$@"; }}
+export PYTHONPATH={project}
+export PATH={bin}:$PATH
+PS1='sandbox# '
+echo 'on h1 CMD... runs a command on chassis h1 (and h2, ..., central); exit ends the sandbox.'
+"""
+
+
+class Show:
+    """The state of the show: what was last said of each pair."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        """Start the clock."""
+        self._cluster = cluster
+        self._start = time.monotonic()
+        self._said: dict[str, str] = {}
+        self._pingers: dict[tuple[str, str], tuple[Pinger, PingMark]] = {}
+
+    def say(self, topic: str, text: str) -> None:
+        """Print one line at once."""
+        print(f"{time.monotonic() - self._start:6.1f} s  {topic:<8} {text}", flush=True)
+
+    def play(self) -> int:
+        """Switch encryption on under traffic and show what happens; 0 when it was encrypted."""
+        self._start_traffic()
+        before = self._cluster.wire.mark()
+        time.sleep(WINDOW_S)
+        self._say_wire(before)
+        self.say("start", "ovn-ipsec-northd on central, ovn-ipsec-controller on each chassis")
+        self._cluster.start_ipsec()
+        switched = self._cluster.wire.mark()
+        self.say("switch", "ovn-nbctl set NB_Global . ipsec=true")
+        self._cluster.nbctl("set", "NB_Global", ".", "ipsec=true")
+        done = self._follow()
+        self._summary(switched, encrypted=done)
+        return 0 if done else 1
+
+    def _start_traffic(self) -> None:
+        workloads = list(self._cluster.workloads.values())
+        for one, other in zip(workloads, workloads[1:] + workloads[:1], strict=True):
+            if one.name == other.name:
+                continue
+            pinger = self._cluster.pinger(one.name, other.name)
+            since = pinger.mark()
+            wait_until(functools.partial(pinger.received_since, since), 60, "an answer")
+            self._pingers[one.name, other.name] = (pinger, pinger.mark())
+            self.say("traffic", f"{one.name} on {one.chassis} pings {other.name}, 20 a second")
+
+    def _follow(self) -> bool:
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            since = Mark(time.monotonic() - WINDOW_S)
+            kinds = self._say_wire(since)
+            state = self._say_states()
+            if kinds == {"ESP"} and state in ("enforced", "preferred"):
+                return True
+            time.sleep(0.5)
+        return False
+
+    def _say_states(self) -> str:
+        ours = self._external_ids(self._cluster.nb.rows("NB_Global", "external_ids"))
+        for key in ("state", "summary", "error"):
+            self._say_once("cluster", key, ours.get(f"ovn-ipsec-{key}", ""))
+        columns = ("name", "external_ids")
+        for row in self._cluster.sb.rows("Chassis_Private", *columns):
+            values = self._external_ids([row])
+            for key in ("phase", "pairs", "problem"):
+                self._say_once(str(row["name"]), key, values.get(f"ovn-ipsec-{key}", ""))
+        return ours.get("ovn-ipsec-state", "")
+
+    def _say_wire(self, since: Mark) -> set[str]:
+        names = self._names()
+        seen: dict[tuple[str, str], dict[Kind, int]] = {}
+        for (kind, source, target), flow in self._cluster.wire.counts(since).items():
+            if kind is not Kind.IKE and source in names and target in names:
+                counts = seen.setdefault((names[source], names[target]), {})
+                counts[kind] = counts.get(kind, 0) + flow.count
+        kinds = {pair: _word(counts) for pair, counts in sorted(seen.items())}
+        for (source, target), word in kinds.items():
+            self._say_once("wire", f"{source} -> {target}", word)
+        return set(kinds.values())
+
+    def _say_once(self, topic: str, what: str, text: str) -> None:
+        key = f"{topic} {what}"
+        if self._said.get(key, "") != text:
+            self._said[key] = text
+            self.say(topic, f"{what}: {text or 'gone'}")
+
+    def _names(self) -> Mapping[str, str]:
+        return {ip: one.name for one in self._cluster.chassis.values() for ip in one.encap_ips}
+
+    def _external_ids(self, rows: list[dict[str, object]]) -> dict[str, str]:
+        values = rows[0]["external_ids"] if rows else {}
+        return values if isinstance(values, dict) else {}
+
+    def _summary(self, switched: Mark, *, encrypted: bool) -> None:
+        since = Mark(time.monotonic())
+        time.sleep(3)
+        counts = {kind: self._cluster.wire.total(kind, since) for kind in Kind}
+        self.say("wire", f"last 3 s: {counts[Kind.CLEAR]} clear, {counts[Kind.ESP]} ESP")
+        for (source, target), (pinger, mark) in self._pingers.items():
+            sent, lost = pinger.sent_since(mark), pinger.lost_since(mark)
+            gap = pinger.longest_gap(mark) * 1000
+            words = f"{sent} sent, {lost} lost, longest gap {gap:.0f} ms"
+            self.say("traffic", f"{source} -> {target}: {words}")
+        spent = time.monotonic() - switched.at
+        result = "encrypted" if encrypted else "not encrypted in time"
+        self.say("result", f"{result}, {spent:.0f} s after the switch")
+
+
+def _word(counts: Mapping[Kind, int]) -> str:
+    clear = counts.get(Kind.CLEAR, 0)
+    hidden = counts.get(Kind.ESP, 0) + counts.get(Kind.ESP_UDP, 0)
+    if clear and hidden:
+        return "Geneve and ESP"
+    return "Geneve, in clear" if clear else "ESP"
+
+
+def run(chassis: int, *, keep: bool) -> int:
+    """Build the cluster, play the show, and leave a shell when asked to.
+
+    Returns:
+        0 when every pair was encrypted, 1 when not, 2 when the laboratory failed.
+    """
+
+    def progress(text: str) -> None:
+        print(f"  build  {text}", flush=True)
+
+    try:
+        with Cluster(ClusterSettings(chassis=chassis), progress=progress) as cluster:
+            try:
+                status = Show(cluster).play()
+            except LabError as error:
+                print(f"sandbox: {error}", flush=True)
+                cluster.save_logs()
+                status = 2
+            print(f"What to try next{' (on a chassis: on h1 ...)' if keep else ' (--keep)'}:{NEXT}")
+            if keep:
+                _shell(cluster)
+            return status
+    except LabError as error:
+        print(f"sandbox: {error}", flush=True)
+        return 2
+
+
+def _shell(cluster: Cluster) -> None:
+    for host in (cluster.central, *cluster.chassis.values()):
+        (cluster.folder / f"{host.name}.holder").write_text(str(host.holder))
+    text = SHELL.format(folder=cluster.folder, project=PROJECT, bin=Path(sys.executable).parent)
+    file = cluster.folder / "bashrc"
+    file.write_text(text)
+    subprocess.run(["bash", "--rcfile", str(file), "-i"], check=False)

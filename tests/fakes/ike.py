@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: D102 - test scaffolding: names and the protocol say it
+"""An IKE daemon in memory: what it holds are plain dicts, and it fails on request."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha1
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from controller.ike.backend import DaemonStats, Events
+from controller.plan.credential import Secret
+from controller.plan.ike import (
+    CHILDREN,
+    ChildSa,
+    ConnConfig,
+    ConnName,
+    DaemonSeen,
+    IkeSa,
+    established,
+    gone,
+    installed_children,
+)
+from ovn_ipsec.errors import IkeError
+from ovn_ipsec.model.observation import Known, Unknown
+
+
+class FakeIke:
+    """A daemon whose peers answer at once, unless ``answers`` or ``refuses`` say otherwise."""
+
+    def __init__(self, *, running: bool = True) -> None:
+        self.running = running
+        self.starts = 1
+        self.version = "5.9.8"
+        self.conns: dict[ConnName, ConnConfig] = {}
+        self.traps: dict[tuple[ConnName, str], ConnConfig] = {}
+        self.sas: dict[int, IkeSa] = {}
+        self.made_from: dict[int, ConnConfig] = {}
+        self.loaded_keys: dict[str, bytes] = {}
+        self.calls: list[tuple[object, ...]] = []
+        self.answers = True
+        """Whether peers answer; else an attempt stays CONNECTING."""
+        self.refuses: dict[ConnName, str] = {}
+        """Connections whose attempts fail, and the daemon's words."""
+        self.next_id = 1
+        self._connected = False
+        self._failures: dict[str, list[Exception]] = defaultdict(list)
+        self._touched: set[ConnName] = set()
+        self._said: dict[ConnName, str] = {}
+        self._lost = False
+
+    # What tests do to it.
+
+    def fail_next(self, op: str, error: Exception | None = None) -> None:
+        """Make the next call of that name fail; an IkeError leaves the session up."""
+        self._failures[op].append(error or IkeError(f"{op}: made to fail"))
+
+    def crash(self) -> None:
+        """Kill it: it forgets everything, and the kernel nothing."""
+        self.stop()
+
+    def stop(self) -> None:
+        """End it."""
+        self.running = False
+        self._drop_session()
+        for held in (self.conns, self.traps, self.sas, self.made_from, self.loaded_keys):
+            held.clear()
+
+    def start(self) -> None:
+        """Start it again, empty."""
+        self.running = True
+        self.starts += 1
+
+    def disconnect(self) -> None:
+        """Cut the sessions; the daemon lives on."""
+        self._drop_session()
+
+    def put(self, sa: IkeSa, made_from: ConnConfig | None = None) -> IkeSa:
+        """Let it hold an IKE_SA, as if a peer had initiated it."""
+        self.next_id = max(self.next_id, sa.id + 1, *(child.id + 1 for child in sa.children), 1)
+        self.sas[sa.id] = sa
+        config = made_from or self.conns.get(sa.conn)
+        if config is not None:
+            self.made_from[sa.id] = config
+        self.touch(sa.conn)
+        return sa
+
+    def drop(self, ike_id: int) -> None:
+        """Let an IKE_SA go, as if its peer had deleted it."""
+        sa = self.sas.pop(ike_id)
+        self.made_from.pop(ike_id, None)
+        self.touch(sa.conn)
+
+    def touch(self, conn: ConnName) -> None:
+        """Raise an event."""
+        self._touched.add(conn)
+
+    def say(self, conn: ConnName, text: str) -> None:
+        """Let it give a reason for a failure."""
+        self._said[conn] = text
+
+    def up(self, name: ConnName) -> frozenset[str]:
+        """Name the children of a connection that carry traffic."""
+        found = (installed_children(sa) for sa in self.sas.values() if sa.conn == name)
+        return frozenset().union(*found)
+
+    # What the loop calls.
+
+    @property
+    def connected(self) -> bool:
+        return self._connected
+
+    def open(self) -> None:
+        self._record("open")
+        self._fail("open")
+        if not self.running:
+            raise IkeError("cannot reach the IKE daemon: it is not running")
+        if not self._connected:
+            self._connected = self._lost = True
+
+    def close(self) -> None:
+        self._connected = False
+
+    def observe(self) -> Known[DaemonSeen] | Unknown:
+        try:
+            self._enter("observe")
+        except IkeError as error:
+            return Unknown(str(error))
+        return Known(
+            DaemonSeen(
+                since=self._since,
+                version=self.version,
+                conns=frozenset(self.conns),
+                sas=self._seen(),
+                traps=frozenset(self.traps),
+            )
+        )
+
+    def observe_sas(self, conn: ConnName) -> Known[tuple[IkeSa, ...]] | Unknown:
+        try:
+            self._enter("observe_sas", conn)
+        except IkeError as error:
+            return Unknown(str(error))
+        return Known(self._seen().get(conn, ()))
+
+    def stats(self) -> Known[DaemonStats] | Unknown:
+        try:
+            self._enter("stats")
+        except IkeError as error:
+            return Unknown(str(error))
+        half_open = sum(sa.state == "CONNECTING" for sa in self.sas.values())
+        return Known(
+            DaemonStats(
+                since=self._since,
+                workers_total=16,
+                workers_idle=10,
+                queued=0,
+                ike_sas=len(self.sas),
+                half_open=half_open,
+            )
+        )
+
+    def load(self, conn: ConnConfig) -> None:
+        self._enter("load", conn.name)
+        self.conns[conn.name] = conn
+
+    def unload(self, name: ConnName) -> None:
+        self._enter("unload", name)
+        self.conns.pop(name, None)
+
+    def install(self, name: ConnName, child: str) -> None:
+        self._enter("install", name, child)
+        self.traps[name, child] = self._loaded(name, child)
+
+    def uninstall(self, name: ConnName, child: str) -> None:
+        self._enter("uninstall", name, child)
+        self.traps.pop((name, child), None)
+
+    def initiate(self, name: ConnName, child: str) -> None:
+        self._enter("initiate", name, child)
+        config = self._loaded(name, child)
+        if name in self.refuses:
+            self.say(name, self.refuses[name])
+            return
+        mine = [sa for sa in self.sas.values() if sa.conn == name]
+        mine = [sa for sa in mine if self.made_from.get(sa.id) == config]
+        if any(sa.state == "CONNECTING" for sa in mine):
+            return
+        sa = next((sa for sa in reversed(mine) if established(sa)), None) or self._new_sa(config)
+        if self.answers and child not in installed_children(sa):
+            sa = replace(sa, children=(*sa.children, self._new_child(config, child)))
+        self.sas[sa.id] = sa
+        self.touch(name)
+
+    def terminate_ike(self, ike_id: int, *, force: bool = False) -> None:
+        self._enter("terminate_ike", ike_id, force)
+        if ike_id in self.sas:
+            self.drop(ike_id)
+
+    def terminate_child(self, child_id: int) -> None:
+        self._enter("terminate_child", child_id)
+        for sa in list(self.sas.values()):
+            kept = tuple(child for child in sa.children if child.id != child_id)
+            if kept != sa.children:
+                self.sas[sa.id] = replace(sa, children=kept)
+                self.touch(sa.conn)
+
+    def rekey_child(self, child_id: int) -> None:
+        self._enter("rekey_child", child_id)
+        for sa in list(self.sas.values()):
+            for child in sa.children:
+                if child.id == child_id and not gone(child):
+                    fresh = replace(child, **self._fresh_child())
+                    kept = (one for one in sa.children if one.id != child_id)
+                    self.sas[sa.id] = replace(sa, children=(*kept, fresh))
+                    self.touch(sa.conn)
+
+    def load_key(self, key: Secret) -> str:
+        self._enter("load_key")
+        key_id = self.key_id(key)
+        self.loaded_keys[key_id] = key.reveal()
+        return key_id
+
+    @staticmethod
+    def key_id(key: Secret) -> str:
+        """Give the id of a key: the daemon's own if it is a key, else a digest of the bytes."""
+        try:
+            private = serialization.load_der_private_key(key.reveal(), None)
+        except ValueError:
+            return sha1(key.reveal(), usedforsecurity=False).hexdigest()
+        return x509.SubjectKeyIdentifier.from_public_key(
+            private.public_key()  # type: ignore[arg-type]
+        ).digest.hex()
+
+    def keys(self) -> Known[frozenset[str]] | Unknown:
+        try:
+            self._enter("keys")
+        except IkeError as error:
+            return Unknown(str(error))
+        return Known(frozenset(self.loaded_keys))
+
+    def unload_key(self, key_id: str) -> None:
+        self._enter("unload_key", key_id)
+        self.loaded_keys.pop(key_id, None)
+
+    def fileno(self) -> int:
+        return -1
+
+    def drain(self) -> Events:
+        events = Events(
+            conns=frozenset(self._touched),
+            lost=self._lost,
+            messages=tuple(sorted(self._said.items())),
+        )
+        self._touched, self._said, self._lost = set(), {}, False
+        return events
+
+    # Inside.
+
+    @property
+    def _since(self) -> str:
+        return f"start {self.starts}"
+
+    def _drop_session(self) -> None:
+        self._lost = self._lost or self._connected
+        self._connected = False
+
+    def _record(self, *call: object) -> None:
+        self.calls.append(call)
+
+    def _fail(self, op: str) -> None:
+        if self._failures[op]:
+            raise self._failures[op].pop(0)
+
+    def _enter(self, *call: object) -> None:
+        self._record(*call)
+        if not self._connected:
+            raise IkeError("not connected to the IKE daemon")
+        self._fail(str(call[0]))
+
+    def _loaded(self, name: ConnName, child: str) -> ConnConfig:
+        if name not in self.conns or child not in CHILDREN:
+            raise IkeError(f"{name}: configuration name not found")
+        return self.conns[name]
+
+    def _take_id(self) -> int:
+        self.next_id += 1
+        return self.next_id - 1
+
+    def _new_sa(self, config: ConnConfig) -> IkeSa:
+        number = self._take_id()
+        self.made_from[number] = config
+        return IkeSa(
+            conn=config.name,
+            id=number,
+            state="ESTABLISHED" if self.answers else "CONNECTING",
+            initiator=True,
+            initiator_spi=0x1000 + number,
+            remote_id=config.remote_id if self.answers else "",
+            local_spi=0x1000 + number,
+            remote_spi=0x2000 + number if self.answers else 0,
+        )
+
+    def _fresh_child(self) -> dict[str, int]:
+        number = self._take_id()
+        return {"id": number, "spi_in": 0xC000_0000 + number, "spi_out": 0xD000_0000 + number}
+
+    def _new_child(self, config: ConnConfig, name: str) -> ChildSa:
+        reqid = config.reqid_out if name == "out" else config.reqid_in
+        fresh = self._fresh_child()
+        return ChildSa(
+            name=name,
+            id=fresh["id"],
+            state="INSTALLED",
+            reqid=reqid,
+            spi_in=fresh["spi_in"],
+            spi_out=fresh["spi_out"],
+        )
+
+    def _seen(self) -> Mapping[ConnName, tuple[IkeSa, ...]]:
+        found: dict[ConnName, tuple[IkeSa, ...]] = {}
+        for _, sa in sorted(self.sas.items()):
+            kept = tuple(child for child in sa.children if not gone(child))
+            found[sa.conn] = (*found.get(sa.conn, ()), replace(sa, children=kept))
+        return found

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: D101, D102 - test scaffolding: names and the protocol say it
+"""The contract of IkeBackend and more, on real charons in namespaces of their own."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from controller.ike.strongswan import StrongSwan
+from controller.plan.credential import Secret
+from controller.plan.ike import ConnConfig, IkeSa
+from ovn_ipsec.errors import IkeError
+from ovn_ipsec.model.observation import Unknown
+from tests.contracts.ike_backend import (
+    LOCAL_IP,
+    PEER_IP,
+    Authority,
+    IkeBackendContract,
+    config,
+    der,
+    identity,
+    key_id,
+    lab,
+    secret,
+    seen,
+)
+from tests.functional import charon
+
+pytestmark = pytest.mark.skipif(bool(charon.missing()), reason=f"needs {charon.missing()}")
+WAIT_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[tuple[charon.Charon, charon.Charon]]:
+    with charon.two_charons() as pair:
+        yield pair
+
+
+def clean(backend: StrongSwan) -> None:
+    """Take everything away that a test left."""
+    backend.open()
+    held = seen(backend.observe())
+    for conn, child in held.traps:
+        backend.uninstall(conn, child)
+    for conn in held.conns:
+        backend.unload(conn)
+    for sas in held.sas.values():
+        for sa in sas:
+            backend.terminate_ike(sa.id, force=True)
+    for key in seen(backend.keys()):
+        backend.unload_key(key)
+    eventually(lambda: not seen(backend.observe()).sas)
+    backend.close()
+
+
+def eventually(happened: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + WAIT_S
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def ike(both: tuple[charon.Charon, charon.Charon]) -> Iterator[StrongSwan]:
+    backend = StrongSwan(both[0].uri)
+    yield backend
+    clean(backend)
+
+
+@pytest.fixture
+def peer(both: tuple[charon.Charon, charon.Charon]) -> Iterator[StrongSwan]:
+    backend = StrongSwan(both[1].uri)
+    backend.open()
+    yield backend
+    clean(backend)
+
+
+def peer_config(**changes: object) -> ConnConfig:
+    return replace(config("chB", "chA", (PEER_IP, LOCAL_IP)), **changes)  # type: ignore[arg-type]
+
+
+class TestStrongSwan(IkeBackendContract):
+    @pytest.fixture
+    def ike(self, ike: StrongSwan) -> StrongSwan:
+        return ike
+
+    def wait_for_sa(self, ike, name) -> IkeSa:
+        eventually(lambda: seen(ike.observe_sas(name)))
+        return super().wait_for_sa(ike, name)
+
+    def wait_until_gone(self, ike, name) -> None:
+        eventually(lambda: not seen(ike.observe_sas(name)))
+
+    @pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: rsa.generate_private_key(65537, 2048),
+            lambda: ec.generate_private_key(ec.SECP384R1()),
+            ed25519.Ed25519PrivateKey.generate,
+        ],
+        ids=["rsa", "ecdsa", "ed25519"],
+    )
+    def test_every_kind_of_key_is_taken(self, opened: StrongSwan, make, encoding: Encoding):
+        """Under the id that Credential.key_id has."""
+        key = make()
+        assert opened.load_key(secret(key, encoding)) == key_id(key)
+
+    def test_a_refused_key_is_not_in_the_error(self, opened: StrongSwan):
+        """Neither its text nor its representation."""
+        with pytest.raises(IkeError) as caught:
+            opened.load_key(Secret(b"not a key at all"))
+        assert "not a key" not in repr(caught.value)
+        assert opened.connected
+
+
+def keys_for(one: StrongSwan, other: StrongSwan) -> None:
+    one.load_key(secret(identity("chA")[1]))
+    other.load_key(secret(identity("chB")[1]))
+
+
+@pytest.mark.parametrize("kind", ["ecdsa", "rsa", "ed25519"])
+def test_two_chassis_authenticate_each_other(ike: StrongSwan, peer: StrongSwan, kind: str):
+    """Both ends list the IKE_SA, with the same initiator SPI and the modern group."""
+    ike.open()
+    made = {
+        "ecdsa": lambda: None,
+        "rsa": lambda: rsa.generate_private_key(65537, 2048),
+        "ed25519": ed25519.Ed25519PrivateKey.generate,
+    }
+    ends = {}
+    for backend, name in ((ike, "chA"), (peer, "chB")):
+        certificate, key = lab().issue(name, key=made[kind]())
+        backend.load_key(secret(key))
+        ends[name] = der(certificate)
+    here = replace(config(), certificate_der=ends["chA"])
+    there = peer_config(certificate_der=ends["chB"])
+    ike.load(here)
+    peer.load(there)
+    ike.initiate(here.name, "out")
+    eventually(lambda: [sa.state for sa in seen(ike.observe_sas(here.name))] == ["ESTABLISHED"])
+    (mine,) = seen(ike.observe_sas(here.name))
+    (theirs,) = seen(peer.observe_sas(there.name))
+    assert (mine.initiator, theirs.initiator) == (True, False)
+    assert mine.initiator_spi == theirs.initiator_spi != 0
+    assert (mine.remote_id, theirs.remote_id) == ("chB", "chA")
+    assert (mine.local_spi, mine.remote_spi) == (theirs.remote_spi, theirs.local_spi)
+    assert mine.suite == "AES_GCM_16-256/PRF_HMAC_SHA2_256/CURVE_25519"
+    assert select.select([ike.fileno()], [], [], WAIT_S)[0]
+    assert here.name in ike.drain().conns
+
+
+def collected(ike: StrongSwan, conn: ConnConfig, words: str) -> bool:
+    return any(name == conn.name and words in text for name, text in ike.drain().messages)
+
+
+def test_a_peer_that_knows_nothing_of_us_is_a_reason(ike: StrongSwan, peer: StrongSwan):
+    """It answers that no proposal suits."""
+    ike.open()
+    keys_for(ike, peer)
+    ike.load(config())
+    ike.initiate(config().name, "out")
+    eventually(lambda: collected(ike, config(), "NO_PROPOSAL_CHOSEN"))
+
+
+def test_a_peer_of_another_authority_is_a_reason(ike: StrongSwan, peer: StrongSwan):
+    """Our end says that it found no issuer."""
+    ike.open()
+    keys_for(ike, peer)
+    certificate, key = Authority("other CA").issue("chB")
+    peer.load_key(secret(key))
+    peer.load(peer_config(certificate_der=der(certificate)))
+    ike.load(config())
+    ike.initiate(config().name, "out")
+    eventually(lambda: collected(ike, config(), "no issuer certificate found"))
+
+
+def test_a_key_that_is_not_loaded_is_a_reason(ike: StrongSwan, peer: StrongSwan):
+    """The daemon says so."""
+    ike.open()
+    peer.load_key(secret(identity("chB")[1]))
+    peer.load(peer_config())
+    ike.load(config())
+    ike.initiate(config().name, "out")
+    eventually(lambda: collected(ike, config(), "no private key found"))
+
+
+def test_a_hung_daemon_is_left_in_time(both: tuple[charon.Charon, charon.Charon]):
+    """The deadline holds, and the session is over."""
+    backend = StrongSwan(both[0].uri, deadline_s=0.3)
+    backend.open()
+    both[0].freeze()
+    try:
+        began = time.monotonic()
+        assert isinstance(backend.observe(), Unknown)
+        assert time.monotonic() - began < 2
+        assert not backend.connected
+    finally:
+        both[0].thaw()
+    backend.open()
+    backend.close()
+
+
+def test_a_killed_daemon_is_noticed_and_its_successor_told_apart(
+    both: tuple[charon.Charon, charon.Charon], ike: StrongSwan
+):
+    """Events and commands both say so; what was loaded is gone."""
+    ike.open()
+    ike.load(config())
+    ike.drain()
+    before = seen(ike.observe()).since
+    both[0].kill()
+    assert select.select([ike.fileno()], [], [], WAIT_S)[0]
+    assert ike.drain().lost
+    assert not ike.connected
+    with pytest.raises(IkeError):
+        ike.open()
+    both[0].start()
+    ike.open()
+    after = seen(ike.observe())
+    assert after.since != before
+    assert after.conns == frozenset()

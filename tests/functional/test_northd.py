@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ovn-ipsec-northd, real databases and a real ovn-northd; the test plays the controllers."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ovsdb import Central, central, missing_programs, wait_until
+
+pytestmark = pytest.mark.skipif(
+    bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"
+)
+
+CHASSIS = ("hv1", "hv2", "hv3")
+UP = "encrypted=2"
+
+
+@pytest.fixture
+def ovn(tmp_path: Path) -> Iterator[Central]:
+    """Databases, ovn-northd and three chassis with controllers."""
+    with central(tmp_path) as made:
+        for number, name in enumerate(CHASSIS, start=1):
+            made.sbctl("chassis-add", name, "geneve", f"10.0.0.{number}")
+            made.follow(name)
+        yield made
+
+
+def switch(ovn: Central, on: bool) -> None:
+    """Set the switch that the operator has."""
+    ovn.nbctl("set", "NB_Global", ".", f"ipsec={str(on).lower()}")
+
+
+def reach(ovn: Central, phase: str, pairs: str = "") -> None:
+    """Wait until SB carries a phase; then all controllers follow."""
+    wait_until(lambda: ovn.keys("sb").get("phase") == phase, what=f"phase {phase}")
+    for name in CHASSIS:
+        ovn.follow(name, pairs)
+
+
+def state(ovn: Central, expected: str) -> None:
+    """Wait until the operator reads a state."""
+    wait_until(lambda: ovn.keys("nb").get("state") == expected, what=f"state {expected}")
+
+
+def enforce(ovn: Central) -> None:
+    """Switch on and go the whole way."""
+    switch(ovn, on=True)
+    reach(ovn, "prepare")
+    reach(ovn, "establish", UP)
+    reach(ovn, "enforce", UP)
+    state(ovn, "enforced")
+
+
+def settled(ovn: Central) -> dict[str, int]:
+    """Number of our transactions in each database once nothing is on its way any more."""
+    before: dict[str, int] = {}
+    while True:
+        now = {kind: len(ovn.transactions(kind)) for kind in ("nb", "sb")}
+        if now == before:
+            return now
+        before = now
+        time.sleep(1.3)
+
+
+def modes(mode: str | None) -> dict[str, str | None]:
+    """All chassis in one mode."""
+    return {f"{name}/geneve": mode for name in CHASSIS}
+
+
+def test_rollout_on_and_off(ovn: Central) -> None:
+    """Each phase is one transaction, keys come with the first and go with the last."""
+    ovn.start_northd()
+    enforce(ovn)
+    assert ovn.encap_modes() == modes("require")
+    wait_until(lambda: "encrypted 6" in ovn.keys("nb")["summary"], what="summary")
+    assert ovn.keys("nb")["summary"].startswith("chassis 3 ready 3 lagging 0 | pairs 6")
+    assert "Phase: enforce\nGeneration: 1" in ovn.appctl("northd", "status")
+    switch(ovn, on=False)
+    reach(ovn, "relax")
+    reach(ovn, "off")
+    state(ovn, "off")
+    assert ovn.encap_modes() == modes(None)
+    steps = [re.sub(r".*northd: (.*)\"", r"\1", line) for line in ovn.transactions("sb")]
+    assert steps == [
+        "prepare generation 1",
+        "establish generation 1",
+        "enforce generation 1",
+        "relax generation 2",
+        "off generation 2",
+    ]
+
+
+def test_nothing_changes_nothing_is_written(ovn: Central) -> None:
+    """Neither time, nor an unrelated change, nor a restart makes a transaction."""
+    northd = ovn.start_northd()
+    enforce(ovn)
+    before = settled(ovn)
+    ovn.nbctl("set", "NB_Global", ".", "external_ids:unrelated=1")
+    ovn.sbctl("set", "Chassis", "hv1", "external_ids:unrelated=1")
+    northd.stop()
+    ovn.start_northd()
+    wait_until(lambda: "Status: active" in ovn.appctl("northd", "status"), what="active")
+    assert settled(ovn) == before
+
+
+def test_laggard_is_named_and_waited_for(ovn: Central) -> None:
+    """A chassis without a controller holds `gated` in establish until the operator says go."""
+    ovn.start_northd()
+    ovn.sbctl("chassis-add", "old", "geneve", "10.0.0.9")
+    switch(ovn, on=True)
+    reach(ovn, "prepare")
+    reach(ovn, "establish", UP)
+    wait_until(lambda: "(old: no controller)" in ovn.keys("nb").get("summary", ""), what="summary")
+    state(ovn, "establishing (degraded)")
+    ovn.nbctl("set", "NB_Global", ".", "options:ovn-ipsec-rollout=immediate")
+    reach(ovn, "enforce", UP)
+    state(ovn, "enforced (degraded)")
+    ovn.sbctl("chassis-del", "old")
+    state(ovn, "enforced")
+
+
+def test_standby_takes_over(ovn: Central) -> None:
+    """When the active one is killed the other goes on, and raises nothing twice."""
+    ovn.start_northd("one")
+    wait_until(lambda: "Status: active" in ovn.appctl("one", "status"), what="one active")
+    ovn.start_northd("two")
+    assert "Status: standby" in ovn.appctl("two", "status")
+    switch(ovn, on=True)
+    wait_until(lambda: ovn.keys("sb").get("phase") == "prepare", what="prepare")
+    ovn.processes["one"].stop(signal.SIGKILL)
+    wait_until(lambda: "Status: active" in ovn.appctl("two", "status"), what="two active")
+    reach(ovn, "prepare")
+    reach(ovn, "establish", UP)
+    reach(ovn, "enforce", UP)
+    state(ovn, "enforced")
+    assert ovn.keys("sb")["generation"] == "1"
+    assert len(ovn.transactions("sb")) == 3
+
+
+def test_paused_gives_the_lock_away(ovn: Central) -> None:
+    """A paused northd lets the standby work, and does not write until it is resumed."""
+    ovn.start_northd("one")
+    wait_until(lambda: "Status: active" in ovn.appctl("one", "status"), what="one active")
+    ovn.start_northd("two")
+    ovn.appctl("one", "pause")
+    assert ovn.appctl("one", "is-paused") == "true"
+    assert "Status: paused" in ovn.appctl("one", "status")
+    wait_until(lambda: "Status: active" in ovn.appctl("two", "status"), what="two active")
+    ovn.appctl("two", "pause")
+    switch(ovn, on=True)
+    time.sleep(0.6)
+    assert ovn.keys("sb") == {}
+    ovn.appctl("one", "resume")
+    wait_until(lambda: ovn.keys("sb").get("phase") == "prepare", what="prepare")
+
+
+@pytest.mark.parametrize("kind", ["nb", "sb"])
+def test_database_restart_changes_nothing(ovn: Central, kind: str) -> None:
+    """A database that goes and comes back finds nothing to be written, and is followed again."""
+    ovn.start_northd()
+    enforce(ovn)
+    before = settled(ovn)
+    ovn.processes[f"ovsdb-{kind}"].stop()
+    wait_until(lambda: "not connected" in ovn.appctl("northd", "status"), what="disconnected")
+    ovn.serve(kind)
+    wait_until(lambda: "not connected" not in ovn.appctl("northd", "status"), what="connected")
+    wait_until(lambda: "Status: active" in ovn.appctl("northd", "status"), what="active")
+    assert settled(ovn) == before
+    ovn.sbctl("chassis-del", "hv3")
+    wait_until(lambda: "chassis 2" in ovn.keys("nb")["summary"], what="chassis 2")
+
+
+def test_chassis_that_went_while_disconnected_does_not_count(ovn: Central) -> None:
+    """What was removed while SB could not be reached is gone from the summary."""
+    ovn.start_northd()
+    wait_until(lambda: "chassis 3" in ovn.keys("nb").get("summary", ""), what="chassis 3")
+    ovn.processes["ovsdb-sb"].stop()
+    wait_until(lambda: "not connected" in ovn.appctl("northd", "status"), what="disconnected")
+    ovn.processes["northd"].running.send_signal(signal.SIGSTOP)
+    ovn.serve("sb")
+    ovn.sbctl("chassis-del", "hv2")
+    ovn.processes["northd"].running.send_signal(signal.SIGCONT)
+    wait_until(lambda: "chassis 2" in ovn.keys("nb")["summary"], what="chassis 2")
+
+
+def test_rebuilt_southbound_stays_enforced(ovn: Central) -> None:
+    """An SB that lost all our keys goes on at enforce, as a new generation, in one step."""
+    ovn.start_northd()
+    enforce(ovn)
+    settled(ovn)
+    keys = [f"ovn-ipsec-{key}" for key in ovn.keys("sb")]
+    ovn.sbctl("clear", "SB_Global", ".", "external_ids")
+    assert keys
+    wait_until(lambda: ovn.keys("sb").get("generation") == "2", what="generation 2")
+    assert ovn.keys("sb")["phase"] == "enforce"
+    assert "enforce generation 2" in ovn.transactions("sb")[-1]
+
+
+@pytest.mark.parametrize("text", ["off", "junk text"])
+def test_weakened_encap_is_put_right(ovn: Central, text: str) -> None:
+    """What a chassis does to its own row is said once, and undone after a while."""
+    ovn.start_northd()
+    enforce(ovn)
+    ovn.sbctl("set", "Encap", uuid_of(ovn, "hv2"), f'options:ovn-ipsec="{text}"')
+    wait_until(lambda: ovn.log_events("northd", "refused") != [], what="refusal logged")
+    wait_until(lambda: ovn.encap_modes() == modes("require"), what="put right")
+    (event,) = ovn.log_events("northd", "refused")
+    assert [event[key] for key in ("table", "row", "key", "text")] == [
+        "Encap",
+        "hv2/geneve/10.0.0.2",
+        "options:ovn-ipsec",
+        text,
+    ]
+
+
+def test_lost_key_is_asserted_again(ovn: Central) -> None:
+    """Rows that lost their keys, or came new, get them back in one transaction."""
+    ovn.start_northd()
+    enforce(ovn)
+    before = settled(ovn)["sb"]
+    for name in ("hv1", "hv2"):
+        ovn.sbctl("remove", "Encap", uuid_of(ovn, name), "options", "ovn-ipsec")
+    ovn.sbctl("chassis-add", "hv4", "geneve", "10.0.0.4")
+    assert ovn.encap_modes() == {"hv1/geneve": None, "hv2/geneve": None} | {
+        "hv3/geneve": "require",
+        "hv4/geneve": None,
+    }
+    wait_until(lambda: None not in ovn.encap_modes().values(), what="keys back")
+    assert len(ovn.transactions("sb")) == before + 1
+
+
+def test_remote_chassis_is_never_written(ovn: Central) -> None:
+    """The encaps of ovn-ic's chassis stay as they are, through a whole rollout and back."""
+    ovn.start_northd()
+    ovn.sbctl("chassis-add", "far", "geneve", "10.9.0.1")
+    ovn.sbctl("set", "Chassis", "far", "other_config:is-remote=true")
+    ovn.sbctl("set", "Encap", uuid_of(ovn, "far"), "options:ovn-ipsec=prefer")
+    enforce(ovn)
+    assert ovn.encap_modes() == modes("require") | {"far/geneve": "prefer"}
+    switch(ovn, on=False)
+    reach(ovn, "relax")
+    reach(ovn, "off")
+    assert ovn.encap_modes() == modes(None) | {"far/geneve": "prefer"}
+
+
+def test_junk_policy_keeps_the_last_good_one(ovn: Central) -> None:
+    """A typing error in NB changes nothing, is said, and goes away with its cause."""
+    ovn.start_northd()
+    enforce(ovn)
+    ovn.nbctl("set", "NB_Global", ".", "options:ovn-ipsec-mode=requier")
+    state(ovn, "enforced (degraded)")
+    assert "ovn-ipsec-mode='requier': expected one of" in ovn.keys("nb")["error"]
+    assert ovn.keys("sb")["generation"] == "1"
+    ovn.nbctl("remove", "NB_Global", ".", "options", "ovn-ipsec-mode")
+    state(ovn, "enforced")
+    assert "error" not in ovn.keys("nb")
+
+
+def test_junk_report_is_no_acknowledgement(ovn: Central) -> None:
+    """A report that does not parse holds the rollout up and is said once."""
+    ovn.start_northd()
+    switch(ovn, on=True)
+    wait_until(lambda: ovn.keys("sb").get("phase") == "prepare", what="prepare")
+    ovn.follow("hv1")
+    ovn.follow("hv2", generation="x")
+    ovn.follow("hv3")
+    wait_until(lambda: "hv2: unreadable report" in ovn.keys("nb").get("summary", ""))
+    assert ovn.keys("sb")["phase"] == "prepare"
+    ovn.follow("hv2")
+    wait_until(lambda: ovn.keys("sb")["phase"] == "establish", what="establish")
+    assert len(ovn.log_events("northd", "refused")) == 1
+
+
+def test_ends_when_told_and_leaves_everything(ovn: Central) -> None:
+    """SIGTERM ends it with status 0 and undoes nothing."""
+    northd = ovn.start_northd()
+    enforce(ovn)
+    assert northd.running is not None
+    northd.running.send_signal(signal.SIGTERM)
+    assert northd.running.wait(3) == 0
+    northd.running = None
+    assert ovn.keys("sb")["phase"] == "enforce"
+    assert ovn.encap_modes() == modes("require")
+
+
+def test_systemd_hears_when_it_is_ready(
+    ovn: Central, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """READY=1 is sent once both databases are loaded."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        ovn.start_northd()
+        assert listener.recv(64) == b"READY=1"
+
+
+def uuid_of(ovn: Central, chassis: str) -> str:
+    """UUID of the only encap of a chassis."""
+    return ovn.sbctl("--bare", "--columns=_uuid", "find", "Encap", f"chassis_name={chassis}")

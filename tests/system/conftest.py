@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""System tests: a real OVN cluster, real Open vSwitch, real IKE daemons, a real kernel.
+
+All of pytest runs inside the laboratory: one boot and one cluster for the session. From the
+project's folder::
+
+    python -m ovn_ipsec.lab.guest --anywhere --mem 8 --timeout 2400 --artefacts build/system -- \\
+        python -m pytest tests/system -p no:cacheprovider
+
+``--anywhere`` takes this kernel where it can carry the cluster and a guest where not. Started in
+any other way the tests are skipped and say what is missing. When one fails, the logs of every
+daemon are in the folder given by ``--artefacts``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ovn_ipsec.lab.capabilities import missing_capabilities
+from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.settings import ClusterSettings
+
+HERE = Path(__file__).parent
+
+
+def _why_not() -> str:
+    if os.environ.get("OVN_IPSEC_LAB"):
+        return ""
+    if missing := missing_capabilities():
+        return f"this kernel lacks {', '.join(missing)}: see tests/system/conftest.py"
+    return "not in namespaces of its own: see tests/system/conftest.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the system tests where they cannot run, and say why."""
+    ours = [item for item in items if HERE in item.path.parents]
+    if ours and (reason := _why_not()):
+        for item in ours:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say once more, without being asked, that system tests were skipped."""
+    for report in terminalreporter.stats.get("skipped", []):
+        if "tests/system" in report.nodeid and isinstance(report.longrepr, tuple):
+            terminalreporter.write_line(f"SYSTEM TESTS SKIPPED: {report.longrepr[2]}", red=True)
+            return
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Three chassis with one workload each; none of our programs runs yet."""
+    with Cluster(ClusterSettings(chassis=3), progress=_progress) as built:
+        yield built
+        if request.session.testsfailed:
+            built.save_logs()
+
+
+def _progress(text: str) -> None:
+    os.write(2, f"lab: {text}\n".encode())

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of plan.credential, and the reading of files in credentials."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+
+from controller.credentials import read, stamp
+from controller.plan.credential import Credential, Secret, check, listed
+from ovn_ipsec.errors import CredentialError, Retry
+from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.schema.open_vswitch import CredentialFiles
+from tests.contracts.ike_backend import DAY, NOW, Authority, der, key_id, new_key
+
+CHASSIS = ChassisName("chA")
+GOOD = Credential(
+    certificate_der=b"c",
+    key_id="ab",
+    ca_der=(b"a",),
+    not_before=NOW - DAY,
+    not_after=NOW + DAY,
+    names=("other", "CHA"),
+    subject="CN=chA",
+    fingerprint="f",
+)
+
+
+def test_a_good_credential_has_no_problems():
+    """DNS names have no case."""
+    assert check(GOOD, CHASSIS, NOW) == ()
+
+
+def test_every_problem_is_named():
+    """All of them at once."""
+    (name,) = check(replace(GOOD, names=()), CHASSIS, NOW)
+    assert "(none) lack the chassis name chA" in name
+    (early,) = check(GOOD, CHASSIS, NOW - 2 * DAY)
+    assert early == "the certificate is not valid before 2029-12-31T00:00:00Z"
+    (late,) = check(GOOD, CHASSIS, GOOD.not_after)
+    assert late == "the certificate expired at 2030-01-02T00:00:00Z"
+    assert len(check(GOOD, ChassisName("chB"), NOW + 9 * DAY)) == 2
+
+
+def test_many_names_are_shortened():
+    """A certificate may hold thousands."""
+    assert listed(["a" * 99, "b", "c", "d", "e"]) == f"{'a' * 80}, b, c, 2 more"
+
+
+def test_a_secret_shows_in_nothing():
+    """Only to who asks for it by name."""
+    secret = Secret(b"hidden")
+    assert secret.reveal() == b"hidden"
+    assert "hidden" not in f"{secret} {secret!r} {[secret]}"
+    assert not hasattr(secret, "__dict__")
+    with pytest.raises(TypeError):
+        pickle.dumps(secret)
+    with pytest.raises(TypeError):
+        copy.copy(secret)
+
+
+class Folder:
+    """The three files."""
+
+    def __init__(self, path: Path, authority: Authority) -> None:
+        self.path = path
+        self.authority = authority
+        self.files = CredentialFiles(
+            certificate=str(path / "c.pem"),
+            private_key=str(path / "k.pem"),
+            ca_cert=str(path / "ca.pem"),
+        )
+        self.put(*authority.issue(CHASSIS, now=NOW))
+        self.put_ca(authority)
+
+    def put(
+        self,
+        certificate: x509.Certificate | None = None,
+        key: Any = None,
+        form: PrivateFormat = PrivateFormat.PKCS8,
+        lock: KeySerializationEncryption | None = None,
+    ) -> None:
+        """Write certificate and key, those that are given."""
+        if certificate is not None:
+            Path(self.files.certificate).write_bytes(certificate.public_bytes(Encoding.PEM))
+        if key is not None:
+            pem = key.private_bytes(Encoding.PEM, form, lock or NoEncryption())
+            Path(self.files.private_key).write_bytes(pem)
+
+    def put_ca(self, *authorities: Authority) -> None:
+        """Write the authorities."""
+        pem = [authority.certificate.public_bytes(Encoding.PEM) for authority in authorities]
+        Path(self.files.ca_cert).write_bytes(b"".join(pem))
+
+    def read(self) -> tuple[Credential, Secret]:
+        """Read it all."""
+        return read(self.files, CHASSIS, NOW)
+
+    def refuse(self, *words: str) -> None:
+        """Read it, and expect a refusal in these words without a chained cause."""
+        with pytest.raises(CredentialError) as caught:
+            self.read()
+        for word in words:
+            assert word in str(caught.value)
+        assert caught.value.retry is Retry.ON_INPUT_CHANGE
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path, Authority(now=NOW))
+
+
+def test_a_good_credential_is_read(folder: Folder):
+    """With the daemon's id of the key; the key as PKCS #8."""
+    certificate, key = folder.authority.issue(CHASSIS, now=NOW)
+    folder.put(certificate, key)
+    found, secret = folder.read()
+    assert found.certificate_der == der(certificate)
+    assert found.ca_der == (der(folder.authority.certificate),)
+    assert found.key_id == key_id(key)
+    assert found.names == ("chA",)
+    assert found.subject == "CN=chA"
+    assert (found.not_before, found.not_after) == (NOW - DAY, NOW + 30 * DAY)
+    assert secret.reveal() == key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+
+KEYS = {
+    "rsa": lambda: rsa.generate_private_key(65_537, 2048),
+    "p521": lambda: ec.generate_private_key(ec.SECP521R1()),
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+}
+
+
+@pytest.mark.parametrize("make", KEYS.values(), ids=KEYS.keys())
+def test_what_the_daemon_takes_is_taken(folder: Folder, make: Callable[[], Any]):
+    """Every key type that charon signs with."""
+    folder.put(*folder.authority.issue(CHASSIS, key=make(), now=NOW))
+    assert folder.read()[0].names == (CHASSIS,)
+
+
+WEAK = {
+    "1024 bits": lambda: rsa.generate_private_key(65_537, 1024),  # noqa: S505 - refused
+    "secp256k1": lambda: ec.generate_private_key(ec.SECP256K1()),
+    "neither RSA": lambda: dsa.generate_private_key(2048),
+}
+
+
+@pytest.mark.parametrize(("words", "make"), WEAK.items(), ids=WEAK.keys())
+def test_what_the_daemon_does_not_take_is_refused(
+    folder: Folder, words: str, make: Callable[[], Any]
+):
+    """Before it is loaded."""
+    folder.put(*folder.authority.issue(CHASSIS, key=make(), now=NOW))
+    folder.refuse("c.pem", words)
+
+
+def test_a_traditional_key_file_is_taken(folder: Folder):
+    """As openssl ec writes it."""
+    certificate, key = folder.authority.issue(CHASSIS, now=NOW)
+    folder.put(certificate, key, form=PrivateFormat.TraditionalOpenSSL)
+    assert folder.read()[0].key_id == key_id(key)
+
+
+@pytest.mark.parametrize("file", ["c.pem", "k.pem", "ca.pem"])
+def test_a_file_that_is_not_there_is_named(folder: Folder, file: str):
+    """With the system's words."""
+    (folder.path / file).unlink()
+    folder.refuse(file, "cannot read", "No such file")
+
+
+@pytest.mark.parametrize("file", ["c.pem", "k.pem", "ca.pem"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xfe junk",
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+    ],
+)
+def test_a_file_of_junk_is_named(folder: Folder, file: str, data: bytes):
+    """And nothing of it is repeated."""
+    (folder.path / file).write_bytes(data)
+    folder.refuse(file, "in PEM")
+
+
+def test_only_regular_files_of_a_sane_size_are_read(folder: Folder):
+    """A pipe holds nobody."""
+    path = folder.path / "k.pem"
+    path.unlink()
+    os.mkfifo(path)
+    folder.refuse("k.pem", "not a regular file")
+    path.unlink()
+    path.mkdir()
+    folder.refuse("k.pem", "not a regular file")
+    path.rmdir()
+    path.write_bytes(b"x" * 2_000_000)
+    folder.refuse("k.pem", "larger than")
+
+
+def test_a_path_that_cannot_be_one_is_refused(folder: Folder):
+    """It comes from a database."""
+    folder.files = replace(folder.files, certificate="/a\0b")
+    folder.refuse("cannot read the certificate")
+    assert stamp(folder.files)[0] is None
+    folder.files = replace(folder.files, certificate="")
+    folder.refuse("no certificate is configured")
+
+
+def test_an_encrypted_key_is_refused(folder: Folder):
+    """Nobody is there to type."""
+    folder.put(None, new_key(), lock=BestAvailableEncryption(b"x"))
+    folder.refuse("k.pem", "passphrase")
+
+
+def test_a_key_of_another_certificate_is_refused(folder: Folder):
+    """Both files are named."""
+    folder.put(None, new_key())
+    folder.refuse("k.pem", "is not the key of the certificate in", "c.pem")
+
+
+def test_a_certificate_of_another_authority_is_refused(folder: Folder):
+    """Even one of the same name."""
+    folder.put_ca(Authority(now=NOW))
+    folder.refuse("c.pem", "CN=lab CA", "not signed by a CA in", "ca.pem")
+    folder.put_ca(Authority("other", now=NOW))
+    folder.refuse("c.pem", "not signed by a CA in")
+
+
+def test_an_authority_must_be_one(folder: Folder):
+    """The daemon would not trust it."""
+    folder.authority = Authority(now=NOW, ca=False)
+    folder.put(*folder.authority.issue(CHASSIS, now=NOW))
+    folder.put_ca(folder.authority)
+    folder.refuse("ca.pem", "not a CA")
+
+
+def test_an_expired_authority_is_refused(folder: Folder):
+    """Its certificates are worth nothing."""
+    folder.authority = Authority(now=NOW - 9 * DAY, days=3)
+    folder.put(*folder.authority.issue(CHASSIS, now=NOW))
+    folder.put_ca(folder.authority)
+    folder.refuse("ca.pem", "valid only from 2029-12-22T00:00:00Z to 2029-12-26T00:00:00Z")
+
+
+def test_dates_and_names_are_checked(folder: Folder):
+    """With the words of check."""
+    folder.put(*folder.authority.issue(CHASSIS, now=NOW - 90 * DAY))
+    folder.refuse("c.pem", "expired at")
+    folder.put(*folder.authority.issue("chB", now=NOW))
+    folder.refuse("c.pem", "lack the chassis name chA")
+    folder.put(*folder.authority.issue(CHASSIS, now=NOW, san=[]))
+    folder.refuse("c.pem", "(none) lack")
+
+
+def test_two_authorities_are_both_trusted_each_once(folder: Folder):
+    """The middle of a rollover; another fingerprint."""
+    before = folder.read()[0]
+    newer = Authority("newer", now=NOW)
+    folder.put_ca(newer, folder.authority, newer)
+    after = folder.read()[0]
+    assert after.ca_der == (der(newer.certificate), der(folder.authority.certificate))
+    assert before.fingerprint != after.fingerprint
+    assert before.fingerprint == replace(before).fingerprint
+
+
+def test_a_stamp_changes_with_the_file(folder: Folder):
+    """By content, by rename, and when it goes."""
+    seen = {stamp(folder.files)}
+    assert stamp(folder.files) in seen
+    path = Path(folder.files.private_key)
+    other = folder.path / "new"
+    other.write_bytes(path.read_bytes())
+    other.rename(path)
+    seen.add(stamp(folder.files))
+    path.write_bytes(b"x")
+    seen.add(stamp(folder.files))
+    path.unlink()
+    seen.add(stamp(folder.files))
+    assert len(seen) == 4
+    assert stamp(folder.files)[1] is None

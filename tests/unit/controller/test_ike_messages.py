@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vici messages, both ways."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vici.protocol import FiniteStream, Message
+
+from controller.ike import messages
+from controller.plan.ike import ChildSa, ConnConfig, IkeSa
+from ovn_ipsec.errors import IkeError
+from ovn_ipsec.model.policy import Tuning
+from tests.contracts.ike_backend import config
+from tests.unit.controller.test_ike_plan import pairs
+
+NAME = config().name
+SA = {
+    "uniqueid": b"7",
+    "version": b"2",
+    "state": b"ESTABLISHED",
+    "remote-id": b"chB",
+    "initiator": b"yes",
+    "initiator-spi": b"17c01f73078b7221",
+    "responder-spi": b"05030cdb4a09c767",
+    "encr-alg": b"AES_GCM_16",
+    "encr-keysize": b"256",
+    "prf-alg": b"PRF_HMAC_SHA2_256",
+    "dh-group": b"CURVE_25519",
+    "established": b"12",
+    "child-sas": {
+        "in-4": {"name": b"in", "uniqueid": b"4", "reqid": b"2", "state": b"REKEYED"},
+        "out-3": {
+            "name": b"out",
+            "uniqueid": b"3",
+            "reqid": b"1",
+            "state": b"INSTALLED",
+            "protocol": b"ESP",
+            "encap": b"yes",
+            "spi-in": b"c0000001",
+            "spi-out": b"c0000002",
+            "encr-alg": b"AES_GCM_16",
+            "encr-keysize": b"256",
+            "esn": b"1",
+            "install-time": b"11",
+        },
+    },
+}
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> ConnConfig:
+    def maybe(low: int, high: int) -> int | None:
+        return draw(st.none() | st.integers(low, high))
+
+    tuning = Tuning(
+        force_encapsulation=draw(st.booleans()),
+        replay_window=maybe(0, 4096),
+        dpd_delay_s=maybe(1, 86_400),
+        dpd_timeout_s=maybe(1, 86_400),
+        esp_lifetime_s=maybe(60, 604_800),
+        ike_lifetime_s=maybe(300, 2_592_000),
+    )
+    return replace(config(), pair=draw(pairs()), tuning=tuning)
+
+
+def decoded(section: messages.Section):
+    return Message.deserialize(FiniteStream(Message.serialize(section)))
+
+
+@given(configs())
+def test_a_connection_survives_the_wire(conn: ConnConfig):
+    """Every value is there, and as it must be for no packet to be lost."""
+    ((name, body),) = decoded(messages.connection(conn)).items()
+    assert name == conn.name
+    assert body["unique"] == b"never"
+    assert body["keyingtries"] == b"0"
+    assert body["mobike"] == b"no"
+    assert body["remote"]["id"] == b"fqdn:" + conn.remote_id.encode()
+    assert body["local"]["certs"] == [conn.certificate_der]
+    assert ("dpd_timeout" in body) == (conn.tuning.dpd_timeout_s is not None)
+    assert (body["encap"] == b"yes") == conn.tuning.force_encapsulation
+    ike_s = int(body["rekey_time"]) + int(body["over_time"])
+    assert ike_s == (conn.tuning.ike_lifetime_s or messages.IKE_LIFETIME_S)
+    assert list(body["children"]) == ["out", "in"]
+    for child in body["children"].values():
+        assert child["start_action"] == b"none"
+        assert child["mode"] == b"transport"
+        assert 0 < int(child["rekey_time"]) < int(child["life_time"])
+        has_esn = any(b"esn" in text for text in child["esp_proposals"])
+        assert has_esn == (int(child["replay_window"]) > 0)
+
+
+@given(configs())
+def test_the_selectors_of_the_two_ends_mirror(conn: ConnConfig):
+    """What one sends out is what the other takes in."""
+    pair = conn.pair
+    mirrored = replace(
+        pair,
+        local=pair.remote,
+        remote=pair.local,
+        out_port=pair.in_port,
+        in_port=pair.out_port,
+    )
+    (here,) = messages.connection(conn).values()
+    (there,) = messages.connection(replace(conn, pair=mirrored)).values()
+    for mine, theirs in (("out", "in"), ("in", "out")):
+        one, other = here["children"][mine], there["children"][theirs]
+        assert one["local_ts"] == other["remote_ts"]
+        assert one["remote_ts"] == other["local_ts"]
+
+
+def test_ports_stand_at_the_receiving_end():
+    """Out: theirs. In: ours."""
+    pair = replace(config().pair, out_port=6081, in_port=6082)
+    (body,) = messages.connection(replace(config(), pair=pair)).values()
+    children = body["children"]
+    assert children["out"]["local_ts"] == ["10.9.0.1/32[17]"]
+    assert children["out"]["remote_ts"] == ["10.9.0.2/32[17/6081]"]
+    assert children["in"]["local_ts"] == ["10.9.0.1/32[17/6082]"]
+    assert children["in"]["remote_ts"] == ["10.9.0.2/32[17]"]
+
+
+def test_an_ike_sa_is_parsed():
+    """With the children that are not gone."""
+    child = ChildSa(
+        name="out",
+        id=3,
+        state="INSTALLED",
+        reqid=1,
+        spi_in=0xC0000001,
+        spi_out=0xC0000002,
+        install_s=11,
+        esn=True,
+        udp_encap=True,
+        suite="AES_GCM_16-256",
+    )
+    expected = IkeSa(
+        conn=NAME,
+        id=7,
+        state="ESTABLISHED",
+        initiator=True,
+        initiator_spi=0x17C01F73078B7221,
+        children=(child,),
+        established_s=12,
+        remote_id="chB",
+        local_spi=0x17C01F73078B7221,
+        remote_spi=0x05030CDB4A09C767,
+        suite="AES_GCM_16-256/PRF_HMAC_SHA2_256/CURVE_25519",
+    )
+    assert messages.parse_ike_sas([{NAME: SA}]) == {NAME: (expected,)}
+
+
+def test_a_half_open_sa_of_a_peer_is_parsed():
+    """The responder's SPI is ours; the identity is not known yet."""
+    half = {
+        "uniqueid": b"8",
+        "state": b"CONNECTING",
+        "remote-id": b"%any",
+        "initiator-spi": b"0000000000000001",
+        "responder-spi": b"0000000000000002",
+    }
+    (sa,) = messages.parse_ike_sas([{NAME: half}])[NAME]
+    assert (sa.initiator, sa.initiator_spi, sa.local_spi, sa.remote_spi) == (False, 1, 2, 1)
+    assert (sa.remote_id, sa.children, sa.suite) == ("", (), "")
+
+
+def test_sas_are_sorted_and_others_left_alone():
+    """What is not ours is not even decoded."""
+    others = {"home": {"uniqueid": b"\xff"}, "(unnamed)": {}, "up": b"yes", NAME: b"odd"}
+    later = {**SA, "uniqueid": b"10"}
+    found = messages.parse_ike_sas([others, {NAME: later}, {NAME: SA}])
+    assert [sa.id for sa in found[NAME]] == [7, 10]
+    assert list(found) == [NAME]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"uniqueid": b"seven"},
+        {"uniqueid": None},
+        {"uniqueid": b"\xff"},
+        {"state": [b"ESTABLISHED"]},
+        {"initiator-spi": b"xyz"},
+        {"child-sas": b"none"},
+        {"child-sas": {"out-3": b"x"}},
+        {"child-sas": {"out-3": {"name": b"out"}}},
+    ],
+)
+def test_a_damaged_sa_of_ours_is_refused(change: dict[str, object]):
+    """An observation is right or unknown."""
+    with pytest.raises(IkeError):
+        messages.parse_ike_sas([{NAME: {**SA, **change}}])
+
+
+def test_a_peer_cannot_spoil_an_observation_with_its_identity():
+    """Junk in it becomes question marks."""
+    junk = {**SA, "remote-id": b"a\xff\n\x1b[2Jb"}
+    assert messages.parse_ike_sas([{NAME: junk}])[NAME][0].remote_id == "a???[2Jb"
+
+
+def test_lists_of_names_hold_only_ours():
+    """Keys are all of them ours."""
+    assert messages.parse_conns({"conns": [b"home", NAME.encode(), b"\xff"]}) == {NAME}
+    assert messages.parse_conns({}) == frozenset()
+    assert messages.parse_keys({"keys": [b"ab", b"cd"]}) == {"ab", "cd"}
+    with pytest.raises(IkeError):
+        messages.parse_conns({"conns": b"x"})
+
+
+def test_traps_are_named_by_connection_and_child():
+    """Others' traps are left out."""
+    ours = {f"{NAME}/out": {"ike": NAME.encode(), "child": b"out"}}
+    other = {"home/net": {"ike": b"home", "child": b"net"}, "odd": b"x", "none": {}}
+    assert messages.parse_traps([ours, other]) == {(NAME, "out")}
+
+
+def test_an_event_touches_its_connection():
+    """Whether up or down."""
+    assert messages.touched({"up": b"yes", NAME: {}}) == {NAME}
+    assert messages.touched({NAME: b"x", "home": {}}) == frozenset()
+
+
+def test_only_reasons_for_failures_are_kept_of_the_log():
+    """Of connections of ours, shortened."""
+    line = {"ikesa-name": NAME.encode(), "msg": b"received NO_PROPOSAL_CHOSEN notify error"}
+    assert messages.reason(line) == (NAME, "received NO_PROPOSAL_CHOSEN notify error")
+    assert messages.reason({**line, "msg": b"sending packet"}) is None
+    assert messages.reason({**line, "msg": [b"x"]}) is None
+    assert messages.reason({**line, "ikesa-name": b"home"}) is None
+    assert messages.reason({"msg": b"no private key found"}) is None
+    long = messages.reason({**line, "msg": b"no private key found for " + b"x" * 999})
+    assert long is not None
+    assert len(long[1]) == 200
+
+
+def test_the_last_reasons_are_joined():
+    """Each once, the newest last, at most three."""
+    other = config(peer="chA").name
+    said = [(NAME, "a"), (other, "z"), (NAME, "b"), (NAME, "a"), (NAME, "c"), (NAME, "d")]
+    assert messages.joined(said) == ((other, "z"), (NAME, "a; c; d"))
+
+
+@given(st.binary(max_size=300))
+def test_words_are_printable_whatever_the_bytes(junk: bytes):
+    """A log or a status can take them."""
+    assert messages.words(junk).isprintable()
+    assert messages.words([junk]) == ""

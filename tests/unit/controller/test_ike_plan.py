@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names, configurations and predicates of plan.ike."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.plan import ike
+from controller.plan.ike import ChildSa, IkeSa, conn_name, is_ours
+from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
+from ovn_ipsec.model.policy import Tuning
+from tests.contracts.ike_backend import config
+
+CHASSIS = st.from_regex(r"[A-Za-z0-9._-]{1,253}\Z", fullmatch=True).map(ChassisName)
+PORTS = st.integers(1, 65_535)
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> Pair:
+    version = draw(st.sampled_from([4, 6]))
+    return Pair(
+        peer=draw(CHASSIS),
+        type=draw(st.sampled_from(EncapType)),
+        local=draw(st.ip_addresses(v=version)),
+        remote=draw(st.ip_addresses(v=version)),
+        out_port=draw(PORTS),
+        in_port=draw(PORTS),
+    )
+
+
+@given(pairs())
+def test_every_name_is_known_as_ours_and_fits_a_vici_key(pair: Pair):
+    """At most 255 bytes with a child's name behind it."""
+    name = conn_name(pair)
+    assert is_ours(name)
+    assert len(f"{name}/out".encode()) <= 255
+
+
+@given(pairs(), pairs())
+def test_two_pairs_have_two_names(one: Pair, other: Pair):
+    """A cut name has a digest of the whole."""
+    same = (one.peer, one.local, one.remote) == (other.peer, other.local, other.remote)
+    assert (conn_name(one) == conn_name(other)) == same
+
+
+def test_a_name_is_that_of_the_tunnel():
+    """As OVN writes it, behind ovn-."""
+    assert config().name == "ovn-chB@10.9.0.2%10.9.0.1"
+
+
+def test_long_chassis_names_that_differ_at_the_end_differ():
+    """One hundred characters are the same."""
+    pair = config().pair
+    one, other = (conn_name(replace(pair, peer=ChassisName("c" * 200 + end))) for end in "ab")
+    assert one != other
+    assert re.match(r"ovn-c{100}~[0-9a-f]{8}@10\.9\.0\.2%10\.9\.0\.1\Z", one)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "home",
+        "ovn-",
+        "ovn-a-0-in-1",
+        "ovn-@10.0.0.1%10.0.0.2",
+        "ovn-a@10.0.0.1%10.0.0.999",
+        "ovn-a@10.0.0.1%fd00::1",
+        "ovn-a@fd00::0:1%fd00::2",
+        "ovn-a@10.0.0.1%10.0.0.2/out",
+        "ovn-a@10.0.0.1%10.0.0.2\n",
+        "ovn-a b@10.0.0.1%10.0.0.2",
+    ],
+)
+def test_other_names_are_not_ours(name: str):
+    """Neither a stock name nor one that no pair has."""
+    assert not is_ours(name)
+
+
+@given(pairs())
+def test_a_fingerprint_is_of_every_field(pair: Pair):
+    """The same for equals, another for any change."""
+    conn = replace(config(), pair=pair)
+    assert conn.fingerprint == replace(conn).fingerprint == conn.fingerprint
+    changes: list[dict[str, object]] = [
+        {"name": "ovn-x@10.0.0.1%10.0.0.2"},
+        {"pair": replace(pair, out_port=pair.out_port % 65_535 + 1)},
+        {"local_id": "other"},
+        {"remote_id": "other"},
+        {"reqid_out": 77},
+        {"reqid_in": 77},
+        {"esp_proposals": ike.STOCK_ESP_PROPOSALS},
+        {"ike_proposals": ike.STOCK_IKE_PROPOSALS},
+        {"tuning": Tuning(force_encapsulation=True)},
+        {"certificate_der": b"other"},
+        {"ca_der": (b"other",)},
+    ]
+    prints = {replace(conn, **change).fingerprint for change in changes}  # type: ignore[arg-type]
+    assert len(prints | {conn.fingerprint}) == len(changes) + 1
+
+
+def test_a_fingerprint_is_the_same_in_every_process():
+    """It may be kept."""
+    conn = replace(
+        config(), certificate_der=b"c", ca_der=(b"a",), pair=replace(config().pair, in_port=1)
+    )
+    assert conn.fingerprint == conn.fingerprint
+    assert conn == replace(conn)
+    assert "fingerprint" not in repr(conn)
+    assert re.match(r"[0-9a-f]{32}\Z", conn.fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("ikes", "esps"),
+    [
+        (ike.DEFAULT_IKE_PROPOSALS, ike.DEFAULT_ESP_PROPOSALS),
+        (ike.STOCK_IKE_PROPOSALS, ike.STOCK_ESP_PROPOSALS),
+    ],
+)
+def test_esp_offers_every_group_of_ike_and_none(ikes: tuple[str, ...], esps: tuple[str, ...]):
+    """Else Libreswan's second child and every rekey fail."""
+
+    def groups(text: str) -> set[str]:
+        return {word for word in text.split("-") if re.match(r"x25519|ecp|modp", word)}
+
+    wanted = set().union(*map(groups, ikes))
+    assert wanted <= groups(esps[0])
+    assert any(not groups(text) for text in esps)
+    assert "modp2048" in ikes[-1]
+
+
+def child(state: str) -> ChildSa:
+    return ChildSa(name="out", id=1, state=state, reqid=1, spi_in=1, spi_out=2)
+
+
+def test_a_child_carries_traffic_until_its_successor_does():
+    """Also while it is rekeyed."""
+    states = ["CREATED", "INSTALLING", "INSTALLED", "REKEYING", "REKEYED", "DELETING", "DELETED"]
+    assert [s for s in states if ike.installed(child(s))] == ["INSTALLED", "REKEYING"]
+    assert [s for s in states if ike.gone(child(s))] == ["REKEYED", "DELETED"]
+
+
+def test_an_ike_sa_lists_what_is_up():
+    """And whether it is itself."""
+    sa = IkeSa(
+        conn=config().name,
+        id=1,
+        state="ESTABLISHED",
+        initiator=True,
+        initiator_spi=1,
+        children=(child("INSTALLED"), replace(child("CREATED"), name="in")),
+    )
+    assert ike.established(sa)
+    assert not ike.established(replace(sa, state="CONNECTING"))
+    assert ike.installed_children(sa) == {"out"}
+
+
+def test_addresses_are_written_short():
+    """As ipaddress writes them."""
+    pair = replace(
+        config().pair, local=ip_address("fd00:0:0:0:0:0:0:1"), remote=ip_address("fd00::2")
+    )
+    assert conn_name(pair) == "ovn-chB@fd00::2%fd00::1"

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""XFRM messages: round trips, layouts, and bytes that are no message."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.xfrm import messages
+from controller.xfrm.values import (
+    NO_EVENTS,
+    Action,
+    Mode,
+    PolicyDirection,
+    Selector,
+    Template,
+    XfrmEvents,
+    XfrmPolicy,
+    XfrmState,
+)
+
+u16 = st.integers(min_value=0, max_value=0xFFFF)
+u32 = st.integers(min_value=0, max_value=0xFFFF_FFFF)
+u8 = st.integers(min_value=0, max_value=0xFF)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> XfrmPolicy:
+    """Draw a policy of one family."""
+    version = draw(st.sampled_from((4, 6)))
+    address = st.ip_addresses(v=4) if version == 4 else st.ip_addresses(v=6)
+    network = st.builds(
+        lambda ip, length: (
+            IPv4Network((int(ip), length), strict=False)
+            if version == 4
+            else IPv6Network((int(ip), length), strict=False)
+        ),
+        address,
+        st.integers(min_value=0, max_value=32 if version == 4 else 128),
+    )
+    selector = st.builds(
+        Selector,
+        src=network,
+        dst=network,
+        proto=u8,
+        sport=u16,
+        sport_mask=u16,
+        dport=u16,
+        dport_mask=u16,
+        user=u32,
+    )
+    template = st.builds(
+        Template,
+        src=address,
+        dst=address,
+        proto=u8,
+        spi=u32,
+        reqid=u32,
+        mode=st.sampled_from(Mode),
+    )
+    return draw(
+        st.builds(
+            XfrmPolicy,
+            direction=st.sampled_from(PolicyDirection),
+            selector=selector,
+            priority=u32,
+            action=st.sampled_from(Action),
+            templates=st.lists(template, max_size=3).map(tuple),
+        )
+    )
+
+
+@given(policy=policies())
+def test_policy_round_trip(policy: XfrmPolicy) -> None:
+    """What is written is read."""
+    assert policy == messages.parse_policy(messages.format_policy(policy))
+
+
+@given(policy=policies(), cut=st.integers(min_value=0, max_value=167))
+def test_short_policy_is_refused(policy: XfrmPolicy, cut: int) -> None:
+    """Bytes that end too early are no policy."""
+    with pytest.raises(ValueError, match="no xfrm"):
+        messages.parse_policy(messages.format_policy(policy)[:cut])
+
+
+def test_state_is_parsed() -> None:
+    """The fields of an SA stand where the kernel puts them."""
+    address = bytes((10, 9, 0, 1)).ljust(16, b"\0")
+    other = bytes((10, 9, 0, 2)).ljust(16, b"\0")
+    payload = messages.STATE.pack(other, b"\0\0\1\2", 50, address, 0, 7, 2, 0, 32, 0)
+    expected = XfrmState(
+        src=IPv4Address("10.9.0.1"),
+        dst=IPv4Address("10.9.0.2"),
+        spi=258,
+        proto=50,
+        reqid=7,
+        mode=Mode.TRANSPORT,
+    )
+    assert expected == messages.parse_state(payload)
+    request = messages.delete_state(expected)
+    assert request.payload[16:20] == b"\0\0\1\2"
+
+
+def test_short_state_is_refused() -> None:
+    """Bytes that end too early are no SA."""
+    with pytest.raises(ValueError, match="no xfrm_usersa_info"):
+        messages.parse_state(b"")
+
+
+def test_struct_sizes() -> None:
+    """The sizes are those of sizeof() on a 64-bit kernel."""
+    sizes = (
+        messages.SELECTOR.size,
+        messages.SELECTOR.size + messages.POLICY.size,
+        messages.SELECTOR.size + messages.POLICY_ID.size,
+        messages.TEMPLATE.size,
+        messages.STATE.size,
+        messages.STATE_ID.size,
+    )
+    assert sizes == (56, 168, 64, 64, 224, 24)
+
+
+def test_events_add_up() -> None:
+    """Known kinds are noted, unknown ones are nothing."""
+    seen = messages.add_event(NO_EVENTS, messages.Kind.FLUSH_POLICY)
+    seen = messages.add_event(seen, messages.Kind.FLUSH_POLICY)
+    seen = messages.add_event(seen, 0x7F)
+    assert seen == XfrmEvents(policies_flushed=True)
+    assert seen.any
+    assert not NO_EVENTS.any

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ovn_ipsec.model: what the nouns compute."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovn_ipsec.model.observation import Known, Unknown
+from ovn_ipsec.model.policy import NO_POLICY, Mode, Phase, strongest
+from ovn_ipsec.model.status import PairCounts
+
+
+def test_modes_are_ordered() -> None:
+    """Off is weaker than prefer, and prefer than require."""
+    assert sorted([Mode.REQUIRE, Mode.OFF, Mode.PREFER], key=lambda mode: mode.strength) == [
+        Mode.OFF,
+        Mode.PREFER,
+        Mode.REQUIRE,
+    ]
+
+
+@given(st.lists(st.sampled_from(Mode), min_size=1))
+def test_strongest(modes: list[Mode]) -> None:
+    """No mode given is stronger than the strongest, and it is one of them."""
+    found = strongest(*modes)
+    assert found in modes
+    assert all(found.strength >= mode.strength for mode in modes)
+
+
+def test_no_policy_is_off() -> None:
+    """Where nothing was ever written nothing is encrypted."""
+    assert (NO_POLICY.generation, NO_POLICY.phase, NO_POLICY.default) == (0, Phase.OFF, Mode.OFF)
+
+
+@pytest.mark.parametrize(
+    ("counts", "wanted", "all_up"),
+    [
+        (PairCounts(), 0, True),
+        (PairCounts(clear=3, lingering=2), 0, True),
+        (PairCounts(encrypted=2), 2, True),
+        (PairCounts(encrypted=2, pending=1), 3, False),
+        (PairCounts(encrypted=2, blocked=1), 3, False),
+    ],
+)
+def test_counts(counts: PairCounts, wanted: int, all_up: bool) -> None:
+    """Pending and blocked pairs are wanted and not up; clear and lingering ones do not count."""
+    assert (wanted, all_up) == (counts.wanted, counts.all_up)
+
+
+def test_known_and_unknown_differ() -> None:
+    """Knowing that there is nothing is not the same as not knowing."""
+    assert Known(()) != Unknown("netlink")

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""northd_ext.report and northd_ext.settling: what the operator reads, when encaps are repaired."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from northd_ext.census import Census
+from northd_ext.policy import EncapChange
+from northd_ext.report import is_degraded, make_report, state_word, summarize
+from northd_ext.settling import BACK_OFF_MAX_S, FORGET_S, SETTLE_S, Settling
+from northd_ext.views import NbView, SbView
+from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.policy import ClusterPolicy, EncryptionPolicy, Mode, Phase
+from ovn_ipsec.model.status import PairCounts
+from ovn_ipsec.schema.nb_global import ParsedPolicy
+
+GOOD = Census(chassis=2, ready=2, behind=(), junk=(), absent=(), problems=(), counts=PairCounts())
+ERROR = InputError(table="NB_Global", row=".", key="ovn-ipsec-mode", text="x", reason="r")
+SB = SbView(policy=None, chassis={})
+
+
+def policy(phase: Phase, mode: Mode = Mode.REQUIRE) -> ClusterPolicy:
+    """A published policy."""
+    return ClusterPolicy(generation=3, phase=phase, default=mode, floor=mode)
+
+
+def asking(*errors: InputError, junk: bool = False) -> NbView:
+    """A northbound with errors in it."""
+    asked = None if junk else EncryptionPolicy(enabled=True)
+    report = {"ovn-ipsec-generation": "9"}
+    return NbView(asked=ParsedPolicy(policy=asked, errors=errors), report=report)
+
+
+def test_example() -> None:
+    """The summary names who lags, what is up, and what is wrong."""
+    census = replace(
+        GOOD,
+        chassis=3,
+        absent=("hv3",),
+        counts=PairCounts(encrypted=4, blocked=2),
+        problems=(("hv2", "certificate expired 2026-01-01"),),
+    )
+    expected = (
+        "chassis 3 ready 2 lagging 1 (hv3: no controller)"
+        " | pairs 6 encrypted 4 pending 0 blocked 2"
+        " | hv2: certificate expired 2026-01-01"
+    )
+    assert expected == summarize(census)
+
+
+def test_many_laggards_are_counted() -> None:
+    """The first few are named in order, whatever keeps them; the others are counted."""
+    census = replace(
+        GOOD,
+        absent=tuple(f"a{n}" for n in range(1000)),
+        junk=("Z",),
+        behind=(("B", "at generation 1 off"),),
+    )
+    text = summarize(census)
+    assert text.startswith(
+        "chassis 2 ready 2 lagging 1002 (B: at generation 1 off, Z: unreadable report, a0: no"
+    )
+    assert "and 997 more" in text
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=300), st.text(max_size=500)), max_size=20),
+    st.lists(st.text(max_size=300), max_size=20),
+)
+def test_summary_is_bounded_and_printable(
+    problems: list[tuple[str, str]], names: list[str]
+) -> None:
+    """Whatever chassis write, the summary is one short line."""
+    text = summarize(replace(GOOD, problems=tuple(problems), absent=tuple(names)))
+    assert text.isprintable()
+    assert len(text) < 2500
+
+
+@pytest.mark.parametrize(
+    ("published", "acknowledged", "expected"),
+    [
+        (None, True, "off"),
+        (policy(Phase.OFF, Mode.OFF), True, "off"),
+        (policy(Phase.PREPARE), True, "preparing"),
+        (policy(Phase.ESTABLISH), True, "establishing"),
+        (policy(Phase.ESTABLISH, Mode.PREFER), True, "established"),
+        (policy(Phase.ESTABLISH, Mode.PREFER), False, "establishing"),
+        (policy(Phase.ENFORCE), True, "enforced"),
+        (policy(Phase.RELAX), True, "relaxing"),
+    ],
+)
+def test_state_words(published: ClusterPolicy | None, acknowledged: bool, expected: str) -> None:
+    """Each phase has its word; prefer has ended when everybody follows."""
+    census = GOOD if acknowledged else replace(GOOD, behind=(("hv1", "x"),))
+    assert expected == state_word(published, census)
+
+
+PENDING = replace(GOOD, counts=PairCounts(pending=1))
+BLOCKED = replace(GOOD, counts=PairCounts(blocked=1))
+BEHIND = replace(GOOD, behind=(("hv1", "at generation 2 off"),))
+ABSENT = replace(GOOD, absent=("hv1",))
+PROBLEM = replace(GOOD, problems=(("hv1", "no certificate"),))
+UNREADABLE = replace(GOOD, junk=("hv1",))
+
+
+@pytest.mark.parametrize(
+    ("phase", "census", "waited_s", "expected"),
+    [
+        (Phase.ENFORCE, GOOD, 99.0, False),
+        (Phase.ENFORCE, BLOCKED, 0.0, True),
+        (Phase.ENFORCE, PENDING, 0.0, True),
+        (Phase.ESTABLISH, PENDING, 99.0, False),
+        (Phase.ESTABLISH, BLOCKED, 0.0, True),
+        (Phase.ENFORCE, BEHIND, 1.0, False),
+        (Phase.ENFORCE, BEHIND, 10.0, True),
+        (Phase.ENFORCE, ABSENT, 0.0, True),
+        (Phase.ENFORCE, PROBLEM, 0.0, True),
+        (Phase.ENFORCE, UNREADABLE, 0.0, True),
+        (Phase.RELAX, ABSENT, 99.0, False),
+        (Phase.RELAX, BEHIND, 99.0, True),
+        (Phase.OFF, PROBLEM, 99.0, False),
+    ],
+)
+def test_degraded(phase: Phase, census: Census, waited_s: float, expected: bool) -> None:
+    """Degraded means that something that should hold does not."""
+    assert expected is is_degraded(asking(), SB, policy(phase), census, waited_s)
+
+
+def test_degraded_by_junk() -> None:
+    """A policy that cannot be read degrades, in NB as in SB, even while off."""
+    assert is_degraded(asking(junk=True), SB, None, GOOD, 0.0)
+    assert is_degraded(asking(), replace(SB, error=ERROR), None, GOOD, 0.0)
+    assert not is_degraded(asking(), SB, None, GOOD, 0.0)
+
+
+def test_report() -> None:
+    """State, generation, summary; an error only where there is one."""
+    report = make_report(asking(), SB, policy(Phase.ENFORCE), GOOD, 0.0)
+    expected = {
+        "ovn-ipsec-state": "enforced",
+        "ovn-ipsec-generation": "3",
+        "ovn-ipsec-summary": summarize(GOOD),
+    }
+    assert expected == report
+
+
+def test_report_errors() -> None:
+    """Errors are shown with key, text and what was expected, and make the state degraded."""
+    report = make_report(asking(*[ERROR] * 7, junk=True), SB, None, GOOD, 0.0)
+    assert report["ovn-ipsec-state"] == "off (degraded)"
+    assert report["ovn-ipsec-error"].startswith("NB_Global . ovn-ipsec-mode='x': r; ")
+    assert report["ovn-ipsec-error"].endswith("and 2 more")
+
+
+def test_report_keeps_the_generation_while_southbound_is_damaged() -> None:
+    """NB's record is what a damaged SB is restored from."""
+    report = make_report(asking(), replace(SB, error=ERROR), None, GOOD, 0.0)
+    assert report["ovn-ipsec-generation"] == "9"
+
+
+def change(number: int) -> EncapChange:
+    """A key to write."""
+    return EncapChange(row=UUID(int=number), label=f"hv{number}", mode=Mode.REQUIRE)
+
+
+def test_differences_settle_and_are_written_together() -> None:
+    """Nothing is written before the settling time; what came meanwhile goes with it."""
+    settling = Settling()
+    assert None is settling.deadline()
+    assert settling.due([change(1)], 100.0) == ()
+    assert settling.deadline() == 100.0 + SETTLE_S
+    assert settling.due([change(1), change(2)], 101.0) == ()
+    assert (change(1), change(2)) == settling.due([change(1), change(2)], 102.0)
+
+
+def test_difference_that_goes_away_is_not_written() -> None:
+    """A row that was put right by somebody else starts over."""
+    settling = Settling()
+    settling.due([change(1)], 100.0)
+    settling.due([], 101.0)
+    assert settling.due([change(1)], 102.5) == ()
+
+
+def test_repairs_back_off() -> None:
+    """An encap that loses its key again and again waits longer each time, up to a limit."""
+    settling, now, waits = Settling(), 0.0, []
+    for _ in range(10):
+        settling.due([change(1)], now)
+        deadline = settling.deadline()
+        assert deadline is not None
+        waits.append(deadline - now)
+        now = deadline
+        assert (change(1),) == settling.due([change(1)], now)
+        settling.written([change(1)], now)
+    assert waits[:3] == [2.0, 4.0, 8.0]
+    assert waits[-1] == BACK_OFF_MAX_S
+    settling.due([change(1)], now)
+    settling.due([change(1), change(2)], now)
+    assert (change(2),) == settling.due([change(1), change(2)], now + SETTLE_S)
+
+
+def test_long_peace_is_forgiven() -> None:
+    """An encap that was right for long starts over with the short time."""
+    settling = Settling()
+    settling.written([change(1)], 0.0)
+    settling.due([], FORGET_S - 1.0)
+    settling.due([], FORGET_S)
+    settling.due([change(1)], FORGET_S)
+    assert settling.deadline() == FORGET_S + SETTLE_S

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""northd_ext.rollout and northd_ext.census: when the next phase comes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from uuid import UUID
+
+import pytest
+
+from northd_ext.census import take_census
+from northd_ext.rollout import TRANSITIONS, Event, Step, deadline_s, is_done, step
+from northd_ext.views import ChassisFacts, EncapFacts, NbView, SbView
+from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.policy import (
+    ClusterPolicy,
+    EncryptionPolicy,
+    Mode,
+    Phase,
+    Rollout,
+    Tuning,
+)
+from ovn_ipsec.model.status import Digest, PairCounts
+from ovn_ipsec.schema.nb_global import ParsedPolicy
+
+ON = EncryptionPolicy(enabled=True)
+IMMEDIATE = EncryptionPolicy(enabled=True, rollout=Rollout.IMMEDIATE)
+PREFER = EncryptionPolicy(enabled=True, mode=Mode.PREFER)
+TUNED = EncryptionPolicy(enabled=True, tuning=Tuning(replay_window=64))
+SWITCHED_OFF = EncryptionPolicy(enabled=False)
+JUNK = None
+ERROR = InputError(table="Chassis_Private", row="hv1", key="k", text="t", reason="r")
+
+
+def policy(phase: Phase, generation: int = 3, mode: Mode = Mode.REQUIRE) -> ClusterPolicy:
+    """A published policy."""
+    mode = Mode.OFF if phase is Phase.OFF else mode
+    return ClusterPolicy(generation=generation, phase=phase, default=mode, floor=mode)
+
+
+def northbound(asked: EncryptionPolicy | None, state: str = "", generation: str = "") -> NbView:
+    """A northbound that asks for this and reported that."""
+    keys = {"ovn-ipsec-state": state, "ovn-ipsec-generation": generation}
+    report = {key: text for key, text in keys.items() if text}
+    return NbView(asked=ParsedPolicy(policy=asked, errors=()), report=report)
+
+
+def chassis(
+    number: int,
+    at: ClusterPolicy | None = None,
+    counts: PairCounts | None = None,
+    kind: str = "geneve",
+) -> ChassisFacts:
+    """A chassis whose controller follows a policy; without one it has no controller."""
+    digest = None
+    if at is not None:
+        digest = Digest(
+            generation=at.generation, phase=at.phase, counts=counts or PairCounts(), agent="a"
+        )
+    encap = EncapFacts(row=UUID(int=number), label=str(number), type=kind, text=None)
+    return ChassisFacts(name=f"hv{number}", encaps=(encap,), digest=digest)
+
+
+def take(
+    published: ClusterPolicy | None,
+    asked: EncryptionPolicy | None,
+    *members: ChassisFacts,
+    waited_s: float = 0.0,
+    error: InputError | None = None,
+    state: str = "",
+    generation: str = "",
+) -> Step:
+    """Take a step in a cluster of these members."""
+    sb = SbView(policy=published, error=error, chassis={c.name: c for c in members})
+    nb = northbound(asked, state, generation)
+    return step(nb, sb, take_census(published, sb), waited_s)
+
+
+def moved(taken: Step) -> tuple[Phase, int] | None:
+    """Where a step led."""
+    return None if taken.policy is None else (taken.policy.phase, taken.policy.generation)
+
+
+def test_table_is_total() -> None:
+    """Every event has a place to go from every phase."""
+    assert set(product(Phase, Event)) == set(TRANSITIONS)
+
+
+@pytest.mark.parametrize(("key"), sorted(TRANSITIONS))
+def test_restoring_never_weakens(key: tuple[Phase, Event]) -> None:
+    """A restored policy is at the phase that it was in."""
+    phase, event = key
+    if event is Event.RESTORE:
+        assert phase is TRANSITIONS[key].phase
+
+
+def test_whole_way_on_and_off() -> None:
+    """Each phase waits for the acknowledgement of the one before; a generation is one policy."""
+    up = PairCounts(encrypted=1)
+    at = policy(Phase.OFF, 0)
+    seen = []
+    for asked in [ON] * 4 + [SWITCHED_OFF] * 3:
+        taken = take(at, asked, chassis(1, at, up), chassis(2, at, up))
+        assert taken.policy is not None
+        at = taken.policy
+        seen.append((str(at.phase), at.generation))
+    expected = [("prepare", 1), ("establish", 1), ("enforce", 1), ("enforce", 1)]
+    assert [*expected, ("relax", 2), ("off", 2), ("off", 2)] == seen
+    assert (at.default, at.floor) == (Mode.OFF, Mode.OFF)
+
+
+def test_first_enable() -> None:
+    """Where SB never carried a policy, the first one is generation 1 in prepare."""
+    taken = take(None, ON)
+    assert (moved(taken), taken.event) == ((Phase.PREPARE, 1), Event.CHANGE)
+
+
+@pytest.mark.parametrize("asked", [SWITCHED_OFF, JUNK])
+def test_never_asked_for(asked: EncryptionPolicy | None) -> None:
+    """Where it was never switched on nothing is published."""
+    assert Step(None) == take(None, asked, chassis(1))
+
+
+def test_newer_schema_is_left_alone() -> None:
+    """A policy that a newer program wrote is not touched."""
+    error = InputError(table="SB_Global", row=".", key="ovn-ipsec-schema", text="2", reason="newer")
+    assert Step(None) == take(None, ON, error=error, state="enforced", generation="4")
+
+
+@pytest.mark.parametrize("members", [0, 1])
+def test_empty_and_single_chassis_clusters_reach_enforced(members: int) -> None:
+    """Where there are no pairs there is nothing to wait for, controller or not."""
+    at: ClusterPolicy | None = None
+    for _ in range(3):
+        at = take(at, ON, *[chassis(n) for n in range(members)]).policy
+    assert at is not None
+    assert Phase.ENFORCE is at.phase
+
+
+@pytest.mark.parametrize(
+    ("phase", "asked", "expected"),
+    [
+        (Phase.RELAX, ON, (Phase.PREPARE, 4)),
+        (Phase.PREPARE, SWITCHED_OFF, (Phase.RELAX, 4)),
+        (Phase.ESTABLISH, SWITCHED_OFF, (Phase.RELAX, 4)),
+        (Phase.ENFORCE, SWITCHED_OFF, (Phase.RELAX, 4)),
+        (Phase.RELAX, SWITCHED_OFF, (Phase.RELAX, 3)),
+        (Phase.PREPARE, TUNED, (Phase.PREPARE, 4)),
+        (Phase.ESTABLISH, TUNED, (Phase.ESTABLISH, 4)),
+        (Phase.ENFORCE, TUNED, (Phase.ESTABLISH, 4)),
+        (Phase.ENFORCE, PREFER, (Phase.ESTABLISH, 4)),
+        (Phase.ENFORCE, IMMEDIATE, (Phase.ENFORCE, 3)),
+        (Phase.ENFORCE, JUNK, (Phase.ENFORCE, 3)),
+        (Phase.RELAX, JUNK, (Phase.RELAX, 3)),
+    ],
+)
+def test_operator_changes_his_mind(
+    phase: Phase, asked: EncryptionPolicy | None, expected: tuple[Phase, int]
+) -> None:
+    """What the operator does in any phase, while a controller has not acknowledged it yet."""
+    late = chassis(1, policy(Phase.OFF, 1))
+    assert expected == moved(take(policy(phase), asked, late, chassis(2, policy(Phase.OFF, 1))))
+
+
+@pytest.mark.parametrize("phase", [Phase.PREPARE, Phase.RELAX])
+def test_laggard_is_waited_for_but_not_for_ever(phase: Phase) -> None:
+    """A phase goes on without a laggard after its time."""
+    at = policy(phase)
+    asked = SWITCHED_OFF if phase is Phase.RELAX else ON
+    late = chassis(1, policy(phase, 2))
+    assert Step(at) == take(at, asked, late, waited_s=59.0)
+    assert Event.ADVANCE is take(at, asked, late, waited_s=60.0).event
+    assert deadline_s(at) == 60.0
+
+
+def test_phases_without_end() -> None:
+    """Establish and enforce have no time after which they end."""
+    assert [deadline_s(p) for p in (None, policy(Phase.ESTABLISH), policy(Phase.ENFORCE))] == [
+        None
+    ] * 3
+
+
+AT = policy(Phase.ESTABLISH)
+UP = chassis(1, AT, PairCounts(encrypted=1))
+ELSEWHERE = ClusterPolicy(
+    generation=2, phase=Phase.ESTABLISH, default=Mode.REQUIRE, floor=Mode.REQUIRE
+)
+HOLDING = {
+    "pending": chassis(2, AT, PairCounts(pending=1)),
+    "blocked": chassis(2, AT, PairCounts(blocked=1)),
+    "old generation": chassis(2, ELSEWHERE, PairCounts(encrypted=1)),
+    "old phase": chassis(2, policy(Phase.PREPARE), PairCounts(encrypted=1)),
+    "no controller": chassis(2),
+    "junk": replace(chassis(2), digest_error=ERROR),
+}
+
+
+@pytest.mark.parametrize("name", HOLDING)
+def test_gated_waits(name: str) -> None:
+    """One chassis that is not done holds the whole cluster in establish, however long."""
+    assert Step(AT) == take(AT, ON, UP, HOLDING[name], waited_s=1e9)
+
+
+@pytest.mark.parametrize("name", HOLDING)
+def test_immediate_does_not_wait(name: str) -> None:
+    """`immediate` enforces whoever is not ready."""
+    assert moved(take(AT, IMMEDIATE, UP, HOLDING[name])) == (Phase.ENFORCE, 3)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        chassis(2, kind="stt"),
+        chassis(2, kind="vxlan"),
+        replace(chassis(2), is_remote=True),
+        replace(chassis(2), encaps=()),
+    ],
+)
+def test_who_is_not_waited_for(other: ChassisFacts) -> None:
+    """A chassis without a controller that has no pair with the others holds nothing up."""
+    assert moved(take(AT, ON, UP, other)) == (Phase.ENFORCE, 3)
+
+
+def test_prefer_stops_at_establish() -> None:
+    """In mode prefer clear text is never denied to all, not even with `immediate`."""
+    at = policy(Phase.ESTABLISH, mode=Mode.PREFER)
+    asked = replace(PREFER, rollout=Rollout.IMMEDIATE)
+    assert Step(at) == take(at, asked, chassis(1, at, PairCounts(encrypted=1)))
+
+
+def test_junk_policy_keeps_the_rollout_going() -> None:
+    """While NB holds junk the last good policy stays in force and its phases go on."""
+    assert moved(take(AT, JUNK, UP)) == (Phase.ENFORCE, 3)
+
+
+@pytest.mark.parametrize("phase", [Phase.OFF, Phase.ENFORCE])
+def test_resting_phases_wait_for_the_operator(phase: Phase) -> None:
+    """Off and enforce end only by the operator."""
+    at = policy(phase)
+    sb = SbView(policy=at, chassis={})
+    assert not is_done(at, Rollout.IMMEDIATE, take_census(at, sb), 1e9)
+
+
+@pytest.mark.parametrize(
+    ("state", "asked", "expected"),
+    [
+        ("enforced", ON, (Phase.ENFORCE, 8)),
+        ("enforced (degraded)", ON, (Phase.ENFORCE, 8)),
+        ("enforced", JUNK, (Phase.ENFORCE, 8)),
+        ("enforced", TUNED, (Phase.ENFORCE, 8)),
+        ("enforced", PREFER, (Phase.ESTABLISH, 8)),
+        ("enforced", SWITCHED_OFF, (Phase.RELAX, 8)),
+        ("established", PREFER, (Phase.ESTABLISH, 8)),
+        ("established", JUNK, (Phase.ESTABLISH, 8)),
+        ("preparing", ON, (Phase.PREPARE, 8)),
+        ("relaxing", ON, (Phase.PREPARE, 8)),
+        ("relaxing", SWITCHED_OFF, (Phase.RELAX, 8)),
+        ("off", ON, (Phase.PREPARE, 8)),
+        ("off", SWITCHED_OFF, None),
+    ],
+)
+def test_rebuilt_southbound(
+    state: str, asked: EncryptionPolicy | None, expected: tuple[Phase, int] | None
+) -> None:
+    """An SB without our keys goes on where NB says the cluster was, as a new generation."""
+    taken = take(None, asked, chassis(1), chassis(2), state=state, generation="7")
+    assert expected == moved(taken)
+
+
+@pytest.mark.parametrize(
+    ("state", "mode"), [("enforced", Mode.REQUIRE), ("established", Mode.PREFER)]
+)
+def test_rebuilt_southbound_with_junk_policy(state: str, mode: Mode) -> None:
+    """What the mode was follows from how far the cluster was."""
+    taken = take(None, JUNK, state=state, generation="7")
+    assert taken.policy is not None
+    assert (mode, mode) == (taken.policy.default, taken.policy.floor)
+
+
+@pytest.mark.parametrize(
+    ("stored", "state", "asked", "expected"),
+    [
+        (Phase.OFF, "enforced", ON, (Phase.ENFORCE, 8)),
+        (Phase.ENFORCE, "establishing", ON, (Phase.ENFORCE, 8)),
+        (Phase.ENFORCE, "off", SWITCHED_OFF, (Phase.RELAX, 8)),
+        (Phase.OFF, "off", SWITCHED_OFF, (Phase.OFF, 8)),
+    ],
+)
+def test_southbound_restored_from_a_backup(
+    stored: Phase, state: str, asked: EncryptionPolicy, expected: tuple[Phase, int]
+) -> None:
+    """An SB older than NB's report goes on at the stronger of the two phases."""
+    assert expected == moved(take(policy(stored), asked, state=state, generation="7"))
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [("enforced", (Phase.ENFORCE, 8)), ("", (Phase.ESTABLISH, 8))],
+)
+def test_damaged_southbound_policy(state: str, expected: tuple[Phase, int]) -> None:
+    """A policy in SB that does not parse is written again; without a report, at establish."""
+    error = InputError(table="SB_Global", row=".", key="ovn-ipsec-phase", text="x", reason="r")
+    assert expected == moved(take(None, ON, error=error, state=state, generation="7"))

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ovn_ipsec.schema nb_global, sb_global, tuning and report: texts to values and back."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.policy import (
+    Auth,
+    ClusterPolicy,
+    EncryptionPolicy,
+    Mode,
+    Phase,
+    Rollout,
+    Tuning,
+)
+from ovn_ipsec.model.status import Digest, PairCounts
+from ovn_ipsec.schema import nb_global, report, sb_global, tuning
+from ovn_ipsec.schema.fields import Place
+
+PLACE = Place(table="T", row="r", key="k")
+
+NUMBERS = {field: st.none() | st.integers(low, high) for field, low, high in tuning.RANGES.values()}
+TUNINGS = st.builds(Tuning, force_encapsulation=st.booleans(), **NUMBERS)
+POLICIES = st.builds(
+    ClusterPolicy,
+    generation=st.integers(0, 2**31),
+    phase=st.sampled_from(Phase),
+    default=st.sampled_from(Mode),
+    floor=st.sampled_from(Mode),
+    auth=st.sampled_from(Auth),
+    tuning=TUNINGS,
+)
+COUNT = st.integers(0, 10_000_000)
+LINE = st.text(st.characters(exclude_categories=("C", "Z")), max_size=120)
+DIGESTS = st.builds(
+    Digest,
+    generation=st.integers(0, 2**31),
+    phase=st.sampled_from(Phase),
+    counts=st.builds(
+        PairCounts, clear=COUNT, pending=COUNT, blocked=COUNT, encrypted=COUNT, lingering=COUNT
+    ),
+    agent=LINE,
+    problem=LINE,
+    expires=st.none()
+    | st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1)).map(  # noqa: DTZ001 - made aware below
+        lambda time: time.replace(microsecond=0, tzinfo=UTC)
+    ),
+)
+JUNK_MAPS = st.dictionaries(
+    st.sampled_from([*sb_global.KEYS, *report.KEYS]) | st.text(max_size=20), st.text(max_size=40)
+)
+GOOD_POLICY = ClusterPolicy(
+    generation=1, phase=Phase.PREPARE, default=Mode.REQUIRE, floor=Mode.REQUIRE
+)
+GOOD_DIGEST = Digest(generation=1, phase=Phase.PREPARE, agent="agent")
+
+
+@given(TUNINGS)
+def test_tuning_round_trip(value: Tuning) -> None:
+    """What is formatted is parsed back."""
+    assert value == tuning.parse_tuning(PLACE, tuning.format_tuning(value))
+
+
+@given(POLICIES)
+def test_sb_global_round_trip(value: ClusterPolicy) -> None:
+    """What is formatted is parsed back, whatever other keys are there."""
+    keys = {**sb_global.format_policy(value), "someone-elses": "x"}
+    assert value == sb_global.parse_policy(keys)
+    assert set(sb_global.KEYS) == set(sb_global.format_policy(value))
+
+
+@given(DIGESTS)
+def test_report_round_trip(value: Digest) -> None:
+    """What is formatted is parsed back."""
+    assert value == report.parse_digest("hv1", report.format_digest(value))
+
+
+@given(JUNK_MAPS)
+def test_junk_is_refused_and_nothing_else_happens(keys: dict[str, str]) -> None:
+    """Any map parses, or is refused with InputError; the NB parser never raises."""
+    for parse in (sb_global.parse_policy, lambda k: report.parse_digest("hv1", k)):
+        with suppress(InputError):
+            parse(keys)
+    nb_global.parse_policy(True, keys)
+
+
+def test_nothing_written_is_not_off() -> None:
+    """Without the schema key there is no policy, and without the agent key no controller."""
+    assert None is sb_global.parse_policy({"other": "x"})
+    assert None is report.parse_digest("hv1", {report.GENERATION: "1"})
+
+
+@pytest.mark.parametrize("key", [*sb_global.KEYS])
+def test_sb_global_names_the_bad_key(key: str) -> None:
+    """Each key is refused by its own name when it is junk."""
+    keys = {**sb_global.format_policy(GOOD_POLICY), key: "junk=junk"}
+    with pytest.raises(InputError) as caught:
+        sb_global.parse_policy(keys)
+    assert caught.value.key.startswith(key)
+    assert (caught.value.table, caught.value.row) == ("SB_Global", ".")
+
+
+@pytest.mark.parametrize("key", [k for k in sb_global.KEYS if k != sb_global.SCHEMA])
+def test_sb_global_names_the_missing_key(key: str) -> None:
+    """A policy with a hole in it is no policy."""
+    keys = sb_global.format_policy(GOOD_POLICY)
+    del keys[key]
+    with pytest.raises(InputError, match="missing"):
+        sb_global.parse_policy(keys)
+
+
+@pytest.mark.parametrize("key", [report.GENERATION, report.PHASE, report.PAIRS, report.EXPIRES])
+def test_report_names_the_bad_key(key: str) -> None:
+    """Each key is refused by its own name when it is junk."""
+    with pytest.raises(InputError) as caught:
+        report.parse_digest("hv1", {**report.format_digest(GOOD_DIGEST), key: "junk"})
+    assert ("Chassis_Private", "hv1", key) == (
+        caught.value.table,
+        caught.value.row,
+        caught.value.key,
+    )
+
+
+def test_report_texts_are_made_harmless() -> None:
+    """What goes to a screen is one short printable line."""
+    keys = report.format_digest(replace(GOOD_DIGEST, problem="a\nb\x1b[31m" + "x" * 999))
+    assert keys[report.PROBLEM].startswith("a?b?[31m")
+    assert len(keys[report.PROBLEM]) == report.PROBLEM_MAX
+
+
+@pytest.mark.parametrize("text", ["junk", "dpd-delay=1 dpd-delay=2", "dpd-delay=0", "what=1"])
+def test_tuning_junk(text: str) -> None:
+    """A word that is not a setting in range, or comes twice, is refused."""
+    with pytest.raises(InputError):
+        tuning.parse_tuning(PLACE, text)
+
+
+def test_tuning_settings_keep_the_good_ones() -> None:
+    """One bad setting costs only itself; both stock switches mean the same."""
+    given_ = {"dpd-delay": "1m", "dpd-timeout": "soon", "forceencaps": "yes", "replay-window": "0"}
+    value, errors = tuning.parse_settings("T", ".", "ipsec_", given_)
+    expected = Tuning(force_encapsulation=True, replay_window=0, dpd_delay_s=60)
+    assert expected == value
+    assert [error.key for error in errors] == ["ipsec_dpd-timeout"]
+    assert Tuning() == tuning.parse_settings("T", ".", "", {"encapsulation": "no"})[0]
+
+
+def test_nb_defaults() -> None:
+    """The switch alone asks for require, gated, by certificates of a CA."""
+    expected = EncryptionPolicy(
+        enabled=True, mode=Mode.REQUIRE, rollout=Rollout.GATED, auth=Auth.CA, tuning=Tuning()
+    )
+    assert nb_global.ParsedPolicy(policy=expected, errors=()) == nb_global.parse_policy(
+        True, {"unrelated": "x"}
+    )
+
+
+def test_nb_options() -> None:
+    """Every option is honoured."""
+    options = {
+        "ovn-ipsec-mode": "prefer",
+        "ovn-ipsec-rollout": "immediate",
+        "ovn-ipsec-auth": "ca",
+        "ipsec_salifetime": "1h",
+    }
+    parsed = nb_global.parse_policy(True, options)
+    expected = EncryptionPolicy(
+        enabled=True,
+        mode=Mode.PREFER,
+        rollout=Rollout.IMMEDIATE,
+        tuning=Tuning(esp_lifetime_s=3600),
+    )
+    assert (expected, ()) == (parsed.policy, parsed.errors)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("ovn-ipsec-mode", "of"),
+        ("ovn-ipsec-mode", "off"),
+        ("ovn-ipsec-rollout", "now"),
+        ("ovn-ipsec-auth", "none"),
+    ],
+)
+def test_nb_junk_that_policy_hangs_on(key: str, text: str) -> None:
+    """While the switch is on junk gives no policy; while it is off there is nothing to weaken."""
+    parsed = nb_global.parse_policy(True, {key: text})
+    assert (None, [key]) == (parsed.policy, [error.key for error in parsed.errors])
+    switched_off = nb_global.parse_policy(False, {key: text}).policy
+    assert switched_off is not None
+    assert not switched_off.enabled
+
+
+def test_nb_unknown_keys_are_reported() -> None:
+    """An own key that nobody knows is named, and the policy stands."""
+    parsed = nb_global.parse_policy(True, {"ovn-ipsec-mood": "x", "ipsec_what": "y"})
+    assert [error.key for error in parsed.errors] == ["ovn-ipsec-mood", "ipsec_what"]
+    assert parsed.policy is not None

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the reference pages that follow from the code; with --check, only compare."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import click
+
+from ovn_ipsec.cli.__main__ import COMMANDS
+from ovn_ipsec.cli.__main__ import main as cli
+from ovn_ipsec.schema import encap, nb_global, open_vswitch, report, sb_global, tuning
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs" / "reference"
+NOTE = "<!-- Written by tools/reference.py; do not edit: run `make docs`. -->\n"
+TABLES = (
+    ("NB_Global.options", nb_global, ("MODE", "ROLLOUT", "AUTH"), "operator"),
+    ("NB_Global.external_ids", nb_global, ("REPORT_KEYS",), "ovn-ipsec-northd"),
+    ("SB_Global.external_ids", sb_global, ("KEYS",), "ovn-ipsec-northd"),
+    ("Encap.options", encap, ("KEYS",), "ovn-ipsec-northd"),
+    ("Chassis_Private.external_ids", report, ("KEYS",), "ovn-ipsec-controller, its own row"),
+    ("Open_vSwitch.other_config", open_vswitch, ("TUNNELS", "VICI"), "operator"),
+)
+
+
+def keys() -> str:
+    """List every key by column and writer, and every tuning setting with its range."""
+    lines = ["# Keys in the databases", NOTE]
+    lines += ["| column | key | written by |", "|---|---|---|"]
+    for column, module, names, writer in TABLES:
+        for name in names:
+            value = getattr(module, name)
+            for key in (value,) if isinstance(value, str) else value:
+                lines.append(f"| `{column}` | `{key}` | {writer} |")
+    lines += ["", "## Tuning: NB_Global.options", ""]
+    lines += ["| key | lowest | highest |", "|---|---|---|"]
+    prefix = nb_global.STOCK_PREFIX
+    for name in tuning.SWITCHES:
+        lines.append(f"| `{prefix}{name}` | `false` | `true` |")
+    for name, (field, low, high) in tuning.RANGES.items():
+        unit = " s" if field.endswith("_s") else " packets"
+        lines.append(f"| `{prefix}{name}` | {low}{unit} | {high}{unit} |")
+    lines += ["", "Any other key that begins with `ipsec_` is reported and ignored."]
+    return "\n".join(lines) + "\n"
+
+
+def commands() -> str:
+    """Print the help of ovn-ipsec and of each of its commands."""
+    lines = ["# The command ovn-ipsec", NOTE]
+    context = click.Context(cli, info_name="ovn-ipsec", max_content_width=80)
+    lines += ["```", cli.get_help(context), "```"]
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None  # noqa: S101 - COMMANDS is its own list
+        own = click.Context(command, info_name=name, parent=context)
+        lines += ["", f"## {name}", "", "```", command.get_help(own), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def unresolved() -> list[str]:
+    """Relative links in docs/ and README.md that lead nowhere."""
+    missing = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if not (page.parent / target).exists():
+                missing.append(f"{page.relative_to(ROOT)}: {target}")  # noqa: PERF401
+    return missing
+
+
+def main() -> int:
+    """Write or compare; 1 when something is not current."""
+    pages = {PAGES / "keys.md": keys(), PAGES / "cli.md": commands()}
+    bad = []
+    for page, text in pages.items():
+        if "--check" in sys.argv[1:]:
+            if not page.exists() or page.read_text(encoding="utf-8") != text:
+                bad.append(f"{page.relative_to(ROOT)} is not current: make docs")
+        else:
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text(text, encoding="utf-8")
+    bad += [f"broken link: {link}" for link in unresolved()]
+    print(*bad, sep="\n", end="\n" if bad else "")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
