@@ -8,7 +8,15 @@ from pathlib import Path
 import click
 
 from ovn_ipsec.errors import IPsecError
-from ovn_ipsec.service import OVN_RUNDIR, OVN_SYSCONFDIR, OVS_RUNDIR, Common, Service, common_options, fail
+from ovn_ipsec.service import (
+    OVN_RUNDIR,
+    OVN_SYSCONFDIR,
+    OVS_RUNDIR,
+    Common,
+    Service,
+    common_options,
+    fail,
+)
 
 from . import commands, daemon
 

@@ -59,9 +59,7 @@ class _Commands:
 
     def guard(self, _argv: list[str]) -> str:
         guard = self._controller.guard
-        return report.as_json(
-            report.guard_object(guard.wanted, guard.counters(), guard.problems())
-        )
+        return report.as_json(report.guard_object(guard.wanted, guard.counters(), guard.problems()))
 
     def policies(self, _argv: list[str]) -> str:
         policies, _ = self._controller.kernel.dump()

@@ -44,7 +44,9 @@ class CredentialKeeper:
         self._look_at = now + LOOK_S
         if files is None:
             self._files = None
-            self._say("no certificate: set Open_vSwitch other_config certificate, private_key, ca_cert")
+            self._say(
+                "no certificate: set Open_vSwitch other_config certificate, private_key, ca_cert"
+            )
             return False
         stamp = credentials.stamp(files)
         if (files, stamp) == (self._files, self._stamp) and not self.problem:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import ovs.poller
@@ -12,6 +13,7 @@ import structlog
 from ovn_ipsec import clock
 from ovn_ipsec.errors import EdgeError, IPsecError
 from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Phase
 from ovn_ipsec.ovsdb.schemas import SOUTHBOUND, VSWITCH
 from ovn_ipsec.ovsdb.session import Session, use_tls
@@ -22,24 +24,25 @@ from ovn_ipsec.service import Service, notify_systemd
 from . import local as local_db
 from . import report
 from .apply import apply_steps
+from .changes import log_change
+from .configs import Configs
+from .conflict import ConflictWatch
 from .credential_keeper import CredentialKeeper
 from .guard.keeper import GuardKeeper
 from .guard.nft import NftGuardLayer
 from .guard.xfrm import XfrmGuardLayer
 from .ike.strongswan import DEFAULT_URI, StrongSwan
-from .ike_link import IkeLink
+from .ike_link import IkeLink, mirror
 from .kernel import KernelWatch
 from .plan.agent import Agent, guard_remembers
 from .plan.guard import GuardState
-from .plan.ike import ConnConfig, ConnName, conn_name
+from .plan.ike import ConnName
 from .plan.pace import Bucket
-from .plan.pair import NOTHING_SEEN, Context, Decision
+from .plan.pair import NOTHING_SEEN, Context, Decision, remove_steps
 from .plan.steps import Initiate
-from .plan.world import PairIntent
 from .ports import PortKeeper
 from .southbound import Southbound
 from .state_dir import StateDir
-from .tunnels import live_monitor_ipsec
 
 _log = structlog.get_logger()
 
@@ -47,7 +50,6 @@ BATCH = 64
 """Pairs decided in one pass, so that events and commands are never kept waiting for long."""
 REPORT_S = 1.0
 """Between two writes of the digest, unless a phase has just been applied."""
-CONFLICT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,9 @@ class Controller:
         self.guard = GuardKeeper([NftGuardLayer(), XfrmGuardLayer()])
         self.kernel = KernelWatch(self.guard, self.state)
         self.credentials = CredentialKeeper()
+        self.configs = Configs(self.state, self.credentials)
         self.ports = PortKeeper(settings.rundir)
+        self.conflict = ConflictWatch()
         self.agent: Agent | None = None
         self.southbound: Southbound | None = None
         self.ike: IkeLink | None = None
@@ -86,11 +90,8 @@ class Controller:
         self._guard_found: GuardState | None = None
         self._guard_kept: GuardState | None = None
         self._synced = False
-        self._conflict: int | None = None
-        self._conflict_at = float("-inf")
+        self._boot_kept: object = "not stored yet"
         self._report_at = float("-inf")
-        self._reported: dict[str, str] = {}
-        self._configs: dict[ConnName, ConnConfig] = {}
         self._sb_error = ""
         self._ready = False
 
@@ -120,9 +121,10 @@ class Controller:
         self._observe_local(now)
         if self.agent is None or self.here is None:
             return
-        self._watch_conflict(now)
         self._observe_southbound(self.agent)
-        if self._conflict is not None:
+        if self.conflict.run(now):
+            if self.ike is not None:
+                self.ike.backend.close()
             self._report(self.agent, now)
             return
         self._observe_credentials(self.agent, self.here, now)
@@ -176,22 +178,6 @@ class Controller:
         seen = self.southbound.seen_global()
         return seen.ipsec, dict(seen.options)
 
-    def _watch_conflict(self, now: float) -> None:
-        """Stand back where a live ovs-monitor-ipsec drives the same IKE daemon."""
-        if now < self._conflict_at:
-            return
-        self._conflict_at = now + CONFLICT_S
-        pid = live_monitor_ipsec()
-        if pid == self._conflict:
-            return
-        if pid is not None:
-            _log.error("ovs_monitor_ipsec_lives", pid=pid, next="stop openvswitch-ipsec here")
-            if self.ike is not None:
-                self.ike.backend.close()
-        else:
-            _log.info("ovs_monitor_ipsec_gone")
-        self._conflict = pid
-
     def _observe_southbound(self, agent: Agent) -> None:
         southbound = self.southbound
         if southbound is None or not southbound.session.run():
@@ -199,7 +185,6 @@ class Controller:
         failure = southbound.session.failure()
         if failure is not None:
             _log.warning("digest_not_written", reason=failure.diagnostics())
-            self._reported = {}
         if not southbound.session.loaded:
             return
         for name, parsed in southbound.changed_chassis():
@@ -211,7 +196,6 @@ class Controller:
         if seen.policy is not None and agent.put_policy(seen.policy):
             policy = seen.policy
             _log.info("policy", generation=policy.generation, phase=policy.phase.value)
-        self._reported = {} if not self._ready else self._reported
         if not self._ready:
             self._ready = True
             notify_systemd("READY=1")
@@ -219,7 +203,7 @@ class Controller:
     def _observe_credentials(self, agent: Agent, here: LocalChassis, now: float) -> None:
         assert here.name is not None
         if self.credentials.run(here.files, here.name, now, clock.utc_now()):
-            self._configs.clear()
+            self.configs.clear()
             agent.touch_all()
             if self.ike is not None and self.credentials.key is not None:
                 self.ike.use_key(self.credentials.key)
@@ -241,22 +225,16 @@ class Controller:
         decisions: list[tuple[ConnName, Decision]] = []
         for name in agent.due(now, BATCH):
             before = agent.records.get(name)
-            decision = agent.decide(name, self._config, self._context(agent, now))
+            if agent.retries(name) and self.ike is not None:
+                self.ike.look(agent, name)
+            decision = agent.decide(
+                name, partial(self.configs.make, agent), self._context(agent, now)
+            )
             if decision is None:
                 continue
             if any(isinstance(step, Initiate) for step in decision.steps):
                 self._bucket = self._bucket.take()
-            after = decision.record
-            if after is not None and (before is None or before.state is not after.state):
-                pair = after.pair
-                _log.info(
-                    "pair",
-                    peer=pair.peer,
-                    remote=str(pair.remote),
-                    local=str(pair.local),
-                    state=after.state.value,
-                    was=before.state.value if before else "new",
-                )
+            log_change(before, decision.record)
             decisions.append((name, decision))
         self._synced = self._synced or agent.idle
         held = self._keep_guard(agent) if self._synced else False
@@ -276,37 +254,14 @@ class Controller:
             may_start=self._bucket.allows and ike is not None and ike.ready,
         )
 
-    def _config(self, intent: PairIntent) -> ConnConfig | None:
-        credential = self.credentials.credential
-        if credential is None or self.agent is None:
-            return None
-        name = conn_name(intent.pair)
-        config = self._configs.get(name)
-        tuning = self.agent.policy.tuning
-        if config is None or config.pair != intent.pair or config.tuning != tuning:
-            out, inbound = self.state.reqids(name)
-            config = ConnConfig(
-                name=name,
-                pair=intent.pair,
-                local_id=self.agent.this_chassis,
-                remote_id=intent.pair.peer,
-                reqid_out=out,
-                reqid_in=inbound,
-                tuning=tuning,
-                certificate_der=credential.certificate_der,
-                ca_der=credential.ca_der,
-            )
-            self._configs[name] = config
-        return config
-
     def _keep_guard(self, agent: Agent) -> bool:
         wanted = agent.guard(self._guard_kept)
         held = self.guard.keep(wanted)
         boot = wanted if agent.policy.phase is Phase.ENFORCE else None
-        kept = self._guard_kept if self.applied.phase is Phase.ENFORCE else None
-        if _boot_part(boot) != _boot_part(kept) or self.applied.phase != agent.policy.phase:
+        if _boot_part(boot) != self._boot_kept:
             try:
                 self.state.keep_boot_guard(boot)
+                self._boot_kept = _boot_part(boot)
             except EdgeError as error:
                 _log.error("boot_guard_not_kept", reason=error.diagnostics())
         self._guard_kept = wanted
@@ -323,19 +278,15 @@ class Controller:
             agent.put_error(name, failure.diagnostics())
             _log.warning("step_failed", connection=name, reason=failure.diagnostics())
         elif decision.record is None:
-            self._configs.pop(name, None)
+            self.configs.drop(name)
 
     # --- report ----------------------------------------------------------------------------------
 
     def problems(self) -> list[str]:
         """What is wrong on this chassis, most important first."""
+        if self.conflict.problem:
+            return [self.conflict.problem]
         words: list[str] = []
-        if self._conflict is not None:
-            words.append(
-                f"ovs-monitor-ipsec runs here as pid {self._conflict} and drives the same IKE"
-                " daemon: stop openvswitch-ipsec; until then nothing is touched"
-            )
-            return words
         active = self.agent is not None and self.agent.policy.phase is not Phase.OFF
         if active or (self.here is not None and self.here.files is not None):
             words.append(self.credentials.problem)
@@ -374,16 +325,16 @@ class Controller:
             self.southbound.session.wait(poller)
         for number in self.kernel.filenos():
             poller.fd_wait(number, ovs.poller.POLLIN)
-        times = [self.kernel.wake_at(), self.credentials.wake_at(), self._conflict_at]
+        times = [self.kernel.wake_at(), self.credentials.wake_at(), self.conflict.look_at]
         if self.ike is not None:
             number = self.ike.backend.fileno()
             if number >= 0:
                 poller.fd_wait(number, ovs.poller.POLLIN)
-            times.append(self.ike.wake_at() or self._conflict_at)
+            times.append(self.ike.wake_at() or self.conflict.look_at)
         if self.agent is not None:
             if not self.agent.idle:
                 poller.immediate_wake()
-            times.append(self.agent.wake_at() or self._conflict_at)
+            times.append(self.agent.wake_at() or self.conflict.look_at)
         times.append(max(self._report_at, clock.monotonic() + 0.05))
         delay_s = max(0.0, min(times) - clock.monotonic())
         poller.timer_wait(int(delay_s * 1000) + 1)
@@ -394,9 +345,23 @@ class Controller:
         Raises:
             IPsecError: Something could not be removed.
         """
-        if self.guard.found() is not None and not self.guard.keep(None):
+        self.state.open()
+        self.guard.found()
+        backend = StrongSwan(self.settings.vici or DEFAULT_URI)
+        backend.open()
+        match backend.observe():
+            case Known(value=seen):
+                agent = Agent(ChassisName("-"))
+                mirror(agent, seen)
+                for name, one in agent.seen.items():
+                    _, failure = apply_steps(backend, remove_steps(name, one), one)
+                    if failure is not None:
+                        raise failure
+            case Unknown(reason=reason):
+                raise EdgeError(reason)
+        backend.close()
+        if not self.guard.keep(None):
             raise EdgeError(f"guard not removed: {self.guard.problems()}")
-        self.guard.keep(None)
         self.state.keep_boot_guard(None)
 
     def close(self) -> None:

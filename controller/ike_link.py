@@ -115,7 +115,7 @@ class IkeLink:
         self.problem = ""
         self._up = True
         _log.info("ike_daemon_connected", version=seen.version, connections=len(seen.conns))
-        _mirror(agent, seen)
+        mirror(agent, seen)
         return True
 
     def _follow(self, agent: Agent, now: float) -> bool:
@@ -136,10 +136,19 @@ class IkeLink:
                     return self._lose(agent) if not self.backend.connected else False
         return False
 
+    def look(self, agent: Agent, name: ConnName) -> None:
+        """Read the SAs of one connection now."""
+        if self.ready:
+            match self.backend.observe_sas(name):
+                case Known(value=sas):
+                    agent.put_sas(name, sas)
+                case Unknown(reason=reason):
+                    self.problem = reason
+
     def _reread(self, agent: Agent) -> bool:
         match self.backend.observe():
             case Known(value=seen):
-                _mirror(agent, seen, keep_configs=True)
+                mirror(agent, seen, keep_configs=True)
             case Unknown(reason=reason):
                 self.problem = reason
         return False
@@ -149,7 +158,7 @@ class IkeLink:
         return None if self.backend.connected else self._retry_at
 
 
-def _mirror(agent: Agent, seen: DaemonSeen, *, keep_configs: bool = False) -> None:
+def mirror(agent: Agent, seen: DaemonSeen, *, keep_configs: bool = False) -> None:
     """Write a full observation into the agent; what the daemon does not have is gone from there."""
     names: set[ConnName] = set(agent.seen) | set(seen.conns) | set(seen.sas)
     names |= {name for name, _ in seen.traps}

@@ -17,7 +17,16 @@ from ovn_ipsec.schema.open_vswitch import LocalChassis, Tunnels
 
 from . import tunnels
 from .plan.agent import Agent
-from .plan.tunnels import Mark, PortPlan, PortSettings, WantedPort, marks, plan_ports, wanted_ports, who_owns
+from .plan.tunnels import (
+    Mark,
+    PortPlan,
+    PortSettings,
+    WantedPort,
+    marks,
+    plan_ports,
+    wanted_ports,
+    who_owns,
+)
 
 _log = structlog.get_logger()
 

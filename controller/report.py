@@ -85,7 +85,18 @@ def _peer(agent: Agent, record: PairRecord, now: float) -> dict[str, Any]:
     }
 
 
-_COLUMNS = ("peer", "type", "remote", "local", "mode", "state", "ike", "esp", "since_s", "last_error")
+_COLUMNS = (
+    "peer",
+    "type",
+    "remote",
+    "local",
+    "mode",
+    "state",
+    "ike",
+    "esp",
+    "since_s",
+    "last_error",
+)
 
 
 def peers_text(rows: list[dict[str, Any]]) -> str:

@@ -46,9 +46,22 @@ class Southbound:
                 names[change.row.name] = None
             elif change.table == "Encap":
                 names[change.row.chassis_name] = None
+        names.update(dict.fromkeys(self._vanished()))
         for name in names:
             found = self._rows.get(name)
             yield name, None if found is None else parse_chassis(_raw(found))
+
+    def _vanished(self) -> list[str]:
+        """Chassis that went while the connection was down: the IDL reloads without saying so."""
+        gone: list[str] = []
+        for table, rows in (("Chassis", self._rows), ("Chassis_Private", self._private)):
+            if len(rows) == self.session.count(table):
+                continue
+            present = {row.uuid for row in self.session.rows(table)}
+            for name in [name for name, row in rows.items() if row.uuid not in present]:
+                del rows[name]
+                gone.append(name)
+        return gone
 
     @staticmethod
     def _note(rows: dict[str, Row], row: Row, change: Change) -> None:
@@ -68,9 +81,7 @@ class Southbound:
             policy = sb_global.parse_policy(row.external_ids)
         except InputError as error:
             refused = error
-        return GlobalSeen(
-            policy=policy, error=refused, ipsec=row.ipsec, options=dict(row.options)
-        )
+        return GlobalSeen(policy=policy, error=refused, ipsec=row.ipsec, options=dict(row.options))
 
     def publish(self, name: str, digest: Mapping[str, str]) -> bool:
         """Write the digest where it differs.

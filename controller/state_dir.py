@@ -68,9 +68,7 @@ class StateDir:
 
     def all_reqids(self) -> frozenset[int]:
         """Every reqid that was ever given out."""
-        return frozenset(
-            reqid for first in self._reqids.values() for reqid in (first, first + 1)
-        )
+        return frozenset(reqid for first in self._reqids.values() for reqid in (first, first + 1))
 
     def _append(self, line: str) -> None:
         try:

@@ -61,7 +61,8 @@ class GuardKeeper:
             Whether all layers hold it now.
         """
         self.wanted = wanted
-        return all([self._bring(kept) for kept in self._kept])
+        held = [self._bring(kept) for kept in self._kept]
+        return all(held)
 
     def _bring(self, kept: _Kept) -> bool:
         match kept.applied:
@@ -72,7 +73,6 @@ class GuardKeeper:
                 case Known(value=before):
                     kept.layer.apply(before, self.wanted)
                 case _ if self.wanted is None:
-                    kept.layer.apply(self.wanted, self.wanted)
                     self._take_away(kept)
                 case _:
                     kept.layer.rebuild(self.wanted)

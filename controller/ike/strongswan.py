@@ -103,7 +103,7 @@ class StrongSwan:
         try:
             conns = messages.parse_conns(self._call("get-conns"))
             policies = self._stream("list-policies", {"trap": "yes"})
-            sas = self._stream("list-sas", {"noblock": "yes"})
+            sas = self._stream("list-sas", {})
             seen = DaemonSeen(
                 since=self._since,
                 version=self._version,
@@ -116,9 +116,13 @@ class StrongSwan:
         return Known(seen)
 
     def observe_sas(self, conn: ConnName) -> Known[tuple[IkeSa, ...]] | Unknown:
-        """Read the IKE_SAs of one connection, sorted by id."""
+        """Read the IKE_SAs of one connection, sorted by id.
+
+        Not with ``noblock``: charon would leave out an SA that a worker has in hand, and one that
+        is not listed counts as gone.
+        """
         try:
-            items = self._stream("list-sas", {"noblock": "yes", "ike": conn})
+            items = self._stream("list-sas", {"ike": conn})
             return Known(messages.parse_ike_sas(items).get(conn, ()))
         except IkeError as error:
             return Unknown(str(error))

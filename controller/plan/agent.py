@@ -35,7 +35,6 @@ from .pair import (
     demand_of,
     remove_steps,
 )
-from .steps import Step
 from .world import PairIntent, World
 
 MakeConfig = Callable[[PairIntent], ConnConfig | None]
@@ -154,6 +153,14 @@ class Agent:
             del self._dirty[name]
         return taken
 
+    def retries(self, name: ConnName) -> bool:
+        """Whether a pair was initiated and is not up: look at its SAs before doing so again.
+
+        The start of an attempt raises no event, and a second one beside it would only queue up.
+        """
+        record = self.records.get(name)
+        return record is not None and record.attempts > 0
+
     def decide(self, name: ConnName, make_config: MakeConfig, context: Context) -> Decision | None:
         """Decide about one pair and remember the outcome.
 
@@ -251,8 +258,10 @@ def _clear_pair(record: PairRecord) -> ClearPair:
 
 def guard_remembers(guard: GuardState | None, record: PairRecord) -> bool:
     """Whether a guard found at start says that this pair was closed before: it stands without it."""
-    return guard is not None and record.mode is not Mode.OFF and (
-        _clear_pair(record) not in guard.may_clear
+    return (
+        guard is not None
+        and record.mode is not Mode.OFF
+        and (_clear_pair(record) not in guard.may_clear)
     )
 
 

@@ -143,7 +143,7 @@ class ChildSa:
     spi_in: int
     """0 while there is none, as for spi_out."""
     spi_out: int
-    install_s: int = 0
+    install_s: int = field(default=0, compare=False)
     """Seconds since it was installed."""
     esn: bool = False
     udp_encap: bool = False
@@ -165,7 +165,7 @@ class IkeSa:
     initiator_spi: int
     """The same number at both ends."""
     children: tuple[ChildSa, ...] = ()
-    established_s: int = 0
+    established_s: int = field(default=0, compare=False)
     """Seconds since it was established; 0 while it is not."""
     remote_id: str = ""
     """The peer's identity, empty before it authenticated."""

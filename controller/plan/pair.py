@@ -44,6 +44,8 @@ SETTLE_S = 10.0
 """How long two complete IKE_SAs of one pair may stand side by side."""
 REPAIR_S = 5.0
 """Between two attempts to put kernel entries of one pair back."""
+IN_FLIGHT_S = 5.0
+"""Between two looks at an attempt that is under way: its failure may raise no event."""
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
 
@@ -176,9 +178,7 @@ def observe_pair(
         gone_at = now if record.gone_at is None else record.gone_at
         record = replace(record, gone_at=gone_at)
     else:
-        record = replace(
-            record, gone_at=None, pair=intent.pair, mode=intent.mode, csum=intent.csum
-        )
+        record = replace(record, gone_at=None, pair=intent.pair, mode=intent.mode, csum=intent.csum)
     demand = demand_of(record, context.phase)
     up = seen.up or seen.orphaned
     closed = record.closed
@@ -330,9 +330,9 @@ def _initiation(
         turn = record.down_at + (RECOVERY_GRACE_S if context.recovering else GRACE_S)
         if context.now < turn:
             return record, (), turn
-    if any(not established(sa) and not sa.children for sa in seen.sas):
-        return record, (), context.now + BACKOFF_S[-1]
     child = missing[0]
+    if _in_flight(seen, child):
+        return record, (), max(record.retry_at, context.now + IN_FLIGHT_S)
     progressed = record.tried == OUT and child == IN
     if not progressed and context.now < record.retry_at:
         return record, (), record.retry_at
@@ -342,6 +342,15 @@ def _initiation(
     retry_at = context.now + backoff_s(record.name, attempts)
     record = replace(record, tried=child, attempts=attempts + 1, retry_at=retry_at)
     return record, (Initiate(name=record.name, child=child),), retry_at
+
+
+def _in_flight(seen: ConnSeen, child: str) -> bool:
+    """Whether charon still works on an attempt; it repeats its messages by itself."""
+    return any(
+        sa.state in ("CREATED", "CONNECTING")
+        or any(c.name == child and c.state in ("CREATED", "INSTALLING") for c in sa.children)
+        for sa in seen.sas
+    )
 
 
 def _retire(

@@ -164,6 +164,10 @@ class Session:
         if self.idl.lock_name != name:
             self.idl.set_lock(name)
 
+    def count(self, table: str) -> int:
+        """Number of rows of a table as last known."""
+        return len(self.idl.tables[table].rows)
+
     def rows(self, table: str) -> Iterator[Row]:
         """Rows of a table as last known."""
         return iter(list(self.idl.tables[table].rows.values()))

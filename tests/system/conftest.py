@@ -18,11 +18,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import helpers
 import pytest
 
 from ovn_ipsec.lab.capabilities import missing_capabilities
 from ovn_ipsec.lab.cluster import Cluster
 from ovn_ipsec.lab.settings import ClusterSettings
+from ovn_ipsec.lab.waiting import wait_until
 
 HERE = Path(__file__).parent
 
@@ -58,6 +60,32 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         yield built
         if request.session.testsfailed:
             built.save_logs()
+
+
+@pytest.fixture(scope="session")
+def product(cluster: Cluster) -> Cluster:
+    """The same cluster with our programs running on every host, and nothing asked of them yet."""
+    cluster.start_ipsec()
+    for name in cluster.chassis:
+        wait_until(lambda name=name: helpers.digest(cluster, name), 120, f"a digest of {name}")
+    return cluster
+
+
+@pytest.fixture
+def switched_off(product: Cluster) -> Cluster:
+    """All daemons run and encryption is off, whatever an earlier test left behind."""
+    helpers.revive(product)
+    helpers.relax(product)
+    return product
+
+
+@pytest.fixture
+def enforced(product: Cluster) -> Cluster:
+    """All daemons run and every pair is encrypted, whatever an earlier test left behind."""
+    helpers.revive(product)
+    helpers.enforce(product)
+    helpers.wait_all_encrypted(product)
+    return product
 
 
 def _progress(text: str) -> None:

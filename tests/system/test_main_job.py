@@ -1,43 +1,183 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main job on the real thing: one switch encrypts a cluster, and undoes it."""
+"""The main job on the real thing: one switch encrypts a cluster, undoes it, and holds in between.
+
+Twenty pings a second go from w1 on h1 to w2 on h2, and the witness watches what leaves each host.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
-import pytest
+import helpers
 
+from ovn_ipsec.lab.chassis import CONTROLLER
 from ovn_ipsec.lab.cluster import Cluster
 from ovn_ipsec.lab.waiting import wait_until
-from ovn_ipsec.lab.wire import Kind
+
+OUTAGE_S = 20.0
+"""How long a killed controller stays away."""
 
 
-def state(cluster: Cluster) -> str:
-    return cluster.nbctl("get", "NB_Global", ".", "external_ids").strip()
+def _say(fact: str, **values: object) -> None:
+    words = " ".join(f"{name}={value}" for name, value in values.items())
+    print(f"MEASURED {fact}: {words}", flush=True)
 
 
-def test_enable(cluster: Cluster) -> None:
-    cluster.start_ipsec()
-    time.sleep(20)
-    print(state(cluster))
-    with cluster.pinging("w1", "w2") as ping:
-        time.sleep(2)
-        m = ping.mark()
-        w = cluster.wire.mark()
-        cluster.nbctl("set", "NB_Global", ".", "ipsec=true")
-        end = time.monotonic() + 60
-        while time.monotonic() < end and "enforced" not in state(cluster):
-            time.sleep(2)
-            print(time.monotonic(), state(cluster))
-        print(ping.lost_since(m), ping.received_since(m), cluster.wire.counts(w))
-        w = cluster.wire.mark()
-        time.sleep(3)
-        print(cluster.wire.counts(w))
-        m = ping.mark()
-        cluster.nbctl("set", "NB_Global", ".", "ipsec=false")
-        time.sleep(12)
-        print(ping.lost_since(m), ping.received_since(m), state(cluster))
-    for h in cluster.chassis:
-        print(h.run(["cat", "/var/log/ovn/ovn-ipsec-controller.log"]) if False else "")
-    cluster.save_logs()
+# --- the switch ------------------------------------------------------------------------------
+
+
+def test_switch_encrypts_everything_and_undoes_it_without_a_trace(switched_off: Cluster) -> None:
+    """On and off again: at most one ping lost each way; ESP alone between; nothing left at last."""
+    cluster = switched_off
+    with helpers.traffic(cluster) as ping:
+        took = helpers.enforce(cluster)
+        ping.run(2)
+        lost = ping.lost
+        _say("enable", seconds=f"{took:.1f}", lost=lost, sent=ping.sent)
+        assert lost <= 1
+        ping.mark()
+        ping.run(3)
+        ping.assert_encrypted()
+        assert ping.lost == 0
+        ping.mark()
+        took = helpers.relax(cluster)
+        ping.run(2)
+        lost = ping.lost
+        _say("disable", seconds=f"{took:.1f}", lost=lost, sent=ping.sent)
+        assert lost <= 1
+        ping.mark()
+        ping.run(2)
+        assert not ping.esp
+        assert len(ping.clear) == 2
+    for chassis in cluster.chassis.values():
+        wait_until(lambda one=chassis: not helpers.leftovers(one), 30, f"{chassis.name} clean")
+
+
+# --- processes die ---------------------------------------------------------------------------
+
+
+def test_killed_controller_changes_nothing_and_adopts_what_it_finds(enforced: Cluster) -> None:
+    """No packet is lost or clear while the controller is away nor after, and the SPIs stay."""
+    cluster = enforced
+    h1 = cluster.chassis["h1"]
+    before = helpers.spis(cluster)
+    with helpers.traffic(cluster) as ping:
+        h1.daemons[CONTROLLER].kill()
+        ping.run(OUTAGE_S)
+        h1.daemons[CONTROLLER].start()
+        helpers.wait_all_encrypted(cluster)
+        ping.run(5)
+        _say("controller killed", lost=ping.lost, sent=ping.sent)
+        assert ping.lost == 0
+        ping.assert_encrypted()
+    assert helpers.spis(cluster) == before
+    assert helpers.state(cluster) == "enforced"
+
+
+def test_killed_ike_daemon_comes_back_without_loss(enforced: Cluster) -> None:
+    """The kernel's SAs carry on without charon, and its return makes new ones before they go."""
+    cluster = enforced
+    h1 = cluster.chassis["h1"]
+    with helpers.traffic(cluster) as ping:
+        h1.daemons["charon"].kill()
+        ping.run(3)
+        h1.daemons["charon"].start()
+        begin = time.monotonic()
+        helpers.wait_all_encrypted(cluster)
+        _say("charon killed", healed_s=f"{time.monotonic() - begin:.1f}")
+        ping.run(10)
+        _say("charon killed", lost=ping.lost, sent=ping.sent)
+        assert ping.lost == 0
+        ping.assert_encrypted()
+    helpers.wait_state(cluster, "enforced")
+
+
+def test_stopped_ike_daemon_blocks_is_reported_and_heals(enforced: Cluster) -> None:
+    """Without SAs nothing is sent in clear; h1 says so, the cluster is degraded; then it heals."""
+    cluster = enforced
+    h1 = cluster.chassis["h1"]
+    with helpers.traffic(cluster) as ping:
+        begin = time.monotonic()
+        h1.daemons["charon"].stop()
+
+        def blocked() -> bool:
+            return helpers.pair_counts(cluster, "h1").get("blocked") == 2
+
+        wait_until(blocked, 60, "h1 reports its pairs blocked", every=0.1)
+        _say("charon stopped", blocked_s=f"{time.monotonic() - begin:.1f}")
+        helpers.wait_state(cluster, "enforced (degraded)", 60)
+        _say("charon stopped", degraded_s=f"{time.monotonic() - begin:.1f}")
+        ping.run(3)
+        assert ping.lost > 0
+        h1.daemons["charon"].start()
+        begin = time.monotonic()
+        ping.wait_answers(20, 60)
+        _say("charon back", traffic_s=f"{time.monotonic() - begin:.1f}")
+        helpers.wait_all_encrypted(cluster)
+        helpers.wait_state(cluster, "enforced")
+        assert ping.clear == {}
+        ping.mark()
+        ping.run(2)
+        ping.assert_encrypted()
+
+
+# --- strangers reach into the kernel ---------------------------------------------------------
+
+
+def test_flushed_ruleset_comes_back_and_nothing_is_clear_meanwhile(enforced: Cluster) -> None:
+    """``nft flush ruleset``: the IPsec policies still deny, and the table is put back."""
+    cluster = enforced
+    h1 = cluster.chassis["h1"]
+    with helpers.traffic(cluster) as ping:
+        begin = time.monotonic()
+        h1.run(["nft", "flush", "ruleset"])
+        wait_until(lambda: helpers.has_table(h1), 60, "our table back", every=0.1)
+        _say("ruleset flushed", back_s=f"{time.monotonic() - begin:.1f}", lost=ping.lost)
+        ping.run(3)
+        assert ping.lost == 0
+        ping.assert_encrypted()
+
+
+def test_flushed_policies_come_back_and_nothing_is_clear_meanwhile(enforced: Cluster) -> None:
+    """``ip xfrm policy flush``: the table denies until the policies are put back."""
+    cluster = enforced
+    h1 = cluster.chassis["h1"]
+    before = sorted(helpers.xfrm_policies(h1))
+    assert before
+    with helpers.traffic(cluster) as ping:
+        begin = time.monotonic()
+        h1.run(["ip", "xfrm", "policy", "flush"])
+        ping.wait_answers(20, 60)
+        _say("policies flushed", traffic_s=f"{time.monotonic() - begin:.1f}", lost=ping.lost)
+        helpers.wait_all_encrypted(cluster)
+        wait_until(lambda: len(helpers.xfrm_policies(h1)) >= len(before), 60, "all policies back")
+        ping.assert_encrypted()
+        ping.mark()
+        ping.run(3)
+        assert ping.lost == 0
+
+
+# --- OVN restarts ----------------------------------------------------------------------------
+
+
+def test_plain_restart_of_ovn_controller_keeps_the_sas(enforced: Cluster) -> None:
+    """It takes its rows and tunnels away and makes them again; the SPIs are the same after."""
+    cluster = enforced
+    h1 = cluster.chassis["h1"]
+    before = helpers.spis(cluster)
+    with helpers.traffic(cluster) as ping:
+        h1.daemons["ovn-controller"].stop()
+        wait_until(
+            lambda: not cluster.sb.rows("Chassis", "name", where=[["name", "==", "h1"]]),
+            60,
+            "row of h1 gone",
+        )
+        ping.run(3)
+        h1.daemons["ovn-controller"].start()
+        took = ping.wait_answers(20)
+        _say("ovn-controller restarted", traffic_s=f"{took:.1f}", lost=ping.lost)
+        helpers.wait_all_encrypted(cluster)
+        helpers.wait_state(cluster, "enforced")
+        ping.run(3)
+        ping.assert_encrypted()
+    assert helpers.spis(cluster) == before

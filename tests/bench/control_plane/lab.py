@@ -151,14 +151,14 @@ class Cost:
     agent_cpu_s: float
     ike_cpu_s: float
     policies_deleted: int
-    torn_down: int
-    """Connections that the agent told the IKE daemon to bring down."""
+    torn_down: int | None
+    """Connections that the agent told the IKE daemon to bring down; None: not observed."""
 
 
 class Meter:
     """Measures changes to one agent and its IKE daemon."""
 
-    def __init__(self, agent: int | None, ike: int, down: Callable[[], int] = lambda: 0) -> None:
+    def __init__(self, agent: int | None, ike: int, down: Callable[[], int] | None = None) -> None:
         self.agent, self.ike, self.down = agent, ike, down
 
     def cost(
@@ -173,7 +173,7 @@ class Meter:
         time.sleep(0.3)
         ike = cpu_s(self.ike)
         agent = 0.0 if fresh else self._agent_cpu_s()
-        down = self.down()
+        down = self.down() if self.down else 0
         begin = time.monotonic()
         change()
         wait(loaded)
@@ -188,7 +188,7 @@ class Meter:
             agent_cpu_s=self._agent_cpu_s() - agent,
             ike_cpu_s=cpu_s(self.ike) - ike,
             policies_deleted=deleted,
-            torn_down=self.down() - down,
+            torn_down=self.down() - down if self.down else None,
         )
 
     def _agent_cpu_s(self) -> float:

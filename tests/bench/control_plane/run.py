@@ -62,7 +62,8 @@ def line(system: str, count: int) -> str:
     words = [str(count), SYSTEMS[system]]
     for change in (seen["initial"], seen["added"]):
         words += [f"{change[key]:.2f}" for key in ("wall_s", "agent_cpu_s", "ike_cpu_s")]
-    words += [str(seen["added"][key]) for key in ("torn_down", "policies_deleted")]
+    down = seen["added"]["torn_down"]
+    words += ["-" if down is None else str(down), str(seen["added"]["policies_deleted"])]
     words += [f"{seen['agent_rss_mb']:.0f}", f"{seen['ike_rss_mb']:.0f}"]
     return f"| {' | '.join(words)} |"
 

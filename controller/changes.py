@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: one log event for each change of a pair's state, and none for a look that found none."""
+
+from __future__ import annotations
+
+import structlog
+
+from .plan.pair import PairRecord
+
+_log = structlog.get_logger()
+
+
+def log_change(before: PairRecord | None, after: PairRecord | None) -> None:
+    """Log that a pair's state changed, if it did."""
+    if after is None or (before is not None and before.state is after.state):
+        return
+    _log.info(
+        "pair",
+        peer=after.pair.peer,
+        remote=str(after.pair.remote),
+        local=str(after.pair.local),
+        state=after.state.value,
+        was=before.state.value if before is not None else "new",
+    )

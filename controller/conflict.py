@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: stand back where a live ovs-monitor-ipsec drives the same IKE daemon."""
+
+from __future__ import annotations
+
+import structlog
+
+from .tunnels import live_monitor_ipsec
+
+_log = structlog.get_logger()
+
+LOOK_S = 5.0
+
+
+class ConflictWatch:
+    """Whether an ovs-monitor-ipsec lives on this host."""
+
+    def __init__(self) -> None:
+        """Start without having looked."""
+        self._pid: int | None = None
+        self.look_at = float("-inf")
+
+    def run(self, now: float) -> bool:
+        """Look when it is time. Returns whether there is a conflict now."""
+        if now >= self.look_at:
+            self.look_at = now + LOOK_S
+            pid = live_monitor_ipsec()
+            if pid is not None and self._pid is None:
+                _log.error("ovs_monitor_ipsec_lives", pid=pid, next="stop openvswitch-ipsec here")
+            elif pid is None and self._pid is not None:
+                _log.info("ovs_monitor_ipsec_gone")
+            self._pid = pid
+        return self._pid is not None
+
+    @property
+    def problem(self) -> str:
+        """The conflict in words; empty when there is none."""
+        if self._pid is None:
+            return ""
+        return (
+            f"ovs-monitor-ipsec runs here as pid {self._pid} and drives the same IKE daemon:"
+            " stop openvswitch-ipsec; until then nothing is touched"
+        )

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words of the system tests: what an operator asks, and what the traffic is to show."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.traffic import Pinger
+from ovn_ipsec.lab.waiting import wait_until
+from ovn_ipsec.lab.wire import FlowKey, Kind
+
+PATIENCE_S = 120.0
+"""Emulation is some twenty times slower than iron; nothing is waited for longer than this."""
+
+
+# --- the databases ---------------------------------------------------------------------------
+
+
+def switch(cluster: Cluster, *, on: bool) -> None:
+    """Set NB_Global.ipsec, as the operator does."""
+    update = {"op": "update", "table": "NB_Global", "where": [], "row": {"ipsec": on}}
+    cluster.nb.transact(update)
+
+
+def nb_report(cluster: Cluster) -> dict[str, str]:
+    """Return NB_Global.external_ids."""
+    found: dict[str, str] = cluster.nb.row("NB_Global", "external_ids")["external_ids"]
+    return found
+
+
+def state(cluster: Cluster) -> str:
+    """Return the state of the cluster as the operator reads it."""
+    return nb_report(cluster).get("ovn-ipsec-state", "")
+
+
+def generation(cluster: Cluster) -> str:
+    """Return the generation of the policy that SB carries."""
+    row = cluster.sb.row("SB_Global", "external_ids")
+    return str(row["external_ids"].get("ovn-ipsec-generation", ""))
+
+
+def wait_state(cluster: Cluster, wanted: str, timeout: float = PATIENCE_S) -> float:
+    """Wait for a state, to the letter, and return how long it took."""
+    begin = time.monotonic()
+    try:
+        wait_until(lambda: state(cluster) == wanted, timeout, f"state {wanted}", every=0.1)
+    except Exception:
+        print(nb_report(cluster), {name: digest(cluster, name) for name in cluster.chassis})
+        raise
+    return time.monotonic() - begin
+
+
+def digest(cluster: Cluster, chassis: str) -> dict[str, str]:
+    """Return what a chassis says of itself in SB, by our keys."""
+    rows = cluster.sb.rows("Chassis_Private", "external_ids", where=[["name", "==", chassis]])
+    values = rows[0]["external_ids"] if rows else {}
+    return {key: text for key, text in values.items() if key.startswith("ovn-ipsec-")}
+
+
+def pair_counts(cluster: Cluster, chassis: str) -> dict[str, int]:
+    """Return how many pairs of a chassis are in each state, from its digest."""
+    words = digest(cluster, chassis).get("ovn-ipsec-pairs", "").split()
+    return {name: int(number) for name, _, number in (word.partition("=") for word in words)}
+
+
+# --- one chassis -----------------------------------------------------------------------------
+
+
+def peers(chassis: Chassis) -> list[dict[str, Any]]:
+    """Return the pairs of a chassis as its controller sees them."""
+    found: list[dict[str, Any]] = json.loads(chassis.appctl(CONTROLLER, "peers/show", "json"))
+    return found
+
+
+def spis(cluster: Cluster) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the SPIs of every pair by chassis and peer."""
+    return {
+        (name, str(peer["peer"])): tuple(peer["spis"])
+        for name, chassis in cluster.chassis.items()
+        for peer in peers(chassis)
+    }
+
+
+def all_encrypted(chassis: Chassis, *, number: int) -> bool:
+    """Tell whether so many pairs are there, and each is encrypted under a living IKE SA."""
+    found = peers(chassis)
+    up = [one for one in found if one["state"] == "encrypted" and one["ike"]]
+    return len(up) == len(found) == number and not any(one["orphaned"] for one in up)
+
+
+def has_table(chassis: Chassis) -> bool:
+    """Tell whether our nftables table is there."""
+    return "ovn_ipsec" in chassis.run(["nft", "list", "tables"]).stdout
+
+
+def xfrm_policies(chassis: Chassis) -> list[str]:
+    """Return the kernel's IPsec policies but for those of the IKE daemon's own sockets."""
+    text = chassis.run(["ip", "xfrm", "policy"]).stdout
+    return [line.strip() for line in text.splitlines() if line.strip().startswith("dir ")]
+
+
+def leftovers(chassis: Chassis) -> list[str]:
+    """Return what reminds of IPsec on a host: policies, SAs, our table, our connections."""
+    states = chassis.run(["ip", "xfrm", "state"]).stdout.splitlines()
+    found = [*xfrm_policies(chassis), *(line for line in states if line.startswith("src "))]
+    if has_table(chassis):
+        found.append("nftables table")
+    loaded = chassis.run(["swanctl", "--list-conns"]).stdout.splitlines()
+    return found + [line for line in loaded if line.startswith("ovn-")]
+
+
+# --- traffic ---------------------------------------------------------------------------------
+
+
+class Traffic:
+    """Pings between two workloads, and what the wire shows of all hosts meanwhile."""
+
+    def __init__(self, cluster: Cluster, pinger: Pinger, ends: tuple[str, str]) -> None:
+        """Count from now."""
+        self._cluster = cluster
+        self._pinger = pinger
+        self._ends = ends
+        self.mark()
+
+    def mark(self) -> None:
+        """Count from now."""
+        self._ping_mark = self._pinger.mark()
+        self._wire_mark = self._cluster.wire.mark()
+
+    @property
+    def sent(self) -> int:
+        """Pings since the mark."""
+        return self._pinger.sent_since(self._ping_mark)
+
+    @property
+    def lost(self) -> int:
+        """Pings since the mark that were never answered."""
+        return self._pinger.lost_since(self._ping_mark)
+
+    @property
+    def received(self) -> int:
+        """Answers to pings since the mark, so far."""
+        return self._pinger.received_since(self._ping_mark)
+
+    @property
+    def clear(self) -> dict[FlowKey, int]:
+        """Clear tunnel packets since the mark, between any two hosts."""
+        return self._flows(Kind.CLEAR)
+
+    @property
+    def esp(self) -> dict[FlowKey, int]:
+        """ESP packets since the mark between the two hosts of the pings, by direction."""
+        return {key: n for key, n in self._flows(Kind.ESP).items() if set(key[1:]) == {*self._ends}}
+
+    def wait_answers(self, number: int = 5, timeout: float = PATIENCE_S) -> float:
+        """Wait for answers to pings that are sent from now on; return how long it took."""
+        begin = self._pinger.mark()
+
+        def answered() -> bool:
+            return self._pinger.received_since(begin) >= number
+
+        wait_until(answered, timeout, f"{number} answers", every=0.05)
+        return time.monotonic() - begin.at
+
+    def run(self, seconds: float) -> None:
+        """Let it go on."""
+        time.sleep(seconds)
+
+    def assert_encrypted(self) -> None:
+        """Since the mark: no clear packet between any two hosts, ESP in both directions."""
+        assert self.clear == {}
+        assert len(self.esp) == 2, self.esp
+
+    def _flows(self, kind: Kind) -> dict[FlowKey, int]:
+        flows = self._cluster.wire.counts(self._wire_mark)
+        return {key: flow.count for key, flow in flows.items() if key[0] is kind}
+
+
+@contextlib.contextmanager
+def traffic(cluster: Cluster, source: str = "w1", target: str = "w2") -> Iterator[Traffic]:
+    """Ping for the length of a block; it begins with the first answers."""
+    hosts = [cluster.chassis[cluster.workloads[name].chassis] for name in (source, target)]
+    ends = (hosts[0].encap_ips[0], hosts[1].encap_ips[0])
+    with cluster.pinging(source, target) as pinger:
+        started = Traffic(cluster, pinger, ends)
+        started.wait_answers()
+        started.mark()
+        yield started
+
+
+# --- states to begin with --------------------------------------------------------------------
+
+
+def revive(cluster: Cluster) -> None:
+    """Start every daemon again that an earlier test left dead."""
+    for host in (cluster.central, *cluster.chassis.values()):
+        for daemon in host.daemons.values():
+            if not daemon.is_alive:
+                daemon.start()
+
+
+def enforce(cluster: Cluster, timeout: float = PATIENCE_S) -> float:
+    """Switch encryption on and wait until all of it holds; return how long it took."""
+    switch(cluster, on=True)
+    return wait_state(cluster, "enforced", timeout)
+
+
+def relax(cluster: Cluster, timeout: float = PATIENCE_S) -> float:
+    """Switch encryption off and wait until nothing of it is left in the report."""
+    switch(cluster, on=False)
+    return wait_state(cluster, "off", timeout)
+
+
+def wait_all_encrypted(cluster: Cluster, names: Iterable[str] | None = None) -> None:
+    """Wait until every pair of these chassis (all by default) is encrypted."""
+    for name in names or cluster.chassis:
+        chassis, number = cluster.chassis[name], len(cluster.chassis) - 1
+
+        def up(one: Chassis = chassis, wanted: int = number) -> bool:
+            return all_encrypted(one, number=wanted)
+
+        wait_until(up, PATIENCE_S, f"all pairs of {name} encrypted")

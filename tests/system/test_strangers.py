@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who must not weaken a cluster: a chassis in SB, a stranger on the underlay, bad credentials."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import helpers
+import pytest
+import stranger
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+
+from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.pki import Credentials
+from ovn_ipsec.lab.settings import CREDENTIALS
+from ovn_ipsec.lab.waiting import wait_until
+
+KEY = "ovn-ipsec"
+JUNK = "maybe; drop table"
+
+
+# --- SB is written by others -----------------------------------------------------------------
+
+
+def _encap_mode(cluster: Cluster, chassis: str) -> str | None:
+    row = cluster.sb.row("Encap", "options", where=[["chassis_name", "==", chassis]])
+    text: str | None = row["options"].get(KEY)
+    return text
+
+
+def _write_encap_mode(cluster: Cluster, chassis: str, text: str | None) -> None:
+    changes: list[list[object]] = [["options", "delete", ["set", [KEY]]]]
+    if text is not None:
+        changes.append(["options", "insert", ["map", [[KEY, text]]]])
+    where = [["chassis_name", "==", chassis]]
+    cluster.sb.transact({"op": "mutate", "table": "Encap", "where": where, "mutations": changes})
+
+
+@pytest.mark.parametrize("text", ["off", None, JUNK], ids=["off", "deleted", "junk"])
+def test_chassis_that_weakens_its_own_row_weakens_nothing(
+    enforced: Cluster, text: str | None
+) -> None:
+    """The row is put right, no packet is clear or lost, and a refused text is named in the log."""
+    cluster = enforced
+    before = helpers.spis(cluster)
+    assert _encap_mode(cluster, "h2") == "require"
+    with helpers.traffic(cluster) as ping:
+        log = "ovn-ipsec-northd.log"
+        known = len((cluster.central.logs / log).read_text())
+        _write_encap_mode(cluster, "h2", text)
+        begin = time.monotonic()
+        wait_until(lambda: _encap_mode(cluster, "h2") == "require", 60, "row put right", every=0.02)
+        print(f"MEASURED row put right: text={text} seconds={time.monotonic() - begin:.2f}")
+        ping.run(4)
+        assert ping.lost == 0
+        ping.assert_encrypted()
+        if text is not None:
+            added = (cluster.central.logs / log).read_text()[known:]
+            (line,) = [one for one in added.splitlines() if "|refused" in one]
+            for word in ("table=Encap", "h2", f"options:{KEY}", text, "reason="):
+                assert word in line
+    assert helpers.spis(cluster) == before
+    assert helpers.state(cluster) == "enforced"
+
+
+# --- the underlay ----------------------------------------------------------------------------
+
+
+def _denied(chassis: Chassis) -> int:
+    guard = json.loads(chassis.appctl(CONTROLLER, "guard/show"))
+    counters = [found for found in guard["counters"].values() if found]
+    assert counters
+    return sum(int(found["in_denied"]) for found in counters)
+
+
+def test_clear_geneve_of_a_stranger_is_not_delivered(switched_off: Cluster) -> None:
+    """What reaches the workload without encryption is denied and counted when it is enforced."""
+    cluster = switched_off
+    h1 = cluster.chassis["h1"]
+    with (
+        stranger.on_the_underlay() as network,
+        stranger.listener(cluster.workloads["w1"]) as heard,
+    ):
+
+        def delivered(text: bytes) -> bool:
+            stranger.inject(network, cluster, "w2", "w1", text)
+            return text in stranger.received(heard)
+
+        wait_until(lambda: delivered(b"before"), 30, "delivery without encryption")
+        helpers.enforce(cluster)
+        stranger.received(heard)
+        before = _denied(h1)
+        for number in range(20):
+            stranger.inject(network, cluster, "w2", "w1", b"after %d" % number)
+        time.sleep(2)
+        assert stranger.received(heard) == []
+        assert _denied(h1) - before >= 20
+
+
+# --- bad credentials -------------------------------------------------------------------------
+
+Spoil = Callable[[Cluster, Chassis], None]
+
+
+def _wrong_name(cluster: Cluster, chassis: Chassis) -> None:
+    chassis.place(cluster.authority.issue("somebody-else"))
+
+
+def _expired(cluster: Cluster, chassis: Chassis) -> None:
+    text = (cluster.authority.folder / "ca.key").read_bytes()
+    signer = serialization.load_pem_private_key(text, None)
+    authority = x509.load_pem_x509_certificate(cluster.authority.certificate.encode())
+    own = chassis.read(f"{CREDENTIALS}/cert.pem").encode()
+    valid = x509.load_pem_x509_certificate(own)
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(
+        issuer_name=authority.subject,
+        subject_name=valid.subject,
+        public_key=valid.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=now - datetime.timedelta(days=2),
+        not_valid_after=now - datetime.timedelta(days=1),
+        extensions=list(valid.extensions),
+    )
+    signed = builder.sign(signer, hashes.SHA256())  # type: ignore[arg-type]
+    chassis.write(
+        f"{CREDENTIALS}/cert.pem", signed.public_bytes(serialization.Encoding.PEM).decode()
+    )
+
+
+def _wrong_key(cluster: Cluster, chassis: Chassis) -> None:
+    other = cluster.authority.issue("somebody-else")
+    chassis.write(f"{CREDENTIALS}/key.pem", other.private_key, 0o600)
+
+
+def _missing(cluster: Cluster, chassis: Chassis) -> None:
+    chassis.path(f"{CREDENTIALS}/key.pem").unlink()
+
+
+@pytest.fixture
+def good_again(product: Cluster) -> Iterator[Chassis]:
+    """h3, whose credentials are put right after the test."""
+    chassis = product.chassis["h3"]
+    texts = [chassis.read(f"{CREDENTIALS}/{name}.pem") for name in ("cert", "key", "ca")]
+    yield chassis
+    chassis.place(Credentials(certificate=texts[0], private_key=texts[1], ca=texts[2]))
+    wait_until(lambda: not _problem(product, "h3"), 120, "no problem on h3")
+
+
+def _problem(cluster: Cluster, chassis: str) -> str:
+    return helpers.digest(cluster, chassis).get("ovn-ipsec-problem", "")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_wrong_name, "lack the chassis name h3"),
+        (_expired, "expired"),
+        (_wrong_key, "key"),
+        (_missing, "key.pem"),
+    ],
+    ids=["wrong-name", "expired", "wrong-key", "missing"],
+)
+def test_bad_credentials_stop_their_chassis_alone(
+    switched_off: Cluster, good_again: Chassis, spoil: Spoil, words: str
+) -> None:
+    """Digest and summary say what is wrong on h3; the pair of the others is encrypted."""
+    cluster = switched_off
+    spoil(cluster, good_again)
+    wait_until(lambda: words in _problem(cluster, "h3"), 120, f"{words!r} in the digest of h3")
+    with helpers.traffic(cluster) as ping:
+        helpers.switch(cluster, on=True)
+        wait_until(lambda: len(ping.esp) == 2, 180, "ESP between h1 and h2")
+        assert ping.lost <= 1
+        summary = helpers.nb_report(cluster)["ovn-ipsec-summary"]
+        assert "h3" in summary
+        assert words in summary
+        assert "(degraded)" in helpers.state(cluster)
+        found = [one for one in helpers.peers(cluster.chassis["h1"]) if one["peer"] == "h3"]
+        assert [one["state"] for one in found] != ["encrypted"]
+
+
+# --- the stock daemon ------------------------------------------------------------------------
+
+STAND_IN = "/etc/ovn-ipsec/ovs-monitor-ipsec"
+
+
+@pytest.fixture
+def stock_daemon(product: Cluster) -> Iterator[Chassis]:
+    """h3, on which a process that looks like the stock daemon runs."""
+    chassis = product.chassis["h3"]
+    chassis.write(STAND_IN, "import time\ntime.sleep(3600)\n")
+    process = chassis.popen([sys.executable, STAND_IN])
+    yield chassis
+    process.kill()
+    process.wait()
+    wait_until(lambda: not _problem(product, "h3"), 120, "no problem on h3")
+
+
+def test_live_stock_daemon_is_not_fought_with(switched_off: Cluster, stock_daemon: Chassis) -> None:
+    """The controller stands back where ovs-monitor-ipsec runs, and its digest says why."""
+    cluster = switched_off
+    wait_until(
+        lambda: "ovs-monitor-ipsec" in _problem(cluster, "h3"), 120, "the conflict in the digest"
+    )
+    with helpers.traffic(cluster) as ping:
+        helpers.switch(cluster, on=True)
+        wait_until(lambda: len(ping.esp) == 2, 180, "ESP between h1 and h2")
+        assert ping.lost <= 1
+        assert "ovs-monitor-ipsec" in helpers.nb_report(cluster)["ovn-ipsec-summary"]
+        assert helpers.leftovers(stock_daemon) == []
