@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: the connection of each pair as it shall be, made once for each change of what it is made of."""
+"""Shell: the connection of each pair as it shall be, made again when its parts change."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: this chassis' certificate and key: read when they change, kept when the new ones are bad."""
+"""Shell: this chassis' certificate and key, read when they change; bad new ones are refused."""
 
 from __future__ import annotations
 

@@ -201,16 +201,14 @@ class Controller:
             notify_systemd("READY=1")
 
     def _observe_credentials(self, agent: Agent, here: LocalChassis, now: float) -> None:
-        assert here.name is not None
-        if self.credentials.run(here.files, here.name, now, clock.utc_now()):
+        if self.credentials.run(here.files, agent.this_chassis, now, clock.utc_now()):
             self.configs.clear()
             agent.touch_all()
             if self.ike is not None and self.credentials.key is not None:
                 self.ike.use_key(self.credentials.key)
 
     def _observe_ike(self, agent: Agent, now: float) -> None:
-        assert self.ike is not None
-        if agent.policy.phase is Phase.OFF and not agent.records and not self._ready:
+        if self.ike is None:
             return
         if self.ike.run(agent, now):
             self.kernel.hurry(now)
@@ -240,7 +238,7 @@ class Controller:
         held = self._keep_guard(agent) if self._synced else False
         for name, decision in decisions:
             self._apply(agent, name, decision)
-        if agent.idle and held and self.applied != agent.policy:
+        if agent.idle and held and self.applied != agent.policy and not agent.settling(now):
             self.applied = agent.policy
             self._report_at = now
 

@@ -61,7 +61,7 @@ class IkeLink:
             return self._connect(agent, now) or lost
         if not self._key_loaded:
             self._load_key()
-        return self._follow(agent, now)
+        return self._follow(agent)
 
     def _lose(self, agent: Agent) -> bool:
         if not self._up:
@@ -118,7 +118,7 @@ class IkeLink:
         mirror(agent, seen)
         return True
 
-    def _follow(self, agent: Agent, now: float) -> bool:
+    def _follow(self, agent: Agent) -> bool:
         events = self.backend.drain()
         for name, message in events.messages:
             if agent.put_error(name, message):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: what both daemons have in common: flags, pidfile, appctl, signals, systemd, the poll loop."""
+"""Shell: what both daemons share: flags, pidfile, appctl, signals, systemd, the poll loop."""
 
 from __future__ import annotations
 

@@ -26,7 +26,6 @@ from ..plan.guard import (
     GuardObserved,
     GuardState,
     IpAddress,
-    pairs_of,
 )
 
 Command: TypeAlias = dict[str, Any]
@@ -94,8 +93,7 @@ def build_commands(state: GuardState) -> list[Command]:
             {"add": {"rule": {**_AT, "chain": name, "comment": comment, "expr": expressions}}}
             for comment, expressions in _rules(name)
         ]
-    flows = (flow for pair in state.may_clear for flow in pair.flows())
-    return commands + _elements("add", state.ports, state.local, flows)
+    return commands + _elements("add", state.ports, state.local, state.may_clear)
 
 
 def change_commands(change: GuardDifference) -> list[Command]:
@@ -152,15 +150,12 @@ def parse_table(listing: Iterable[Command]) -> GuardObserved:
         for kind, value in entry.items():
             seen.add(kind, value)
     damage = seen.damage()
-    pairs, halves = pairs_of(seen.flows())
-    if halves:
-        damage.append(f"{len(halves)} flows without their other direction")
     state = GuardState(
         ports=frozenset(seen.elements["ports"]),
         local=frozenset(
             ip_address(text) for name in ("local4", "local6") for text in seen.elements[name]
         ),
-        may_clear=pairs,
+        may_clear=frozenset(seen.flows()),
     )
     return GuardObserved(state=state, damage=tuple(damage))
 

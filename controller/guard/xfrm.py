@@ -4,8 +4,10 @@
 Edge. Input: guard states. Output: what the SPD holds of ours, and the block counters.
 
 For each local address and port one block policy each way, wider than any policy of an IKE
-daemon (a whole side is 0/0) and weaker; for each clear flow an allow policy that is stronger
-than the blocks and still weaker than any daemon's.
+daemon (a whole side is 0/0) and weaker; for each flow that may be clear an allow policy that is
+stronger than any daemon's. Without a template it passes clear text out although an SA is up, and
+lets in both clear text and ESP in transport mode (net/xfrm/xfrm_policy.c __xfrm_policy_check):
+while it stands at the receiver the sender can change from one to the other without a loss.
 
 **What is ours.** The kernel's key of a policy is its selector, so an IKE daemon that installs
 local/32 to remote/32 dport 6081 would take over, and our deletion would then delete, an allow
@@ -36,14 +38,14 @@ from ..plan.guard import (
     GuardState,
     IpAddress,
     difference,
-    flows_of,
-    pairs_of,
 )
 from ..xfrm import messages
 from ..xfrm.socket import XfrmSocket
 from ..xfrm.values import Action, IpNetwork, PolicyDirection, Selector, XfrmPolicy
 
-PRIORITY_ALLOW = 2_000_006_080
+PRIORITY_ALLOW = 6_081
+"""Stronger than any policy of an IKE daemon: a flow that may be clear is clear although its SA is
+up, so that both ends can change over one direction at a time."""
 PRIORITY_BLOCK = 2_000_006_081
 """Weaker than 1 360 065, the weakest port policy of Libreswan, and 600 000, of strongSwan."""
 MARK = 0x6F766E69
@@ -122,7 +124,7 @@ class XfrmGuardLayer:
         Raises:
             XfrmError: the kernel refused.
         """
-        allows = frozenset(_allows(flows_of(after.may_clear)))
+        allows = frozenset(_allows(after.may_clear))
         blocks = frozenset(_blocks(after.denials()))
         self._add(allows)
         self._add(blocks)
@@ -238,16 +240,13 @@ def _parse(ours: list[XfrmPolicy]) -> GuardObserved:
             flows.add(flow)
     if not ours:
         return GuardObserved(state=None)
-    pairs, halves = pairs_of(flows)
     state = GuardState(
         ports=frozenset(denial.port for _, denial in blocks),
         local=frozenset(denial.local for _, denial in blocks),
-        may_clear=pairs,
+        may_clear=frozenset(flows),
     )
     expected = {(way, denial) for way in Direction for denial in state.denials()}
     damage = []
     if missing := len(expected - blocks):
         damage.append(f"{missing} block policies missing")
-    if halves:
-        damage.append(f"{len(halves)} allow policies without their other direction")
     return GuardObserved(state=state, damage=tuple(damage))

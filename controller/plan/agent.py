@@ -21,7 +21,7 @@ from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase
 from ovn_ipsec.model.status import PairCounts, PairState
 from ovn_ipsec.schema.encap import ParsedChassis
 
-from .guard import ClearPair, GuardState
+from .guard import ClearFlow, ClearPair, GuardState
 from .ike import ConnConfig, ConnName, IkeSa, conn_name
 from .pair import (
     LINGER_S,
@@ -29,10 +29,9 @@ from .pair import (
     ConnSeen,
     Context,
     Decision,
-    Demand,
     PairRecord,
+    clear_flows,
     decide,
-    demand_of,
     remove_steps,
 )
 from .world import PairIntent, World
@@ -59,7 +58,9 @@ class Agent:
         self._dirty: dict[ConnName, None] = {}
         self._timers: list[tuple[float, ConnName]] = []
         self._strays: dict[ConnName, float] = {}
-        self._may_clear: set[ClearPair] = set()
+        self._clear: dict[ConnName, frozenset[ClearFlow]] = {}
+        self._may_clear: set[ClearFlow] = set()
+        self._kept_flows: frozenset[ClearFlow] | None = None
         self._ports: Counter[int] = Counter()
 
     # --- what comes in ---------------------------------------------------------------------------
@@ -178,7 +179,7 @@ class Agent:
         self._strays.pop(name, None)
         config = make_config(intent) if intent is not None else None
         decision = decide(record, intent, config, seen, context)
-        self._remember(name, decision.record)
+        self._remember(name, decision.record, context.now)
         if decision.wake_at is not None:
             heapq.heappush(self._timers, (decision.wake_at, name))
         return decision
@@ -195,22 +196,28 @@ class Agent:
         heapq.heappush(self._timers, (ends, name))
         return Decision(record=None)
 
-    def _remember(self, name: ConnName, record: PairRecord | None) -> None:
+    def _remember(self, name: ConnName, record: PairRecord | None, now: float) -> None:
         old = self.records.pop(name, None)
         if old is not None:
             self.counts[old.state] -= 1
             self._ports.subtract((old.pair.out_port, old.pair.in_port))
-            self._may_clear.discard(_clear_pair(old))
+        flows: frozenset[ClearFlow] = frozenset()
         if record is not None:
+            flows = clear_flows(record, now)
             self.records[name] = record
             self.counts[record.state] += 1
             self._ports.update((record.pair.out_port, record.pair.in_port))
-            if self._may_be_clear(record):
-                self._may_clear.add(_clear_pair(record))
+        before = self._clear.pop(name, frozenset())
+        if flows:
+            self._clear[name] = flows
+        if flows != before:
+            self._may_clear -= before - flows
+            self._may_clear |= flows
+            self._kept_flows = None
 
-    def _may_be_clear(self, record: PairRecord) -> bool:
-        demand = demand_of(record, self.policy.phase)
-        return demand in (Demand.NONE, Demand.OPEN) and not record.closed
+    def settling(self, now: float) -> bool:
+        """Whether a pair is still on its way back to clear text."""
+        return any(now < record.send_from for record in self.records.values())
 
     def pair_counts(self) -> PairCounts:
         """How many pairs are in each state."""
@@ -228,12 +235,14 @@ class Agent:
                 so that the loss of our own rows opens nothing.
 
         Returns:
-            None in off and relax, and in prepare as long as nothing was closed before.
+            None in off once no SA is left, and in prepare as long as nothing was closed before. In
+            relax it stands with every pair open, so that both ends can change back in turn.
         """
-        phase = self.policy.phase
-        if phase in (Phase.OFF, Phase.RELAX):
+        if self.policy.phase is Phase.OFF and not self._holds_sas():
             return None
-        if phase is Phase.PREPARE and not any(r.closed for r in self.records.values()):
+        if self.policy.phase is Phase.PREPARE and not any(
+            record.closed for record in self.records.values()
+        ):
             return None
         local: set[IpAddress] = {record.pair.local for record in self.records.values()}
         ports = {port for port, count in self._ports.items() if count > 0}
@@ -244,25 +253,24 @@ class Agent:
         elif floor is not None:
             local |= floor.local
             ports |= floor.ports
+        if self._kept_flows is None:
+            self._kept_flows = frozenset(self._may_clear)
         return GuardState(
-            ports=frozenset(ports), local=frozenset(local), may_clear=frozenset(self._may_clear)
+            ports=frozenset(ports), local=frozenset(local), may_clear=self._kept_flows
         )
 
-
-def _clear_pair(record: PairRecord) -> ClearPair:
-    pair = record.pair
-    return ClearPair(
-        local=pair.local, remote=pair.remote, out_port=pair.out_port, in_port=pair.in_port
-    )
+    def _holds_sas(self) -> bool:
+        """Whether the daemon still protects a pair: its policies must not catch clear text."""
+        return any(seen.sas or seen.traps for seen in self.seen.values())
 
 
 def guard_remembers(guard: GuardState | None, record: PairRecord) -> bool:
-    """Whether a guard found at start says that this pair was closed before: it stands without it."""
-    return (
-        guard is not None
-        and record.mode is not Mode.OFF
-        and (_clear_pair(record) not in guard.may_clear)
-    )
+    """Whether a guard found at start closed this pair: it does not let its traffic out."""
+    pair = record.pair
+    out, _ = ClearPair(
+        local=pair.local, remote=pair.remote, out_port=pair.out_port, in_port=pair.in_port
+    ).flows()
+    return guard is not None and record.mode is not Mode.OFF and out not in guard.may_clear
 
 
 def counts_by_name(counts: Mapping[PairState, int]) -> dict[str, int]:

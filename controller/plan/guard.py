@@ -3,13 +3,11 @@
 
 Pure. Input: two guard states. Output: the difference between them.
 
-The guard denies clear UDP to the tunnel ports by default and holds one set of pairs that may be
-clear. A pair is two flows, one each way, each with its own destination port. Kernel layers hold
-flows, so differences are made of flows: two pairs may share one, and dropping one of the pairs
-must not take the flow from the other.
+The guard denies clear UDP to the tunnel ports by default and holds one set of flows that may be
+clear. A pair is two flows, one each way, each with its own destination port: they are apart
+because a pair that changes over stops sending clear text before it stops accepting it.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -80,8 +78,8 @@ class GuardState:
     """UDP destination ports of tunnel traffic."""
     local: frozenset[IpAddress]
     """The encap addresses of this chassis."""
-    may_clear: frozenset[ClearPair]
-    """The pairs that may be clear."""
+    may_clear: frozenset[ClearFlow]
+    """The flows that may be clear."""
 
     def denials(self) -> frozenset[Denial]:
         """Spell out the default deny.
@@ -159,13 +157,10 @@ def difference(before: GuardState | None, after: GuardState | None) -> GuardDiff
         after: what shall be.
 
     Returns:
-        The additions and removals, disjoint. Flows of a pair that another pair still needs
-        are in neither.
+        The additions and removals, disjoint.
     """
     old = before or NO_GUARD
     new = after or NO_GUARD
-    dropped_pairs = old.may_clear - new.may_clear
-    added_pairs = new.may_clear - old.may_clear
     old_denials, new_denials = old.denials(), new.denials()
     return GuardDifference(
         add_ports=new.ports - old.ports,
@@ -174,8 +169,8 @@ def difference(before: GuardState | None, after: GuardState | None) -> GuardDiff
         drop_local=old.local - new.local,
         add_denials=new_denials - old_denials,
         drop_denials=old_denials - new_denials,
-        add_flows=_only_in(added_pairs, old.may_clear),
-        drop_flows=_only_in(dropped_pairs, new.may_clear),
+        add_flows=new.may_clear - old.may_clear,
+        drop_flows=old.may_clear - new.may_clear,
     )
 
 
@@ -189,55 +184,3 @@ def flows_of(pairs: Iterable[ClearPair]) -> frozenset[ClearFlow]:
         The flows of all of them.
     """
     return frozenset(flow for pair in pairs for flow in pair.flows())
-
-
-def pairs_of(flows: Iterable[ClearFlow]) -> tuple[frozenset[ClearPair], frozenset[ClearFlow]]:
-    """Join the flows that a kernel holds into pairs.
-
-    Which flow belongs with which is not stored in the kernel. Equal ports are joined first, the
-    others in order, so that ``flows_of`` of the result gives the joined flows back exactly.
-
-    Args:
-        flows: what was seen.
-
-    Returns:
-        The pairs, and the flows of addresses between which only one direction exists.
-    """
-    ports: dict[tuple[IpAddress, IpAddress], dict[Direction, set[int]]] = defaultdict(
-        lambda: {Direction.OUT: set(), Direction.IN: set()}
-    )
-    for flow in flows:
-        ports[flow.local, flow.remote][flow.direction].add(flow.port)
-    pairs: set[ClearPair] = set()
-    halves: set[ClearFlow] = set()
-    for (local, remote), both in ports.items():
-        outs, ins = both[Direction.OUT], both[Direction.IN]
-        for out_port, in_port in _join(outs, ins):
-            pairs.add(ClearPair(local=local, remote=remote, out_port=out_port, in_port=in_port))
-        if not outs or not ins:
-            halves |= {
-                ClearFlow(direction=direction, local=local, remote=remote, port=port)
-                for direction, some in both.items()
-                for port in some
-            }
-    return frozenset(pairs), frozenset(halves)
-
-
-def _join(outs: set[int], ins: set[int]) -> list[tuple[int, int]]:
-    if not outs or not ins:
-        return []
-    joined = [(port, port) for port in outs & ins]
-    rest_out, rest_in = sorted(outs - ins), sorted(ins - outs)
-    for index in range(max(len(rest_out), len(rest_in))):
-        out_port = rest_out[index] if index < len(rest_out) else min(outs)
-        in_port = rest_in[index] if index < len(rest_in) else min(ins)
-        joined.append((out_port, in_port))
-    return joined
-
-
-def _only_in(changed: frozenset[ClearPair], others: frozenset[ClearPair]) -> frozenset[ClearFlow]:
-    if not changed:
-        return frozenset()
-    remotes = {pair.remote for pair in changed}
-    kept = flows_of(pair for pair in others if pair.remote in remotes and pair not in changed)
-    return flows_of(changed) - kept

@@ -18,6 +18,7 @@ from ovn_ipsec.model.chassis import ChassisName, Pair
 from ovn_ipsec.model.policy import Mode, Phase
 from ovn_ipsec.model.status import PairState
 
+from .guard import ClearFlow, ClearPair
 from .ike import CHILDREN, IN, OUT, ChildSa, ConnConfig, ConnName, IkeSa, established, installed
 from .steps import (
     Initiate,
@@ -46,6 +47,12 @@ REPAIR_S = 5.0
 """Between two attempts to put kernel entries of one pair back."""
 IN_FLIGHT_S = 5.0
 """Between two looks at an attempt that is under way: its failure may raise no event."""
+SWITCH_OUT_S = 2.0
+"""From both CHILD_SAs up until we send ESP: by then the peer has installed its end too."""
+SWITCH_IN_S = 8.0
+"""From then on clear text is not accepted either: by then the peer sends ESP too."""
+RELAX_OUT_S = 3.0
+"""From relax until we send clear text again: by then the peer accepts it."""
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
 
@@ -66,7 +73,7 @@ LIFE: dict[tuple[Demand, bool], PairState] = {
     (Demand.NONE, False): PairState.CLEAR,
     (Demand.NONE, True): PairState.CLEAR,
     (Demand.OPEN, False): PairState.PENDING,
-    (Demand.OPEN, True): PairState.ENCRYPTED,
+    (Demand.OPEN, True): PairState.PENDING,
     (Demand.CLOSED, False): PairState.BLOCKED,
     (Demand.CLOSED, True): PairState.ENCRYPTED,
     (Demand.GONE, False): PairState.LINGERING,
@@ -113,7 +120,13 @@ class PairRecord:
     csum: bool | None = None
     state: PairState = PairState.CLEAR
     closed: bool = False
-    """Clear text is denied, and stays so."""
+    """Clear text does not leave, and stays so."""
+    accept_until: float = float("-inf")
+    """Until when a closed pair accepts clear text: the peer changes over later."""
+    send_from: float = float("-inf")
+    """From when clear text leaves again after relax: the peer accepts it by then."""
+    up_at: float | None = None
+    """Since when both CHILD_SAs are up."""
     since: float = 0.0
     """When the state began, monotonic seconds."""
     gone_at: float | None = None
@@ -179,13 +192,10 @@ def observe_pair(
         record = replace(record, gone_at=gone_at)
     else:
         record = replace(record, gone_at=None, pair=intent.pair, mode=intent.mode, csum=intent.csum)
-    demand = demand_of(record, context.phase)
     up = seen.up or seen.orphaned
-    closed = record.closed
-    if demand is not Demand.GONE:
-        closed = demand is Demand.CLOSED or (demand is Demand.OPEN and up)
-    elif context.phase in (Phase.OFF, Phase.RELAX):
-        closed = False
+    up_at = None if not up else now if record.up_at is None else record.up_at
+    record = _latch(replace(record, up_at=up_at), context)
+    demand = demand_of(record, context.phase)
     state = LIFE[demand, up]
     wanted = demand in (Demand.OPEN, Demand.CLOSED)
     down_at = None
@@ -194,7 +204,41 @@ def observe_pair(
     if seen.up:
         record = replace(record, attempts=0, retry_at=0.0, tried="", error="")
     since = record.since if state is record.state else now
-    return replace(record, state=state, since=since, closed=closed, down_at=down_at)
+    return replace(record, state=state, since=since, down_at=down_at)
+
+
+def _latch(record: PairRecord, context: Context) -> PairRecord:
+    """Close a pair, or open it again: one direction at a time, so that nothing is lost."""
+    now = context.now
+    demand = demand_of(record, context.phase)
+    lifted = context.phase in (Phase.OFF, Phase.RELAX) or demand is Demand.NONE
+    if lifted and record.closed:
+        return replace(record, closed=False, accept_until=now, send_from=now + RELAX_OUT_S)
+    if demand is Demand.CLOSED:
+        return replace(record, closed=True)
+    if demand is Demand.OPEN and record.up_at is not None and now >= record.up_at + SWITCH_OUT_S:
+        accept_until = record.up_at + SWITCH_IN_S
+        return replace(record, closed=True, accept_until=accept_until)
+    return record
+
+
+def clear_flows(record: PairRecord, now: float) -> frozenset[ClearFlow]:
+    """The directions of a pair in which clear text may pass now."""
+    pair = record.pair
+    out, into = ClearPair(
+        local=pair.local, remote=pair.remote, out_port=pair.out_port, in_port=pair.in_port
+    ).flows()
+    if record.closed:
+        return frozenset({into}) if now < record.accept_until else frozenset()
+    return frozenset({into}) if now < record.send_from else frozenset({out, into})
+
+
+def changes_over_at(record: PairRecord, now: float) -> float | None:
+    """When the next direction of a pair changes over, monotonic seconds; None: nothing is due."""
+    times = [record.accept_until if record.closed else record.send_from]
+    if not record.closed and record.up_at is not None:
+        times.append(record.up_at + SWITCH_OUT_S)
+    return min((time for time in times if time > now), default=None)
 
 
 def decide(
@@ -219,15 +263,19 @@ def decide(
     record = observe_pair(record, intent, seen, context)
     demand = demand_of(record, context.phase)
     if demand is Demand.GONE:
-        return _linger(record, seen, context)
-    if demand is Demand.NONE:
-        return _release(record, config, seen, context)
-    return _protect(record, config, seen, context)
+        decision = _linger(record, seen, context)
+    elif demand is Demand.NONE:
+        decision = _release(record, config, seen, context)
+    else:
+        decision = _protect(record, config, seen, context)
+    times = [decision.wake_at, changes_over_at(record, context.now)]
+    wake_at = min((time for time in times if time is not None), default=None)
+    return replace(decision, wake_at=wake_at)
 
 
 def _linger(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
-    assert record.gone_at is not None
-    ends = record.gone_at + (0.0 if context.phase is Phase.OFF else LINGER_S)
+    since = context.now if record.gone_at is None else record.gone_at
+    ends = since + (0.0 if context.phase is Phase.OFF else LINGER_S)
     if context.now < ends:
         return Decision(record=record, wake_at=ends)
     return Decision(record=None, steps=remove_steps(record.name, seen))
@@ -249,6 +297,8 @@ def _release(
     traps: list[Step] = [Uninstall(name=name, child=child) for child in sorted(seen.traps)]
     if context.phase is Phase.RELAX:
         return Decision(record=record, steps=tuple(traps))
+    if context.now < record.send_from:
+        return Decision(record=record, steps=tuple(traps), wake_at=record.send_from)
     if context.phase is Phase.PREPARE and record.mode is not Mode.OFF:
         return Decision(record=record, steps=(*traps, *_load(config, seen)))
     ends = record.since + TEARDOWN_GRACE_S
@@ -267,7 +317,6 @@ def _load(config: ConnConfig | None, seen: ConnSeen) -> tuple[Step, ...]:
 def _protect(
     record: PairRecord, config: ConnConfig | None, seen: ConnSeen, context: Context
 ) -> Decision:
-    name = record.name
     steps: list[Step] = list(_load(config, seen))
     replaced = bool(steps) and bool(seen.config)
     if replaced:
@@ -312,7 +361,7 @@ def _repair(
 
 
 def backoff_s(name: str, attempts: int) -> float:
-    """Seconds until the next attempt: doubling, spread by up to a quarter, the same for one name."""
+    """Seconds until the next attempt: doubling, spread by up to a quarter."""
     base = BACKOFF_S[min(attempts, len(BACKOFF_S) - 1)]
     return base * (1 + crc32(f"{name}{attempts}".encode()) % 1000 / 4000)
 
@@ -322,14 +371,11 @@ def _initiation(
 ) -> tuple[PairRecord, tuple[Step, ...], float | None]:
     fresh = {child.name for child in seen.children() if child.id not in record.stale}
     missing = [child for child in CHILDREN if child not in fresh]
-    if not missing or not loaded:
+    turn = _turn(record, context)
+    if not missing or not loaded or turn is None:
         return record, (), None
-    if not initiates(context.this_chassis, record.pair.peer):
-        if record.down_at is None:
-            return record, (), None
-        turn = record.down_at + (RECOVERY_GRACE_S if context.recovering else GRACE_S)
-        if context.now < turn:
-            return record, (), turn
+    if context.now < turn:
+        return record, (), turn
     child = missing[0]
     if _in_flight(seen, child):
         return record, (), max(record.retry_at, context.now + IN_FLIGHT_S)
@@ -342,6 +388,15 @@ def _initiation(
     retry_at = context.now + backoff_s(record.name, attempts)
     record = replace(record, tried=child, attempts=attempts + 1, retry_at=retry_at)
     return record, (Initiate(name=record.name, child=child),), retry_at
+
+
+def _turn(record: PairRecord, context: Context) -> float | None:
+    """From when this end may initiate; None: not while the pair is up."""
+    if initiates(context.this_chassis, record.pair.peer):
+        return context.now
+    if record.down_at is None:
+        return None
+    return record.down_at + (RECOVERY_GRACE_S if context.recovering else GRACE_S)
 
 
 def _in_flight(seen: ConnSeen, child: str) -> bool:

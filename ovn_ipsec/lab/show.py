@@ -30,7 +30,7 @@ WINDOW_S = 1.5
 NEXT = """
   ovn-nbctl --no-leader-only get NB_Global . external_ids     what the operator reads back
   ovs-appctl -t ovn-ipsec-controller peers/show               the pairs as one chassis sees them
-  ovn-ipsec explain h1 h2                                     why a pair is in its state
+  ovs-appctl -t ovn-ipsec-controller guard/show               the guard and what it counted
   ovn-nbctl set NB_Global . ipsec=false                       and back to clear text
 """
 
@@ -67,12 +67,17 @@ class Show:
         self._say_wire(before)
         self.say("start", "ovn-ipsec-northd on central, ovn-ipsec-controller on each chassis")
         self._cluster.start_ipsec()
+        wait_until(self._all_report, PATIENCE_S, "a report of every controller")
         switched = self._cluster.wire.mark()
         self.say("switch", "ovn-nbctl set NB_Global . ipsec=true")
         self._cluster.nbctl("set", "NB_Global", ".", "ipsec=true")
         done = self._follow()
         self._summary(switched, encrypted=done)
         return 0 if done else 1
+
+    def _all_report(self) -> bool:
+        rows = self._cluster.sb.rows("Chassis_Private", "external_ids")
+        return all("ovn-ipsec-agent" in self._external_ids([row]) for row in rows)
 
     def _start_traffic(self) -> None:
         workloads = list(self._cluster.workloads.values())
@@ -91,7 +96,7 @@ class Show:
             since = Mark(time.monotonic() - WINDOW_S)
             kinds = self._say_wire(since)
             state = self._say_states()
-            if kinds == {"ESP"} and state in ("enforced", "preferred"):
+            if kinds == {"ESP"} and state in ("enforced", "established"):
                 return True
             time.sleep(0.5)
         return False

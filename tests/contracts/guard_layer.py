@@ -10,7 +10,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from controller.guard.layer import GuardLayer
-from controller.plan.guard import ClearPair, GuardObserved, GuardState
+from controller.plan.guard import ClearPair, GuardObserved, GuardState, flows_of
 from ovn_ipsec.model.observation import Known
 
 
@@ -24,7 +24,7 @@ def guard(*pairs: ClearPair) -> GuardState:
     return GuardState(
         ports=frozenset({6081, 4789}),
         local=frozenset({ip_address("10.9.0.1"), ip_address("fd00:9::1")}),
-        may_clear=frozenset(pairs),
+        may_clear=flows_of(pairs),
     )
 
 

@@ -289,7 +289,7 @@ def test_nft_damage_is_seen_and_cured(wire: Wire, damage: str) -> None:
         assert events.drain()
         seen = made.observe()
         assert isinstance(seen, Known)
-        assert not seen.value.sound
+        assert seen != Known(GuardObserved(state=guard(FIRST)))
         made.rebuild(guard(FIRST))
         assert made.observe() == Known(GuardObserved(state=guard(FIRST)))
         events.close()
