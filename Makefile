@@ -26,9 +26,9 @@ setup:
 sandbox: setup
 	$(PYTHON) -m ovn_ipsec.cli sandbox $(ARGS)
 
-check: lint types arch unit functional system
+check: setup lint types arch unit functional system
 
-check-fast: lint types arch
+check-fast: setup lint types arch
 	$(PYTHON) -m pytest -q tests/unit
 
 lint:

@@ -75,5 +75,8 @@ def _after(step: Step, seen: ConnSeen) -> ConnSeen:
 
 
 def after_restart(seen: ConnSeen) -> ConnSeen:
-    """What is left of a connection when the daemon that held it is gone."""
-    return replace(NOTHING_SEEN, orphaned=seen.orphaned)
+    """What is left of a connection when the daemon that held it is gone.
+
+    Its SAs are taken to live on in the kernel until an audit, a moment later, says otherwise.
+    """
+    return replace(NOTHING_SEEN, orphaned=seen.up or seen.orphaned)

@@ -48,6 +48,8 @@ _log = structlog.get_logger()
 
 BATCH = 64
 """Pairs decided in one pass, so that events and commands are never kept waiting for long."""
+STEP_RETRY_S = 1.0
+"""After a step that the IKE daemon refused."""
 REPORT_S = 1.0
 """Between two writes of the digest, unless a phase has just been applied."""
 
@@ -87,6 +89,7 @@ class Controller:
         self.here: LocalChassis | None = None
         self.applied: ClusterPolicy = NO_POLICY
         self._bucket = Bucket()
+        self._phase_since = float("-inf")
         self._guard_found: GuardState | None = None
         self._guard_kept: GuardState | None = None
         self._synced = False
@@ -195,6 +198,7 @@ class Controller:
         self._sb_error = seen.error.diagnostics() if seen.error is not None else ""
         if seen.policy is not None and agent.put_policy(seen.policy):
             policy = seen.policy
+            self._phase_since = clock.monotonic()
             _log.info("policy", generation=policy.generation, phase=policy.phase.value)
         if not self._ready:
             self._ready = True
@@ -234,7 +238,9 @@ class Controller:
                 self._bucket = self._bucket.take()
             log_change(before, decision.record)
             decisions.append((name, decision))
-        self._synced = self._synced or agent.idle
+        if agent.idle and not self._synced:
+            self._synced = True
+            agent.was_closed = lambda _record: False
         held = self._keep_guard(agent) if self._synced else False
         for name, decision in decisions:
             self._apply(agent, name, decision)
@@ -249,7 +255,9 @@ class Controller:
             now=now,
             this_chassis=agent.this_chassis,
             recovering=ike is not None and now < ike.recovering_until,
-            may_start=self._bucket.allows and ike is not None and ike.ready,
+            daemon_ready=ike is not None and ike.ready,
+            may_start=self._bucket.allows,
+            phase_since=self._phase_since,
         )
 
     def _keep_guard(self, agent: Agent) -> bool:
@@ -274,6 +282,7 @@ class Controller:
         agent.put_seen(name, after)
         if failure is not None:
             agent.put_error(name, failure.diagnostics())
+            agent.touch_at(name, clock.monotonic() + STEP_RETRY_S)
             _log.warning("step_failed", connection=name, reason=failure.diagnostics())
         elif decision.record is None:
             self.configs.drop(name)

@@ -114,6 +114,8 @@ class XfrmGuardLayer:
         self._add(_blocks(change.add_denials))
         self._delete(_blocks(change.drop_denials))
         self._delete(_allows(change.drop_flows))
+        if change.drop_flows and after is not None:
+            self._forget_routes(after)
 
     def rebuild(self, after: GuardState) -> None:
         """Add or replace every policy of the state, then delete what is ours besides.
@@ -132,6 +134,7 @@ class XfrmGuardLayer:
         stray -= allows | blocks
         self._delete(policy for policy in stray if policy.action is Action.BLOCK)
         self._delete(policy for policy in stray if policy.action is Action.ALLOW)
+        self._forget_routes(after)
 
     def counters(self) -> Known[GuardCounters] | Unknown:
         """Read /proc/net/xfrm_stat of this thread's network namespace.
@@ -160,6 +163,16 @@ class XfrmGuardLayer:
 
     def _add(self, policies: Iterable[XfrmPolicy]) -> None:
         self.socket.send(messages.update_policy(policy) for policy in policies)
+
+    def _forget_routes(self, state: GuardState) -> None:
+        """Make tunnels look up their routes again, with the policies that are left.
+
+        A flow that was allowed is cached as a plain route, which the deletion of its policy does
+        not end; the insertion of any policy does (net/xfrm/xfrm_policy.c xfrm_policy_insert,
+        rt_genid_bump). Without this a tunnel goes on in clear text, and the guard drops it.
+        """
+        first = {denial.local.version: denial for denial in state.denials()}
+        self._add(_blocks(first.values()))
 
     def _delete(self, policies: Iterable[XfrmPolicy]) -> None:
         self.socket.send((messages.delete_policy(policy) for policy in policies), ignore=_GONE)

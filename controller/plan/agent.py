@@ -61,6 +61,7 @@ class Agent:
         self._clear: dict[ConnName, frozenset[ClearFlow]] = {}
         self._may_clear: set[ClearFlow] = set()
         self._kept_flows: frozenset[ClearFlow] | None = None
+        self._latched: set[ConnName] = set()
         self._ports: Counter[int] = Counter()
 
     # --- what comes in ---------------------------------------------------------------------------
@@ -71,6 +72,8 @@ class Agent:
             return False
         modes_changed = (policy.default, policy.floor) != (self.policy.default, self.policy.floor)
         self.policy = policy
+        if policy.phase in (Phase.OFF, Phase.RELAX):
+            self._latched.clear()
         if modes_changed:
             for name in list(self.world.names()):
                 self._refresh(name)
@@ -80,7 +83,9 @@ class Agent:
     def put_chassis(self, name: str, parsed: ParsedChassis | None) -> None:
         """Take in a chassis row, or with None that it is gone."""
         touched = self.world.put(name, parsed)
-        names = chain(self.world.names(), list(self._by_peer)) if name == self.this_chassis else ()
+        names = (
+            chain(self.world.names(), list(self._by_peer)) if self.this_chassis in touched else ()
+        )
         for peer in {*touched, *names}:
             self._refresh(peer)
 
@@ -109,6 +114,10 @@ class Agent:
     def touch(self, name: ConnName) -> None:
         """Mark a pair to be looked at."""
         self._dirty[name] = None
+
+    def touch_at(self, name: ConnName, when: float) -> None:
+        """Mark a pair to be looked at later, monotonic seconds."""
+        heapq.heappush(self._timers, (when, name))
 
     def touch_all(self) -> None:
         """Mark every pair to be looked at."""
@@ -175,7 +184,8 @@ class Agent:
             if intent is None:
                 return self._stray(name, seen, context)
             record = PairRecord(name=name, pair=intent.pair, since=context.now)
-            record = replace(record, mode=intent.mode, closed=self.was_closed(record))
+            record = replace(record, mode=intent.mode)
+            record = replace(record, closed=name in self._latched or self.was_closed(record))
         self._strays.pop(name, None)
         config = make_config(intent) if intent is not None else None
         decision = decide(record, intent, config, seen, context)
@@ -210,6 +220,10 @@ class Agent:
         before = self._clear.pop(name, frozenset())
         if flows:
             self._clear[name] = flows
+        if record is not None and record.closed:
+            self._latched.add(name)
+        elif record is not None:
+            self._latched.discard(name)
         if flows != before:
             self._may_clear -= before - flows
             self._may_clear |= flows

@@ -72,7 +72,7 @@ def audit(
             missing[name] = lacking
         if one.seen.up:
             settled |= set(one.reqids)
-        elif not one.seen.sas and _carries(one, protected, flows):
+        elif _carries(one, protected, flows):
             orphaned.add(name)
     pending = {
         (address, spi)

@@ -152,8 +152,12 @@ class Context:
     this_chassis: ChassisName
     recovering: bool = False
     """Our IKE daemon came back a moment ago."""
+    daemon_ready: bool = True
+    """Whether the IKE daemon can be asked anything."""
     may_start: bool = True
     """Whether the pace allows one more initiation now."""
+    phase_since: float = float("-inf")
+    """When the phase began."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +205,7 @@ def observe_pair(
     down_at = None
     if wanted and not seen.up:
         down_at = now if record.down_at is None else record.down_at
-    if seen.up:
+    if seen.up and not record.stale:
         record = replace(record, attempts=0, retry_at=0.0, tried="", error="")
     since = record.since if state is record.state else now
     return replace(record, state=state, since=since, down_at=down_at)
@@ -223,7 +227,9 @@ def _latch(record: PairRecord, context: Context) -> PairRecord:
 
 
 def clear_flows(record: PairRecord, now: float) -> frozenset[ClearFlow]:
-    """The directions of a pair in which clear text may pass now."""
+    """The directions of a pair in which clear text may pass now; none to a peer without rows."""
+    if record.gone_at is not None:
+        return frozenset()
     pair = record.pair
     out, into = ClearPair(
         local=pair.local, remote=pair.remote, out_port=pair.out_port, in_port=pair.in_port
@@ -301,7 +307,7 @@ def _release(
         return Decision(record=record, steps=tuple(traps), wake_at=record.send_from)
     if context.phase is Phase.PREPARE and record.mode is not Mode.OFF:
         return Decision(record=record, steps=(*traps, *_load(config, seen)))
-    ends = record.since + TEARDOWN_GRACE_S
+    ends = max(record.since, context.phase_since) + TEARDOWN_GRACE_S
     passive = not initiates(context.this_chassis, record.pair.peer)
     if passive and seen.sas and context.now < ends:
         return Decision(record=record, steps=tuple(traps), wake_at=ends)
@@ -372,7 +378,7 @@ def _initiation(
     fresh = {child.name for child in seen.children() if child.id not in record.stale}
     missing = [child for child in CHILDREN if child not in fresh]
     turn = _turn(record, context)
-    if not missing or not loaded or turn is None:
+    if not missing or not loaded or turn is None or not context.daemon_ready:
         return record, (), None
     if context.now < turn:
         return record, (), turn

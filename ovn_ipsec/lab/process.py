@@ -37,6 +37,9 @@ class DaemonSpec:
     cwd: Path = Path("/")
     """Where it runs."""
 
+START_S = 180.0
+"""How long a daemon may take to start: Python in a guest without KVM is slow on a busy machine."""
+
 
 class Daemon:
     """A process that tests start, stop, kill and start again."""
@@ -67,7 +70,7 @@ class Daemon:
         """Whether it runs."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self, *, wait: bool = True, timeout: float = 60.0) -> None:
+    def start(self, *, wait: bool = True, timeout: float = START_S) -> None:
         """Start it, and wait until it is up.
 
         Raises:
@@ -88,7 +91,7 @@ class Daemon:
         if wait:
             self.wait_ready(timeout)
 
-    def wait_ready(self, timeout: float = 60.0) -> None:
+    def wait_ready(self, timeout: float = START_S) -> None:
         """Wait until it is up.
 
         Raises:

@@ -66,8 +66,11 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 def product(cluster: Cluster) -> Cluster:
     """The same cluster with our programs running on every host, and nothing asked of them yet."""
     cluster.start_ipsec()
-    for name in cluster.chassis:
-        wait_until(lambda name=name: helpers.digest(cluster, name), 120, f"a digest of {name}")
+    wait_until(
+        lambda: all(helpers.digest(cluster, name) for name in cluster.chassis),
+        120,
+        "a digest of every chassis",
+    )
     return cluster
 
 

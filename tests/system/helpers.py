@@ -7,10 +7,13 @@ import contextlib
 import json
 import time
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Any
 
+from ovn_ipsec.clock import utc_now
 from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
 from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.errors import LabError
 from ovn_ipsec.lab.traffic import Pinger
 from ovn_ipsec.lab.waiting import wait_until
 from ovn_ipsec.lab.wire import FlowKey, Kind
@@ -115,6 +118,14 @@ def leftovers(chassis: Chassis) -> list[str]:
     return found + [line for line in loaded if line.startswith("ovn-")]
 
 
+def wait_clean(chassis: Chassis) -> None:
+    """Wait until nothing reminds of IPsec on a host."""
+    try:
+        wait_until(lambda: not leftovers(chassis), 30, f"nothing of ours on {chassis.name}")
+    except LabError as error:
+        raise AssertionError(f"{error}: {leftovers(chassis)}") from error
+
+
 # --- traffic ---------------------------------------------------------------------------------
 
 
@@ -142,6 +153,15 @@ class Traffic:
     def lost(self) -> int:
         """Pings since the mark that were never answered."""
         return self._pinger.lost_since(self._ping_mark)
+
+    @property
+    def lost_at(self) -> list[str]:
+        """When the first and the last lost ping was sent, as the logs write it."""
+        times = self._pinger.lost_times(self._ping_mark)
+        ends = [times[0], times[-1]] if times else []
+        now, clock_now = time.monotonic(), utc_now()
+        moments = [clock_now - timedelta(seconds=now - one) for one in ends]
+        return [f"{moment:%H:%M:%S.%f}" for moment in moments]
 
     @property
     def received(self) -> int:

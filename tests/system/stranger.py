@@ -98,5 +98,5 @@ def _port_key(cluster: Cluster, name: str) -> int:
 def _datapath_key(cluster: Cluster, name: str) -> int:
     where = [["logical_port", "==", name]]
     uuid = cluster.sb.row("Port_Binding", "datapath", where=where)["datapath"]
-    where = [["_uuid", "==", ["uuid", uuid]]]
-    return int(cluster.sb.row("Datapath_Binding", "tunnel_key", where=where)["tunnel_key"])
+    itself: list[object] = ["_uuid", "==", ["uuid", uuid]]
+    return int(cluster.sb.row("Datapath_Binding", "tunnel_key", where=[itself])["tunnel_key"])

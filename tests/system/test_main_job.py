@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 
 import helpers
+import pytest
 
 from ovn_ipsec.lab.chassis import CONTROLLER
 from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.host import python
 from ovn_ipsec.lab.waiting import wait_until
 
 OUTAGE_S = 20.0
@@ -33,7 +35,7 @@ def test_switch_encrypts_everything_and_undoes_it_without_a_trace(switched_off: 
         took = helpers.enforce(cluster)
         ping.run(2)
         lost = ping.lost
-        _say("enable", seconds=f"{took:.1f}", lost=lost, sent=ping.sent)
+        _say("enable", seconds=f"{took:.1f}", lost=lost, sent=ping.sent, at=ping.lost_at)
         assert lost <= 1
         ping.mark()
         ping.run(3)
@@ -43,14 +45,15 @@ def test_switch_encrypts_everything_and_undoes_it_without_a_trace(switched_off: 
         took = helpers.relax(cluster)
         ping.run(2)
         lost = ping.lost
-        _say("disable", seconds=f"{took:.1f}", lost=lost, sent=ping.sent)
+        _say("disable", seconds=f"{took:.1f}", lost=lost, sent=ping.sent, at=ping.lost_at)
         assert lost <= 1
         ping.mark()
         ping.run(2)
         assert not ping.esp
         assert len(ping.clear) == 2
-    for chassis in cluster.chassis.values():
-        wait_until(lambda one=chassis: not helpers.leftovers(one), 30, f"{chassis.name} clean")
+    for name, chassis in cluster.chassis.items():
+        helpers.wait_clean(chassis)
+        assert helpers.pair_counts(cluster, name).get("encrypted", 0) == 0
 
 
 # --- processes die ---------------------------------------------------------------------------
@@ -86,7 +89,7 @@ def test_killed_ike_daemon_comes_back_without_loss(enforced: Cluster) -> None:
         helpers.wait_all_encrypted(cluster)
         _say("charon killed", healed_s=f"{time.monotonic() - begin:.1f}")
         ping.run(10)
-        _say("charon killed", lost=ping.lost, sent=ping.sent)
+        _say("charon killed", lost=ping.lost, sent=ping.sent, at=ping.lost_at)
         assert ping.lost == 0
         ping.assert_encrypted()
     helpers.wait_state(cluster, "enforced")
@@ -166,7 +169,8 @@ def test_plain_restart_of_ovn_controller_keeps_the_sas(enforced: Cluster) -> Non
     h1 = cluster.chassis["h1"]
     before = helpers.spis(cluster)
     with helpers.traffic(cluster) as ping:
-        h1.daemons["ovn-controller"].stop()
+        h1.appctl("ovn-controller", "exit")
+        wait_until(lambda: not h1.daemons["ovn-controller"].is_alive, 60, "ovn-controller gone")
         wait_until(
             lambda: not cluster.sb.rows("Chassis", "name", where=[["name", "==", "h1"]]),
             60,
@@ -181,3 +185,61 @@ def test_plain_restart_of_ovn_controller_keeps_the_sas(enforced: Cluster) -> Non
         ping.run(3)
         ping.assert_encrypted()
     assert helpers.spis(cluster) == before
+
+
+@pytest.mark.parametrize("daemon", ["ovn-northd", "ovsdb-nb", "ovsdb-sb"])
+def test_restart_on_central_changes_nothing_on_the_wire(enforced: Cluster, daemon: str) -> None:
+    """No packet is lost or clear, the SPIs and the generation stay, and all is reported again."""
+    cluster = enforced
+    before, reached = helpers.spis(cluster), helpers.generation(cluster)
+    with helpers.traffic(cluster) as ping:
+        cluster.central.daemons[daemon].restart()
+        ping.run(8)
+        helpers.wait_state(cluster, "enforced")
+        helpers.wait_all_encrypted(cluster)
+        _say("restart", daemon=daemon, lost=ping.lost, sent=ping.sent, at=ping.lost_at)
+        assert ping.lost == 0
+        ping.assert_encrypted()
+    assert helpers.spis(cluster) == before
+    assert helpers.generation(cluster) == reached
+
+
+# --- two northds -----------------------------------------------------------------------------
+
+
+def test_second_northd_takes_over_when_the_active_one_is_killed(enforced: Cluster) -> None:
+    """The generation stays, no packet is lost or clear, and the new one does the job."""
+    cluster, central = enforced, enforced.central
+    first, name = central.daemons["ovn-ipsec-northd"], "ovn-ipsec-northd-2"
+    remotes = [f"--ovn{kind}-db=unix:/run/ovn/ovn{kind}_db.sock" for kind in ("nb", "sb")]
+    files = [f"--pidfile=/run/ovn/{name}.pid", f"--unixctl=/run/ovn/{name}.ctl"]
+    log = f"--log-file={central.logs}/{name}.log"
+    second = central.daemon(name, python("-m", "northd_ext", *remotes, *files, log))
+    reached, before = helpers.generation(cluster), helpers.spis(cluster)
+    try:
+        second.start()
+        wait_until(lambda: "standby" in central.appctl(name, "status"), 60, "second on standby")
+        with helpers.traffic(cluster) as ping:
+            first.kill()
+            begin = time.monotonic()
+            wait_until(lambda: "active" in central.appctl(name, "status"), 60, "second active")
+            _say("northd killed", takeover_s=f"{time.monotonic() - begin:.1f}")
+            where = [["chassis_name", "==", "h2"]]
+            weaker: dict[str, object] = {"options": ["map", [["ovn-ipsec", "off"]]]}
+            update = {"op": "update", "table": "Encap", "where": where, "row": weaker}
+            cluster.sb.transact(update)
+
+            def put_right() -> bool:
+                row = cluster.sb.row("Encap", "options", where=where)
+                return bool(row["options"].get("ovn-ipsec") == "require")
+
+            wait_until(put_right, 30, "row put right by the second")
+            ping.run(3)
+            assert ping.lost == 0
+            ping.assert_encrypted()
+        assert helpers.generation(cluster) == reached
+        assert helpers.spis(cluster) == before
+    finally:
+        second.stop()
+        del central.daemons[name]
+        helpers.revive(cluster)

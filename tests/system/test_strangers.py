@@ -15,6 +15,7 @@ import stranger
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
+from ovn_ipsec.clock import utc_now
 from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
 from ovn_ipsec.lab.cluster import Cluster
 from ovn_ipsec.lab.pki import Credentials
@@ -118,7 +119,7 @@ def _expired(cluster: Cluster, chassis: Chassis) -> None:
     authority = x509.load_pem_x509_certificate(cluster.authority.certificate.encode())
     own = chassis.read(f"{CREDENTIALS}/cert.pem").encode()
     valid = x509.load_pem_x509_certificate(own)
-    now = datetime.datetime.now(datetime.UTC)
+    now = utc_now()
     builder = x509.CertificateBuilder(
         issuer_name=authority.subject,
         subject_name=valid.subject,

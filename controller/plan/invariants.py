@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: what must hold after every single step: a closed pair sends nothing in clear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
+
+from .guard import ClearPair, GuardState
+from .ike import ConnName
+from .pair import NOTHING_SEEN, ConnSeen, PairRecord
+
+MAX_VIOLATIONS = 10
+"""More are not named: one is a bug already."""
+
+
+def never_clear(
+    records: Iterable[PairRecord],
+    guard: GuardState | None,
+    seen: Mapping[ConnName, ConnSeen],
+    policy: ClusterPolicy,
+    now: float,
+) -> tuple[str, ...]:
+    """Name the pairs whose traffic could be clear and must not be.
+
+    A pair is bound when it is closed, or required under enforce. It is held when the guard is in
+    force for it, or when SAs protect it both ways. Relax and off bind nothing. While a pair changes
+    over, clear text that arrives is still taken; none leaves.
+
+    Args:
+        records: The pairs, as they were last decided.
+        guard: What is in force in the kernel.
+        seen: What the IKE daemon and the kernel hold.
+        policy: The policy that the records were decided under.
+        now: Monotonic seconds.
+
+    Returns:
+        One sentence for each violation, at most MAX_VIOLATIONS; none when all is well.
+    """
+    if policy.phase in (Phase.OFF, Phase.RELAX):
+        return ()
+    found: list[str] = []
+    for record in records:
+        if not _is_bound(record, policy) or denies(guard, record, now):
+            continue
+        one = seen.get(record.name, NOTHING_SEEN)
+        if one.up or one.orphaned:
+            continue
+        found.append(f"{record.name}: {record.state.value}, neither SAs nor the guard hold it")
+        if len(found) == MAX_VIOLATIONS:
+            break
+    return tuple(found)
+
+
+def _is_bound(record: PairRecord, policy: ClusterPolicy) -> bool:
+    return record.closed or (policy.phase is Phase.ENFORCE and record.mode is Mode.REQUIRE)
+
+
+def denies(guard: GuardState | None, record: PairRecord, now: float) -> bool:
+    """Whether a guard keeps a pair's clear text: none leaves, and none arrives once it is due."""
+    if guard is None:
+        return False
+    pair = record.pair
+    out, into = ClearPair(
+        local=pair.local, remote=pair.remote, out_port=pair.out_port, in_port=pair.in_port
+    ).flows()
+    covered = pair.local in guard.local and {pair.out_port, pair.in_port} <= guard.ports
+    arrives = into in guard.may_clear and now >= record.accept_until
+    return covered and out not in guard.may_clear and not arrives
