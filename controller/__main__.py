@@ -61,7 +61,7 @@ def main(
         tls=files,
     )
     service = Service(PROGRAM, common, rundir=OVS_RUNDIR)
-    controller = daemon.Controller(settings, service)
+    controller = daemon.Controller(settings)
     try:
         service.open()
         if flush:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ovn_ipsec.errors import IkeError
 
 from .ike.backend import IkeBackend
-from .plan.pair import NOTHING_SEEN, ConnSeen
+from .plan.record import NOTHING_SEEN, ConnSeen
 from .plan.steps import (
     Initiate,
     Install,

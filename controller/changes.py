@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import structlog
 
-from .plan.pair import PairRecord
+from .plan.record import PairRecord
 
 _log = structlog.get_logger()
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,8 @@ from .plan.agent import Agent, guard_remembers
 from .plan.guard import GuardState
 from .plan.ike import ConnName
 from .plan.pace import Bucket
-from .plan.pair import NOTHING_SEEN, Context, Decision, remove_steps
+from .plan.pair import remove_steps
+from .plan.record import NOTHING_SEEN, Context, Decision
 from .plan.steps import Initiate
 from .ports import PortKeeper
 from .southbound import Southbound
@@ -65,16 +67,14 @@ class Settings:
     sysconfdir: Path
     rundir: Path
     tls: tuple[str, str, str] | None
-    boot_guard: bool = True
 
 
 class Controller:
     """All parts of one chassis' controller, wired."""
 
-    def __init__(self, settings: Settings, service: Service) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Store the settings; open() does the rest."""
         self.settings = settings
-        self.service = service
         self.vswitch = Session(settings.ovs_remote, VSWITCH, probe_interval_s=0)
         self.state = StateDir(settings.state_dir)
         self.guard = GuardKeeper([NftGuardLayer(), XfrmGuardLayer()])
@@ -99,16 +99,12 @@ class Controller:
         self._ready = False
 
     def open(self) -> None:
-        """Open everything that does not depend on a database; close what has to be closed.
-
-        Raises:
-            IPsecError: The state directory cannot be used.
-        """
+        """Open everything local, and close what has to be closed before anything is known."""
         self.state.open()
         self.vswitch.open()
         self.kernel.open()
         self._guard_found = self.guard.found()
-        if self._guard_found is None and self.settings.boot_guard:
+        if self._guard_found is None:
             boot = self.state.boot_guard()
             if boot is not None:
                 self.guard.keep(boot)
@@ -175,11 +171,11 @@ class Controller:
         self.southbound = Southbound(session)
         _log.info("southbound_connecting", remote=here.remote)
 
-    def _sb_global(self) -> tuple[bool, dict[str, str]]:
+    def _sb_global(self) -> tuple[bool, Mapping[str, str]]:
         if self.southbound is None or not self.southbound.session.loaded:
             return False, {}
         seen = self.southbound.seen_global()
-        return seen.ipsec, dict(seen.options)
+        return seen.ipsec, seen.options
 
     def _observe_southbound(self, agent: Agent) -> None:
         southbound = self.southbound

@@ -16,7 +16,7 @@ from .ike.backend import IkeBackend
 from .plan.agent import Agent
 from .plan.credential import Secret
 from .plan.ike import CHILDREN, ConnName, DaemonSeen
-from .plan.pair import NOTHING_SEEN, ConnSeen
+from .plan.record import NOTHING_SEEN, ConnSeen
 
 _log = structlog.get_logger()
 

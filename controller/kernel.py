@@ -13,7 +13,7 @@ from .guard.keeper import GuardKeeper
 from .guard.nft_events import NftEvents
 from .plan.agent import Agent
 from .plan.audit import Tracked, audit
-from .plan.pair import NOTHING_SEEN
+from .plan.record import NOTHING_SEEN
 from .state_dir import StateDir
 from .xfrm import messages
 from .xfrm.socket import XfrmEventSocket, XfrmSocket

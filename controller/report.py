@@ -17,7 +17,7 @@ from ovn_ipsec.model.status import Digest
 from .plan.agent import Agent
 from .plan.guard import GuardCounters, GuardState
 from .plan.ike import established
-from .plan.pair import NOTHING_SEEN, PairRecord, initiates
+from .plan.record import NOTHING_SEEN, PairRecord, initiates
 
 
 def digest(

@@ -23,17 +23,8 @@ from ovn_ipsec.schema.encap import ParsedChassis
 
 from .guard import ClearFlow, ClearPair, GuardState
 from .ike import ConnConfig, ConnName, IkeSa, conn_name
-from .pair import (
-    LINGER_S,
-    NOTHING_SEEN,
-    ConnSeen,
-    Context,
-    Decision,
-    PairRecord,
-    clear_flows,
-    decide,
-    remove_steps,
-)
+from .pair import LINGER_S, clear_flows, decide, remove_steps
+from .record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
 from .world import PairIntent, World
 
 MakeConfig = Callable[[PairIntent], ConnConfig | None]

@@ -14,7 +14,7 @@ from ovn_ipsec.model.chassis import IpAddress, Pair
 
 from ..xfrm.values import PolicyDirection, XfrmPolicy, XfrmState
 from .ike import IN, OUT, ConnName
-from .pair import ConnSeen
+from .record import ConnSeen
 
 _UDP, _ESP = 17, 50
 PolicyKey = tuple[PolicyDirection, IpAddress, IpAddress, int]

@@ -9,7 +9,7 @@ from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
 
 from .guard import ClearPair, GuardState
 from .ike import ConnName
-from .pair import NOTHING_SEEN, ConnSeen, PairRecord
+from .record import NOTHING_SEEN, ConnSeen, PairRecord
 
 MAX_VIOLATIONS = 10
 """More are not named: one is a bug already."""

@@ -55,8 +55,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """Three chassis with one workload each; none of our programs runs yet."""
-    with Cluster(ClusterSettings(chassis=3), progress=_progress) as built:
+    """Three chassis with one workload each; none of our programs runs yet.
+
+    A test that needs another cluster gives its settings by ``parametrize(..., indirect=True)``;
+    pytest ends this one then, since there is one at a time.
+    """
+    settings: ClusterSettings = getattr(request, "param", ClusterSettings(chassis=3))
+    with Cluster(settings, progress=_progress) as built:
         yield built
         if request.session.testsfailed:
             built.save_logs()

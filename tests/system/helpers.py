@@ -132,11 +132,11 @@ def wait_clean(chassis: Chassis) -> None:
 class Traffic:
     """Pings between two workloads, and what the wire shows of all hosts meanwhile."""
 
-    def __init__(self, cluster: Cluster, pinger: Pinger, ends: tuple[str, str]) -> None:
+    def __init__(self, cluster: Cluster, pinger: Pinger, hosts: tuple[Chassis, Chassis]) -> None:
         """Count from now."""
         self._cluster = cluster
         self._pinger = pinger
-        self._ends = ends
+        self._names = {ip: host.name for host in hosts for ip in host.encap_ips}
         self.mark()
 
     def mark(self) -> None:
@@ -174,9 +174,14 @@ class Traffic:
         return self._flows(Kind.CLEAR)
 
     @property
-    def esp(self) -> dict[FlowKey, int]:
-        """ESP packets since the mark between the two hosts of the pings, by direction."""
-        return {key: n for key, n in self._flows(Kind.ESP).items() if set(key[1:]) == {*self._ends}}
+    def esp(self) -> dict[tuple[str, str], int]:
+        """ESP packets since the mark between the two hosts of the pings, by their names."""
+        found: dict[tuple[str, str], int] = {}
+        for (_, source, target), count in self._flows(Kind.ESP).items():
+            if source in self._names and target in self._names:
+                ends = (self._names[source], self._names[target])
+                found[ends] = found.get(ends, 0) + count
+        return found
 
     def wait_answers(self, number: int = 5, timeout: float = PATIENCE_S) -> float:
         """Wait for answers to pings that are sent from now on; return how long it took."""
@@ -205,10 +210,9 @@ class Traffic:
 @contextlib.contextmanager
 def traffic(cluster: Cluster, source: str = "w1", target: str = "w2") -> Iterator[Traffic]:
     """Ping for the length of a block; it begins with the first answers."""
-    hosts = [cluster.chassis[cluster.workloads[name].chassis] for name in (source, target)]
-    ends = (hosts[0].encap_ips[0], hosts[1].encap_ips[0])
+    one, other = (cluster.chassis[cluster.workloads[name].chassis] for name in (source, target))
     with cluster.pinging(source, target) as pinger:
-        started = Traffic(cluster, pinger, ends)
+        started = Traffic(cluster, pinger, (one, other))
         started.wait_answers()
         started.mark()
         yield started

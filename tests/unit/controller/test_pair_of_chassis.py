@@ -17,7 +17,7 @@ from controller.ike_link import IkeLink
 from controller.plan.agent import Agent, guard_remembers
 from controller.plan.ike import CHILDREN, ConnConfig, ConnName, IkeSa, conn_name
 from controller.plan.invariants import never_clear
-from controller.plan.pair import NOTHING_SEEN, Context
+from controller.plan.record import NOTHING_SEEN, Context
 from controller.plan.world import PairIntent
 from ovn_ipsec.errors import IkeError, NftError
 from ovn_ipsec.model.chassis import ChassisName
@@ -162,10 +162,14 @@ class End:
     def _audit(self) -> None:
         if self.ike.running:
             up = {name for name in self.ike.conns if self.ike.up(name) >= set(CHILDREN)}
-            self.kernel = up | {n for n in self.kernel if n not in self.agent.seen} | (
-                {n for n in self.kernel if not self.agent.seen.get(n, NOTHING_SEEN).sas}
-                if self.agent.policy.phase not in (Phase.OFF, Phase.RELAX)
-                else set()
+            self.kernel = (
+                up
+                | {n for n in self.kernel if n not in self.agent.seen}
+                | (
+                    {n for n in self.kernel if not self.agent.seen.get(n, NOTHING_SEEN).sas}
+                    if self.agent.policy.phase not in (Phase.OFF, Phase.RELAX)
+                    else set()
+                )
             )
         for name in [*self.agent.records]:
             seen = self.agent.seen.get(name, NOTHING_SEEN)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: bringing a wanted pair up and keeping it so: traps, initiation, repair, retirement.
+
+Each function looks at one concern and returns the record with what it has to remember, the steps,
+and when to look again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from zlib import crc32
+
+from .ike import CHILDREN, IN, OUT, ConnName, IkeSa, established, installed
+from .record import ConnSeen, Context, PairRecord, initiates
+from .steps import Initiate, Install, RekeyChild, Step, TerminateChild, TerminateIke
+
+GRACE_S = 30.0
+"""How long the passive end waits for the designated initiator (one-way firewalls)."""
+RECOVERY_GRACE_S = 3.0
+"""The same after our own IKE daemon came back: the peer may not have noticed yet."""
+SETTLE_S = 10.0
+"""How long two complete IKE_SAs of one pair may stand side by side."""
+REPAIR_S = 5.0
+"""Between two attempts to put kernel entries of one pair back."""
+IN_FLIGHT_S = 5.0
+"""Between two looks at an attempt that is under way: its failure may raise no event."""
+BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+
+
+def traps(record: PairRecord, seen: ConnSeen, *, reinstall: bool) -> Iterator[Step]:
+    """Traps stand behind SAs that exist; before there are any, the guard alone holds a pair.
+
+    A trap without an SA would make both ends initiate on the first packet, where only one should.
+    """
+    if not record.closed or not (seen.up or seen.orphaned or seen.traps):
+        return
+    for child in CHILDREN:
+        if reinstall or child not in seen.traps:
+            yield Install(name=record.name, child=child)
+
+
+def repair(
+    record: PairRecord, seen: ConnSeen, context: Context
+) -> tuple[PairRecord, tuple[Step, ...]]:
+    """Rekey the children whose kernel entries somebody removed: new ones put them back."""
+    if not seen.missing or context.now < record.repaired_at + REPAIR_S:
+        return record, ()
+    newest = {child.name: child.id for child in seen.children()}
+    steps = tuple(
+        RekeyChild(name=record.name, child_id=newest[child])
+        for child in sorted(seen.missing)
+        if child in newest
+    )
+    return replace(record, repaired_at=context.now), steps
+
+
+def backoff_s(name: str, attempts: int) -> float:
+    """Seconds until the next attempt: doubling, spread by up to a quarter."""
+    base = BACKOFF_S[min(attempts, len(BACKOFF_S) - 1)]
+    return base * (1 + crc32(f"{name}{attempts}".encode()) % 1000 / 4000)
+
+
+def initiation(
+    record: PairRecord, loaded: bool, seen: ConnSeen, context: Context
+) -> tuple[PairRecord, tuple[Step, ...], float | None]:
+    """Bring the children up one after the other, each end in its turn, and not too often."""
+    fresh = {child.name for child in seen.children() if child.id not in record.stale}
+    missing = [child for child in CHILDREN if child not in fresh]
+    turn = _turn(record, context)
+    if not missing or not loaded or turn is None or not context.daemon_ready:
+        return record, (), None
+    if context.now < turn:
+        return record, (), turn
+    child = missing[0]
+    if _in_flight(seen, child):
+        return record, (), max(record.retry_at, context.now + IN_FLIGHT_S)
+    progressed = record.tried == OUT and child == IN
+    if not progressed and context.now < record.retry_at:
+        return record, (), record.retry_at
+    if not context.may_start:
+        return record, (), context.now + 0.1
+    attempts = 0 if progressed else record.attempts
+    retry_at = context.now + backoff_s(record.name, attempts)
+    record = replace(record, tried=child, attempts=attempts + 1, retry_at=retry_at)
+    return record, (Initiate(name=record.name, child=child),), retry_at
+
+
+def _turn(record: PairRecord, context: Context) -> float | None:
+    """From when this end may initiate; None: not while the pair is up."""
+    if initiates(context.this_chassis, record.pair.peer):
+        return context.now
+    if record.down_at is None:
+        return None
+    return record.down_at + (RECOVERY_GRACE_S if context.recovering else GRACE_S)
+
+
+def _in_flight(seen: ConnSeen, child: str) -> bool:
+    """Whether charon still works on an attempt; it repeats its messages by itself."""
+    return any(
+        sa.state in ("CREATED", "CONNECTING")
+        or any(c.name == child and c.state in ("CREATED", "INSTALLING") for c in sa.children)
+        for sa in seen.sas
+    )
+
+
+def retire(
+    record: PairRecord, seen: ConnSeen, context: Context
+) -> tuple[PairRecord, tuple[Step, ...], float | None]:
+    """Take down what was replaced, once its successor carries traffic."""
+    present = frozenset(child.id for sa in seen.sas for child in sa.children)
+    stale = record.stale & present
+    record = replace(record, stale=stale)
+    if stale:
+        fresh = {child.name for child in seen.children() if child.id not in stale}
+        if fresh >= set(CHILDREN):
+            return record, tuple(_drop_stale(record.name, seen, stale)), None
+        return record, (), None
+    return _dedupe(record, seen, context)
+
+
+def _drop_stale(name: ConnName, seen: ConnSeen, stale: frozenset[int]) -> Iterator[Step]:
+    for sa in seen.sas:
+        old = [child.id for child in sa.children if child.id in stale]
+        if old and len(old) == len(sa.children):
+            yield TerminateIke(name=name, ike_id=sa.id)
+        else:
+            yield from (TerminateChild(name=name, child_id=child_id) for child_id in old)
+
+
+def _complete(sa: IkeSa) -> bool:
+    return established(sa) and {c.name for c in sa.children if installed(c)} >= set(CHILDREN)
+
+
+def _dedupe(
+    record: PairRecord, seen: ConnSeen, context: Context
+) -> tuple[PairRecord, tuple[Step, ...], float | None]:
+    """Keep one IKE_SA where a crossing left several; only the designated initiator decides."""
+    complete = [sa for sa in seen.sas if _complete(sa)]
+    if len(seen.sas) < 2 or not complete:
+        return replace(record, doubled_at=None), (), None
+    doubled_at = context.now if record.doubled_at is None else record.doubled_at
+    record = replace(record, doubled_at=doubled_at)
+    if not initiates(context.this_chassis, record.pair.peer):
+        return record, (), None
+    if context.now < doubled_at + SETTLE_S:
+        return record, (), doubled_at + SETTLE_S
+    kept = max(complete, key=lambda sa: (sa.initiator, sa.id))
+    steps = tuple(
+        TerminateIke(name=record.name, ike_id=sa.id, force=not established(sa))
+        for sa in seen.sas
+        if sa.id != kept.id
+    )
+    return replace(record, doubled_at=None), steps, None

@@ -1,0 +1,466 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that one chassis knows: world, agent, pace, audit, and what it says of itself."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from controller import report
+from controller.plan.agent import Agent, counts_by_name, guard_remembers
+from controller.plan.audit import Findings, Tracked, audit
+from controller.plan.guard import GuardCounters, GuardState
+from controller.plan.ike import CHILDREN, ChildSa, ConnConfig, ConnName, IkeSa, conn_name
+from controller.plan.pace import Bucket
+from controller.plan.pair import LINGER_S
+from controller.plan.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
+from controller.plan.world import World
+from controller.xfrm.values import Action, Mode as XfrmMode, PolicyDirection, Selector, Template
+from controller.xfrm.values import XfrmPolicy, XfrmState
+from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.policy import Mode, Phase
+from ovn_ipsec.model.status import PairCounts, PairState
+from tests import worlds
+from tests.contracts.ike_backend import NOW, config
+from tests.worlds import A, B, C, policy
+
+CONFIG = config(addresses=("10.0.0.1", "10.0.0.2"))
+NAME = CONFIG.name
+
+
+def both_up(name: ConnName = NAME, first: int = 1) -> IkeSa:
+    children = tuple(
+        ChildSa(
+            name=child,
+            id=first + i,
+            state="INSTALLED",
+            reqid=i + 1,
+            spi_in=first + i,
+            spi_out=first + i + 100,
+            suite="AES_GCM_16-256",
+        )
+        for i, child in enumerate(CHILDREN)
+    )
+    return IkeSa(
+        conn=name, id=first, state="ESTABLISHED", initiator=True, initiator_spi=1, children=children
+    )
+
+
+UP = ConnSeen(config=CONFIG.fingerprint, present=True, sas=(both_up(),))
+
+
+def agent_of(rows: worlds.Rows, phase: Phase = Phase.ENFORCE, me: str = A) -> Agent:
+    agent = Agent(type(A)(me))
+    agent.put_policy(policy(phase))
+    for name, parsed in rows.items():
+        agent.put_chassis(name, parsed)
+    return agent
+
+
+def settle(agent: Agent, now: float = 100.0) -> dict[ConnName, Decision | None]:
+    context = Context(phase=agent.policy.phase, now=now, this_chassis=agent.this_chassis)
+    return {name: agent.decide(name, lambda _i: CONFIG, context) for name in agent.due(now, 999)}
+
+
+def peers_of(rows: worlds.Rows, me: str = A) -> list[tuple[str, str]]:
+    agent = agent_of(rows, me=me)
+    settle(agent)
+    return sorted((str(r.pair.peer), str(r.pair.remote)) for r in agent.records.values())
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (worlds.two_chassis(), [(B, "10.0.0.2")]),
+        (worlds.three_chassis(), [(B, "10.0.0.2"), (C, "10.0.0.3")]),
+        (worlds.mixed_zones(), [(B, "10.0.0.2")]),
+        (worlds.is_remote(interconn=False), []),
+        (worlds.is_remote(interconn=True), [(B, "10.0.0.2")]),
+        (worlds.ipv6(), [(B, "fd00::2")]),
+        (worlds.mixed_families(), [(B, "fd00::2")]),
+        (worlds.dst_port(), [(B, "10.0.0.2")]),
+        (worlds.two_encaps(), [(B, "10.0.0.2"), (B, "10.0.1.2")]),
+        (worlds.mixed_types(), [(B, "10.0.0.2")]),
+        (worlds.no_common_type(), []),
+        (worlds.duplicate_ips(), []),
+        (worlds.own_ip_claimed(), []),
+        (worlds.junk(), [(B, "10.0.0.2"), (C, "10.0.0.3")]),
+    ],
+)
+def test_pairs_are_those_of_ovn_controller_in_any_order_of_rows(
+    rows: worlds.Rows, expected: list[tuple[str, str]]
+) -> None:
+    """Zones, types, families, ports, several addresses, and addresses that two claim."""
+    for order in itertools.permutations(rows):
+        assert expected == peers_of({name: rows[name] for name in order})
+
+
+def test_a_port_of_its_own_is_the_one_we_send_to() -> None:
+    """And ours stays ours; the guard watches both."""
+    agent = agent_of(worlds.dst_port())
+    settle(agent)
+    (record,) = agent.records.values()
+    assert (6082, 6081) == (record.pair.out_port, record.pair.in_port)
+    guard = agent.guard(None)
+    assert guard is not None
+    assert {6081, 6082} == guard.ports
+
+
+def test_junk_is_refused_by_name() -> None:
+    """Table, row, key, text and reason, in order of the chassis; the rest goes on."""
+    agent = agent_of(worlds.junk())
+    words = [error.diagnostics() for error in agent.all_refusals()]
+    assert 3 == len(words)
+    assert "10.0.0.999" in words[0]
+    assert "maybe" in words[1]
+    assert "d; rm" in words[2]
+    agent.put_chassis(B, worlds.two_chassis()[B])
+    assert B not in agent.refusals
+    assert "and 1 more refusals" in report.refusal_summary(agent.all_refusals(), 1)
+    assert words[1] in report.refusal_summary(agent.all_refusals())
+
+
+def test_a_duplicate_address_is_refused_at_both_and_does_not_oscillate() -> None:
+    """Who came first wins nothing, and the rightful one returns when the other goes."""
+    agent = agent_of(worlds.two_chassis())
+    settle(agent)
+    agent.put_chassis(C, worlds.duplicate_ips()[C])
+    settle(agent)
+    assert {B, C} == set(agent.refusals)
+    assert [PairState.LINGERING] == [r.state for r in agent.records.values()]
+    agent.put_chassis(C, worlds.duplicate_ips()[C])
+    assert agent.idle
+    agent.put_chassis(C, None)
+    settle(agent)
+    assert [PairState.BLOCKED] == [r.state for r in agent.records.values()]
+    assert {} == agent.refusals
+    assert frozenset() == World().claimants(ip_address("10.0.0.1"))
+
+
+def test_the_stronger_end_and_the_floor_decide_the_mode() -> None:
+    """An encap may raise its pairs; it cannot lower them."""
+    rows = worlds.two_chassis()
+    rows[B] = worlds.chassis(B, worlds.encap("10.0.0.2", ovn_ipsec="off"))
+    agent = agent_of(rows)
+    agent.put_policy(policy(Phase.ENFORCE, Mode.OFF))
+    settle(agent)
+    assert [Mode.OFF] == [r.mode for r in agent.records.values()]
+    agent.put_policy(policy(Phase.ENFORCE, Mode.OFF, Mode.PREFER))
+    settle(agent)
+    assert [Mode.PREFER] == [r.mode for r in agent.records.values()]
+
+
+def test_only_news_marks_a_pair() -> None:
+    """The same policy, SAs, error or row again cost nothing."""
+    agent = agent_of(worlds.two_chassis())
+    settle(agent)
+    assert not agent.put_policy(agent.policy)
+    agent.put_seen(NAME, NOTHING_SEEN)
+    agent.put_chassis(B, worlds.two_chassis()[B])
+    assert agent.idle
+    agent.put_sas(NAME, (both_up(),))
+    assert not agent.idle
+    assert agent.put_error(NAME, "no")
+    assert not agent.put_error(NAME, "no")
+    assert not agent.put_error(ConnName("ovn-x"), "no")
+    assert agent.put_policy(replace(agent.policy, generation=2))
+    agent.put_seen(NAME, NOTHING_SEEN)
+    assert NAME not in agent.seen
+
+
+def test_timers_bring_a_pair_back() -> None:
+    """At most as many at once as asked for."""
+    agent = Agent(A)
+    assert agent.wake_at() is None
+    agent = agent_of(worlds.three_chassis())
+    assert 1 == len(agent.due(100, 1))
+    assert not agent.idle
+    settle(agent)
+    agent.touch_all()
+    settle(agent)
+    wake_at = agent.wake_at()
+    assert wake_at is not None
+    assert agent.idle
+    assert agent.due(wake_at + 1, 9)
+    assert any(agent.retries(name) for name in agent.records)
+    assert not agent.retries(ConnName("ovn-x"))
+
+
+def test_a_stray_lingers_and_goes() -> None:
+    """What an earlier life left is removed after a while, at once in off."""
+    agent = Agent(A)
+    agent.put_policy(policy(Phase.ENFORCE))
+    agent.put_seen(NAME, UP)
+    assert {NAME: Decision(record=None)} == settle(agent, 100)
+    decision = settle(agent, 100 + LINGER_S)[NAME]
+    assert decision is not None
+    assert 2 == len(decision.steps)
+    agent.put_seen(NAME, NOTHING_SEEN)
+    assert {NAME: None} == settle(agent, 161)
+    agent.put_policy(policy(Phase.OFF))
+    agent.put_seen(NAME, UP)
+    decision = settle(agent, 200)[NAME]
+    assert decision is not None
+    assert decision.steps
+
+
+def test_a_gone_peer_is_forgotten_after_its_time() -> None:
+    """Records, counts and ports go with it."""
+    agent = agent_of(worlds.two_chassis())
+    settle(agent)
+    agent.put_chassis(B, None)
+    settle(agent)
+    assert PairCounts(lingering=1) == agent.pair_counts()
+    settle(agent, 100 + LINGER_S)
+    assert not agent.records
+    assert PairCounts() == agent.pair_counts()
+
+
+@pytest.mark.parametrize(
+    ("phase", "clear"),
+    [
+        (Phase.OFF, None),
+        (Phase.PREPARE, None),
+        (Phase.ESTABLISH, 2),
+        (Phase.ENFORCE, 0),
+        (Phase.RELAX, 2),
+    ],
+)
+def test_the_guard_of_each_phase(phase: Phase, clear: int | None) -> None:
+    """None, or all known pairs may be clear, or none of the required."""
+    agent = agent_of(worlds.two_chassis(), phase)
+    settle(agent)
+    guard = agent.guard(None)
+    assert clear == (len(guard.may_clear) if guard is not None else None)
+
+
+def test_what_was_denied_stays_denied_through_prepare() -> None:
+    """A second rollout opens nothing; relax opens in turn and off last."""
+    agent = agent_of(worlds.two_chassis())
+    agent.put_seen(NAME, UP)
+    settle(agent)
+    agent.put_policy(policy(Phase.PREPARE))
+    settle(agent, 110)
+    guard = agent.guard(None)
+    assert guard is not None
+    assert not guard.may_clear
+    agent.put_policy(policy(Phase.RELAX))
+    settle(agent, 120)
+    assert agent.settling(120)
+    agent.put_policy(policy(Phase.OFF))
+    settle(agent, 130)
+    assert not agent.settling(130)
+    assert agent.guard(None) is not None
+    agent.put_seen(NAME, NOTHING_SEEN)
+    assert agent.guard(None) is None
+
+
+def test_the_loss_of_our_own_rows_opens_nothing() -> None:
+    """The guard keeps the addresses and ports that it had."""
+    agent = agent_of(worlds.two_chassis())
+    settle(agent)
+    before = agent.guard(None)
+    agent.put_chassis(A, None)
+    settle(agent)
+    assert before == agent.guard(before)
+    assert [PairState.LINGERING] == [r.state for r in agent.records.values()]
+    assert before == agent.guard(None)
+
+
+def test_a_lingering_pair_under_enforce_is_denied_even_if_it_was_open() -> None:
+    """An unknown peer's clear text neither leaves nor enters."""
+    agent = agent_of(worlds.two_chassis(), Phase.ESTABLISH)
+    settle(agent)
+    agent.put_chassis(B, None)
+    agent.put_policy(policy(Phase.ENFORCE))
+    settle(agent)
+    guard = agent.guard(None)
+    assert guard is not None
+    assert not guard.may_clear
+
+
+def test_a_guard_that_was_found_remembers() -> None:
+    """It closes what it does not let out; none remembers nothing, and off wants nothing."""
+    agent = agent_of(worlds.two_chassis(), Phase.ESTABLISH)
+    settle(agent)
+    (record,) = agent.records.values()
+    guard = agent.guard(None)
+    assert guard is not None
+    denying = replace(guard, may_clear=frozenset())
+    assert not guard_remembers(None, record)
+    assert not guard_remembers(guard, record)
+    assert guard_remembers(denying, record)
+    assert not guard_remembers(denying, replace(record, mode=Mode.OFF))
+    again = Agent(A)
+    again.was_closed = lambda one: guard_remembers(denying, one)
+    again.put_policy(policy(Phase.ESTABLISH))
+    for name, parsed in worlds.two_chassis().items():
+        again.put_chassis(name, parsed)
+    settle(again)
+    assert [PairState.BLOCKED] == [r.state for r in again.records.values()]
+
+
+def test_the_bucket_fills_up_to_its_burst() -> None:
+    """And never runs backwards."""
+    empty = Bucket(rate=2, burst=3, level=1, at=10).take()
+    assert not empty.allows
+    assert empty.refill(10.5).allows
+    assert 3 == empty.refill(99).level
+    assert 0 == empty.refill(5).level
+
+
+US, THEM = ip_address("10.0.0.1"), ip_address("10.0.0.2")
+
+
+def esp_policy(direction: PolicyDirection, dport: int = 6081, **how: object) -> XfrmPolicy:
+    src, dst = (US, THEM) if direction is PolicyDirection.OUT else (THEM, US)
+    selector = Selector(
+        src=ip_network(src), dst=ip_network(dst), proto=17, dport=dport, dport_mask=0xFFFF
+    )
+    template = Template(src=src, dst=dst, proto=50, spi=0, reqid=1, mode=XfrmMode.TRANSPORT)
+    return XfrmPolicy(
+        direction=direction,
+        selector=replace(selector, **how),  # type: ignore[arg-type]
+        priority=1,
+        action=Action.ALLOW,
+        templates=(template,),
+    )
+
+
+def state(spi: int, reqid: int, *, inbound: bool, proto: int = 50) -> XfrmState:
+    src, dst = (THEM, US) if inbound else (US, THEM)
+    return XfrmState(
+        src=src, dst=dst, spi=spi, proto=proto, reqid=reqid, mode=XfrmMode.TRANSPORT
+    )
+
+
+POLICIES = (esp_policy(PolicyDirection.OUT), esp_policy(PolicyDirection.IN))
+STATES = tuple(
+    state(child.spi_in if inbound else child.spi_out, child.reqid, inbound=inbound)
+    for child in both_up().children
+    for inbound in (True, False)
+)
+
+
+def look(seen: ConnSeen, policies: tuple[XfrmPolicy, ...], states: tuple[XfrmState, ...]) -> Findings:
+    tracked = {NAME: Tracked(pair=CONFIG.pair, reqids=(1, 2), seen=seen)}
+    return audit(tracked, policies, states, frozenset({1, 2}))
+
+
+def test_an_audit_of_what_is_whole_finds_nothing() -> None:
+    """Entries of others do not count."""
+    other = state(999, 77, inbound=True)
+    assert Findings() == look(UP, POLICIES, (*STATES, other, state(9, 1, inbound=True, proto=51)))
+    assert Findings() == look(NOTHING_SEEN, (), ())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        esp_policy(PolicyDirection.OUT, proto=6),
+        esp_policy(PolicyDirection.OUT, dport_mask=0),
+        esp_policy(PolicyDirection.OUT, 6082),
+        esp_policy(PolicyDirection.OUT, src=ip_network("10.0.0.0/24")),
+        esp_policy(PolicyDirection.FORWARD),
+        replace(POLICIES[0], templates=()),
+    ],
+)
+def test_a_child_without_its_policy_is_missing(wrong: XfrmPolicy) -> None:
+    """Another policy does not stand for it."""
+    assert {NAME: {"out"}} == look(UP, (wrong, POLICIES[1]), STATES).missing
+
+
+def test_a_child_without_an_sa_is_missing() -> None:
+    """In either direction."""
+    assert {NAME: {"out"}} == look(UP, POLICIES, STATES[1:]).missing
+    assert {NAME: {"in"}} == look(UP, POLICIES, STATES[:-1]).missing
+
+
+def test_sas_that_the_daemon_does_not_know_protect_a_pair() -> None:
+    """Both ways, or not at all; and not beside an attempt."""
+    assert {NAME} == look(NOTHING_SEEN, POLICIES, STATES).orphaned
+    assert frozenset() == look(NOTHING_SEEN, POLICIES[:1], STATES).orphaned
+    assert frozenset() == look(NOTHING_SEEN, POLICIES, STATES[1:3]).orphaned
+    half = replace(NOTHING_SEEN, sas=(replace(both_up(), children=both_up().children[:1]),))
+    assert frozenset() == look(half, POLICIES, STATES).orphaned
+
+
+def test_orphans_of_a_pair_that_is_up_again_can_go() -> None:
+    """Only those that no child, not even one on its way, accounts for."""
+    orphan, coming = state(555, 1, inbound=True), state(501, 2, inbound=True)
+    late = replace(both_up().children[1], state="INSTALLING", id=9, spi_in=501, spi_out=601)
+    seen = replace(UP, sas=(*UP.sas, replace(both_up(first=50), children=(late,))))
+    assert (orphan,) == look(seen, POLICIES, (*STATES, orphan, coming)).orphans
+
+
+def described() -> Agent:
+    agent = agent_of(worlds.three_chassis())
+    agent.put_seen(NAME, UP)
+    settle(agent)
+    agent.put_error(conn_name(config(peer="chC", addresses=("10.0.0.1", "10.0.0.3")).pair), "no")
+    return agent
+
+
+def test_the_digest_sums_up() -> None:
+    """Generation and phase are those applied; empty problems are no problems."""
+    agent = described()
+    found = report.digest(
+        agent, agent.policy, daemon="strongSwan 6", problems=["one", "", "two"], expires=NOW
+    )
+    assert (1, Phase.ENFORCE, "one; two") == (found.generation, found.phase, found.problem)
+    assert PairCounts(encrypted=1, blocked=1) == found.counts
+    assert found.agent.endswith("strongSwan 6")
+    assert {"blocked": 1, "encrypted": 1} == counts_by_name(agent.counts)
+
+
+def test_peers_are_shown_as_objects_and_as_a_table() -> None:
+    """Sorted, with totals, and no key material."""
+    rows = report.peers(described(), 107.25)
+    assert [B, C] == [row["peer"] for row in rows]
+    assert ("encrypted", 1, 2, 7.2, True) == tuple(
+        rows[0][key] for key in ("state", "ike", "esp", "since_s", "initiator")
+    )
+    assert ("blocked", "no", "") == tuple(rows[1][key] for key in ("state", "last_error", "suite"))
+    lines = report.peers_text(rows).splitlines()
+    assert lines[0].startswith("PEER")
+    assert "2 pairs: 1 blocked, 1 encrypted" == lines[-1]
+    assert "0 pairs: none" == report.peers_text([]).splitlines()[-1]
+    assert rows == json.loads(report.as_json(rows))
+
+
+def test_the_guard_is_shown_as_an_object() -> None:
+    """Also when it is not in force, or a layer cannot count."""
+    guard = GuardState(ports=frozenset({6081}), local=frozenset({US}), may_clear=frozenset())
+    zero = GuardCounters(out_denied=0, out_clear=0, in_denied=1, in_clear=0)
+    shown = report.guard_object(guard, {"nft": zero, "xfrm": None}, {"xfrm": "away"})
+    assert (True, [6081], ["10.0.0.1"]) == (shown["in_force"], shown["ports"], shown["local"])
+    assert 1 == shown["counters"]["nft"]["in_denied"]
+    assert shown["counters"]["xfrm"] is None
+    off = report.guard_object(None, {}, {})
+    assert (False, [], [], 0) == tuple(
+        off[key] for key in ("in_force", "ports", "local", "may_be_clear")
+    )
+
+
+def test_refusals_are_counted() -> None:
+    """Nothing refused is nothing said."""
+    error = InputError(table="Encap", row="r", key="ip", text="x", reason="no")
+    assert "" == report.refusal_summary([])
+    assert error.diagnostics() == report.refusal_summary([error])
+
+
+def test_an_agent_takes_a_configuration_only_for_what_is_wanted() -> None:
+    """A gone peer asks for none."""
+    asked: list[ConnConfig] = []
+    agent = agent_of(worlds.two_chassis())
+    settle(agent)
+    agent.put_chassis(B, None)
+    context = Context(phase=Phase.ENFORCE, now=100.0, this_chassis=A)
+    for name in agent.due(100.0, 9):
+        agent.decide(name, lambda _intent: asked.append(CONFIG), context)
+    assert [] == asked
+    assert all(isinstance(record, PairRecord) for record in agent.records.values())

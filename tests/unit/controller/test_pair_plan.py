@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of one pair: LIFE, the latch, and what is done in each phase."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from controller.plan import pair as life
+from controller.plan import upkeep
+from controller.plan import upkeep
+from controller.plan.guard import Direction, GuardState
+from controller.plan.ike import CHILDREN, ChildSa, IkeSa
+from controller.plan.invariants import MAX_VIOLATIONS, never_clear
+from controller.plan.pair import LIFE, Demand, changes_over_at, clear_flows, decide
+from controller.plan.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
+from controller.plan.steps import (
+    Initiate,
+    Install,
+    Load,
+    RekeyChild,
+    Step,
+    TerminateChild,
+    TerminateIke,
+    Uninstall,
+    Unload,
+)
+from controller.plan.world import PairIntent
+from ovn_ipsec.model.policy import Mode, Phase
+from ovn_ipsec.model.status import PairState
+from tests.contracts.ike_backend import config
+from tests.worlds import A, B, C, policy
+
+CONFIG = config()
+NEW_CONFIG = replace(CONFIG, reqid_out=7)
+NAME, PAIR = CONFIG.name, CONFIG.pair
+INTENT = PairIntent(pair=PAIR, mode=Mode.REQUIRE, csum=None)
+NEW = PairRecord(name=NAME, pair=PAIR)
+OUT, IN = (Initiate(name=NAME, child=child) for child in CHILDREN)
+UP_FOR = life.SWITCH_OUT_S
+
+
+def child(name: str, number: int, state: str = "INSTALLED") -> ChildSa:
+    return ChildSa(name=name, id=number, state=state, reqid=1, spi_in=number, spi_out=number)
+
+
+def sa(number: int = 1, *children: ChildSa, state: str = "ESTABLISHED", mine: bool = True) -> IkeSa:
+    return IkeSa(
+        conn=NAME,
+        id=number,
+        state=state,
+        initiator=mine,
+        initiator_spi=number,
+        children=children,
+    )
+
+
+def full(number: int = 1, **how: bool) -> IkeSa:
+    return sa(number, child("out", number * 10), child("in", number * 10 + 1), **how)
+
+
+LOADED = ConnSeen(config=CONFIG.fingerprint, present=True)
+UP = replace(LOADED, sas=(full(),))
+TRAPPED = replace(UP, traps=frozenset(CHILDREN))
+
+
+def at(phase: Phase, now: float = 100.0, me: str = A, **more: bool) -> Context:
+    """The initiator's view unless ``me`` says otherwise; the peer is chB."""
+    return Context(phase=phase, now=now, this_chassis=type(A)(me), **more)
+
+
+def run(record: PairRecord, seen: ConnSeen, context: Context, **more: object) -> Decision:
+    intent = more.get("intent", INTENT)
+    wanted = more.get("config", CONFIG)
+    return decide(record, intent, wanted, seen, context)  # type: ignore[arg-type]
+
+
+def kept(decision: Decision) -> PairRecord:
+    assert decision.record is not None
+    return decision.record
+
+
+def kinds(decision: Decision) -> list[type[Step]]:
+    return [type(step) for step in decision.steps]
+
+
+def latched(seen: ConnSeen = TRAPPED) -> PairRecord:
+    record = kept(run(NEW, seen, at(Phase.ESTABLISH, 10)))
+    return kept(run(record, seen, at(Phase.ESTABLISH, 10 + UP_FOR)))
+
+
+def test_life_is_total_and_says_what_the_design_says() -> None:
+    """Every demand, up or not, has one state."""
+    assert {(demand, up) for demand in Demand for up in (False, True)} == set(LIFE)
+    assert set(PairState) == set(LIFE.values())
+    for up in (False, True):
+        assert LIFE[Demand.NONE, up] is PairState.CLEAR
+        assert LIFE[Demand.GONE, up] is PairState.LINGERING
+    assert LIFE[Demand.OPEN, False] is LIFE[Demand.OPEN, True] is PairState.PENDING
+    assert LIFE[Demand.CLOSED, False] is PairState.BLOCKED
+    assert LIFE[Demand.CLOSED, True] is PairState.ENCRYPTED
+
+
+@pytest.mark.parametrize(
+    ("phase", "mode", "closed", "demand"),
+    [
+        (Phase.OFF, Mode.REQUIRE, True, Demand.NONE),
+        (Phase.RELAX, Mode.REQUIRE, True, Demand.NONE),
+        (Phase.ENFORCE, Mode.OFF, True, Demand.NONE),
+        (Phase.PREPARE, Mode.REQUIRE, False, Demand.NONE),
+        (Phase.PREPARE, Mode.REQUIRE, True, Demand.CLOSED),
+        (Phase.ESTABLISH, Mode.REQUIRE, False, Demand.OPEN),
+        (Phase.ESTABLISH, Mode.PREFER, True, Demand.CLOSED),
+        (Phase.ENFORCE, Mode.PREFER, False, Demand.OPEN),
+        (Phase.ENFORCE, Mode.REQUIRE, False, Demand.CLOSED),
+    ],
+)
+def test_demand_is_of_policy_phase_and_latch(
+    phase: Phase, mode: Mode, closed: bool, demand: Demand
+) -> None:
+    """Relax, off and a rule lift; the latch holds in every other phase."""
+    assert demand == life.demand_of(replace(NEW, mode=mode, closed=closed), phase)
+    assert life.demand_of(replace(NEW, gone_at=1.0), phase) is Demand.GONE
+
+
+@pytest.mark.parametrize("phase", [Phase.PREPARE, Phase.ESTABLISH, Phase.ENFORCE])
+def test_a_latch_holds_when_the_pair_goes_down(phase: Phase) -> None:
+    """Once up, it is blocked and not clear."""
+    record = kept(run(latched(), LOADED, at(phase, 50)))
+    assert record.closed
+    assert record.state is PairState.BLOCKED
+    assert not clear_flows(record, 50)
+
+
+@pytest.mark.parametrize(
+    ("phase", "mode"),
+    [(Phase.RELAX, Mode.REQUIRE), (Phase.OFF, Mode.REQUIRE), (Phase.ENFORCE, Mode.OFF)],
+)
+def test_only_relax_off_and_a_rule_open_a_latch(phase: Phase, mode: Mode) -> None:
+    """We accept clear text first and send it a moment later."""
+    decision = run(latched(), TRAPPED, at(phase, 50), intent=replace(INTENT, mode=mode))
+    record = kept(decision)
+    assert not record.closed
+    assert {Direction.IN} == {flow.direction for flow in clear_flows(record, 50)}
+    assert 2 == len(clear_flows(record, 50 + life.RELAX_OUT_S))
+    assert decision.wake_at == 50 + life.RELAX_OUT_S
+    assert {Uninstall} == set(kinds(decision))
+
+
+def test_a_pair_is_latched_one_direction_at_a_time() -> None:
+    """Up, then nothing leaves in clear, then nothing is accepted."""
+    decision = run(NEW, UP, at(Phase.ESTABLISH, 10))
+    record = kept(decision)
+    assert not record.closed
+    assert decision.wake_at == changes_over_at(record, 10) == 10 + life.SWITCH_OUT_S
+    decision = run(record, UP, at(Phase.ESTABLISH, 12))
+    record = kept(decision)
+    assert record.closed
+    assert [Install, Install] == kinds(decision)
+    assert {Direction.IN} == {flow.direction for flow in clear_flows(record, 12)}
+    assert decision.wake_at == 10 + life.SWITCH_IN_S
+    assert not clear_flows(record, 10 + life.SWITCH_IN_S)
+    assert changes_over_at(record, 99) is None
+
+
+def test_a_peer_without_rows_may_not_be_clear() -> None:
+    """It is as unknown as any other."""
+    record = kept(run(NEW, LOADED, at(Phase.ESTABLISH), intent=None))
+    assert frozenset() == clear_flows(record, 100)
+
+
+def test_prepare_loads_and_initiates_nothing() -> None:
+    """And a second time it does nothing; without a credential nothing is loaded."""
+    assert (Load(config=CONFIG),) == run(NEW, NOTHING_SEEN, at(Phase.PREPARE)).steps
+    assert () == run(NEW, LOADED, at(Phase.PREPARE)).steps
+    assert () == run(NEW, NOTHING_SEEN, at(Phase.PREPARE), config=None).steps
+
+
+def test_relax_keeps_sas_and_removes_traps() -> None:
+    """So that nothing is renegotiated and nothing triggers."""
+    assert [Uninstall, Uninstall] == kinds(run(NEW, TRAPPED, at(Phase.RELAX)))
+
+
+def test_off_terminates_at_once_at_the_initiator_and_after_grace_at_the_other() -> None:
+    """Both would cross."""
+    assert [Uninstall, Uninstall, Unload, TerminateIke] == kinds(run(NEW, TRAPPED, at(Phase.OFF)))
+    record = replace(NEW, state=PairState.CLEAR, since=100.0)
+    passive = run(record, UP, at(Phase.OFF, 100, C))
+    assert () == passive.steps
+    assert () == run(record, UP, at(Phase.OFF, 104.9, C)).steps
+    assert [Unload, TerminateIke] == kinds(run(record, UP, at(Phase.OFF, 105, C)))
+    assert [Unload] == kinds(run(record, LOADED, at(Phase.OFF, 100, C)))
+
+
+def test_a_gone_peer_lingers_and_returns_with_nothing_done() -> None:
+    """A restart of ovn-controller costs no SA."""
+    decision = run(latched(), TRAPPED, at(Phase.ENFORCE, 100), intent=None)
+    assert ((), 100 + life.LINGER_S) == (decision.steps, decision.wake_at)
+    record = kept(decision)
+    assert record.state is PairState.LINGERING
+    decision = run(record, TRAPPED, at(Phase.ENFORCE, 130), intent=None)
+    assert 100 == kept(decision).gone_at
+    back = run(kept(decision), TRAPPED, at(Phase.ENFORCE, 140))
+    assert () == back.steps
+    assert kept(back).state is PairState.ENCRYPTED
+    gone = run(record, TRAPPED, at(Phase.ENFORCE, 160), intent=None)
+    assert gone.record is None
+    assert [Uninstall, Uninstall, Unload, TerminateIke] == kinds(gone)
+    assert run(record, UP, at(Phase.OFF, 101), intent=None).record is None
+    assert [] == kinds(replace(gone, steps=life.remove_steps(NAME, NOTHING_SEEN)))
+
+
+def test_the_initiator_starts_out_then_in_and_backs_off() -> None:
+    """The second child follows without a wait; a failure waits longer each time."""
+    first = run(NEW, LOADED, at(Phase.ENFORCE))
+    assert (OUT,) == first.steps
+    record = kept(first)
+    again = run(record, LOADED, at(Phase.ENFORCE, 100.1))
+    assert ((), record.retry_at) == (again.steps, again.wake_at)
+    half = replace(LOADED, sas=(sa(1, child("out", 10)),))
+    assert (IN,) == run(record, half, at(Phase.ENFORCE, 100.1)).steps
+    second = kept(run(record, LOADED, at(Phase.ENFORCE, record.retry_at)))
+    assert second.retry_at - record.retry_at > record.retry_at - 100
+    assert upkeep.backoff_s("x", 99) <= upkeep.BACKOFF_S[-1] * 1.25
+    up = kept(run(second, UP, at(Phase.ENFORCE, 200)))
+    assert (0, 0.0, "") == (up.attempts, up.retry_at, up.tried)
+
+
+def test_an_unpaced_start_waits() -> None:
+    """The bucket is empty, or the daemon away."""
+    decision = run(NEW, LOADED, at(Phase.ENFORCE, may_start=False))
+    assert () == decision.steps
+    assert decision.wake_at == pytest.approx(100.1)
+
+
+def test_nothing_starts_without_a_configuration() -> None:
+    """No credential, nothing loaded."""
+    assert () == run(NEW, NOTHING_SEEN, at(Phase.ENFORCE), config=None).steps
+    assert (OUT,) == run(NEW, LOADED, at(Phase.ENFORCE), config=None).steps
+
+
+@pytest.mark.parametrize(
+    ("recovering", "grace_s"), [(False, upkeep.GRACE_S), (True, upkeep.RECOVERY_GRACE_S)]
+)
+def test_the_passive_end_starts_after_a_grace(recovering: bool, grace_s: float) -> None:
+    """Shorter when our own daemon came back."""
+    first = run(NEW, LOADED, at(Phase.ENFORCE, 100, C, recovering=recovering))
+    assert ((), 100 + grace_s) == (first.steps, first.wake_at)
+    later = at(Phase.ENFORCE, 100 + grace_s, C, recovering=recovering)
+    assert (OUT,) == run(kept(first), LOADED, later).steps
+
+
+@pytest.mark.parametrize(
+    "flying",
+    [sa(1, state="CONNECTING"), sa(1, child("out", 1, "INSTALLING")), sa(1, state="CREATED")],
+)
+def test_nothing_is_started_beside_an_attempt_in_flight(flying: IkeSa) -> None:
+    """The daemon repeats its messages; we look again later."""
+    decision = run(NEW, replace(LOADED, sas=(flying,)), at(Phase.ENFORCE))
+    assert () == decision.steps
+    assert decision.wake_at == 100 + upkeep.IN_FLIGHT_S
+
+
+def test_a_replaced_configuration_comes_up_before_the_old_one_goes() -> None:
+    """Load, traps anew, initiate beside; then the old SA by its id."""
+    record = latched()
+    first = run(record, TRAPPED, at(Phase.ENFORCE), config=NEW_CONFIG)
+    assert [Load, Install, Install, Initiate] == kinds(first)
+    record = kept(first)
+    assert {10, 11} == record.stale
+    loaded = replace(TRAPPED, config=NEW_CONFIG.fingerprint)
+    waiting = run(record, loaded, at(Phase.ENFORCE, 100.1), config=NEW_CONFIG)
+    assert ((), record.retry_at) == (waiting.steps, waiting.wake_at)
+    both = replace(loaded, sas=(full(1), full(2)))
+    last = run(record, both, at(Phase.ENFORCE, 101), config=NEW_CONFIG)
+    assert (TerminateIke(name=NAME, ike_id=1),) == last.steps
+    done = run(
+        kept(last), replace(loaded, sas=(full(2),)), at(Phase.ENFORCE, 102), config=NEW_CONFIG
+    )
+    assert ((), frozenset(), 0) == (done.steps, kept(done).stale, kept(done).attempts)
+
+
+def test_a_replacement_that_fails_backs_off() -> None:
+    """The old SAs being up does not make the new ones urgent."""
+    record = kept(run(latched(), TRAPPED, at(Phase.ENFORCE), config=NEW_CONFIG))
+    loaded = replace(TRAPPED, config=NEW_CONFIG.fingerprint)
+    record = kept(run(record, loaded, at(Phase.ENFORCE, record.retry_at), config=NEW_CONFIG))
+    assert 2 == record.attempts
+
+
+def test_a_passive_end_leaves_a_replacement_to_the_initiator() -> None:
+    """It is up, so it has no turn."""
+    decision = run(latched(), TRAPPED, at(Phase.ENFORCE, me=C), config=NEW_CONFIG)
+    assert [Load, Install, Install] == kinds(decision)
+
+
+def test_a_stale_child_beside_a_new_one_goes_alone() -> None:
+    """An IKE_SA that carries new children stays."""
+    mixed = sa(1, child("out", 1), child("out", 10), child("in", 11))
+    record = replace(latched(), stale=frozenset({1}))
+    decision = run(record, replace(TRAPPED, sas=(mixed,)), at(Phase.ENFORCE))
+    assert (TerminateChild(name=NAME, child_id=1),) == decision.steps
+
+
+def test_of_two_sas_the_initiator_keeps_its_own_after_a_while() -> None:
+    """The other end only waits."""
+    twice = replace(TRAPPED, sas=(full(1), full(2, mine=False), sa(3, state="CONNECTING")))
+    first = run(latched(), twice, at(Phase.ENFORCE))
+    assert ((), 100 + upkeep.SETTLE_S) == (first.steps, first.wake_at)
+    second = run(kept(first), twice, at(Phase.ENFORCE, 110))
+    assert (
+        TerminateIke(name=NAME, ike_id=2),
+        TerminateIke(name=NAME, ike_id=3, force=True),
+    ) == second.steps
+    assert () == run(kept(first), twice, at(Phase.ENFORCE, 110, C)).steps
+
+
+def test_missing_kernel_entries_are_repaired_by_a_rekey_now_and_then() -> None:
+    """Not at every look; a child that is not up is left to the initiation."""
+    broken = replace(TRAPPED, missing=frozenset(CHILDREN))
+    first = run(latched(), broken, at(Phase.ENFORCE))
+    assert [RekeyChild, RekeyChild] == kinds(first)
+    assert () == run(kept(first), broken, at(Phase.ENFORCE, 101)).steps
+    half = replace(broken, sas=(sa(1, child("out", 10), child("in", 11, "DELETING")),))
+    assert [RekeyChild, Initiate] == kinds(run(latched(), half, at(Phase.ENFORCE)))
+
+
+def test_an_orphaned_pair_is_encrypted_and_trapped() -> None:
+    """The kernel carries on without the daemon."""
+    decision = run(latched(), replace(LOADED, orphaned=True), at(Phase.ENFORCE))
+    assert kept(decision).state is PairState.ENCRYPTED
+    assert [Install, Install, Initiate] == kinds(decision)
+
+
+CLOSED = replace(NEW, mode=Mode.REQUIRE, closed=True)
+GUARD = GuardState(ports=frozenset({6081}), local=frozenset({PAIR.local}), may_clear=frozenset())
+OPEN_GUARD = replace(GUARD, may_clear=clear_flows(NEW, 0))
+INBOUND = replace(
+    GUARD, may_clear=frozenset(f for f in OPEN_GUARD.may_clear if f.direction is Direction.IN)
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "guard", "seen", "phase", "violations"),
+    [
+        (CLOSED, None, NOTHING_SEEN, Phase.ESTABLISH, 1),
+        (CLOSED, None, NOTHING_SEEN, Phase.RELAX, 0),
+        (CLOSED, None, NOTHING_SEEN, Phase.OFF, 0),
+        (CLOSED, None, UP, Phase.ESTABLISH, 0),
+        (CLOSED, None, replace(NOTHING_SEEN, orphaned=True), Phase.ESTABLISH, 0),
+        (CLOSED, GUARD, NOTHING_SEEN, Phase.ESTABLISH, 0),
+        (CLOSED, OPEN_GUARD, NOTHING_SEEN, Phase.ESTABLISH, 1),
+        (CLOSED, INBOUND, NOTHING_SEEN, Phase.ESTABLISH, 1),
+        (replace(CLOSED, accept_until=9.0), INBOUND, NOTHING_SEEN, Phase.ESTABLISH, 0),
+        (CLOSED, replace(GUARD, ports=frozenset()), NOTHING_SEEN, Phase.ESTABLISH, 1),
+        (CLOSED, replace(GUARD, local=frozenset()), NOTHING_SEEN, Phase.ESTABLISH, 1),
+        (replace(CLOSED, closed=False), None, NOTHING_SEEN, Phase.ESTABLISH, 0),
+        (replace(CLOSED, closed=False), None, NOTHING_SEEN, Phase.ENFORCE, 1),
+        (NEW, None, NOTHING_SEEN, Phase.ENFORCE, 0),
+    ],
+)
+def test_never_clear_names_what_nothing_holds(
+    record: PairRecord, guard: GuardState | None, seen: ConnSeen, phase: Phase, violations: int
+) -> None:
+    """Guard or SAs; either is enough."""
+    found = never_clear([record], guard, {NAME: seen}, policy(phase), 5.0)
+    assert violations == len(found)
+    assert all(str(NAME) in one for one in found)
+
+
+def test_never_clear_is_bounded() -> None:
+    """A thousand violations are one bug."""
+    found = never_clear([CLOSED] * 1000, None, {}, policy(Phase.ENFORCE), 5.0)
+    assert MAX_VIOLATIONS == len(found)
+
+
+def test_the_smaller_name_initiates() -> None:
+    """And exactly one of two does."""
+    assert initiates(A, B)
+    assert not initiates(B, A)
