@@ -45,6 +45,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Show a failure at once: the guest may run out of time before pytest sums up."""
+    if report.failed:
+        os.write(2, f"\n{report.nodeid}: {report.longreprtext[-3000:]}\n".encode())
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say once more, without being asked, that system tests were skipped."""
     for report in terminalreporter.stats.get("skipped", []):

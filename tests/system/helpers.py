@@ -18,6 +18,9 @@ from ovn_ipsec.lab.traffic import Pinger
 from ovn_ipsec.lab.waiting import wait_until
 from ovn_ipsec.lab.wire import FlowKey, Kind
 
+KEY = "ovn-ipsec"
+"""Our key in Encap.options."""
+
 PATIENCE_S = 120.0
 """Emulation is some twenty times slower than iron; nothing is waited for longer than this."""
 
@@ -70,6 +73,22 @@ def pair_counts(cluster: Cluster, chassis: str) -> dict[str, int]:
     """Return how many pairs of a chassis are in each state, from its digest."""
     words = digest(cluster, chassis).get("ovn-ipsec-pairs", "").split()
     return {name: int(number) for name, _, number in (word.partition("=") for word in words)}
+
+
+def encap_mode(cluster: Cluster, chassis: str) -> str | None:
+    """Return what a chassis' Encap row says of encryption."""
+    row = cluster.sb.row("Encap", "options", where=[["chassis_name", "==", chassis]])
+    text: str | None = row["options"].get(KEY)
+    return text
+
+
+def write_encap_mode(cluster: Cluster, chassis: str, text: str | None) -> None:
+    """Write it, and nothing else of the row; None deletes our key."""
+    changes: list[list[object]] = [["options", "delete", ["set", [KEY]]]]
+    if text is not None:
+        changes.append(["options", "insert", ["map", [[KEY, text]]]])
+    where = [["chassis_name", "==", chassis]]
+    cluster.sb.transact({"op": "mutate", "table": "Encap", "where": where, "mutations": changes})
 
 
 # --- one chassis -----------------------------------------------------------------------------

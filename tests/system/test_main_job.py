@@ -224,16 +224,10 @@ def test_second_northd_takes_over_when_the_active_one_is_killed(enforced: Cluste
             begin = time.monotonic()
             wait_until(lambda: "active" in central.appctl(name, "status"), 60, "second active")
             _say("northd killed", takeover_s=f"{time.monotonic() - begin:.1f}")
-            where = [["chassis_name", "==", "h2"]]
-            weaker: dict[str, object] = {"options": ["map", [["ovn-ipsec", "off"]]]}
-            update = {"op": "update", "table": "Encap", "where": where, "row": weaker}
-            cluster.sb.transact(update)
-
-            def put_right() -> bool:
-                row = cluster.sb.row("Encap", "options", where=where)
-                return bool(row["options"].get("ovn-ipsec") == "require")
-
-            wait_until(put_right, 30, "row put right by the second")
+            helpers.write_encap_mode(cluster, "h2", "off")
+            wait_until(
+                lambda: helpers.encap_mode(cluster, "h2") == "require", 30, "row put right again"
+            )
             ping.run(3)
             assert ping.lost == 0
             ping.assert_encrypted()

@@ -22,25 +22,10 @@ from ovn_ipsec.lab.pki import Credentials
 from ovn_ipsec.lab.settings import CREDENTIALS
 from ovn_ipsec.lab.waiting import wait_until
 
-KEY = "ovn-ipsec"
 JUNK = "maybe; drop table"
 
 
 # --- SB is written by others -----------------------------------------------------------------
-
-
-def _encap_mode(cluster: Cluster, chassis: str) -> str | None:
-    row = cluster.sb.row("Encap", "options", where=[["chassis_name", "==", chassis]])
-    text: str | None = row["options"].get(KEY)
-    return text
-
-
-def _write_encap_mode(cluster: Cluster, chassis: str, text: str | None) -> None:
-    changes: list[list[object]] = [["options", "delete", ["set", [KEY]]]]
-    if text is not None:
-        changes.append(["options", "insert", ["map", [[KEY, text]]]])
-    where = [["chassis_name", "==", chassis]]
-    cluster.sb.transact({"op": "mutate", "table": "Encap", "where": where, "mutations": changes})
 
 
 @pytest.mark.parametrize("text", ["off", None, JUNK], ids=["off", "deleted", "junk"])
@@ -50,13 +35,15 @@ def test_chassis_that_weakens_its_own_row_weakens_nothing(
     """The row is put right, no packet is clear or lost, and a refused text is named in the log."""
     cluster = enforced
     before = helpers.spis(cluster)
-    assert _encap_mode(cluster, "h2") == "require"
+    assert helpers.encap_mode(cluster, "h2") == "require"
     with helpers.traffic(cluster) as ping:
         log = "ovn-ipsec-northd.log"
         known = len((cluster.central.logs / log).read_text())
-        _write_encap_mode(cluster, "h2", text)
+        helpers.write_encap_mode(cluster, "h2", text)
         begin = time.monotonic()
-        wait_until(lambda: _encap_mode(cluster, "h2") == "require", 60, "row put right", every=0.02)
+        wait_until(
+            lambda: helpers.encap_mode(cluster, "h2") == "require", 60, "row put right", every=0.02
+        )
         print(f"MEASURED row put right: text={text} seconds={time.monotonic() - begin:.2f}")
         ping.run(4)
         assert ping.lost == 0
@@ -64,7 +51,7 @@ def test_chassis_that_weakens_its_own_row_weakens_nothing(
         if text is not None:
             added = (cluster.central.logs / log).read_text()[known:]
             (line,) = [one for one in added.splitlines() if "|refused" in one]
-            for word in ("table=Encap", "h2", f"options:{KEY}", text, "reason="):
+            for word in ("table=Encap", "h2", f"options:{helpers.KEY}", text, "reason="):
                 assert word in line
     assert helpers.spis(cluster) == before
     assert helpers.state(cluster) == "enforced"

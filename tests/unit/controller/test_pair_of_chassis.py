@@ -156,7 +156,7 @@ class End:
                 self.agent.put_seen(name, after)
                 self.check(now)
                 if failure is not None:
-                    self.agent.touch(name)
+                    self.agent.touch_at(name, now + 1.0)
                     break
 
     def _audit(self) -> None:
@@ -267,7 +267,7 @@ def test_a_rollout_encrypts_and_its_end_leaves_nothing(rows: worlds.Rows) -> Non
     assert not a.ike.traps
     cluster.go(Phase.OFF, seconds=10)
     for end in cluster.ends:
-        assert not (end.ike.sas or end.ike.conns or end.ike.traps or end.in_force())
+        assert [{}, {}, {}, []] == [end.ike.sas, end.ike.conns, end.ike.traps, end.in_force()]
 
 
 def test_a_passive_end_starts_when_the_initiator_cannot() -> None:
@@ -365,4 +365,4 @@ def test_whatever_happens_it_converges_and_nothing_is_clear(
     cluster.go(Phase.RELAX, seconds=5)
     cluster.go(Phase.OFF, seconds=15)
     for end in cluster.ends:
-        assert not (end.ike.sas or end.ike.conns or end.ike.traps or end.in_force())
+        assert [{}, {}, {}, []] == [end.ike.sas, end.ike.conns, end.ike.traps, end.in_force()]

@@ -9,12 +9,11 @@ import pytest
 
 from controller.plan import pair as life
 from controller.plan import upkeep
-from controller.plan import upkeep
 from controller.plan.guard import Direction, GuardState
 from controller.plan.ike import CHILDREN, ChildSa, IkeSa
 from controller.plan.invariants import MAX_VIOLATIONS, never_clear
 from controller.plan.pair import LIFE, Demand, changes_over_at, clear_flows, decide
-from controller.plan.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
+from controller.plan.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord, initiates
 from controller.plan.steps import (
     Initiate,
     Install,
