@@ -37,6 +37,7 @@ class DaemonSpec:
     cwd: Path = Path("/")
     """Where it runs."""
 
+
 START_S = 180.0
 """How long a daemon may take to start: Python in a guest without KVM is slow on a busy machine."""
 
