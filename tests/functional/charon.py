@@ -99,6 +99,9 @@ class Charon:
         """Stop it in the middle of whatever it does."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.01)
 
     def thaw(self) -> None:
         """Let it go on."""

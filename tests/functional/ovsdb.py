@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -141,8 +142,13 @@ class Central:
         argv = [sys.executable, "-m", "northd_ext", "--log-format=json", "--log-level=debug"]
         argv += [f"--pidfile={self.folder}/{name}.pid", f"--unixctl={self.control(name)}"]
         process = self.add(name, argv)
-        wait_until(Path(self.control(name)).exists, what=f"control socket of {name}")
+        wait_until(lambda: self._answers(name), what=f"control socket of {name}")
         return process
+
+    def _answers(self, name: str) -> bool:
+        """Whether somebody listens: the socket's file is there a moment earlier."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(self.control(name)) == 0
 
     def control(self, name: str) -> str:
         """Control socket of one of our northds."""

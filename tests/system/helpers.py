@@ -160,6 +160,7 @@ class Traffic:
 
     def mark(self) -> None:
         """Count from now."""
+        self._marked = time.monotonic()
         self._ping_mark = self._pinger.mark()
         self._wire_mark = self._cluster.wire.mark()
 
@@ -172,6 +173,11 @@ class Traffic:
     def lost(self) -> int:
         """Pings since the mark that were never answered."""
         return self._pinger.lost_since(self._ping_mark)
+
+    def lost_after(self, seconds: float) -> int:
+        """Pings sent later than that after the mark that were never answered."""
+        times = self._pinger.lost_times(self._ping_mark)
+        return sum(one > self._marked + seconds for one in times)
 
     @property
     def lost_at(self) -> list[str]:
