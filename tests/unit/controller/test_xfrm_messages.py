@@ -131,3 +131,30 @@ def test_events_add_up() -> None:
     assert seen == XfrmEvents(policies_flushed=True)
     assert seen.any
     assert not NO_EVENTS.any
+
+
+@given(policy=policies())
+def test_requests_carry_the_selector(policy: XfrmPolicy) -> None:
+    """An update holds the whole policy, a deletion its key."""
+    update, delete = messages.update_policy(policy), messages.delete_policy(policy)
+    assert (messages.Kind.UPDATE_POLICY, messages.Kind.DELETE_POLICY) == (update.kind, delete.kind)
+    assert policy == messages.parse_policy(update.payload)
+    selector = messages.format_selector(policy.selector)
+    assert delete.payload.startswith(selector)
+    assert len(delete.payload) == len(selector) + messages.POLICY_ID.size
+
+
+def test_questions_have_the_sizes_that_the_kernel_checks() -> None:
+    """A dump and the probe carry an empty structure of the right kind."""
+    asked = (messages.dump_policies(), messages.dump_states(), messages.probe())
+    sizes = (messages.SELECTOR.size + messages.POLICY_ID.size, messages.STATE_ID.size, 4)
+    assert sizes == tuple(len(request.payload) for request in asked)
+
+
+@given(policy=policies())
+def test_attribute_shorter_than_its_header_is_refused(policy: XfrmPolicy) -> None:
+    """Such a message would be read for ever."""
+    payload = messages.format_policy(policy)
+    fixed = messages.SELECTOR.size + messages.POLICY.size
+    with pytest.raises(ValueError, match="shorter than its header"):
+        messages.parse_policy(payload[:fixed] + b"\x01\x00\x05\x00")

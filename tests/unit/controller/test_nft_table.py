@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guard's table as libnftables' JSON: what is written is what is read back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from controller.guard import nft_table
+from controller.plan.guard import ClearPair, GuardState, difference, flows_of
+
+FIRST = ClearPair(
+    local=ip_address("10.9.0.1"), remote=ip_address("10.9.0.2"), out_port=6081, in_port=6082
+)
+SECOND = ClearPair(
+    local=ip_address("fd00::1"), remote=ip_address("fd00::2"), out_port=4789, in_port=4789
+)
+
+
+def guard(*pairs: ClearPair) -> GuardState:
+    return GuardState(
+        ports=frozenset({6081, 4789}),
+        local=frozenset({ip_address("10.9.0.1"), ip_address("fd00::1")}),
+        may_clear=flows_of(pairs),
+    )
+
+
+class Ruleset:
+    """What a kernel would list after the commands."""
+
+    def __init__(self) -> None:
+        self.objects: list[dict[str, Any]] = []
+        self.elements: dict[str, list[Any]] = defaultdict(list)
+
+    def run(self, commands: list[dict[str, Any]]) -> None:
+        """Take in commands."""
+        for command in commands:
+            for verb, body in command.items():
+                for kind, value in body.items():
+                    if kind == "element" and verb == "add":
+                        self.elements[value["name"]] += value["elem"]
+                    elif kind == "element":
+                        for item in value["elem"]:
+                            self.elements[value["name"]].remove(item)
+                    elif verb == "add":
+                        self.objects.append({kind: value})
+
+    def listing(self) -> list[dict[str, Any]]:
+        """List the table."""
+        return [
+            {kind: {**value, "elem": self.elements[value["name"]]} if kind == "set" else value}
+            for entry in self.objects
+            for kind, value in entry.items()
+        ]
+
+
+def built(state: GuardState) -> Ruleset:
+    ruleset = Ruleset()
+    ruleset.run(nft_table.build_commands(state))
+    return ruleset
+
+
+def test_what_is_built_is_what_is_read() -> None:
+    """Ports, addresses and flows of both families come back, and nothing is damaged."""
+    seen = nft_table.parse_table(built(guard(FIRST, SECOND)).listing())
+    assert seen.sound
+    assert guard(FIRST, SECOND) == seen.state
+
+
+def test_change_moves_only_the_elements_that_differ() -> None:
+    """One pair goes, another comes."""
+    ruleset = built(guard(FIRST))
+    commands = nft_table.change_commands(difference(guard(FIRST), guard(SECOND)))
+    assert all("element" in body for command in commands for body in command.values())
+    ruleset.run(commands)
+    assert guard(SECOND) == nft_table.parse_table(ruleset.listing()).state
+
+
+def test_elements_with_a_timeout_or_comment_are_read() -> None:
+    """Libnftables wraps such elements."""
+    ruleset = built(guard())
+    ruleset.elements["ports"] = [{"elem": {"val": 6081}}, 4789]
+    assert guard() == nft_table.parse_table(ruleset.listing()).state
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ({"table": {"name": "ovn_ipsec", "flags": ["dormant"]}}, "dormant"),
+        ({"rule": {"chain": "in", "expr": []}}, "rules differ"),
+        ({"chain": {"name": "foreign"}}, "chains differ"),
+        ({"set": {"name": "foreign", "type": "mark"}}, "sets differ"),
+        ({"counter": {"name": "foreign"}}, "counters differ"),
+        ({"map": {"name": "foreign"}}, "a foreign map"),
+    ],
+)
+def test_what_others_add_is_damage(extra: dict[str, Any], words: str) -> None:
+    """A table that is not exactly ours is rebuilt."""
+    listing = [*built(guard()).listing(), extra]
+    assert any(words in what for what in nft_table.parse_table(listing).damage)
+
+
+def test_removal_works_on_a_table_that_is_not_there() -> None:
+    """It is made first, so that its deletion cannot fail."""
+    assert [["add"], ["delete"]] == [list(c) for c in nft_table.removal_commands()]
+
+
+def test_probe_leaves_nothing() -> None:
+    """The last command of the transaction deletes what the first made, under another name."""
+    commands = nft_table.probe_commands()
+    assert commands[-1]["delete"] == commands[0]["add"]
+    assert commands[0]["add"]["table"]["name"] != nft_table.TABLE
+
+
+def test_counters_of_others_are_not_ours() -> None:
+    """A counter of the same name in another table is passed over."""
+    mine = {"family": "inet", "table": "ovn_ipsec", "name": "in_denied", "packets": 7}
+    listing = [
+        {"counter": mine},
+        {"counter": {**mine, "table": "x", "packets": 9}},
+        {"metainfo": {}},
+    ]
+    assert {"in_denied": 7} == nft_table.parse_counters(listing)
