@@ -19,6 +19,8 @@ from ovn_ipsec.service import (
 )
 
 from . import commands, daemon
+from . import flush as flush_module
+from .ike.strongswan import DEFAULT_URI, StrongSwan
 
 PROGRAM = "ovn-ipsec-controller"
 
@@ -65,7 +67,8 @@ def main(
     try:
         service.open()
         if flush:
-            controller.flush()
+            backend = StrongSwan(vici or DEFAULT_URI)
+            flush_module.flush(controller.state, controller.guard, backend)
         else:
             controller.open()
             commands.register(service, controller)

@@ -14,7 +14,6 @@ import structlog
 from ovn_ipsec import clock
 from ovn_ipsec.errors import EdgeError, IPsecError
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Phase
 from ovn_ipsec.ovsdb.schemas import SOUTHBOUND, VSWITCH
 from ovn_ipsec.ovsdb.session import Session, use_tls
@@ -33,13 +32,12 @@ from .guard.keeper import GuardKeeper
 from .guard.nft import NftGuardLayer
 from .guard.xfrm import XfrmGuardLayer
 from .ike.strongswan import DEFAULT_URI, StrongSwan
-from .ike_link import IkeLink, mirror
+from .ike_link import IkeLink
 from .kernel import KernelWatch
 from .plan.agent import Agent, guard_remembers
 from .plan.guard import GuardState
 from .plan.ike import ConnName
 from .plan.pace import Bucket
-from .plan.pair import remove_steps
 from .plan.record import NOTHING_SEEN, Context, Decision
 from .plan.steps import Initiate
 from .ports import PortKeeper
@@ -341,31 +339,6 @@ class Controller:
         times.append(max(self._report_at, clock.monotonic() + 0.05))
         delay_s = max(0.0, min(times) - clock.monotonic())
         poller.timer_wait(int(delay_s * 1000) + 1)
-
-    def flush(self) -> None:
-        """Take the guard, every connection and every SA of ours away.
-
-        Raises:
-            IPsecError: Something could not be removed.
-        """
-        self.state.open()
-        self.guard.found()
-        backend = StrongSwan(self.settings.vici or DEFAULT_URI)
-        backend.open()
-        match backend.observe():
-            case Known(value=seen):
-                agent = Agent(ChassisName("-"))
-                mirror(agent, seen)
-                for name, one in agent.seen.items():
-                    _, failure = apply_steps(backend, remove_steps(name, one), one)
-                    if failure is not None:
-                        raise failure
-            case Unknown(reason=reason):
-                raise EdgeError(reason)
-        backend.close()
-        if not self.guard.keep(None):
-            raise EdgeError(f"guard not removed: {self.guard.problems()}")
-        self.state.keep_boot_guard(None)
 
     def close(self) -> None:
         """Close sockets; SAs, connections, guard stay as they are."""

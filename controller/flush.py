@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: take everything of ours out of the kernel and the IKE daemon (`--flush`)."""
+
+from __future__ import annotations
+
+import structlog
+
+from ovn_ipsec.errors import EdgeError, IkeError
+from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.observation import Known, Unknown
+
+from .apply import apply_steps
+from .guard.keeper import GuardKeeper
+from .ike.backend import IkeBackend
+from .ike_link import mirror
+from .plan.agent import Agent
+from .plan.pair import remove_steps
+from .state_dir import StateDir
+
+_log = structlog.get_logger()
+
+
+def flush(state: StateDir, guard: GuardKeeper, backend: IkeBackend) -> None:
+    """Take the guard, every connection and every SA of ours away.
+
+    Raises:
+        EdgeError: The guard could not be removed.
+    """
+    state.open()
+    guard.found()
+    try:
+        backend.open()
+        _remove_connections(backend)
+    except IkeError as error:
+        # Without the daemon there is nothing to unload, and the guard has to go all the same.
+        _log.warning("ike_daemon_not_flushed", reason=error.diagnostics())
+    finally:
+        backend.close()
+    if not guard.keep(None):
+        raise EdgeError(f"guard not removed: {guard.problems()}")
+    state.keep_boot_guard(None)
+
+
+def _remove_connections(backend: IkeBackend) -> None:
+    match backend.observe():
+        case Known(value=seen):
+            agent = Agent(ChassisName("-"))
+            mirror(agent, seen)
+            for name, one in agent.seen.items():
+                _, failure = apply_steps(backend, remove_steps(name, one), one)
+                if failure is not None:
+                    raise failure
+        case Unknown(reason=reason):
+            raise IkeError(reason)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``--flush`` takes everything of ours away, and only that."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from controller.flush import flush
+from controller.guard.keeper import GuardKeeper
+from controller.plan.guard import GuardState
+from controller.state_dir import StateDir
+from ovn_ipsec.errors import EdgeError, IkeError, NftError
+from tests.fakes.ike import FakeIke
+from tests.fakes.kernel import FakeGuardLayer
+
+STATE = GuardState(
+    ports=frozenset({6081}), local=frozenset({ip_address("10.0.0.1")}), may_clear=frozenset()
+)
+
+
+def enforced(folder: Path) -> tuple[StateDir, FakeGuardLayer]:
+    state, layer = StateDir(folder), FakeGuardLayer()
+    state.open()
+    state.keep_boot_guard(STATE)
+    layer.apply(None, STATE)
+    return state, layer
+
+
+def test_guard_and_boot_guard_are_gone(tmp_path: Path) -> None:
+    """Nothing is denied afterwards, not even after a reboot."""
+    state, layer = enforced(tmp_path)
+    flush(state, GuardKeeper([layer]), FakeIke())
+    assert state.boot_guard() is None
+    assert GuardKeeper([layer]).found() is None
+
+
+def test_guard_goes_without_the_daemon_too(tmp_path: Path) -> None:
+    """A daemon that is away has nothing to unload."""
+    state, layer = enforced(tmp_path)
+    ike = FakeIke()
+    ike.fail_next("open", IkeError("away"))
+    flush(state, GuardKeeper([layer]), ike)
+    assert GuardKeeper([layer]).found() is None
+
+
+def test_guard_that_stays_is_an_error(tmp_path: Path) -> None:
+    """And then the boot guard stays as well."""
+    state, layer = enforced(tmp_path)
+    layer.fail_next("apply", NftError("no"))
+    with pytest.raises(EdgeError, match="guard not removed"):
+        flush(state, GuardKeeper([layer]), FakeIke())
+    assert state.boot_guard() == STATE
