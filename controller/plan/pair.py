@@ -28,7 +28,7 @@ TEARDOWN_GRACE_S = 5.0
 """How long the passive end waits for the initiator to take an unwanted pair down."""
 SWITCH_OUT_S = 2.0
 """From both CHILD_SAs up until we send ESP: by then the peer has installed its end too."""
-SWITCH_IN_S = 6.0
+SWITCH_IN_S = 12.0
 """From then on clear text is not accepted either: by then the peer sends ESP too."""
 RELAX_OUT_S = 3.0
 """From relax until we send clear text again: by then the peer accepts it."""
