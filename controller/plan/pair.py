@@ -82,7 +82,10 @@ def observe_pair(
     else:
         record = replace(record, gone_at=None, pair=intent.pair, mode=intent.mode, csum=intent.csum)
     up = seen.up or seen.orphaned
-    up_at = None if not up else now if record.up_at is None else record.up_at
+    up_at = None
+    if up:
+        # SAs left from before the phase count from its start: the peer may have to make them anew.
+        up_at = now if record.up_at is None else max(record.up_at, context.phase_since)
     record = _latch(replace(record, up_at=up_at), context)
     demand = demand_of(record, context.phase)
     state = LIFE[demand, up]

@@ -378,3 +378,14 @@ def test_the_smaller_name_initiates() -> None:
     """And exactly one of two does."""
     assert initiates(A, B)
     assert not initiates(B, A)
+
+
+def test_sas_left_from_before_do_not_close_a_pair_at_once() -> None:
+    """Switched on again before the old SAs were down: the peer gets its time all the same."""
+    record = replace(NEW, up_at=0.0)
+    context = replace(at(Phase.ESTABLISH, 100), phase_since=100.0)
+    again = kept(run(record, UP, context))
+    assert not again.closed
+    later = kept(run(again, UP, replace(context, now=100 + life.SWITCH_OUT_S)))
+    assert later.closed
+    assert later.accept_until == 100 + life.SWITCH_IN_S
