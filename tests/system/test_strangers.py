@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Iterator
 
 import helpers
 import pytest
@@ -83,37 +81,3 @@ def test_clear_geneve_of_a_stranger_is_not_delivered(switched_off: Cluster) -> N
         time.sleep(2)
         assert stranger.received(heard) == []
         assert _denied(h1) - before >= 20
-
-
-def _problem(cluster: Cluster, chassis: str) -> str:
-    return helpers.digest(cluster, chassis).get("ovn-ipsec-problem", "")
-
-
-# --- the stock daemon ------------------------------------------------------------------------
-
-STAND_IN = "/etc/ovn-ipsec/ovs-monitor-ipsec"
-
-
-@pytest.fixture
-def stock_daemon(product: Cluster) -> Iterator[Chassis]:
-    """h3, on which a process that looks like the stock daemon runs."""
-    chassis = product.chassis["h3"]
-    chassis.write(STAND_IN, "import time\ntime.sleep(3600)\n")
-    process = chassis.popen([sys.executable, STAND_IN])
-    yield chassis
-    process.kill()
-    process.wait()
-    wait_until(lambda: not _problem(product, "h3"), 120, "no problem on h3")
-
-
-def test_live_stock_daemon_is_not_fought_with(switched_off: Cluster, stock_daemon: Chassis) -> None:
-    """The controller stands back where ovs-monitor-ipsec runs, and its digest says why."""
-    cluster = switched_off
-    wait_until(
-        lambda: "ovs-monitor-ipsec" in _problem(cluster, "h3"), 120, "the conflict in the digest"
-    )
-    with helpers.traffic(cluster) as ping:
-        helpers.switch(cluster, on=True)
-        wait_until(lambda: len(ping.esp) == 2, 180, "ESP between h1 and h2")
-        assert "ovs-monitor-ipsec" in helpers.nb_report(cluster)["ovn-ipsec-summary"]
-        assert helpers.leftovers(stock_daemon) == []
