@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NewType
 
 
 class Mode(StrEnum):
@@ -51,6 +54,46 @@ class Auth(StrEnum):
     CA = "ca"
 
 
+class Profile(StrEnum):
+    """Named cipher suites, weakest claim first; each backend spells them in its own words."""
+
+    DEFAULT = "default"
+    """Modern suites first, and last what a stock ovs-monitor-ipsec offers."""
+    CHACHA20 = "chacha20"
+    """ChaCha20-Poly1305 (RFC 7634), for hosts without AES instructions."""
+    AES256_SHA256 = "aes256-sha256"
+    """AES-256-CBC with HMAC-SHA2-256-128 (RFC 4868), for hardware that knows no AEAD."""
+    CNSA = "cnsa"
+    """AES-256-GCM, SHA-384, ECP-384 (RFC 9206)."""
+    PQ = "pq"
+    """AES-256-GCM with ML-KEM-768 beside X25519 (RFC 9370)."""
+
+    @property
+    def strength(self) -> int:
+        """Rank for comparisons, 0 for the default: where two ends differ the higher one holds."""
+        return list(Profile).index(self)
+
+
+ClassName = NewType("ClassName", str)
+"""Encaps that no rule can tell apart: `[a-z0-9]{1,16}`, made by northd_ext."""
+
+ClassPair = tuple[ClassName, ClassName]
+"""Two classes, the smaller name first."""
+
+
+def class_pair(one: ClassName, other: ClassName) -> ClassPair:
+    """Put two classes in the order in which ClusterPolicy.pairs names them."""
+    return (one, other) if one <= other else (other, one)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Treatment:
+    """What policy says of a pair."""
+
+    mode: Mode
+    profile: Profile = Profile.DEFAULT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
     """Typed IKE and ESP settings; None leaves the daemon's or our default.
@@ -68,6 +111,54 @@ class Tuning:
     ike_lifetime_s: int | None = None
 
 
+class SelectorKind(StrEnum):
+    """What a selector looks at."""
+
+    ANY = "any"
+    CHASSIS = "chassis"
+    """Chassis.name, as a glob."""
+    HOST = "host"
+    """Chassis.hostname, as a glob."""
+    ZONE = "zone"
+    """One of Chassis.transport_zones."""
+    AZ = "az"
+    """One of the availability zones in ovn-cms-options."""
+    CIDR = "cidr"
+    """Encap.ip, as a prefix."""
+    NETWORK = "network"
+    """Logical_Switch.name of a port that the chassis hosts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """One end of a rule."""
+
+    kind: SelectorKind
+    argument: str = ""
+    """In its canonical form; empty for ANY."""
+
+    def __str__(self) -> str:
+        """As rules write it."""
+        return f"{self.kind}:{self.argument}" if self.argument else str(self.kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One policy rule: it matches an unordered pair of encaps."""
+
+    priority: int
+    """1 to 32767; the highest that matches decides."""
+    selectors: tuple[Selector, Selector]
+    mode: Mode
+    profile: Profile | None = None
+    """None: the cluster's."""
+
+    def __str__(self) -> str:
+        """As NB_Global.options writes it, in one way of writing."""
+        words = [*map(str, self.selectors), str(self.mode)]
+        return " ".join(words if self.profile is None else [*words, f"profile={self.profile}"])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncryptionPolicy:
     """The operator's policy as NB_Global states it."""
@@ -77,6 +168,14 @@ class EncryptionPolicy:
     rollout: Rollout = Rollout.GATED
     auth: Auth = Auth.CA
     tuning: Tuning = field(default_factory=Tuning)
+    profile: Profile = Profile.DEFAULT
+    """For pairs that no rule gives one."""
+    rules: tuple[Rule, ...] = ()
+    """Highest priority first."""
+
+
+def _no_pairs() -> Mapping[ClassPair, Treatment]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +186,18 @@ class ClusterPolicy:
     phase: Phase
     default: Mode
     floor: Mode
+    """No pair goes below it, whatever an Encap row says."""
     auth: Auth = Auth.CA
     tuning: Tuning = field(default_factory=Tuning)
+    profile: Profile = Profile.DEFAULT
+    """Of pairs that `pairs` does not name."""
+    pairs: Mapping[ClassPair, Treatment] = field(default_factory=_no_pairs, hash=False)
+    """Sparse and symmetric: pairs of classes whose treatment is not the default."""
+    rules: tuple[str, ...] = ()
+    """The rules behind `pairs`, `<priority> <rule>`, highest first: for people, and for a
+    northd_ext that finds NB's rules broken."""
+    vnis: frozenset[int] = frozenset()
+    """Geneve VNIs (Datapath_Binding.tunnel_key) whose packets are never clear, between whomever."""
 
 
 NO_POLICY = ClusterPolicy(generation=0, phase=Phase.OFF, default=Mode.OFF, floor=Mode.OFF)

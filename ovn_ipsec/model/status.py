@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from .policy import Phase
+from .policy import Phase, Profile
 
 
 class PairState(StrEnum):
@@ -61,3 +61,5 @@ class Digest:
     """What is wrong on this chassis, in words; empty when nothing is."""
     expires: datetime | None = None
     """When the chassis' own certificate ends, UTC."""
+    profiles: frozenset[Profile] = frozenset({Profile.DEFAULT})
+    """Cipher suites that its IKE daemon can do."""

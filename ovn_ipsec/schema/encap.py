@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 from ..model.chassis import DEFAULT_PORT, ChassisName, Encap, EncapType
-from ..model.policy import Mode
+from ..model.policy import ClassName, Mode
 from . import fields as parse
 from .fields import Place
+from .sb_global import CLASS_NAME
 
 TABLE = "Encap"
 MODE = "ovn-ipsec"
@@ -46,6 +47,8 @@ class EncapIntent:
     encap: Encap
     mode: Mode | None
     """None: the key is missing or junk, so the cluster's default holds."""
+    class_name: ClassName | None = None
+    """None: the key is missing or junk, so the mode holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,16 @@ def parse_encap(row: str, raw: RawEncap) -> tuple[EncapIntent | None, tuple[Inpu
             mode = parse.word(place, raw.options[MODE], Mode)
         except InputError as error:
             errors.append(error)
-    return EncapIntent(encap=encap, mode=mode), tuple(errors)
+    class_name = raw.options.get(CLASS)
+    if class_name is not None and not CLASS_NAME.match(class_name):
+        reason = "expected 1 to 16 of a-z 0-9"
+        key = f"options:{CLASS}"
+        errors.append(
+            InputError(table=TABLE, row=row, key=key, text=class_name[:80], reason=reason)
+        )
+        class_name = None
+    name = None if class_name is None else ClassName(class_name)
+    return EncapIntent(encap=encap, mode=mode, class_name=name), tuple(errors)
 
 
 def parse_chassis(raw: RawChassis) -> ParsedChassis:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 
-from ..model.policy import Phase
+from ..model.policy import Phase, Profile
 from ..model.status import Digest, PairCounts
 from . import fields as parse
 from .fields import Place
@@ -19,8 +19,10 @@ PAIRS = "ovn-ipsec-pairs"
 PROBLEM = "ovn-ipsec-problem"
 AGENT = "ovn-ipsec-agent"
 EXPIRES = "ovn-ipsec-expires"
-KEYS = (GENERATION, PHASE, PAIRS, PROBLEM, AGENT, EXPIRES)
+PROFILES = "ovn-ipsec-profiles"
+KEYS = (GENERATION, PHASE, PAIRS, PROBLEM, AGENT, EXPIRES, PROFILES)
 PROBLEM_MAX = 400
+_ALL = frozenset(Profile)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -37,6 +39,7 @@ def format_digest(digest: Digest) -> dict[str, str]:
         PHASE: str(digest.phase),
         PAIRS: " ".join(words),
         AGENT: printable(digest.agent, 120),
+        PROFILES: " ".join(sorted(digest.profiles)),
     }
     if digest.problem:
         keys[PROBLEM] = printable(digest.problem, PROBLEM_MAX)
@@ -78,6 +81,9 @@ def parse_digest(row: str, external_ids: Mapping[str, str]) -> Digest | None:
         agent=printable(external_ids[AGENT], 120),
         problem=printable(external_ids.get(PROBLEM, ""), PROBLEM_MAX),
         expires=expires,
+        profiles=frozenset(
+            Profile(word) for word in external_ids.get(PROFILES, "default").split() if word in _ALL
+        ),
     )
 
 

@@ -3,9 +3,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-from ..model.policy import Auth, ClusterPolicy, Mode, Phase
+from ..model.policy import (
+    Auth,
+    ClassName,
+    ClassPair,
+    ClusterPolicy,
+    Mode,
+    Phase,
+    Profile,
+    Treatment,
+    class_pair,
+)
 from . import fields as parse
 from .fields import Place
 from .tuning import format_tuning, parse_tuning
@@ -18,21 +29,39 @@ DEFAULT = "ovn-ipsec-default"
 FLOOR = "ovn-ipsec-floor"
 AUTH = "ovn-ipsec-auth"
 TUNING = "ovn-ipsec-tuning"
-KEYS = (SCHEMA, GENERATION, PHASE, DEFAULT, FLOOR, AUTH, TUNING)
+PAIRS = "ovn-ipsec-pairs"
+RULES = "ovn-ipsec-rules"
+VNIS = "ovn-ipsec-vnis"
+KEYS = (SCHEMA, GENERATION, PHASE, DEFAULT, FLOOR, AUTH, TUNING, PAIRS, RULES, VNIS)
 VERSION = "1"
+CLASS_NAME = re.compile(r"[a-z0-9]{1,16}\Z")
+_TEXT_MAX = 1 << 20
+_VNI_MAX = (1 << 24) - 1
 
 
 def format_policy(policy: ClusterPolicy) -> dict[str, str]:
-    """Format all keys; an empty tuning is written as an empty text, to replace an old one."""
+    """Format all keys; what is empty is written as an empty text, to replace an older one."""
     return {
         SCHEMA: VERSION,
         GENERATION: str(policy.generation),
         PHASE: policy.phase,
-        DEFAULT: policy.default,
+        DEFAULT: _format_treatment(Treatment(mode=policy.default, profile=policy.profile)),
         FLOOR: policy.floor,
         AUTH: policy.auth,
         TUNING: format_tuning(policy.tuning),
+        PAIRS: " ".join(
+            f"{one}:{other}={_format_treatment(policy.pairs[one, other])}"
+            for one, other in sorted(policy.pairs)
+        ),
+        RULES: "\n".join(policy.rules),
+        VNIS: " ".join(map(str, sorted(policy.vnis))),
     }
+
+
+def _format_treatment(treatment: Treatment) -> str:
+    if treatment.profile is Profile.DEFAULT:
+        return str(treatment.mode)
+    return f"{treatment.mode}/{treatment.profile}"
 
 
 def parse_policy(external_ids: Mapping[str, str]) -> ClusterPolicy | None:
@@ -57,11 +86,41 @@ def parse_policy(external_ids: Mapping[str, str]) -> ClusterPolicy | None:
     place, version = value(SCHEMA)
     if version != VERSION:
         place.refuse(version, f"this program speaks schema {VERSION}; upgrade it")
+    default = _parse_treatment(*value(DEFAULT))
     return ClusterPolicy(
         generation=parse.integer(*value(GENERATION), 0, 2**31),
         phase=parse.word(*value(PHASE), Phase),
-        default=parse.word(*value(DEFAULT), Mode),
+        default=default.mode,
+        profile=default.profile,
         floor=parse.word(*value(FLOOR), Mode),
         auth=parse.word(*value(AUTH), Auth),
         tuning=parse_tuning(*value(TUNING)),
+        pairs=_parse_pairs(*value(PAIRS)),
+        rules=tuple(value(RULES)[1].splitlines()),
+        vnis=frozenset(_parse_vnis(*value(VNIS))),
     )
+
+
+def _parse_treatment(place: Place, text: str) -> Treatment:
+    mode, slash, profile = text.partition("/")
+    return Treatment(
+        mode=parse.word(place, mode, Mode),
+        profile=parse.word(place, profile, Profile) if slash else Profile.DEFAULT,
+    )
+
+
+def _parse_pairs(place: Place, text: str) -> dict[ClassPair, Treatment]:
+    if len(text) > _TEXT_MAX:
+        place.refuse(text[:80], f"longer than {_TEXT_MAX} characters")
+    pairs: dict[ClassPair, Treatment] = {}
+    for part in text.split():
+        names, sign, treatment = part.partition("=")
+        one, _, other = names.partition(":")
+        if not (sign and CLASS_NAME.match(one) and CLASS_NAME.match(other)):
+            place.refuse(part[:80], "expected CLASS:CLASS=MODE or CLASS:CLASS=MODE/PROFILE")
+        pairs[class_pair(ClassName(one), ClassName(other))] = _parse_treatment(place, treatment)
+    return pairs
+
+
+def _parse_vnis(place: Place, text: str) -> list[int]:
+    return [parse.integer(place, word, 1, _VNI_MAX) for word in text.split()]

@@ -115,6 +115,25 @@ def test_encap_with_junk_mode() -> None:
     assert (intent.mode, error.key) == (None, "options:ovn-ipsec")
 
 
+@pytest.mark.parametrize("text", ["", "C1", "x" * 17, "a b"])
+def test_encap_with_junk_class(text: str) -> None:
+    """A bad class costs only the key: the mode holds."""
+    options = {"ovn-ipsec": "prefer", "ovn-ipsec-class": text}
+    raw = RawEncap(type="geneve", ip="10.0.0.1", options=options)
+    intent, (error,) = encap.parse_encap("r", raw)
+    assert intent is not None
+    assert (intent.mode, intent.class_name) == (Mode.PREFER, None)
+    assert (error.key, error.text) == ("options:ovn-ipsec-class", text)
+
+
+def test_encap_with_a_class() -> None:
+    """The class is what rules say of it, beside the mode."""
+    raw = RawEncap(type="geneve", ip="10.0.0.1", options={"ovn-ipsec-class": "c1a2"})
+    intent, errors = encap.parse_encap("r", raw)
+    assert intent is not None
+    assert (intent.class_name, errors) == ("c1a2", ())
+
+
 def test_chassis_sorts_its_encaps_and_drops_bad_ones() -> None:
     """The order of rows does not show, and one bad encap costs only itself."""
     ips = ["fd00::1", "10.0.0.2", "junk", "10.0.0.1"]
