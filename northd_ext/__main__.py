@@ -8,7 +8,7 @@ import os
 import click
 
 from ovn_ipsec.errors import IPsecError
-from ovn_ipsec.ovsdb.schemas import NORTHBOUND, SOUTHBOUND
+from ovn_ipsec.ovsdb.schemas import NORTHBOUND, SOUTHBOUND, SOUTHBOUND_NETWORKS
 from ovn_ipsec.ovsdb.session import Session, use_tls
 from ovn_ipsec.service import OVN_RUNDIR, Common, Service, common_options, fail
 
@@ -38,6 +38,7 @@ def main(common: Common, ovnnb_db: str | None, ovnsb_db: str | None) -> None:
             Service(PROGRAM, common, rundir=OVN_RUNDIR),
             Session(nb, NORTHBOUND, leader_only=True),
             Session(sb, SOUTHBOUND, leader_only=True, lock=LOCK),
+            Session(sb, SOUTHBOUND_NETWORKS, leader_only=True),
         ).run()
     except IPsecError as error:
         fail(PROGRAM, error)

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy
+from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode
 from ovn_ipsec.model.status import Digest, PairCounts
 
+from .classify import Assignment
 from .views import ChassisFacts, SbView
 
 
@@ -41,8 +42,17 @@ class Census:
         return self.acknowledged and not self.absent and self.counts.all_up
 
 
-def take_census(policy: ClusterPolicy | None, sb: SbView) -> Census:
-    """Count the chassis against a policy; those of other availability zones are left out."""
+def take_census(
+    policy: ClusterPolicy | None, sb: SbView, assignment: Assignment | None = None
+) -> Census:
+    """Count the chassis against a policy; those of other availability zones are left out.
+
+    Args:
+        policy: What is published.
+        sb: Who there is.
+        assignment: The classes: one without a controller is missed only where a pair of it is of
+            the strongest mode that the policy has; None: all are.
+    """
     wanted = policy or NO_POLICY
     local = sorted((c for c in sb.chassis.values() if not c.is_remote), key=lambda c: c.name)
     digests = [(c.name, c.digest) for c in local if c.digest is not None]
@@ -52,7 +62,7 @@ def take_census(policy: ClusterPolicy | None, sb: SbView) -> Census:
         ready=len(digests) - len(behind),
         behind=behind,
         junk=tuple(c.name for c in local if c.digest_error is not None),
-        absent=_absent(local),
+        absent=_absent(local, wanted.end_mode, assignment),
         problems=tuple((name, d.problem) for name, d in digests if d.problem),
         counts=_total([d.counts for _, d in digests]),
     )
@@ -66,7 +76,9 @@ def _place(digest: Digest) -> str:
     return f"at generation {digest.generation} {digest.phase}"
 
 
-def _absent(local: list[ChassisFacts]) -> tuple[str, ...]:
+def _absent(
+    local: list[ChassisFacts], mode: Mode, assignment: Assignment | None
+) -> tuple[str, ...]:
     users = Counter(kind for chassis in local for kind in chassis.types)
     return tuple(
         chassis.name
@@ -74,6 +86,7 @@ def _absent(local: list[ChassisFacts]) -> tuple[str, ...]:
         if chassis.digest is None
         and chassis.digest_error is None
         and any(users[kind] > 1 for kind in chassis.types)
+        and not (assignment is not None and assignment.needs_nobody(chassis, mode))
     )
 
 

@@ -11,18 +11,20 @@ import structlog
 
 from ovn_ipsec.clock import monotonic
 from ovn_ipsec.errors import InputError, OvsdbConflict
-from ovn_ipsec.model.policy import ClusterPolicy, Phase
+from ovn_ipsec.model.policy import HOLD_S, ClusterPolicy, Phase
 from ovn_ipsec.ovsdb.session import Session
 from ovn_ipsec.schema.nb_global import STATE
 from ovn_ipsec.service import Service, notify_systemd
 
 from .census import Census, take_census
+from .members import Members
 from .northbound import Northbound
 from .policy import EncapChange, SbPlan, evaluate
 from .report import LAG_GRACE_S, make_report
-from .rollout import Step, deadline_s, step
+from .rollout import Event, Step, deadline_s, step
 from .settling import Settling
 from .southbound import Southbound
+from .target import Target, Targeting, named
 from .views import NbView, SbView
 
 LOCK = "ovn_ipsec_northd"
@@ -54,13 +56,21 @@ class _Reached:
 class Northd:
     """NB's policy into SB, paced by what the chassis report."""
 
-    def __init__(self, service: Service, nb: Session, sb: Session) -> None:
-        """Store what run() opens and drives; sb asserts LOCK."""
+    def __init__(self, service: Service, nb: Session, sb: Session, ports: Session) -> None:
+        """Store what run() opens and drives.
+
+        Args:
+            service: The process.
+            nb: Northbound.
+            sb: Southbound; asserts LOCK.
+            ports: Southbound once more, for the ports of networks while a rule selects one.
+        """
         self._service, self._nb, self._sb = service, nb, sb
+        self._members = Members(ports)
         self._northbound, self._southbound = Northbound(nb), Southbound(sb)
         self._log = structlog.get_logger()
         self._reached = _Reached()
-        self._settling = Settling()
+        self._settling, self._targeting = Settling(), Targeting()
         self._decided: ClusterPolicy | None = None
         self._refused: frozenset[str] = frozenset()
         self._paused = self._ready = self._active = False
@@ -87,6 +97,7 @@ class Northd:
         self._log.info("stopped")
         self._nb.close()
         self._sb.close()
+        self._members.close()
         self._service.close()
 
     def _forget(self) -> None:
@@ -98,6 +109,7 @@ class Northd:
         self._service.wait(poller)
         self._nb.wait(poller)
         self._sb.wait(poller)
+        self._members.wait(poller)
         if self._due is not None and not self._writing:
             poller.timer_wait(max(0, int((self._due - monotonic()) * 1000) + 1))
         if self._service.stopping:
@@ -115,7 +127,7 @@ class Northd:
     def _turn(self, now: float) -> None:
         self._service.run()
         changed = [session.run() for session in (self._nb, self._sb)]
-        self._dirty |= any(changed)
+        self._dirty |= any([*changed, self._members.run()])
         self._note_failures(now)
         self._note_role()
         if self._writing or not (self._nb.loaded and self._sb.loaded):
@@ -129,6 +141,11 @@ class Northd:
         self._evaluated, self._dirty, self._due = now, False, None
         nb, sb = self._northbound.observe(), self._southbound.observe()
         if nb is not None and sb is not None:
+            asked = nb.asked.policy
+            hold_s = HOLD_S if asked is None else asked.hold_s
+            self._members.want(named(nb, sb.policy), hold_s)
+            sb = self._members.add_to(sb, now)
+            self._wake_at(self._members.deadline())
             self._reconcile(nb, sb, now)
 
     def _note_failures(self, now: float) -> None:
@@ -163,50 +180,53 @@ class Northd:
         if not self._active:
             return
         waited = now - self._reached.since
-        census = take_census(sb.policy, sb)
-        decided = step(nb, sb, census, waited)
-        plan = evaluate(decided.policy, sb)
-        self._log_refusals(nb, sb, plan)
-        self._apply(sb, decided, plan.changes, now)
-        self._report(nb, sb, census, now)
+        written = self._settling.written_classes(sb)
+        target, assignment = self._targeting.run(nb, sb, written)
+        census = take_census(sb.policy, sb, assignment)
+        decided = step(nb, sb, target, census, waited)
+        plan = evaluate(decided.policy, sb, assignment, written)
+        self._log_refusals(target, sb, plan)
+        self._apply(decided, plan.changes, now)
+        self._report(nb, sb, target, census, now)
         for after in (deadline_s(sb.policy), LAG_GRACE_S):
             if after is not None and waited < after:
                 self._wake_at(self._reached.since + after)
 
-    def _apply(
-        self, sb: SbView, decided: Step, changes: tuple[EncapChange, ...], now: float
-    ) -> None:
-        """Write one policy change with its encaps at once; encaps alone when they have settled."""
+    def _apply(self, decided: Step, changes: tuple[EncapChange, ...], now: float) -> None:
+        """Write one policy change with its encaps at once; repairs alone when they have settled."""
         policy, event = decided.policy, decided.event
         if policy is None:
             return
-        if event is None:
+        ended = event is Event.ADVANCE and policy.phase is Phase.OFF
+        if ended or event in (Event.CHANGE, Event.RESTORE, Event.DISABLE):
+            self._settling.stated(changes)
+        else:
             changes = self._settling.due(changes, now)
-            self._settling.written(changes, now)
             self._wake_at(self._settling.deadline())
-            if not changes:
+            if event is None and not changes:
                 return
-            self._log.info("encaps_repaired", encaps=len(changes), first=changes[0].label)
-        elif sb.policy is not None and sb.policy.generation == policy.generation:
-            changes = changes if policy.phase is Phase.OFF else ()
+            self._settling.repaired(changes, now)
         self._southbound.publish(policy, changes)
-        if event is not None:
-            self._decided = policy
-            self._log.info(
-                "policy",
-                why=str(event),
-                generation=policy.generation,
-                phase=str(policy.phase),
-                mode=str(policy.default),
-                encaps=len(changes),
-            )
+        if event is None:
+            self._log.info("encaps_written", encaps=len(changes), first=changes[0].label)
+            return
+        self._decided = policy
+        self._log.info(
+            "policy",
+            why=str(event),
+            generation=policy.generation,
+            phase=str(policy.phase),
+            mode=str(policy.default),
+            rules=len(policy.rules),
+            encaps=len(changes),
+        )
 
-    def _report(self, nb: NbView, sb: SbView, census: Census, now: float) -> None:
+    def _report(self, nb: NbView, sb: SbView, target: Target, census: Census, now: float) -> None:
         """Tell NB about what SB carries now, never about what is still on its way there."""
         if self._sb.busy:
             return
         waited = now - self._reached.since
-        report = make_report(nb, sb, sb.policy, census, waited)
+        report = make_report(nb, sb, target, census, waited)
         if report == nb.report:
             return
         if report[STATE] == nb.report.get(STATE) and now < self._reported + REPORT_EVERY_S:
@@ -223,8 +243,8 @@ class Northd:
         phase = str(policy.phase)
         self._log.info("phase", generation=policy.generation, phase=phase, role=self._role)
 
-    def _log_refusals(self, nb: NbView, sb: SbView, plan: SbPlan) -> None:
-        refusals: list[InputError] = [*nb.asked.errors, *([sb.error] if sb.error else [])]
+    def _log_refusals(self, target: Target, sb: SbView, plan: SbPlan) -> None:
+        refusals: list[InputError] = [*target.errors, *([sb.error] if sb.error else [])]
         refusals += [c.digest_error for c in sb.chassis.values() if c.digest_error is not None]
         refusals += plan.refusals
         self._log_new(refusals)

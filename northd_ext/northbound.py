@@ -7,18 +7,22 @@ from collections.abc import Mapping
 
 import ovs.db.idl
 
-from ovn_ipsec.ovsdb.session import Session
+from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.policy import Mode
+from ovn_ipsec.ovsdb.session import Row, Session
 from ovn_ipsec.schema import nb_global
 
+from .networks import Switches
 from .views import NbView
 
 
 class Northbound:
-    """NB_Global, parsed again only when it has changed."""
+    """NB_Global and the logical switches, parsed again only when they have changed."""
 
     def __init__(self, session: Session) -> None:
         """Store the session; its owner opens, runs and closes it."""
         self.session = session
+        self._switches = Switches(session)
         self._view: NbView | None = None
 
     def observe(self) -> NbView | None:
@@ -27,9 +31,11 @@ class Northbound:
         Returns:
             The view; None before ovn-northd or an operator has made the row.
         """
-        if self.session.changes() or self._view is None:
+        changes = self.session.changes()
+        self._switches.take_in(changes)
+        if changes or self._view is None:
             row = self.session.first(nb_global.TABLE)
-            self._view = None if row is None else _parse(row.ipsec, row.options, row.external_ids)
+            self._view = None if row is None else _parse(row, self._switches.switches())
         return self._view
 
     def publish(self, report: Mapping[str, str]) -> None:
@@ -51,6 +57,24 @@ class Northbound:
         self.session.transact(build)
 
 
-def _parse(ipsec: bool, options: Mapping[str, str], external_ids: Mapping[str, str]) -> NbView:
-    report = {key: external_ids[key] for key in nb_global.REPORT_KEYS if key in external_ids}
-    return NbView(asked=nb_global.parse_policy(ipsec, options), report=report)
+def _parse(row: Row, switches: Mapping[str, str | None]) -> NbView:
+    held = row.external_ids
+    networks: dict[str, Mode] = {}
+    errors: list[InputError] = []
+    for name, text in sorted(switches.items()):
+        if text is None:
+            continue
+        try:
+            mode = nb_global.parse_network_mode(name, {nb_global.NETWORK_MODE: text})
+        except InputError as error:
+            errors.append(error)
+            continue
+        if mode is not None:
+            networks[name] = mode
+    return NbView(
+        asked=nb_global.parse_policy(row.ipsec, row.options),
+        report={key: held[key] for key in nb_global.REPORT_KEYS if key in held},
+        switches=frozenset(switches),
+        networks=networks,
+        errors=tuple(errors),
+    )

@@ -1,30 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: which mode each encap is to carry, and what has to be written so that it does.
+"""Pure: what each encap is to carry, and what has to be written so that it does.
 
-``evaluate`` is total, idempotent and blind to the order of rows. There is one class of encaps so
-far: ``wanted_mode`` is the one place that decides for an encap, and where rules would be asked.
+``evaluate`` is total, idempotent and blind to the order of rows. Every encap carries the mode that
+it falls back to; where rules tell encaps apart, also its class.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
 from ovn_ipsec.errors import InputError
-from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
+from ovn_ipsec.model.policy import ClassName, ClusterPolicy, Mode, Phase
 from ovn_ipsec.schema import encap as schema
 
-from .views import ChassisFacts, EncapFacts, SbView
+from .classify import Assignment
+from .views import EncapFacts, SbView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncapChange:
-    """One Encap.options:ovn-ipsec to write, or to remove."""
+    """What one Encap row is to carry from now on."""
 
     row: UUID
     label: str
     mode: Mode | None
-    """None removes the key."""
+    """options:ovn-ipsec; None removes the key."""
+    class_name: ClassName | None = None
+    """options:ovn-ipsec-class; None removes the key."""
+    had: str | None = None
+    """The class that the row carries now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,49 +43,64 @@ class SbPlan:
     """Keys that somebody else has set to something that the published policy does not say."""
 
 
-def wanted_mode(policy: ClusterPolicy, _chassis: ChassisFacts, _encap: EncapFacts) -> Mode | None:
-    """The mode that an encap is to carry; None for no key.
-
-    Every encap is of the one class that there is, whose mode is the cluster's default. Rules that
-    tell encaps apart would be evaluated here: that is what the chassis and the encap are for.
-    """
-    return None if policy.phase is Phase.OFF else policy.default
-
-
-def evaluate(policy: ClusterPolicy | None, sb: SbView) -> SbPlan:
+def evaluate(
+    policy: ClusterPolicy | None,
+    sb: SbView,
+    assignment: Assignment | None,
+    written: Mapping[str, ClassName | None],
+) -> SbPlan:
     """Compare what each encap carries with what it is to carry.
 
     Args:
         policy: What SB is to carry from now on; None leaves every row as it is.
         sb: What SB carries. Encaps of is-remote chassis are ovn-ic's and never touched.
+        assignment: The classes; None when they are not known: then only off writes anything.
+        written: The class that was last written to each encap, by label: another text is not ours.
     """
     changes: list[EncapChange] = []
     refusals: list[InputError] = []
-    if policy is None:
+    if policy is None or (assignment is None and policy.phase is not Phase.OFF):
         return SbPlan(changes=(), refusals=())
     published = sb.policy or policy
-    for chassis in sb.chassis.values():
-        if chassis.is_remote:
+    before = None if published.phase is Phase.OFF else published.default
+    after = None if policy.phase is Phase.OFF else policy.default
+    for encap in _writable(sb):
+        name = None
+        if after is not None and assignment is not None:
+            name = assignment.class_of(encap.row)
+        text, held = encap.text, encap.class_text
+        if text == after == before and held == name:
             continue
-        for encap in chassis.encaps:
-            if not encap.protectable:
-                continue
-            if encap.text not in (None, wanted_mode(published, chassis, encap)):
-                refusals.append(_refusal(encap, wanted_mode(published, chassis, encap)))
-            mode = wanted_mode(policy, chassis, encap)
-            if encap.text != mode:
-                changes.append(EncapChange(row=encap.row, label=encap.label, mode=mode))
+        if text is not None and text != before:
+            refusals.append(_refusal(encap, schema.MODE, text, before))
+        if held is not None and held != name and held != written.get(encap.label, held):
+            refusals.append(_refusal(encap, schema.CLASS, held, name))
+        if text != after or held != name:
+            change = EncapChange(
+                row=encap.row, label=encap.label, mode=after, class_name=name, had=held
+            )
+            changes.append(change)
     return SbPlan(
         changes=tuple(sorted(changes, key=lambda change: (change.label, change.row))),
-        refusals=tuple(sorted(refusals, key=lambda refusal: refusal.row)),
+        refusals=tuple(sorted(refusals, key=lambda refusal: (refusal.row, refusal.key))),
     )
 
 
-def _refusal(encap: EncapFacts, mode: Mode | None) -> InputError:
+def _writable(sb: SbView) -> Iterator[EncapFacts]:
+    return (
+        encap
+        for chassis in sb.chassis.values()
+        if not chassis.is_remote
+        for encap in chassis.encaps
+        if encap.protectable
+    )
+
+
+def _refusal(encap: EncapFacts, key: str, text: str, wanted: str | None) -> InputError:
     return InputError(
         table=schema.TABLE,
         row=encap.label,
-        key=f"options:{schema.MODE}",
-        text=encap.text or "",
-        reason=f"the cluster's policy says {mode or 'nothing'} here",
+        key=f"options:{key}",
+        text=text,
+        reason=f"the cluster's policy says {wanted or 'nothing'} here",
     )

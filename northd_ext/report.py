@@ -10,6 +10,7 @@ from ovn_ipsec.schema import nb_global
 from ovn_ipsec.schema.report import printable
 
 from .census import Census
+from .target import Target
 from .views import DEGRADED, NbView, SbView
 
 LAG_GRACE_S = 10.0
@@ -31,23 +32,24 @@ _ERROR_MAX = 300
 
 
 def make_report(
-    nb: NbView, sb: SbView, policy: ClusterPolicy | None, census: Census, waited_s: float
+    nb: NbView, sb: SbView, target: Target, census: Census, waited_s: float
 ) -> dict[str, str]:
     """Sum up for NB_Global.external_ids.
 
     Args:
-        nb: For what in it could not be understood.
-        sb: For what in it could not be understood.
-        policy: What SB carries.
+        nb: What was last reported.
+        sb: What SB carries, and what in it could not be understood.
+        target: What NB asks for, and what of it could not be understood or had.
         census: Taken against that policy.
         waited_s: Seconds since its generation and phase began.
 
     Returns:
         Texts by key, each of bounded length; a key that is not in it is to be removed.
     """
-    errors = [*nb.asked.errors, *([sb.error] if sb.error else [])]
+    policy = sb.policy
+    errors = [*target.errors, *([sb.error] if sb.error else [])]
     state = state_word(policy, census)
-    if is_degraded(nb, sb, policy, census, waited_s):
+    if is_degraded(target, sb, policy, census, waited_s):
         state += DEGRADED
     report = {
         nb_global.STATE: state,
@@ -66,15 +68,15 @@ def state_word(policy: ClusterPolicy | None, census: Census) -> str:
     """Name the state; a rollout that ends at `prefer` has ended when everybody follows."""
     if policy is None:
         return _WORDS[Phase.OFF]
-    ends_here = policy.phase is Phase.ESTABLISH and policy.default is Mode.PREFER
+    ends_here = policy.phase is Phase.ESTABLISH and policy.end_mode is not Mode.REQUIRE
     return "established" if ends_here and census.acknowledged else _WORDS[policy.phase]
 
 
 def is_degraded(
-    nb: NbView, sb: SbView, policy: ClusterPolicy | None, census: Census, waited_s: float
+    target: Target, sb: SbView, policy: ClusterPolicy | None, census: Census, waited_s: float
 ) -> bool:
     """Whether something that should hold does not."""
-    if nb.asked.policy is None or sb.error is not None:
+    if (target.policy is None and target.known) or sb.error is not None:
         return True
     if policy is None or policy.phase is Phase.OFF:
         return False

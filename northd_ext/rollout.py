@@ -26,6 +26,7 @@ from ovn_ipsec.model.policy import (
 from ovn_ipsec.schema import sb_global
 
 from .census import Census
+from .target import Target
 from .views import NbView, SbView
 
 TIMEOUT_S: Mapping[Phase, float] = MappingProxyType({Phase.PREPARE: 60.0, Phase.RELAX: 60.0})
@@ -43,6 +44,10 @@ class Event(StrEnum):
     """What the phase waits for has come, or its time is up."""
     RESTORE = "policy restored"
     """SB lost the policy; NB knows how far it was."""
+    FOLLOW = "classes changed"
+    """The same rules say something else, since chassis or networks have changed."""
+    EASE = "classes weakened"
+    """The same, and a pair is treated less well: chassis take that with a new generation only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,8 @@ TRANSITIONS: Mapping[tuple[Phase, Event], Move] = MappingProxyType(
         (Phase.RELAX, Event.DISABLE): Move(Phase.RELAX, raises=False),
         (Phase.RELAX, Event.ADVANCE): Move(Phase.OFF, raises=False),
         (Phase.RELAX, Event.RESTORE): Move(Phase.RELAX, raises=True),
+        **{(phase, Event.FOLLOW): Move(phase, raises=False) for phase in Phase},
+        **{(phase, Event.EASE): Move(phase, raises=True) for phase in Phase},
     }
 )
 
@@ -95,18 +102,19 @@ class Step:
     """Why it differs from what SB carries; None when it does not."""
 
 
-def step(nb: NbView, sb: SbView, census: Census, waited_s: float) -> Step:
+def step(nb: NbView, sb: SbView, target: Target, census: Census, waited_s: float) -> Step:
     """Take the next step of the rollout, if one is due.
 
     Args:
-        nb: What is asked for, and what was last reported.
+        nb: What was last reported.
         sb: What is published.
+        target: What is asked for, as far as it can be had.
         census: What the chassis report about what is published.
         waited_s: Seconds since the published generation and phase began, as far as known here.
     """
     if sb.error is not None and sb.error.key == sb_global.SCHEMA:
         return Step(None)
-    wanted = nb.asked.policy
+    wanted = target.policy
     if sb.policy is None or sb.policy.generation < nb.reported_generation:
         base = _last_known(nb, sb)
         event = _recovery(base, wanted)
@@ -114,11 +122,11 @@ def step(nb: NbView, sb: SbView, census: Census, waited_s: float) -> Step:
             return Step(None)
     else:
         base = sb.policy
-        due = _event(base, wanted, census, waited_s)
+        due = _event(base, target, census, waited_s)
         if due is None:
             return Step(base)
         event = due
-    return Step(_moved(base, wanted, event), event)
+    return Step(_moved(base, target, event), event)
 
 
 def deadline_s(policy: ClusterPolicy | None) -> float | None:
@@ -131,39 +139,72 @@ def is_done(policy: ClusterPolicy, rollout: Rollout, census: Census, waited_s: f
     limit_s = deadline_s(policy)
     if limit_s is not None:
         return census.acknowledged or waited_s >= limit_s
-    if policy.phase is not Phase.ESTABLISH or policy.default is not Mode.REQUIRE:
+    if policy.phase is not Phase.ESTABLISH or policy.end_mode is not Mode.REQUIRE:
         return False
     return rollout is Rollout.IMMEDIATE or census.all_up
 
 
-def _event(
-    base: ClusterPolicy, wanted: EncryptionPolicy | None, census: Census, waited_s: float
-) -> Event | None:
-    rollout = Rollout.GATED
+def _event(base: ClusterPolicy, target: Target, census: Census, waited_s: float) -> Event | None:
+    wanted, rollout = target.policy, Rollout.GATED
     if wanted is not None:
         rollout = wanted.rollout
         if not wanted.enabled:
             if base.phase not in _OFFWARD:
                 return Event.DISABLE
-        elif base.phase in _OFFWARD or _stated(base, wanted) != base:
+        elif base.phase in _OFFWARD or _stated(base, target) != base:
             return Event.CHANGE
+    if target.known and base.phase not in _OFFWARD:
+        if target.weakens:
+            return Event.EASE
+        if _followed(base, target, base.phase) != base:
+            return Event.FOLLOW
     return Event.ADVANCE if is_done(base, rollout, census, waited_s) else None
 
 
-def _stated(base: ClusterPolicy, wanted: EncryptionPolicy) -> ClusterPolicy:
+def _stated(base: ClusterPolicy, target: Target) -> ClusterPolicy:
+    """What the operator states himself: another one is another generation."""
+    wanted = target.policy
+    if wanted is None or not wanted.enabled:
+        return base
     return replace(
-        base, default=wanted.mode, floor=wanted.mode, auth=wanted.auth, tuning=wanted.tuning
+        base,
+        default=wanted.mode,
+        profile=wanted.profile,
+        auth=wanted.auth,
+        tuning=wanted.tuning,
+        rules=target.texts,
     )
 
 
-def _moved(base: ClusterPolicy, wanted: EncryptionPolicy | None, event: Event) -> ClusterPolicy:
+def _followed(base: ClusterPolicy, target: Target, phase: Phase) -> ClusterPolicy:
+    """What follows from that and from who there is.
+
+    VNIs are closed once pairs are: what was clear may stay so until it is up.
+    """
+    if not target.known:
+        return base
+    vnis = target.vnis if phase is Phase.ENFORCE else base.vnis & target.vnis
+    floor = base.default if target.floor is None else target.floor
+    return replace(base, floor=floor, pairs=target.pairs, vnis=vnis)
+
+
+def _moved(base: ClusterPolicy, target: Target, event: Event) -> ClusterPolicy:
     move = TRANSITIONS[base.phase, event]
     policy = replace(base, phase=move.phase, generation=base.generation + int(move.raises))
     if move.phase is Phase.OFF:
-        return replace(policy, default=Mode.OFF, floor=Mode.OFF)
-    if wanted is not None and wanted.enabled:
-        return _stated(policy, wanted)
-    return policy
+        nothing = NO_POLICY
+        return replace(
+            policy,
+            default=Mode.OFF,
+            floor=Mode.OFF,
+            profile=nothing.profile,
+            pairs=nothing.pairs,
+            rules=(),
+            vnis=frozenset(),
+        )
+    if move.phase is Phase.RELAX:
+        return replace(policy, vnis=frozenset())
+    return _followed(_stated(policy, target), target, move.phase)
 
 
 def _last_known(nb: NbView, sb: SbView) -> ClusterPolicy:

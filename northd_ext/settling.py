@@ -9,10 +9,13 @@ holds whatever an Encap row says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ovn_ipsec.model.policy import ClassName
+
 from .policy import EncapChange
+from .views import SbView
 
 SETTLE_S = 2.0
 BACK_OFF_MAX_S = 300.0
@@ -34,9 +37,32 @@ class Settling:
     def __init__(self) -> None:
         """Start with nothing known."""
         self._troubles: dict[str, _Trouble] = {}
+        self._classes: dict[str, ClassName | None] | None = None
+
+    def written_classes(self, sb: SbView) -> Mapping[str, ClassName | None]:
+        """The class last written to each encap, by label; at first what SB carries."""
+        if self._classes is None:
+            self._classes = {
+                encap.label: None if encap.class_text is None else ClassName(encap.class_text)
+                for chassis in sb.chassis.values()
+                for encap in chassis.encaps
+                if encap.text is not None
+            }
+        return self._classes
+
+    def wants_now(self, change: EncapChange) -> bool:
+        """Whether the row carries what was last written to it, and the policy has moved on."""
+        classes = self._classes or {}
+        known = change.label in classes and classes[change.label] == change.had
+        return known and change.class_name != change.had
 
     def due(self, changes: Sequence[EncapChange], now: float) -> tuple[EncapChange, ...]:
-        """Changes that have settled, with all others of encaps that are not in disgrace."""
+        """Changes that have settled, with all others of encaps that are not in disgrace.
+
+        Those that the policy asks for by itself do not wait: nobody but us has touched the row.
+        """
+        fresh = tuple(change for change in changes if self.wants_now(change))
+        changes = [change for change in changes if not self.wants_now(change)]
         wrong = {change.label for change in changes}
         for label in [key for key, t in self._troubles.items() if key not in wrong]:
             trouble = self._troubles[label]
@@ -47,19 +73,28 @@ class Settling:
             trouble = self._troubles.setdefault(label, _Trouble(repaired=now))
             trouble.since = now if trouble.since is None else trouble.since
         if not any(self._ripe(label, now) for label in wrong):
-            return ()
-        return tuple(
+            return fresh
+        settled = (
             change
             for change in changes
             if self._ripe(change.label, now) or self._troubles[change.label].delay_s == SETTLE_S
         )
+        return (*fresh, *settled)
 
-    def written(self, changes: Sequence[EncapChange], now: float) -> None:
-        """Note that these were put right: next time each of them waits twice as long."""
+    def stated(self, changes: Sequence[EncapChange]) -> None:
+        """Note what was written because the policy says so."""
+        if self._classes is not None:
+            self._classes.update((change.label, change.class_name) for change in changes)
+
+    def repaired(self, changes: Sequence[EncapChange], now: float) -> None:
+        """Note what was written, and that each row that somebody touched waits twice as long."""
         for change in changes:
+            if self.wants_now(change):
+                continue
             trouble = self._troubles.setdefault(change.label, _Trouble())
             trouble.delay_s = min(2 * trouble.delay_s, BACK_OFF_MAX_S)
             trouble.since, trouble.repaired = None, now
+        self.stated(changes)
 
     def deadline(self) -> float | None:
         """When the next change is due, on the clock of `now`; None when there is none."""

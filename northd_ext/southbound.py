@@ -12,15 +12,19 @@ from uuid import UUID
 import ovs.db.idl
 
 from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.chassis import IpAddress
 from ovn_ipsec.model.policy import ClusterPolicy
 from ovn_ipsec.model.status import Digest
 from ovn_ipsec.ovsdb.session import Change, Row, RowChange, Session
 from ovn_ipsec.schema import encap as encap_schema
+from ovn_ipsec.schema import fields as parse
 from ovn_ipsec.schema import report, sb_global
+from ovn_ipsec.schema.fields import Place
 
 from .policy import EncapChange
 from .views import ChassisFacts, EncapFacts, SbView
 
+_AZS = "availability-zones"
 _CHASSIS = "Chassis"
 _TEXT_MAX = 64
 _Report = tuple[UUID, Digest | None, InputError | None]
@@ -86,10 +90,13 @@ class Southbound:
             row = rows.get(change.row)
             if row is None:
                 continue
-            if change.mode is None:
-                row.delkey("options", encap_schema.MODE)
-            else:
-                row.setkey("options", encap_schema.MODE, str(change.mode))
+            texts = {encap_schema.MODE: change.mode, encap_schema.CLASS: change.class_name}
+            held = row.options
+            for key, text in texts.items():
+                if text is None and key in held:
+                    row.delkey("options", key)
+                elif text is not None and held.get(key) != text:
+                    row.setkey("options", key, str(text))
 
     def _take_in(self, changes: Iterable[RowChange]) -> None:
         touched: dict[UUID, Row] = {}
@@ -145,6 +152,9 @@ class Southbound:
         facts = ChassisFacts(
             name=name,
             is_remote=row.other_config.get("is-remote") == "true",
+            hostname=row.hostname,
+            zones=frozenset(row.transport_zones),
+            azs=_parse_azs(row.other_config.get("ovn-cms-options", "")),
             encaps=tuple(encaps),
         )
         self._chassis[row.uuid] = self._by_name[name] = facts
@@ -182,7 +192,25 @@ def _parse_encap(chassis: str, row: Row) -> EncapFacts:
         label=f"{chassis}/{kind}/{ip}",
         type=kind,
         text=row.options.get(encap_schema.MODE),
+        class_text=row.options.get(encap_schema.CLASS),
+        ip=_parse_ip(row.ip),
     )
+
+
+def _parse_ip(text: str) -> IpAddress | None:
+    try:
+        return parse.address(Place(table=encap_schema.TABLE, row="", key="ip"), text)
+    except InputError:
+        return None
+
+
+def _parse_azs(text: str) -> frozenset[str]:
+    """Read `availability-zones=az1:az2` out of ovn-cms-options (ovn-controller(8))."""
+    for word in text.split(","):
+        key, _, value = word.partition("=")
+        if key == _AZS:
+            return frozenset(filter(None, value.split(":")))
+    return frozenset()
 
 
 def _parse_report(name: str, row: Row) -> tuple[Digest | None, InputError | None]:

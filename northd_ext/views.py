@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from uuid import UUID
 
 from ovn_ipsec.errors import InputError
-from ovn_ipsec.model.chassis import EncapType
-from ovn_ipsec.model.policy import ClusterPolicy, Phase
+from ovn_ipsec.model.chassis import EncapType, IpAddress
+from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
 from ovn_ipsec.model.status import Digest
+from ovn_ipsec.policy.topology import Membership
 from ovn_ipsec.schema import nb_global
 
 DEGRADED = " (degraded)"
@@ -39,6 +40,12 @@ class NbView:
     asked: nb_global.ParsedPolicy
     report: Mapping[str, str]
     """The report keys (nb_global.REPORT_KEYS) that NB_Global.external_ids holds now."""
+    switches: frozenset[str] = frozenset()
+    """Names of all logical switches."""
+    networks: Mapping[str, Mode] = field(default_factory=dict)
+    """Logical_Switch.other_config:ovn-ipsec by name of the switch."""
+    errors: tuple[InputError, ...] = ()
+    """What of the switches could not be understood."""
 
     @property
     def reported_phase(self) -> Phase | None:
@@ -64,6 +71,10 @@ class EncapFacts:
     """As the row says; only those of EncapType are ever given a key."""
     text: str | None
     """options:ovn-ipsec now, unchecked; None when missing."""
+    class_text: str | None = None
+    """options:ovn-ipsec-class now, unchecked; None when missing."""
+    ip: IpAddress | None = None
+    """None when the row's is junk: then no prefix matches it."""
 
     @property
     def protectable(self) -> bool:
@@ -79,6 +90,11 @@ class ChassisFacts:
     """As in the row: not trusted, and made printable before it is shown."""
     is_remote: bool = False
     """other_config:is-remote: it belongs to ovn-ic and is never written."""
+    hostname: str = ""
+    zones: frozenset[str] = frozenset()
+    """Chassis.transport_zones."""
+    azs: frozenset[str] = frozenset()
+    """Availability zones in ovn-cms-options."""
     encaps: tuple[EncapFacts, ...] = ()
     digest: Digest | None = None
     """None: no controller of ours runs there, or its report does not parse."""
@@ -99,3 +115,7 @@ class SbView:
     error: InputError | None = None
     chassis: Mapping[str, ChassisFacts]
     """By name. Digests of chassis that are gone are not here."""
+    memberships: Mapping[str, Membership] | None = field(default_factory=dict)
+    """Networks by name of the chassis; None while they are asked for and not known yet."""
+    tunnel_keys: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """Datapath_Binding.tunnel_key of the switches of each name that a rule selects."""

@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
 NOTE = "<!-- Written by tools/reference.py; do not edit: run `make docs`. -->\n"
 TABLES = (
-    ("NB_Global.options", nb_global, ("MODE", "ROLLOUT", "AUTH"), "operator"),
+    ("NB_Global.options", nb_global, ("MODE", "ROLLOUT", "AUTH", "PROFILE", "HOLD"), "operator"),
+    ("Logical_Switch.other_config", nb_global, ("NETWORK_MODE",), "operator"),
     ("NB_Global.external_ids", nb_global, ("REPORT_KEYS",), "ovn-ipsec-northd"),
     ("SB_Global.external_ids", sb_global, ("KEYS",), "ovn-ipsec-northd"),
     ("Encap.options", encap, ("KEYS",), "ovn-ipsec-northd"),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -129,6 +130,13 @@ class SelectorKind(StrEnum):
     """Logical_Switch.name of a port that the chassis hosts."""
 
 
+NAMED = frozenset({SelectorKind.ZONE, SelectorKind.AZ, SelectorKind.NETWORK})
+"""Selectors whose argument is a name that somebody chose, in any characters."""
+
+BARE_NAME = re.compile(r"[A-Za-z0-9._:/@+-]+\Z")
+"""Names that rules write without quotes; all others stand in them, and these never do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selector:
     """One end of a rule."""
@@ -138,8 +146,14 @@ class Selector:
     """In its canonical form; empty for ANY."""
 
     def __str__(self) -> str:
-        """As rules write it."""
-        return f"{self.kind}:{self.argument}" if self.argument else str(self.kind)
+        """As rules write it, in one way of writing."""
+        if self.kind is SelectorKind.ANY:
+            return str(self.kind)
+        argument = self.argument
+        if self.kind in NAMED and not BARE_NAME.match(argument):
+            escaped = argument.replace("\\", r"\\").replace('"', r"\"")
+            argument = f'"{escaped}"'
+        return f"{self.kind}:{argument}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +173,10 @@ class Rule:
         return " ".join(words if self.profile is None else [*words, f"profile={self.profile}"])
 
 
+HOLD_S = 300
+"""See EncryptionPolicy.hold_s."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncryptionPolicy:
     """The operator's policy as NB_Global states it."""
@@ -172,6 +190,8 @@ class EncryptionPolicy:
     """For pairs that no rule gives one."""
     rules: tuple[Rule, ...] = ()
     """Highest priority first."""
+    hold_s: int = HOLD_S
+    """Seconds that a chassis counts as a network's after its last port has gone."""
 
 
 def _no_pairs() -> Mapping[ClassPair, Treatment]:
@@ -198,6 +218,11 @@ class ClusterPolicy:
     northd_ext that finds NB's rules broken."""
     vnis: frozenset[int] = frozenset()
     """Geneve VNIs (Datapath_Binding.tunnel_key) whose packets are never clear, between whomever."""
+
+    @property
+    def end_mode(self) -> Mode:
+        """The strongest mode of any pair: only where one is `require` is there an enforce."""
+        return strongest(self.default, *(t.mode for t in self.pairs.values()))
 
 
 NO_POLICY = ClusterPolicy(generation=0, phase=Phase.OFF, default=Mode.OFF, floor=Mode.OFF)

@@ -1,14 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: NB_Global columns to EncryptionPolicy, and the state that goes back to the operator."""
+"""Pure: NB_Global columns to EncryptionPolicy, and the state that goes back to the operator.
+
+Logical_Switch.other_config:ovn-ipsec is read here too: it says of a network what a rule could.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
 
 from ..errors import InputError
-from ..model.policy import Auth, EncryptionPolicy, Mode, Rollout
+from ..model.policy import (
+    HOLD_S,
+    Auth,
+    EncryptionPolicy,
+    Mode,
+    Profile,
+    Rollout,
+    Rule,
+    Selector,
+    SelectorKind,
+)
 from . import fields as parse
+from . import rules
 from .fields import Place
 from .tuning import parse_settings
 
@@ -16,6 +32,12 @@ TABLE = "NB_Global"
 MODE = "ovn-ipsec-mode"
 ROLLOUT = "ovn-ipsec-rollout"
 AUTH = "ovn-ipsec-auth"
+PROFILE = "ovn-ipsec-profile"
+HOLD = "ovn-ipsec-hold"
+_HOLD_MAX_S = 86_400
+RULE_PREFIX = rules.PREFIX
+NETWORK_TABLE = "Logical_Switch"
+NETWORK_MODE = "ovn-ipsec"
 STOCK_PREFIX = "ipsec_"
 OWN_PREFIX = "ovn-ipsec-"
 
@@ -24,6 +46,8 @@ GENERATION = "ovn-ipsec-generation"
 SUMMARY = "ovn-ipsec-summary"
 ERROR = "ovn-ipsec-error"
 REPORT_KEYS = (STATE, GENERATION, SUMMARY, ERROR)
+
+E = TypeVar("E", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,35 +67,92 @@ def parse_policy(ipsec: bool, options: Mapping[str, str]) -> ParsedPolicy:
         options: NB_Global.options, any keys.
 
     Returns:
-        The policy, or None when mode, rollout or auth is junk while the switch is on; a tuning
-        key that is junk is reported and left at its default.
+        The policy, or None when mode, rollout, auth, profile or any rule is junk while the switch
+        is on; a tuning key that is junk is reported and left at its default.
     """
     errors: list[InputError] = []
-    place = {key: Place(table=TABLE, row=".", key=key) for key in options}
-    mode, rollout, auth = Mode.REQUIRE, Rollout.GATED, Auth.CA
-    try:
-        if MODE in options:
-            mode = parse.word(place[MODE], options[MODE], Mode)
-            if mode is Mode.OFF:
-                place[MODE].refuse("off", "expected require or prefer; the switch is column ipsec")
-        if ROLLOUT in options:
-            rollout = parse.word(place[ROLLOUT], options[ROLLOUT], Rollout)
-        if AUTH in options:
-            auth = parse.word(place[AUTH], options[AUTH], Auth)
-    except InputError as error:
-        errors.append(error)
+
+    def word(key: str, kind: type[E], default: E) -> E:
+        if key not in options:
+            return default
+        try:
+            return parse.word(Place(table=TABLE, row=".", key=key), options[key], kind)
+        except InputError as error:
+            errors.append(error)
+            return default
+
+    mode = word(MODE, Mode, Mode.REQUIRE)
+    if mode is Mode.OFF:
+        reason = "expected require or prefer; the switch is column ipsec"
+        errors.append(InputError(table=TABLE, row=".", key=MODE, text=mode, reason=reason))
+    rollout = word(ROLLOUT, Rollout, Rollout.GATED)
+    auth = word(AUTH, Auth, Auth.CA)
+    profile = word(PROFILE, Profile, Profile.DEFAULT)
+    hold_s = HOLD_S
+    if HOLD in options:
+        try:
+            place = Place(table=TABLE, row=".", key=HOLD)
+            hold_s = parse.duration_s(place, options[HOLD], 0, _HOLD_MAX_S)
+        except InputError as error:
+            errors.append(error)
+    stated, refused = rules.parse_rules(TABLE, options)
+    errors.extend(refused)
     fatal = bool(errors)
-    errors.extend(
-        InputError(table=TABLE, row=".", key=key, text=options[key], reason="not a known option")
-        for key in sorted(options)
-        if key.startswith(OWN_PREFIX) and key not in (MODE, ROLLOUT, AUTH)
-    )
+    errors.extend(_unknown(options))
     stock = {
         key.removeprefix(STOCK_PREFIX): text
         for key, text in options.items()
         if key.startswith(STOCK_PREFIX)
     }
-    tuning, refused = parse_settings(TABLE, ".", STOCK_PREFIX, stock)
-    errors.extend(refused)
-    policy = EncryptionPolicy(enabled=ipsec, mode=mode, rollout=rollout, auth=auth, tuning=tuning)
+    tuning, bad_settings = parse_settings(TABLE, ".", STOCK_PREFIX, stock)
+    errors.extend(bad_settings)
+    policy = EncryptionPolicy(
+        enabled=ipsec,
+        mode=mode,
+        rollout=rollout,
+        auth=auth,
+        tuning=tuning,
+        profile=profile,
+        rules=tuple(stated),
+        hold_s=hold_s,
+    )
     return ParsedPolicy(policy=None if fatal and ipsec else policy, errors=tuple(errors))
+
+
+def _unknown(options: Mapping[str, str]) -> list[InputError]:
+    known = (MODE, ROLLOUT, AUTH, PROFILE, HOLD)
+    return [
+        InputError(table=TABLE, row=".", key=key, text=options[key], reason="not a known option")
+        for key in sorted(options)
+        if key.startswith(OWN_PREFIX) and key not in known and not rules.is_rule_key(key)
+    ]
+
+
+def parse_network_mode(name: str, other_config: Mapping[str, str]) -> Mode | None:
+    """Parse what a Logical_Switch says of its own traffic.
+
+    Args:
+        name: Logical_Switch.name, for errors; any text.
+        other_config: Logical_Switch.other_config, any keys.
+
+    Returns:
+        require or prefer; None when it says nothing.
+
+    Raises:
+        InputError: It says something else, ``off`` too, since a network can only strengthen; or
+            no rule can write the name, which is how SB carries it.
+    """
+    if NETWORK_MODE not in other_config:
+        return None
+    text = other_config[NETWORK_MODE]
+    row = "".join(c if c.isprintable() else "?" for c in name[:80])
+    place = Place(table=NETWORK_TABLE, row=row, key=f"other_config:{NETWORK_MODE}")
+    if text not in (Mode.REQUIRE, Mode.PREFER):
+        place.refuse(text, "expected require or prefer")
+    ends = (Selector(SelectorKind.NETWORK, name), Selector(SelectorKind.ANY))
+    rule = str(Rule(priority=1, selectors=ends, mode=Mode(text)))
+    try:
+        rules.parse_rule(place, 1, rule)
+    except rules.RuleError as error:
+        place.refuse(text, f"the network's name cannot stand in a rule: {error.reason}")
+    return Mode(text)

@@ -78,8 +78,8 @@ def test_rollout_on_and_off(ovn: Central) -> None:
     ovn.start_northd()
     enforce(ovn)
     assert ovn.encap_modes() == modes("require")
-    wait_until(lambda: "encrypted 6" in ovn.keys("nb")["summary"], what="summary")
-    assert ovn.keys("nb")["summary"].startswith("chassis 3 ready 3 lagging 0 | pairs 6")
+    expected = "chassis 3 ready 3 lagging 0 | pairs 6 encrypted 6"
+    wait_until(lambda: ovn.keys("nb")["summary"].startswith(expected), what="summary")
     assert "Phase: enforce\nGeneration: 1" in ovn.appctl("northd", "status")
     switch(ovn, on=False)
     reach(ovn, "relax")

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from northd_ext.policy import EncapChange, evaluate
+from northd_ext.classify import Classifier
+from northd_ext.policy import EncapChange, SbPlan
+from northd_ext.policy import evaluate as evaluate_classes
 from northd_ext.views import STATE_PHASE, ChassisFacts, EncapFacts, NbView, SbView
-from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
+from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase, Treatment
+from ovn_ipsec.policy.classes import RuleBook
 from ovn_ipsec.schema.nb_global import ParsedPolicy
 
 ENFORCED = ClusterPolicy(
@@ -29,6 +32,12 @@ def encap(number: int, text: str | None = None, kind: str = "geneve") -> EncapFa
 def view(*chassis: ChassisFacts, policy: ClusterPolicy | None = ENFORCED) -> SbView:
     """A southbound of these chassis."""
     return SbView(policy=policy, chassis={c.name: c for c in chassis})
+
+
+def evaluate(policy: ClusterPolicy | None, sb: SbView) -> SbPlan:
+    """Evaluate without any rule."""
+    book = RuleBook((), Treatment(mode=Mode.REQUIRE))
+    return evaluate_classes(policy, sb, Classifier().run(book, sb.chassis, {}), {})
 
 
 def nb(**report: str) -> NbView:

@@ -14,6 +14,7 @@ from northd_ext.census import Census
 from northd_ext.policy import EncapChange
 from northd_ext.report import is_degraded, make_report, state_word, summarize
 from northd_ext.settling import BACK_OFF_MAX_S, FORGET_S, SETTLE_S, Settling
+from northd_ext.target import Target
 from northd_ext.views import NbView, SbView
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.policy import ClusterPolicy, EncryptionPolicy, Mode, Phase
@@ -30,11 +31,17 @@ def policy(phase: Phase, mode: Mode = Mode.REQUIRE) -> ClusterPolicy:
     return ClusterPolicy(generation=3, phase=phase, default=mode, floor=mode)
 
 
-def asking(*errors: InputError, junk: bool = False) -> NbView:
-    """A northbound with errors in it."""
+def asking(*errors: InputError, junk: bool = False, known: bool = True) -> Target:
+    """What is asked for, with errors in it."""
     asked = None if junk else EncryptionPolicy(enabled=True)
-    report = {"ovn-ipsec-generation": "9"}
-    return NbView(asked=ParsedPolicy(policy=asked, errors=errors), report=report)
+    return Target(policy=asked, errors=errors, known=known)
+
+
+def reported(target: Target, sb: SbView) -> dict[str, str]:
+    """The report after one that said generation 9."""
+    asked = ParsedPolicy(policy=target.policy, errors=target.errors)
+    nb = NbView(asked=asked, report={"ovn-ipsec-generation": "9"})
+    return make_report(nb, sb, target, GOOD, 0.0)
 
 
 def test_example() -> None:
@@ -135,13 +142,14 @@ def test_degraded(phase: Phase, census: Census, waited_s: float, expected: bool)
 def test_degraded_by_junk() -> None:
     """A policy that cannot be read degrades, in NB as in SB, even while off."""
     assert is_degraded(asking(junk=True), SB, None, GOOD, 0.0)
+    assert not is_degraded(asking(junk=True, known=False), SB, None, GOOD, 0.0)
     assert is_degraded(asking(), replace(SB, error=ERROR), None, GOOD, 0.0)
     assert not is_degraded(asking(), SB, None, GOOD, 0.0)
 
 
 def test_report() -> None:
     """State, generation, summary; an error only where there is one."""
-    report = make_report(asking(), SB, policy(Phase.ENFORCE), GOOD, 0.0)
+    report = reported(asking(), replace(SB, policy=policy(Phase.ENFORCE)))
     expected = {
         "ovn-ipsec-state": "enforced",
         "ovn-ipsec-generation": "3",
@@ -152,7 +160,7 @@ def test_report() -> None:
 
 def test_report_errors() -> None:
     """Errors are shown with key, text and what was expected, and make the state degraded."""
-    report = make_report(asking(*[ERROR] * 7, junk=True), SB, None, GOOD, 0.0)
+    report = reported(asking(*[ERROR] * 7, junk=True), SB)
     assert report["ovn-ipsec-state"] == "off (degraded)"
     assert report["ovn-ipsec-error"].startswith("NB_Global . ovn-ipsec-mode='x': r; ")
     assert report["ovn-ipsec-error"].endswith("and 2 more")
@@ -160,7 +168,7 @@ def test_report_errors() -> None:
 
 def test_report_keeps_the_generation_while_southbound_is_damaged() -> None:
     """NB's record is what a damaged SB is restored from."""
-    report = make_report(asking(), replace(SB, error=ERROR), None, GOOD, 0.0)
+    report = reported(asking(), replace(SB, error=ERROR))
     assert report["ovn-ipsec-generation"] == "9"
 
 
@@ -197,7 +205,7 @@ def test_repairs_back_off() -> None:
         waits.append(deadline - now)
         now = deadline
         assert (change(1),) == settling.due([change(1)], now)
-        settling.written([change(1)], now)
+        settling.repaired([change(1)], now)
     assert waits[:3] == [2.0, 4.0, 8.0]
     assert waits[-1] == BACK_OFF_MAX_S
     settling.due([change(1)], now)
@@ -208,7 +216,7 @@ def test_repairs_back_off() -> None:
 def test_long_peace_is_forgiven() -> None:
     """An encap that was right for long starts over with the short time."""
     settling = Settling()
-    settling.written([change(1)], 0.0)
+    settling.repaired([change(1)], 0.0)
     settling.due([], FORGET_S - 1.0)
     settling.due([], FORGET_S)
     settling.due([change(1)], FORGET_S)

@@ -11,6 +11,7 @@ import pytest
 
 from northd_ext.census import take_census
 from northd_ext.rollout import TRANSITIONS, Event, Step, deadline_s, is_done, step
+from northd_ext.target import Target
 from northd_ext.views import ChassisFacts, EncapFacts, NbView, SbView
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.policy import (
@@ -74,7 +75,8 @@ def take(
     """Take a step in a cluster of these members."""
     sb = SbView(policy=published, error=error, chassis={c.name: c for c in members})
     nb = northbound(asked, state, generation)
-    return step(nb, sb, take_census(published, sb), waited_s)
+    target = Target(policy=asked)
+    return step(nb, sb, target, take_census(published, sb), waited_s)
 
 
 def moved(taken: Step) -> tuple[Phase, int] | None:

@@ -176,14 +176,23 @@ def test_nb_options() -> None:
         "ovn-ipsec-mode": "prefer",
         "ovn-ipsec-rollout": "immediate",
         "ovn-ipsec-auth": "ca",
+        "ovn-ipsec-profile": "cnsa",
+        "ovn-ipsec-rule-5": "any any prefer",
+        "ovn-ipsec-rule-30": "zone:a any require profile=pq",
         "ipsec_salifetime": "1h",
     }
     parsed = nb_global.parse_policy(True, options)
+    any_ = Selector(SelectorKind.ANY)
+    zone = Selector(SelectorKind.ZONE, "a")
+    high = Rule(priority=30, selectors=(zone, any_), mode=Mode.REQUIRE, profile=Profile.PQ)
+    low = Rule(priority=5, selectors=(any_, any_), mode=Mode.PREFER)
     expected = EncryptionPolicy(
         enabled=True,
         mode=Mode.PREFER,
         rollout=Rollout.IMMEDIATE,
         tuning=Tuning(esp_lifetime_s=3600),
+        profile=Profile.CNSA,
+        rules=(high, low),
     )
     assert (expected, ()) == (parsed.policy, parsed.errors)
 
@@ -195,6 +204,10 @@ def test_nb_options() -> None:
         ("ovn-ipsec-mode", "off"),
         ("ovn-ipsec-rollout", "now"),
         ("ovn-ipsec-auth", "none"),
+        ("ovn-ipsec-profile", "rot13"),
+        ("ovn-ipsec-rule-10", "any any maybe"),
+        ("ovn-ipsec-rule-010", "any any off"),
+        ("ovn-ipsec-rule10", "any any off"),
     ],
 )
 def test_nb_junk_that_policy_hangs_on(key: str, text: str) -> None:
@@ -204,6 +217,52 @@ def test_nb_junk_that_policy_hangs_on(key: str, text: str) -> None:
     switched_off = nb_global.parse_policy(False, {key: text}).policy
     assert switched_off is not None
     assert not switched_off.enabled
+
+
+def test_nb_names_every_key_that_is_junk() -> None:
+    """Whoever mends one error is not told of the next one only then."""
+    options = {
+        "ovn-ipsec-mode": "of",
+        "ovn-ipsec-profile": "rot13",
+        "ovn-ipsec-rule-1": "any",
+        "ovn-ipsec-rule-2": "any any",
+        "ipsec_what": "y",
+    }
+    parsed = nb_global.parse_policy(True, options)
+    assert parsed.policy is None
+    assert list(options) == [error.key for error in parsed.errors]
+
+
+@pytest.mark.parametrize("mode", [None, Mode.PREFER, Mode.REQUIRE])
+def test_a_network_may_ask_for_itself(mode: Mode | None) -> None:
+    """A switch without the key says nothing."""
+    other_config = {"subnet": "10.0.0.0/24"} | ({"ovn-ipsec": mode} if mode else {})
+    assert mode == nb_global.parse_network_mode("my net", other_config)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("web", "off", "expected require or prefer"),
+        ("web", "Require", "expected require or prefer"),
+        ("w\x1beb", "", "expected require or prefer"),
+        ("w\neb", "require", "cannot stand in a rule: expected only printable characters"),
+        ("", "require", 'cannot stand in a rule: expected "NAME"'),
+        ("w" * 600, "require", "cannot stand in a rule: expected at most 512 characters"),
+    ],
+)
+def test_a_network_that_asks_for_junk_is_named(name: str, text: str, reason: str) -> None:
+    """The row is shown in printable characters only."""
+    with pytest.raises(InputError) as caught:
+        nb_global.parse_network_mode(name, {"ovn-ipsec": text})
+    error = caught.value
+    assert ("Logical_Switch", "other_config:ovn-ipsec", text) == (
+        error.table,
+        error.key,
+        error.text,
+    )
+    assert reason in error.reason
+    assert error.diagnostics().isprintable()
 
 
 def test_nb_unknown_keys_are_reported() -> None:
@@ -263,3 +322,11 @@ def test_rules_have_one_way_of_writing() -> None:
     rule = Rule(priority=1, selectors=zones, mode=Mode.REQUIRE, profile=Profile.CNSA)
     assert str(rule) == "zone:dc1 any require profile=cnsa"
     assert str(replace(rule, profile=None)) == "zone:dc1 any require"
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("30s", 30), ("5m", 300), ("2d", None), ("x", None)])
+def test_hold_of_networks(text: str, wanted: int | None) -> None:
+    """A time up to a day; junk keeps the last good policy."""
+    parsed = nb_global.parse_policy(True, {nb_global.HOLD: text})
+    assert (None if parsed.policy is None else parsed.policy.hold_s) == wanted
+    assert [error.key for error in parsed.errors] == ([] if wanted else [nb_global.HOLD])

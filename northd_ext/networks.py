@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edge: the rows behind `network:` selectors: Port_Binding and its like to Topology.
+
+A southbound has many times more ports than chassis, so these rows are monitored only while a rule
+asks for a network: over a connection of their own, which is opened and closed with that wish. What
+is wrong with it (a server that lacks a column, a slow dump) then does not touch policy and rollout.
+
+Requested chassis are taken from options:requested-chassis, as ovn-controller itself does when the
+columns made of it are missing: names or hostnames of chassis, the main one first. It holds the
+additional ones too (they are bound only when they are listed there).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import TypeVar
+from uuid import UUID
+
+import ovs.poller
+
+from ovn_ipsec.ovsdb.session import Change, Row, RowChange, Session
+from ovn_ipsec.policy.topology import Binding, Datapath, Topology
+
+_CHASSIS, _DATAPATH, _BINDING = "Chassis", "Datapath_Binding", "Port_Binding"
+_SWITCH = "Logical_Switch"
+_NOWHERE = "localport"
+_WANTED_AT = ("requested-chassis", "l3gateway-chassis", "l2gateway-chassis")
+"""Keys of Port_Binding.options that say where a port is to be (ovn-sb(5))."""
+_OURS = "ovn-ipsec"
+
+_Key = TypeVar("_Key")
+_Item = TypeVar("_Item")
+
+
+class Networks:
+    """Logical networks of the southbound database, while they are wanted."""
+
+    def __init__(self, session: Session) -> None:
+        """Store the session, of SOUTHBOUND_NETWORKS; it is opened, run and closed here."""
+        self._session = session
+        self._wanted = self._known = False
+        self._rows = _Rows(session)
+
+    def want(self, on: bool) -> None:
+        """Start or stop monitoring; does not wait. What was known is forgotten when it stops."""
+        if on == self._wanted:
+            return
+        self._wanted, self._known, self._rows = on, False, _Rows(self._session)
+        if on:
+            self._session.open()
+        else:
+            self._session.close()
+
+    def run(self) -> bool:
+        """Take in what has arrived.
+
+        Returns:
+            Whether topology() or known() may have changed.
+        """
+        if not self._wanted:
+            return False
+        self._session.run()
+        changes = self._session.changes()
+        self._rows.take_in(changes)
+        arrived = self._session.loaded and not self._known
+        self._known |= arrived
+        return bool(changes) or arrived
+
+    def wait(self, poller: ovs.poller.Poller) -> None:
+        """Arm the poller with everything that run() could act on."""
+        if self._wanted:
+            self._session.wait(poller)
+
+    def known(self) -> bool:
+        """Whether the rows have arrived since want(True); a lost connection keeps them."""
+        return self._known
+
+    def topology(self) -> Topology:
+        """What the rows say; empty until known(), which is not the same as without networks."""
+        return self._rows.topology
+
+
+class Switches:
+    """What the northbound database says of each network: Logical_Switch.other_config:ovn-ipsec."""
+
+    def __init__(self, session: Session) -> None:
+        """Store the session, of NORTHBOUND; its owner opens, runs and closes it."""
+        self._session = session
+        self._name_of: dict[UUID, str] = {}
+        self._named: defaultdict[str, dict[UUID, str | None]] = defaultdict(dict)
+        self._texts: dict[str, str | None] = {}
+
+    def take_in(self, changes: Iterable[RowChange]) -> None:
+        """Take in all that the session says has changed since the last time, in any table."""
+        for change in changes:
+            if change.table == _SWITCH:
+                self._put(change.row.uuid, _present(change))
+        for gone in _unseen(self._name_of, _SWITCH, self._session):
+            self._put(gone, None)
+
+    def switches(self) -> Mapping[str, str | None]:
+        """Texts of the key by name of the switch, unchecked; None where there is none.
+
+        Switches of one name are one network: what any of them says holds for all. Where they
+        contradict each other all their texts are here with commas between, which no parser takes.
+        """
+        return MappingProxyType(self._texts)
+
+    def _put(self, row: UUID, found: Row | None) -> None:
+        names = set()
+        if row in self._name_of:
+            old = self._name_of.pop(row)
+            del self._named[old][row]
+            names.add(old)
+        if found is not None:
+            names.add(found.name)
+            self._name_of[row] = found.name
+            self._named[found.name][row] = found.other_config.get(_OURS)
+        for name in names:
+            self._join(name)
+
+    def _join(self, name: str) -> None:
+        if not self._named[name]:
+            del self._named[name], self._texts[name]
+            return
+        texts = {text for text in self._named[name].values() if text is not None}
+        self._texts[name] = ", ".join(sorted(texts)) if texts else None
+
+
+class _Rows:
+    """Rows as they were last seen, and which bindings depend on which of them."""
+
+    def __init__(self, session: Session) -> None:
+        self.topology = Topology()
+        self._session = session
+        self._chassis: dict[UUID, tuple[str, str]] = {}
+        """Chassis row to hostname and name."""
+        self._datapaths: set[UUID] = set()
+        self._bindings: dict[UUID, frozenset[Hashable]] = {}
+        """Binding row to what it depends on: texts that ask for a chassis, and HA rows."""
+        self._names: defaultdict[str, set[str]] = defaultdict(set)
+        """Hostname to names of chassis."""
+        self._dependents: defaultdict[Hashable, set[UUID]] = defaultdict(set)
+
+    def take_in(self, changes: Iterable[RowChange]) -> None:
+        touched: set[UUID] = set()
+        for change in changes:
+            row, found = change.row.uuid, _present(change)
+            if change.table == _BINDING:
+                touched.add(row)
+            elif change.table == _DATAPATH:
+                self._put_datapath(row, found)
+            elif change.table == _CHASSIS:
+                touched |= self._put_chassis(row, found)
+            else:
+                touched |= self._dependents.get(row, set())
+        for gone in _unseen(self._chassis, _CHASSIS, self._session):
+            touched |= self._put_chassis(gone, None)
+        for gone in _unseen(self._datapaths, _DATAPATH, self._session):
+            self._put_datapath(gone, None)
+        rows = self._session.idl.tables[_BINDING].rows
+        for row in touched:
+            self._put_binding(row, rows.get(row))
+        for gone in _unseen(self._bindings, _BINDING, self._session):
+            self._put_binding(gone, None)
+
+    def _put_datapath(self, row: UUID, found: Row | None) -> None:
+        self._datapaths.discard(row)
+        if found is not None:
+            self._datapaths.add(row)
+        self.topology.put_datapath(row, None if found is None else _parse_datapath(found))
+
+    def _put_chassis(self, row: UUID, found: Row | None) -> set[UUID]:
+        """Take in a chassis; returns the bindings that ask for one of its hostname."""
+        old, new = self._chassis.pop(row, None), None
+        if old is not None:
+            _discard(self._names, *old)
+        if found is not None:
+            new = self._chassis[row] = (found.hostname, found.name)
+            self._names[found.hostname].add(found.name)
+        if old == new:
+            return set()
+        hostnames = {pair[0] for pair in (old, new) if pair is not None}
+        return set().union(*(self._dependents.get(name, set()) for name in hostnames))
+
+    def _put_binding(self, row: UUID, found: Row | None) -> None:
+        for key in self._bindings.pop(row, frozenset()):
+            _discard(self._dependents, key, row)
+        if found is None:
+            self.topology.put_binding(row, None)
+            return
+        self._bindings[row] = frozenset([*_asked_for(found), *_gateway_rows(found)])
+        for key in self._bindings[row]:
+            self._dependents[key].add(row)
+        self.topology.put_binding(row, self._parse_binding(found))
+
+    def _parse_binding(self, row: Row) -> Binding:
+        chassis = {chassis.name for chassis in row.chassis}
+        for asked in _asked_for(row):
+            chassis |= {asked} | self._names.get(asked, set())
+        for group in row.ha_chassis_group:
+            chassis |= {chassis.name for member in group.ha_chassis for chassis in member.chassis}
+        parents = [*row.parent_port, *row.virtual_parent]
+        return Binding(
+            datapath=row.datapath,
+            port=row.logical_port,
+            peer=row.options.get("peer"),
+            parents=frozenset([*parents, *_split(row.options.get("virtual-parents", ""))]),
+            chassis=frozenset(() if row.type == _NOWHERE else chassis),
+        )
+
+
+def _parse_datapath(row: Row) -> Datapath:
+    return Datapath(
+        name=row.external_ids.get("name", ""),
+        tunnel_key=row.tunnel_key,
+        is_switch="logical-switch" in row.external_ids,
+    )
+
+
+def _asked_for(row: Row) -> set[str]:
+    """Names or hostnames of chassis where a port is to be."""
+    return {text for key in _WANTED_AT for text in _split(row.options.get(key, ""))}
+
+
+def _gateway_rows(row: Row) -> Iterator[UUID]:
+    for group in row.ha_chassis_group:
+        yield group.uuid
+        yield from (member.uuid for member in group.ha_chassis)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _present(change: RowChange) -> Row | None:
+    return None if change.change is Change.DELETED else change.row
+
+
+def _unseen(held: Collection[UUID], table: str, session: Session) -> list[UUID]:
+    """Rows that went without a word: a full reload tells of those that came, not of those."""
+    rows = session.idl.tables[table].rows
+    return [] if len(held) == len(rows) else [row for row in held if row not in rows]
+
+
+def _discard(index: defaultdict[_Key, set[_Item]], key: _Key, item: _Item) -> None:
+    index[key].discard(item)
+    if not index[key]:
+        del index[key]
