@@ -52,6 +52,7 @@ class GuardKeeper:
             ports=frozenset().union(*(state.ports for state in states)),
             local=frozenset().union(*(state.local for state in states)),
             may_clear=frozenset.intersection(*(state.may_clear for state in states)),
+            vnis=frozenset().union(*(state.vnis for state in states)),
         )
 
     def keep(self, wanted: GuardState | None) -> bool:
@@ -64,25 +65,29 @@ class GuardKeeper:
         held = [self._bring(kept) for kept in self._kept]
         return all(held)
 
+    def _part(self, kept: _Kept) -> GuardState | None:
+        return None if self.wanted is None else kept.layer.part_of(self.wanted)
+
     def _bring(self, kept: _Kept) -> bool:
+        wanted = self._part(kept)
         match kept.applied:
-            case Known(value=before) if before == self.wanted:
+            case Known(value=before) if before == wanted:
                 return True
         try:
             match kept.applied:
                 case Known(value=before):
-                    kept.layer.apply(before, self.wanted)
-                case _ if self.wanted is None:
+                    kept.layer.apply(before, wanted)
+                case _ if wanted is None:
                     self._take_away(kept)
                 case _:
-                    kept.layer.rebuild(self.wanted)
+                    kept.layer.rebuild(wanted)
         except EdgeError as error:
             kept.applied = Unknown(error.diagnostics())
             if kept.problem != error.diagnostics():
                 _log.error("guard_failed", layer=kept.layer.name, reason=error.diagnostics())
             kept.problem = error.diagnostics()
             return False
-        kept.applied = Known(self.wanted)
+        kept.applied = Known(wanted)
         kept.problem = ""
         return True
 
@@ -130,15 +135,29 @@ class GuardKeeper:
         return answers
 
     def holds(self) -> bool:
-        """Whether at least one layer holds the wanted state."""
-        return any(
-            isinstance(kept.applied, Known) and kept.applied.value == self.wanted
-            for kept in self._kept
-        )
+        """Whether at least one layer holds what it can of the wanted state.
+
+        The layer need not see VNIs: then `problems` says so.
+        """
+        return any(self._is_held(kept) for kept in self._kept)
+
+    def _is_held(self, kept: _Kept) -> bool:
+        return isinstance(kept.applied, Known) and kept.applied.value == self._part(kept)
 
     def problems(self) -> dict[str, str]:
-        """What is wrong, by layer."""
-        return {kept.layer.name: kept.problem for kept in self._kept if kept.problem}
+        """What is wrong, by layer; as ``vnis`` that protected networks can leave on clear pairs."""
+        found = {kept.layer.name: kept.problem for kept in self._kept if kept.problem}
+        wanted = self.wanted
+        if wanted is None or not (wanted.vnis and wanted.may_clear):
+            return found
+        if not any(
+            self._is_held(kept) and kept.layer.part_of(wanted) == wanted for kept in self._kept
+        ):
+            found["vnis"] = (
+                f"no layer that sees VNIs is in force, so {len(wanted.vnis)} protected networks"
+                " pass wherever a pair may be clear"
+            )
+        return found
 
     def counters(self) -> dict[str, GuardCounters | None]:
         """Packet counters by layer; None where they cannot be read."""

@@ -19,6 +19,17 @@ class GuardLayer(Protocol):
     def name(self) -> str:
         """Short name for status and logs: ``nft`` or ``xfrm``."""
 
+    def part_of(self, state: GuardState) -> GuardState:
+        """Say what of a state this layer can hold.
+
+        Args:
+            state: a whole guard.
+
+        Returns:
+            What ``observe`` shows after ``state`` was applied: all of it, or all but the VNIs
+            where the layer does not look into packets.
+        """
+
     def available(self) -> Known[bool] | Unknown:
         """Ask whether this kernel can enforce the layer, leaving no trace.
 

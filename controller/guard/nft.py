@@ -28,6 +28,17 @@ class NftGuardLayer:
         """Short name for status and logs."""
         return "nft"
 
+    def part_of(self, state: GuardState) -> GuardState:
+        """Give all of it: this layer sees VNIs.
+
+        Args:
+            state: a whole guard.
+
+        Returns:
+            The same.
+        """
+        return state
+
     def available(self) -> Known[bool] | Unknown:
         """Try every expression in a table that the same transaction deletes.
 
@@ -65,7 +76,7 @@ class NftGuardLayer:
             return Unknown(f"cannot read the listing of {nft_table.TABLE}: {error!r}")
 
     def apply(self, before: GuardState | None, after: GuardState | None) -> None:
-        """Change the elements that differ, in one transaction.
+        """Change what differs, in one transaction; the counters go on.
 
         Args:
             before: what is in force.
@@ -84,7 +95,7 @@ class NftGuardLayer:
         if change.is_empty:
             return
         try:
-            self._nft.run(nft_table.change_commands(change))
+            self._nft.run(nft_table.change_commands(change, after.vnis))
         except MissingError:
             self.rebuild(after)
 

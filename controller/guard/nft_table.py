@@ -10,12 +10,23 @@ it stands in ``input``, not ``prerouting``: there fragments are whole again, so 
 packet hides its port, and a packet that ESP transport mode gave back carries its security path.
 It stands first (priority -300), where the source is still the one on the wire.
 
+A protected network is told by the VNI, 12 bytes after the start of the UDP header in Geneve (RFC
+8926, 3.4) and VXLAN (RFC 7348, 5) alike. OVN puts Datapath_Binding.tunnel_key there; in VXLAN only
+its lower 12 bits are told apart, below the key of the output port (ovn/controller/physical.c
+put_encapsulation). So there are two rules: the whole VNI of any packet, and the lower 12 bits of
+what is not Geneve with an Ethernet frame. VNI 0, which BFD has, is nobody's.
+
+libnftables' JSON (1.0.6) has no named sets of raw payload, and an anonymous one is a part of its
+rule. So the rules are written again when the VNIs change. A set that no rule looks at records them,
+and a digest in the comments ties the two: a comment has room for 128 bytes.
+
 An accept ends only its own chain and a drop is final, so no other table can overrule a drop.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from ipaddress import ip_address
 from typing import Any, TypeAlias
 
@@ -43,8 +54,10 @@ _SETS: dict[str, Any] = {
     "clear_out6": _FLOW[6],
     "clear_in4": _FLOW[4],
     "clear_in6": _FLOW[6],
+    "vnis": "mark",
 }
-"""No rule looks at the local sets: every source address is denied. They record the state."""
+"""No rule looks at the local sets, as every source address is denied, nor at the VNIs, as no named
+type is 24 bits wide. They record the state."""
 _CHAINS: dict[str, Command] = {
     "out": {"type": "filter", "hook": "output", "prio": 300, "policy": "accept"},
     "in": {"type": "filter", "hook": "input", "prio": -300, "policy": "accept"},
@@ -52,6 +65,14 @@ _CHAINS: dict[str, Command] = {
 _INTERFACE = {"out": "oif", "in": "iif"}
 _ADDRESSES = {"out": ("saddr", "daddr"), "in": ("daddr", "saddr")}
 """Local, then remote."""
+_VNI = {"payload": {"base": "th", "offset": 96, "len": 24}}
+_PROTOCOL = {"payload": {"base": "th", "offset": 80, "len": 16}}
+"""Geneve's Protocol Type; reserved and 0 in VXLAN."""
+_ETHERNET = 0x6558
+"""Transparent Ethernet Bridging, the only one that OVN sends (RFC 8926, 3.4)."""
+_VXLAN_KEY = 0xFFF
+_SOME_VNIS = frozenset({1, 2})
+"""Enough for every expression, as both rules are there and look into a set."""
 
 
 def table_commands() -> list[Command]:
@@ -88,27 +109,26 @@ def build_commands(state: GuardState) -> list[Command]:
         commands.append({"flush": {"set": {**_AT, "name": name}}})
     for name, hook in _CHAINS.items():
         commands.append({"add": {"chain": {**_AT, "name": name, **hook}}})
-        commands.append({"flush": {"chain": {**_AT, "name": name}}})
-        commands += [
-            {"add": {"rule": {**_AT, "chain": name, "comment": comment, "expr": expressions}}}
-            for comment, expressions in _rules(name)
-        ]
-    return commands + _elements("add", state.ports, state.local, state.may_clear)
+        commands += _fill(name, state.vnis)
+    return commands + _elements("add", state.ports, state.local, state.may_clear, state.vnis)
 
 
-def change_commands(change: GuardDifference) -> list[Command]:
-    """Change the elements of the sets.
+def change_commands(change: GuardDifference, vnis: frozenset[int]) -> list[Command]:
+    """Change the elements of the sets, and the rules when other VNIs are protected.
 
     Args:
         change: not empty.
+        vnis: all that are protected afterwards.
 
     Returns:
         The commands of one transaction.
     """
-    return [
-        *_elements("add", change.add_ports, change.add_local, change.add_flows),
-        *_elements("delete", change.drop_ports, change.drop_local, change.drop_flows),
-    ]
+    rules: list[Command] = []
+    if change.add_vnis or change.drop_vnis:
+        rules = [command for name in _CHAINS for command in _fill(name, vnis)]
+    added = (change.add_ports, change.add_local, change.add_flows, change.add_vnis)
+    dropped = (change.drop_ports, change.drop_local, change.drop_flows, change.drop_vnis)
+    return [*rules, *_elements("add", *added), *_elements("delete", *dropped)]
 
 
 def probe_commands() -> list[Command]:
@@ -128,7 +148,7 @@ def probe_commands() -> list[Command]:
         commands.append({"add": {"chain": {**probe, "name": name, **hook}}})
         commands += [
             {"add": {"rule": {**probe, "chain": name, "expr": expressions}}}
-            for _, expressions in _rules(name)
+            for _, expressions in _rules(name, _SOME_VNIS)
         ]
     return [*commands, {"delete": table}]
 
@@ -156,6 +176,7 @@ def parse_table(listing: Iterable[Command]) -> GuardObserved:
             ip_address(text) for name in ("local4", "local6") for text in seen.elements[name]
         ),
         may_clear=frozenset(seen.flows()),
+        vnis=frozenset(seen.elements["vnis"]),
     )
     return GuardObserved(state=state, damage=tuple(damage))
 
@@ -205,7 +226,8 @@ class _Listing:
 
     def damage(self) -> list[str]:
         found = list(self.foreign)
-        expected_rules = {name: [comment for comment, _ in _rules(name)] for name in _CHAINS}
+        vnis = frozenset(self.elements["vnis"])
+        expected_rules = {name: [comment for comment, _ in _rules(name, vnis)] for name in _CHAINS}
         checks: tuple[tuple[str, object, object], ...] = (
             ("counters", set(COUNTERS), self.counters),
             ("sets", _SETS, self.sets),
@@ -239,7 +261,17 @@ def _hook(chain: Command) -> Command:
     return {key: chain.get(key) for key in ("type", "hook", "prio", "policy")}
 
 
-def _rules(chain: str) -> list[tuple[str, list[Command]]]:
+def _fill(chain: str, vnis: frozenset[int]) -> list[Command]:
+    return [
+        {"flush": {"chain": {**_AT, "name": chain}}},
+        *(
+            {"add": {"rule": {**_AT, "chain": chain, "comment": comment, "expr": expressions}}}
+            for comment, expressions in _rules(chain, vnis)
+        ),
+    ]
+
+
+def _rules(chain: str, vnis: frozenset[int]) -> list[tuple[str, list[Command]]]:
     port = _field("udp", "dport")
 
     def lookup(protocol: str, name: str) -> Command:
@@ -249,21 +281,38 @@ def _rules(chain: str) -> list[tuple[str, list[Command]]]:
     ipsec = {"rt": {"key": "ipsec"}} if chain == "out" else {"meta": {"key": "ipsec"}}
     clear = {"counter": f"{chain}_clear"}
     accept: Command = {"accept": None}
+    deny: list[Command] = [{"counter": f"{chain}_denied"}, {"drop": None}]
     return [
         ("only UDP", [_match("!=", {"meta": {"key": "l4proto"}}, "udp"), accept]),
         ("only tunnel ports", [_match("!=", port, "@ports"), accept]),
         ("loopback", [_match("==", {"meta": {"key": _INTERFACE[chain]}}, "lo"), accept]),
         ("protected", [_match("==", ipsec, right=True), accept]),
+        *((comment, [*matches, *deny]) for comment, matches in _protected(vnis)),
         ("may be clear, IPv4", [lookup("ip", f"clear_{chain}4"), clear, accept]),
         ("may be clear, IPv6", [lookup("ip6", f"clear_{chain}6"), clear, accept]),
-        (
-            "deny",
-            [_match("==", port, "@ports"), {"counter": f"{chain}_denied"}, {"drop": None}],
-        ),
+        ("deny", [_match("==", port, "@ports"), *deny]),
     ]
 
 
-def _match(operator: str, left: Command, right: str | bool) -> Command:
+def _protected(vnis: frozenset[int]) -> list[tuple[str, list[Command]]]:
+    if not vnis:
+        return []
+    ordered = sorted(vnis)
+    digest = sha256(" ".join(map(str, ordered)).encode()).hexdigest()[:16]
+    vxlan = [
+        _match("!=", _PROTOCOL, _ETHERNET),
+        _match("!=", _VNI, 0),
+        _match(
+            "==", {"&": [_VNI, _VXLAN_KEY]}, {"set": sorted({vni & _VXLAN_KEY for vni in vnis})}
+        ),
+    ]
+    return [
+        (f"protected networks, {len(vnis)}, {digest}", [_match("==", _VNI, {"set": ordered})]),
+        (f"protected networks in VXLAN, {len(vnis)}, {digest}", vxlan),
+    ]
+
+
+def _match(operator: str, left: Command, right: str | bool | int | Command) -> Command:
     return {"match": {"op": operator, "left": left, "right": right}}
 
 
@@ -272,10 +321,15 @@ def _field(protocol: str, name: str) -> Command:
 
 
 def _elements(
-    verb: str, ports: Iterable[int], local: Iterable[IpAddress], flows: Iterable[ClearFlow]
+    verb: str,
+    ports: Iterable[int],
+    local: Iterable[IpAddress],
+    flows: Iterable[ClearFlow],
+    vnis: Iterable[int],
 ) -> list[Command]:
     members: dict[str, list[Any]] = defaultdict(list)
     members["ports"] += sorted(ports)
+    members["vnis"] += sorted(vnis)
     for address in local:
         members[f"local{address.version}"].append(str(address))
     for flow in flows:

@@ -9,6 +9,9 @@ stronger than any daemon's. Without a template it passes clear text out although
 lets in both clear text and ESP in transport mode (net/xfrm/xfrm_policy.c __xfrm_policy_check):
 while it stands at the receiver the sender can change from one to the other without a loss.
 
+**What it cannot see.** A selector ends at the UDP ports, so this layer knows no VNI: on a flow that
+may be clear it lets every logical network pass, and reports nothing missing for it.
+
 **What is ours.** The kernel's key of a policy is its selector, so an IKE daemon that installs
 local/32 to remote/32 dport 6081 would take over, and our deletion would then delete, an allow
 policy with that selector. Ours carry a mark in ``xfrm_selector.user``: it is compared as part of
@@ -23,6 +26,7 @@ both deny keeps its block throughout and never has an allow. An update replaces 
 
 import errno
 from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
@@ -70,6 +74,17 @@ class XfrmGuardLayer:
     def name(self) -> str:
         """Short name for status and logs."""
         return "xfrm"
+
+    def part_of(self, state: GuardState) -> GuardState:
+        """Leave out the VNIs, which no selector can name.
+
+        Args:
+            state: a whole guard.
+
+        Returns:
+            The same without VNIs.
+        """
+        return replace(state, vnis=frozenset())
 
     def available(self) -> Known[bool] | Unknown:
         """Ask the kernel for the size of its SPD.

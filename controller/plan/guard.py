@@ -6,6 +6,9 @@ Pure. Input: two guard states. Output: the difference between them.
 The guard denies clear UDP to the tunnel ports by default and holds one set of flows that may be
 clear. A pair is two flows, one each way, each with its own destination port: they are apart
 because a pair that changes over stops sending clear text before it stops accepting it.
+
+Besides, it knows the VNIs of logical networks that are never clear. They overrule the set of flows:
+the first packet of such a network is not to leave in clear before policy has closed its pair.
 """
 
 from collections.abc import Iterable
@@ -80,6 +83,10 @@ class GuardState:
     """The encap addresses of this chassis."""
     may_clear: frozenset[ClearFlow]
     """The flows that may be clear."""
+    vnis: frozenset[int] = frozenset()
+    """Datapath_Binding.tunnel_key of logical networks that are never clear, not even on flows that
+    may be; 1 to 2**24 - 1. A layer that cannot look into packets does without: GuardLayer.part_of.
+    """
 
     def denials(self) -> frozenset[Denial]:
         """Spell out the default deny.
@@ -131,6 +138,8 @@ class GuardDifference:
     drop_denials: frozenset[Denial]
     add_flows: frozenset[ClearFlow]
     drop_flows: frozenset[ClearFlow]
+    add_vnis: frozenset[int]
+    drop_vnis: frozenset[int]
 
     @property
     def is_empty(self) -> bool:
@@ -142,6 +151,8 @@ class GuardDifference:
             or self.drop_local
             or self.add_flows
             or self.drop_flows
+            or self.add_vnis
+            or self.drop_vnis
         )
 
 
@@ -171,6 +182,8 @@ def difference(before: GuardState | None, after: GuardState | None) -> GuardDiff
         drop_denials=old_denials - new_denials,
         add_flows=new.may_clear - old.may_clear,
         drop_flows=old.may_clear - new.may_clear,
+        add_vnis=new.vnis - old.vnis,
+        drop_vnis=old.vnis - new.vnis,
     )
 
 

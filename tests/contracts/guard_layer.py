@@ -37,7 +37,8 @@ class GuardLayerContract:
     """One test for each promise."""
 
     def holds(self, layer: GuardLayer, state: GuardState | None) -> None:
-        """Check what is in force."""
+        """Check what is in force, as far as the layer can see."""
+        state = None if state is None else layer.part_of(state)
         assert layer.observe() == Known(GuardObserved(state=state))
 
     def test_is_available(self, layer: GuardLayer) -> None:
@@ -70,6 +71,30 @@ class GuardLayerContract:
         layer.apply(CLOSED, less)
         self.holds(layer, less)
 
+    def test_changes_vnis(self, layer: GuardLayer) -> None:
+        """Protected networks come and go, few or many, with and without other changes."""
+        now = replace(guard(FIRST), vnis=frozenset({5}))
+        layer.apply(None, now)
+        self.holds(layer, now)
+        for vnis, *pairs in (
+            ({5, 0xFFFFFF}, FIRST),
+            ({6}, FIRST),
+            ({7}, FIRST, SECOND),
+            (set(range(1, 10_000, 33)), SECOND),
+            ({4096}, SECOND),
+            (set(), SECOND),
+        ):
+            after = replace(guard(*pairs), vnis=frozenset(vnis))
+            layer.apply(now, after)
+            self.holds(layer, after)
+            now = after
+
+    def test_parts_with_vnis_alone(self, layer: GuardLayer) -> None:
+        """A layer holds everything else of a state."""
+        state = replace(guard(FIRST), vnis=frozenset({5}))
+        assert replace(layer.part_of(state), vnis=state.vnis) == state
+        assert layer.part_of(CLOSED) == CLOSED
+
     def test_keeps_the_flow_of_another_pair(self, layer: GuardLayer) -> None:
         """Two pairs that share a flow do not take it from each other."""
         other = replace(FIRST, in_port=4789)
@@ -95,7 +120,8 @@ class GuardLayerContract:
 
     def test_rebuilds(self, layer: GuardLayer) -> None:
         """From nothing, over itself, and over another state."""
-        for state in (guard(FIRST), guard(FIRST), guard(SECOND)):
+        protected = replace(guard(SECOND), vnis=frozenset({5, 6}))
+        for state in (guard(FIRST), guard(FIRST), guard(SECOND), protected, CLOSED):
             layer.rebuild(state)
             self.holds(layer, state)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from controller.plan.guard import GuardCounters, GuardObserved, GuardState
@@ -22,6 +22,7 @@ class FakeGuardLayer:
     name: str = "fake"
     state: GuardState | None = None
     damage: tuple[str, ...] = ()
+    sees_vnis: bool = True
     packets: GuardCounters = NO_PACKETS
     calls: list[Operation] = field(default_factory=list)
     history: list[GuardState | None] = field(default_factory=list)
@@ -35,6 +36,10 @@ class FakeGuardLayer:
     def flush(self) -> None:
         """Lose everything, as when somebody flushes the kernel's tables."""
         self.state, self.damage = None, ()
+
+    def part_of(self, state: GuardState) -> GuardState:
+        """See GuardLayer."""
+        return state if self.sees_vnis else replace(state, vnis=frozenset())
 
     def available(self) -> Known[bool] | Unknown:
         """See GuardLayer."""
@@ -63,7 +68,7 @@ class FakeGuardLayer:
         """See GuardLayer."""
 
     def _hold(self, state: GuardState | None) -> None:
-        self.state = state
+        self.state = None if state is None else self.part_of(state)
         self.history.append(state)
 
     def _failed(self, op: Operation) -> Unknown | None:

@@ -2,19 +2,17 @@
 """Both layers of the guard on a real kernel, in network namespaces of their own.
 
 Two namespaces, one veth pair: the guard stands in ``here``; ``there`` has the addresses of
-two peers. UDP to the tunnel port is sent both ways.
+two peers. UDP to the tunnel ports is sent both ways; what the nftables layer makes of VNIs is in
+test_guard_vnis.py.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -28,130 +26,32 @@ from controller.xfrm.socket import XfrmEventSocket
 from controller.xfrm.values import XfrmEvents
 from ovn_ipsec.model.observation import Known
 from tests.contracts.guard_layer import CLOSED, FIRST, GuardLayerContract, guard, pair
+from tests.functional.netns import (
+    LOCAL,
+    OTHER_PORT,
+    PEER,
+    PORT,
+    STRANGER,
+    VXLAN_PORT,
+    Wire,
+    geneve,
+    joined,
+)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_SYS_ADMIN and CAP_NET_ADMIN")
 
-CLONE_NEWNET = 0x40000000
 SO_RCVBUFFORCE = 33
 """include/uapi/asm-generic/socket.h; not in the socket module."""
-PORT = 6081
-LOCAL = {4: "10.9.0.1", 6: "fd00:9::1"}
-PEER = {4: "10.9.0.2", 6: "fd00:9::2"}
-STRANGER = {4: "10.9.0.3", 6: "fd00:9::3"}
 VERSIONS = pytest.mark.parametrize("version", [4, 6])
 OPEN = guard(pair(PEER[4]), pair(PEER[6], local=LOCAL[6]))
 LAYERS = (NftGuardLayer, XfrmGuardLayer)
 
 
-@dataclass(frozen=True)
-class Net:
-    """A network namespace, held open by a process."""
-
-    pid: int
-
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Put the calling thread inside."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        back = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        inside = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY)
-        try:
-            assert libc.setns(inside, CLONE_NEWNET) == 0
-            yield
-        finally:
-            assert libc.setns(back, CLONE_NEWNET) == 0
-            os.close(back)
-            os.close(inside)
-
-    def run(self, *command: str) -> str:
-        """Run a command inside."""
-        with self.entered():
-            return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-    def receiver(self, address: str) -> socket.socket:
-        """Bind a socket to the tunnel port inside."""
-        with self.entered():
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            opened = socket.socket(family, socket.SOCK_DGRAM)
-            opened.bind((address, PORT))
-            opened.settimeout(0.15)
-            return opened
-
-
-@contextmanager
-def namespace() -> Iterator[Net]:
-    """Hold a new network namespace."""
-    command = ["unshare", "-n", "sh", "-c", "echo in; exec sleep 600"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        try:
-            yield Net(pid=holder.pid)
-        finally:
-            holder.kill()
-
-
-@dataclass(frozen=True)
-class Wire:
-    """Both ends, and a socket on each address."""
-
-    here: Net
-    there: Net
-    sockets: dict[str, socket.socket]
-
-    def passes(self, source: str, destination: str) -> bool:
-        """Send one clear packet to the tunnel port and see whether it arrives."""
-        token = os.urandom(8)
-        receiver = self.sockets[destination]
-        try:
-            self.sockets[source].sendto(token, (destination, PORT))
-        except PermissionError:
-            return False
-        try:
-            while receiver.recv(64) != token:
-                pass
-        except TimeoutError:
-            return False
-        return True
-
-    def both_ways(self, local: str, remote: str) -> tuple[bool, bool]:
-        """See what passes out and in."""
-        return self.passes(local, remote), self.passes(remote, local)
-
-
-def wait_for_neighbours(found: Wire, local: str, remote: str) -> None:
-    """Send until both ends know each other; a new link may lose the first packets."""
-    deadline = time.monotonic() + 10
-    while (passed := found.both_ways(local, remote)) != (True, True):
-        assert time.monotonic() < deadline, (
-            f"{local} and {remote}: {passed}\n"
-            f"{found.here.run('ip', 'neighbour')}\n{found.there.run('ip', 'neighbour')}"
-        )
-
-
 @pytest.fixture
 def wire() -> Iterator[Wire]:
     """Join two namespaces."""
-    with namespace() as here, namespace() as there:
-        here.run(*f"ip link add v0 type veth peer name v1 netns {there.pid}".split())
-        for net, link, hosts in ((here, "v0", "1"), (there, "v1", "23")):
-            net.run("ip", "link", "set", "lo", "up")
-            net.run("ip", "link", "set", link, "up")
-            for host in hosts:
-                net.run("ip", "address", "add", f"10.9.0.{host}/24", "dev", link)
-                net.run("ip", "address", "add", f"fd00:9::{host}/64", "dev", link, "nodad")
-        sockets = {address: here.receiver(address) for address in LOCAL.values()}
-        for address in (*PEER.values(), *STRANGER.values()):
-            sockets[address] = there.receiver(address)
-        found = Wire(here=here, there=there, sockets=sockets)
-        try:
-            for version in (4, 6):
-                for remote in (PEER[version], STRANGER[version]):
-                    wait_for_neighbours(found, LOCAL[version], remote)
-            yield found
-        finally:
-            for opened in sockets.values():
-                opened.close()
+    with joined() as found:
+        yield found
 
 
 @pytest.fixture(params=LAYERS, ids=("nft", "xfrm"))
@@ -206,7 +106,7 @@ def test_rebuild_under_load(layer: GuardLayer, wire: Wire) -> None:
         "for n in range(1500):\n"
         "  [x.sendto(b'%d'%n,(sys.argv[3],6081)) for x in s]; time.sleep(0.0005)\n"
     )
-    receiver = wire.sockets[LOCAL[4]]
+    receiver = wire.sockets[LOCAL[4], PORT]
     receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 23)
     with wire.there.entered():
         sender = subprocess.Popen(["python3", "-c", script, PEER[4], STRANGER[4], LOCAL[4]])
@@ -222,6 +122,24 @@ def test_rebuild_under_load(layer: GuardLayer, wire: Wire) -> None:
         pass
     assert rebuilt > 5
     assert sources == [PEER[4]] * 1500
+
+
+@VERSIONS
+def test_every_tunnel_port_is_closed_to_strangers(
+    layer: GuardLayer, wire: Wire, version: int
+) -> None:
+    """A port that only some pair uses (dst_port) is as closed as the usual one, both ways."""
+    local, peer, stranger = LOCAL[version], PEER[version], STRANGER[version]
+    clear = pair(peer, local=local, out=VXLAN_PORT, into=OTHER_PORT)
+    state = replace(guard(clear), ports=frozenset({PORT, VXLAN_PORT, OTHER_PORT}))
+    layer.apply(None, state)
+    used = {port: wire.both_ways(local, peer, port=port, header=geneve(7)) for port in state.ports}
+    assert used == {PORT: (False, False), VXLAN_PORT: (True, False), OTHER_PORT: (False, True)}
+    for port in state.ports:
+        passed = wire.both_ways(local, stranger, port=port, header=geneve(7))
+        assert passed == (False, False), f"port {port}"
+    layer.apply(state, replace(state, ports=frozenset({PORT}), may_clear=frozenset()))
+    assert wire.both_ways(local, stranger, port=OTHER_PORT) == (True, True), "no tunnel port now"
 
 
 @pytest.mark.parametrize("flushed", LAYERS, ids=("nft", "xfrm"))

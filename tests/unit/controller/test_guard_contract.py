@@ -21,6 +21,15 @@ class TestFake(GuardLayerContract):
         return FakeGuardLayer()
 
 
+class TestBlindFake(GuardLayerContract):
+    """The contract on the fake that sees no VNIs, as the XFRM layer."""
+
+    @pytest.fixture
+    def layer(self) -> GuardLayer:
+        """Build an empty layer."""
+        return FakeGuardLayer(sees_vnis=False)
+
+
 def test_failure_has_no_effect() -> None:
     """A failed apply leaves the state, and only the next call fails."""
     layer = FakeGuardLayer()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +34,11 @@ flows = st.frozensets(
     max_size=24,
 )
 states = st.builds(
-    GuardState, ports=st.frozensets(ports), local=st.frozensets(addresses), may_clear=flows
+    GuardState,
+    ports=st.frozensets(ports),
+    local=st.frozensets(addresses),
+    may_clear=flows,
+    vnis=st.frozensets(st.integers(min_value=1, max_value=4)),
 )
 
 
@@ -40,7 +46,7 @@ states = st.builds(
 def test_difference_leads_from_one_to_the_other(
     before: GuardState | None, after: GuardState | None
 ) -> None:
-    """Adding and dropping gives exactly the flows and denials of the new state."""
+    """Adding and dropping gives exactly the flows, denials and VNIs of the new state."""
     change = difference(before, after)
     old = before.may_clear if before else frozenset()
     new = after.may_clear if after else frozenset()
@@ -50,12 +56,24 @@ def test_difference_leads_from_one_to_the_other(
     old_denials = before.denials() if before else frozenset()
     new_denials = after.denials() if after else frozenset()
     assert new_denials == (old_denials - change.drop_denials) | change.add_denials
+    old_vnis = before.vnis if before else frozenset()
+    new_vnis = after.vnis if after else frozenset()
+    assert new_vnis == (old_vnis - change.drop_vnis) | change.add_vnis
+    assert not change.add_vnis & change.drop_vnis
 
 
 @given(state=states)
 def test_nothing_differs_from_itself(state: GuardState) -> None:
     """No step follows a full apply."""
     assert difference(state, state).is_empty
+
+
+@given(state=states, vni=st.integers(min_value=5, max_value=9))
+def test_one_more_vni_is_a_difference(state: GuardState, vni: int) -> None:
+    """Also when nothing else changes."""
+    more = replace(state, vnis=state.vnis | {vni})
+    assert not difference(state, more).is_empty
+    assert not difference(more, state).is_empty
 
 
 @given(some=pairs)

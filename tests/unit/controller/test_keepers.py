@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from controller.guard.keeper import GuardKeeper
 from controller.ike_link import RECOVERING_S, RETRY_S, IkeLink
 from controller.plan.agent import Agent
 from controller.plan.credential import Secret
-from controller.plan.guard import GuardState
+from controller.plan.guard import ClearPair, GuardState, flows_of
 from controller.plan.ike import ConnName
 from controller.state_dir import FIRST_REQID, StateDir
 from ovn_ipsec.errors import EdgeError, NftError
@@ -26,6 +27,10 @@ from tests.worlds import A
 GUARD = GuardState(
     ports=frozenset({6081}), local=frozenset({ip_address("10.0.0.1")}), may_clear=frozenset()
 )
+PAIR = ClearPair(
+    local=ip_address("10.0.0.1"), remote=ip_address("10.0.0.2"), out_port=6081, in_port=6081
+)
+PROTECTED = replace(GUARD, may_clear=flows_of([PAIR]), vnis=frozenset({5}))
 NAME = config().name
 
 
@@ -50,6 +55,8 @@ def test_the_boot_guard_is_kept_and_taken_away(tmp_path: Path) -> None:
     assert state.boot_guard() is None
     state.keep_boot_guard(GUARD)
     assert GUARD == state.boot_guard()
+    state.keep_boot_guard(PROTECTED)
+    assert GUARD == state.boot_guard(), "closed for all needs no VNIs"
     state.keep_boot_guard(None)
     assert state.boot_guard() is None
     (tmp_path / "boot-guard.json").write_text("{")
@@ -89,6 +96,42 @@ def test_an_audit_puts_back_what_was_flushed() -> None:
     assert ["nft: a rule"] == keeper.audit()
     assert keeper.keep(None)
     assert layer.state is None
+
+
+def test_a_layer_without_sight_of_vnis_is_not_missing_them() -> None:
+    """The other holds them; what an earlier life held is found again."""
+    nft, xfrm = FakeGuardLayer(name="nft"), FakeGuardLayer(name="xfrm", sees_vnis=False)
+    keeper = GuardKeeper([nft, xfrm])
+    assert keeper.keep(PROTECTED)
+    assert nft.state == PROTECTED
+    assert xfrm.state == replace(PROTECTED, vnis=frozenset())
+    assert keeper.audit() == []
+    assert keeper.problems() == {}
+    calls = len(xfrm.calls)
+    assert keeper.keep(replace(PROTECTED, vnis=frozenset({5, 6})))
+    assert len(xfrm.calls) == calls, "nothing differs for it"
+    keeper.keep(PROTECTED)
+    again = GuardKeeper([nft, xfrm])
+    assert again.found() == PROTECTED
+    nft.state = replace(PROTECTED, vnis=frozenset())
+    assert ["nft: not what was put there"] == keeper.audit()
+    assert nft.state == PROTECTED
+
+
+def test_vnis_that_no_layer_holds_are_said() -> None:
+    """Only while some pair may be clear: otherwise the other layer denies everything."""
+    nft, xfrm = FakeGuardLayer(name="nft"), FakeGuardLayer(name="xfrm", sees_vnis=False)
+    keeper = GuardKeeper([nft, xfrm])
+    nft.fail_next("rebuild", NftError("refused"))
+    assert not keeper.keep(PROTECTED)
+    assert keeper.holds()
+    assert keeper.problems().keys() == {"nft", "vnis"}
+    assert "1 protected network" in keeper.problems()["vnis"]
+    assert keeper.keep(PROTECTED)
+    assert keeper.problems() == {}
+    nft.fail_next("apply", NftError("refused"))
+    keeper.keep(replace(PROTECTED, may_clear=frozenset()))
+    assert keeper.problems() == {"nft": "refused"}
 
 
 def test_the_link_connects_again_and_again() -> None:

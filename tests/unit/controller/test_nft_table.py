@@ -20,11 +20,12 @@ SECOND = ClearPair(
 )
 
 
-def guard(*pairs: ClearPair) -> GuardState:
+def guard(*pairs: ClearPair, vnis: frozenset[int] = frozenset()) -> GuardState:
     return GuardState(
         ports=frozenset({6081, 4789}),
         local=frozenset({ip_address("10.9.0.1"), ip_address("fd00::1")}),
         may_clear=flows_of(pairs),
+        vnis=vnis,
     )
 
 
@@ -45,6 +46,12 @@ class Ruleset:
                     elif kind == "element":
                         for item in value["elem"]:
                             self.elements[value["name"]].remove(item)
+                    elif verb == "flush" and kind == "chain":
+                        self.objects = [
+                            entry
+                            for entry in self.objects
+                            if entry.get("rule", {}).get("chain") != value["name"]
+                        ]
                     elif verb == "add":
                         self.objects.append({kind: value})
 
@@ -73,10 +80,61 @@ def test_what_is_built_is_what_is_read() -> None:
 def test_change_moves_only_the_elements_that_differ() -> None:
     """One pair goes, another comes."""
     ruleset = built(guard(FIRST))
-    commands = nft_table.change_commands(difference(guard(FIRST), guard(SECOND)))
+    commands = nft_table.change_commands(difference(guard(FIRST), guard(SECOND)), frozenset())
     assert all("element" in body for command in commands for body in command.values())
     ruleset.run(commands)
     assert guard(SECOND) == nft_table.parse_table(ruleset.listing()).state
+
+
+def rules(ruleset: Ruleset) -> list[tuple[str, str]]:
+    """Chain and comment of each rule, without the digest."""
+    found = [entry["rule"] for entry in ruleset.objects if "rule" in entry]
+    return [(rule["chain"], rule["comment"].partition(",")[0]) for rule in found]
+
+
+def test_other_vnis_write_the_rules_again_and_nothing_else() -> None:
+    """The rules of protected networks stand before what may be clear, only while there are any."""
+    few, many = frozenset({5}), frozenset(range(1, 100_000, 331))
+    now = guard(FIRST)
+    ruleset = built(now)
+    plain = rules(ruleset)
+    for vnis in (few, many, frozenset({4096}), frozenset[int]()):
+        after = guard(FIRST, vnis=vnis)
+        change = difference(now, after)
+        commands = nft_table.change_commands(change, after.vnis)
+        kinds = {kind for command in commands for body in command.values() for kind in body}
+        assert kinds <= {"chain", "rule", "element"}
+        ruleset.run(commands)
+        seen = nft_table.parse_table(ruleset.listing())
+        assert seen.sound
+        assert seen.state == after
+        now = after
+    assert rules(ruleset) == plain
+    ruleset = built(guard(FIRST, vnis=many))
+    out = [comment for chain, comment in rules(ruleset) if chain == "out"]
+    at = out.index("protected")
+    assert out[at + 1 : at + 3] == ["protected networks", "protected networks in VXLAN"]
+    comments = [entry["rule"]["comment"] for entry in ruleset.objects if "rule" in entry]
+    assert all(len(comment.encode()) < 128 for comment in comments)
+
+
+def test_keys_beyond_twelve_bits_are_cut_in_vxlan() -> None:
+    """As OVN does, which has room for 12 bits there."""
+    ruleset = built(guard(vnis=frozenset({5, 4096 + 5, 4096 + 6})))
+    found = [
+        entry["rule"]["expr"][2]["match"]["right"]
+        for entry in ruleset.objects
+        if "in VXLAN" in entry.get("rule", {}).get("comment", "")
+    ]
+    assert found == [{"set": [5, 6]}] * 2
+
+
+@pytest.mark.parametrize("vnis", [frozenset(), frozenset({6}), frozenset({5, 6})])
+def test_rules_for_other_vnis_than_recorded_are_damage(vnis: frozenset[int]) -> None:
+    """The digest in the comments ties the rules to the set that records the VNIs."""
+    ruleset = built(guard(vnis=frozenset({5})))
+    ruleset.elements["vnis"] = sorted(vnis)
+    assert nft_table.parse_table(ruleset.listing()).damage == ("rules differ",)
 
 
 def test_elements_with_a_timeout_or_comment_are_read() -> None:
@@ -113,6 +171,17 @@ def test_probe_leaves_nothing() -> None:
     commands = nft_table.probe_commands()
     assert commands[-1]["delete"] == commands[0]["add"]
     assert commands[0]["add"]["table"]["name"] != nft_table.TABLE
+
+
+def test_probe_uses_every_rule() -> None:
+    """Those for protected networks as well, with sets to look into."""
+    probed = [
+        command["add"]["rule"]["expr"]
+        for command in nft_table.probe_commands()
+        if "rule" in command.get("add", {})
+    ]
+    ruleset = built(guard(vnis=frozenset({1, 2})))
+    assert probed == [entry["rule"]["expr"] for entry in ruleset.objects if "rule" in entry]
 
 
 def test_counters_of_others_are_not_ours() -> None:
