@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: the commands of `ovn-ipsec pki`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from ...clock import utc_now
+from ...errors import IPsecError
+from ...pki.values import KeyKind
+from ..settings import Exit, Settings
+from .options import (
+    A_PATH,
+    Pki,
+    PkiGroup,
+    authority_life,
+    authority_line,
+    complain,
+    key_type,
+    kind,
+    life,
+    out,
+)
+from .rollover import rollover
+from .show import as_document, show
+
+if TYPE_CHECKING:
+    from ...pki.office import Issued
+
+CA_FOLDER = "/var/lib/ovn-ipsec/ca"
+STOCK_FOLDER = "/etc/ipsec.d"
+FILE_MAX = 65536
+"""Bytes that are read of a request and the words before it."""
+
+
+@click.group(cls=PkiGroup, name="pki")
+@click.option(
+    "--ca",
+    type=A_PATH,
+    envvar="OVN_IPSEC_CA",
+    default=CA_FOLDER,
+    show_default=True,
+    metavar="DIR",
+    help="Folder of the authority; also $OVN_IPSEC_CA.",
+)
+@click.pass_context
+def command(ctx: click.Context, ca: Path) -> None:
+    """Run a small certificate authority for the chassis of a cluster.
+
+    Everything is in one folder, which only its owner may read: back it up, and keep it off the
+    chassis. It needs no database. To begin: init, then issue CHASSIS, or sign a chassis' request.
+    """
+    ctx.obj = Pki(ca, ctx.find_object(Settings) or Settings(ovnnb_db="", ovnsb_db=""))
+
+
+@command.command()
+@click.option("--name", default="OVN IPsec CA", show_default=True, help="Name, for people.")
+@click.option(
+    "--key-type",
+    type=click.Choice([kind.value for kind in KeyKind]),
+    default=KeyKind.ECDSA_P256.value,
+    show_default=True,
+    help="Kind of its key; rsa-3072 if chassis run the stock ovs-monitor-ipsec with strongSwan.",
+)
+@authority_life
+@click.option(
+    "--permit",
+    multiple=True,
+    metavar="DNS",
+    help="Only sign chassis names at or below DNS; may be repeated.",
+)
+@click.pass_obj
+def init(pki: Pki, name: str, key_type: str, life: timedelta, permit: tuple[str, ...]) -> None:
+    """Make the authority, in a folder that is new or empty."""
+    from ...pki.authority import Shape  # noqa: PLC0415 - --help stays quick
+
+    folder = pki.folder
+    shape = Shape(name=name, life=life, permitted=permit)
+    entry = folder.init(shape, KeyKind(key_type), utc_now())
+    click.echo(f"{authority_line(entry)}, in {pki.path}")
+    click.echo(f"every chassis must trust {folder.bundle_path}")
+    click.echo("    next: ovn-ipsec pki issue CHASSIS")
+
+
+@command.command(short_help="Make a key and a certificate for chassis.")
+@click.argument("chassis", nargs=-1, required=True)
+@key_type
+@life
+@out
+@click.pass_obj
+def issue(
+    pki: Pki, chassis: tuple[str, ...], key_type: str | None, life: timedelta, out: Path | None
+) -> None:
+    """Make a key and a certificate for each CHASSIS.
+
+    CHASSIS is the name in the southbound database (external_ids:system-id). Writes key.pem,
+    cert.pem and ca.pem; move them to the chassis over a channel that you trust. So that no key has
+    to travel, let the chassis make a request and use sign.
+    """
+    from ...pki import office  # noqa: PLC0415 - --help stays quick
+
+    wish = office.Wish(life=life, kind=kind(key_type), out=out)
+    _one_folder(chassis, out)
+    for name in chassis:
+        _written(office.issue(pki.folder, name, wish, utc_now()))
+
+
+@command.command(short_help="Sign the request of a chassis.")
+@click.argument("csr", type=click.File("rb"))
+@click.option("--chassis", metavar="NAME", help="The chassis that it must be of.")
+@life
+@click.option(
+    "--out",
+    type=A_PATH,
+    metavar="FILE",
+    help="Write the certificate there (default: standard output).",
+)
+@click.pass_obj
+def sign(pki: Pki, csr: BinaryIO, chassis: str | None, life: timedelta, out: Path | None) -> None:
+    """Sign a request, the file CSR in PEM (- for standard input).
+
+    Its only name must be that of the chassis: one SAN DNS name, or a CN and no SAN. Nothing else of
+    it is taken over. Without --chassis the name is taken from the request: look at it.
+    """
+    from ...pki import files, office, request  # noqa: PLC0415 - --help stays quick
+    from ...pki.values import checked_name  # noqa: PLC0415
+
+    text = csr.read(FILE_MAX).decode("latin-1")
+    text = text[max(text.find("-----BEGIN"), 0) :]  # ovs-pki and openssl -text put words before it
+    name = checked_name(chassis) if chassis else request.requested_name(text)
+    pem = office.sign(pki.folder, request.check_request(text, name), life, utc_now())
+    if out is None:
+        click.echo(pem, nl=False)
+    else:
+        files.write(out, pem.encode("ascii"))
+    click.echo(f"signed for {name}", err=True)
+
+
+@command.command(short_help="Make another certificate for chassis.")
+@click.argument("chassis", nargs=-1, required=True)
+@click.option("--same-key", is_flag=True, help="Keep the key, as one that the chassis made.")
+@key_type
+@life
+@out
+@click.pass_obj
+def renew(pki: Pki, /, chassis: tuple[str, ...], **flags: Any) -> None:
+    """Make another certificate for each CHASSIS, with another key; the old one stays valid."""
+    from ...pki import office  # noqa: PLC0415 - --help stays quick
+
+    if flags["same_key"] and flags["key_type"]:
+        raise click.UsageError("--same-key and --key-type exclude each other")
+    wish = office.Wish(
+        life=flags["life"],
+        kind=kind(flags["key_type"]),
+        same_key=flags["same_key"],
+        out=flags["out"],
+    )
+    _one_folder(chassis, wish.out)
+    for name in chassis:
+        _written(office.renew(pki.folder, name, wish, utc_now()))
+
+
+@command.command(short_help="Revoke a chassis, or one certificate.")
+@click.argument("what", metavar="CHASSIS|SERIAL")
+@click.pass_obj
+def revoke(pki: Pki, what: str) -> None:
+    """Revoke a chassis with all its certificates, or one certificate.
+
+    A chassis that is revoked gets no other certificate until it is readmitted. Writes crl.pem; who
+    does not read that goes on to trust the certificate until it expires.
+    """
+    from ...pki import office  # noqa: PLC0415 - --help stays quick
+
+    folder = pki.folder
+    done = office.revoke(folder, what, utc_now())
+    for entry in done.entries:
+        click.echo(f"revoked {office.describe(entry)}")
+    if not done.entries:
+        click.echo("every certificate meant was revoked already")
+    if done.barred:
+        click.echo(f"{done.barred} gets no certificate until: ovn-ipsec pki readmit {done.barred}")
+    click.echo(f"    next: give {folder.crl_path} to whoever reads it")
+
+
+@command.command(short_help="Let a revoked chassis have certificates again.")
+@click.argument("chassis")
+@click.pass_obj
+def readmit(pki: Pki, chassis: str) -> None:
+    """Let a CHASSIS that was revoked have certificates again, with another key."""
+    from ...pki import office  # noqa: PLC0415 - --help stays quick
+
+    office.readmit(pki.folder, chassis, utc_now())
+    click.echo(f"{chassis} may have certificates again")
+    click.echo(f"    next: ovn-ipsec pki issue {chassis}, or sign a request with a new key")
+
+
+@command.command(short_help="Write ca.pem and crl.pem again.")
+@click.pass_obj
+def refresh(pki: Pki) -> None:
+    """Write ca.pem and crl.pem again; a crl.pem is good for 30 days."""
+    from ...pki import office  # noqa: PLC0415 - --help stays quick
+
+    folder = pki.folder
+    index = office.refresh(folder, utc_now())
+    click.echo(f"{folder.crl_path}: good until {index.crl_until:%Y-%m-%d %H:%M} UTC")
+
+
+@command.command(name="export-stock", short_help="Write what a stock ovs-monitor-ipsec needs.")
+@click.argument("chassis")
+@click.option("--out", type=A_PATH, metavar="DIR", required=True, help="Write into DIR.")
+@click.option(
+    "--target",
+    default=STOCK_FOLDER,
+    show_default=True,
+    metavar="DIR",
+    help="Folder on the chassis; AppArmor and SELinux let the IKE daemon read the default.",
+)
+@click.pass_obj
+def export_stock(pki: Pki, chassis: str, out: Path, target: str) -> None:
+    """Write what a CHASSIS with the stock ovs-monitor-ipsec needs, and print what to run there."""
+    from ...pki import stock  # noqa: PLC0415 - --help stays quick
+
+    done = stock.export(pki.folder, chassis, out, target.rstrip("/"), utc_now())
+    for path in done.written:
+        click.echo(f"wrote {path}")
+    for remark in done.remarks:
+        click.echo(f"note: {remark}", err=True)
+    click.echo(f"copy to {target} on {chassis}, and run there:\n\n{done.command}")
+
+
+@command.command(short_help="Show every chassis' certificate, and what is to be done.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.pass_obj
+def status(pki: Pki, as_json: bool) -> None:
+    """Show the newest certificate of each chassis, and what is to be done.
+
+    Warns 30 and 7 days before a certificate expires, or in the last tenth of a shorter life. Ends
+    with 0 for well, 1 for degraded, 2 for cannot tell.
+    """
+    from ...pki.report import judge  # noqa: PLC0415 - --help stays quick
+
+    folder, now = pki.folder, utc_now()
+    try:
+        index = folder.read()
+        report = judge(index, folder.stale(index), now)
+    except IPsecError as error:
+        complain(error)
+        sys.exit(Exit.CANNOT_TELL)
+    code = Exit.DEGRADED if report.troubles else Exit.WELL
+    if as_json or pki.settings.as_json:
+        click.echo(json.dumps(as_document(index.trusted, report, code), indent=2))
+    else:
+        show(index.trusted, report)
+    sys.exit(code)
+
+
+def _one_folder(chassis: tuple[str, ...], out: Path | None) -> None:
+    if out is not None and len(chassis) > 1:
+        raise click.UsageError("--out is for one CHASSIS: the next one would overwrite its files")
+
+
+def _written(done: Issued) -> None:
+    from ...pki.office import describe  # noqa: PLC0415 - --help stays quick
+
+    click.echo(describe(done.entry))
+    for path in done.written:
+        click.echo(f"    {path}")
+
+
+command.add_command(rollover)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: what the commands of `ovn-ipsec pki` share: their flags, their folder, their errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...errors import InputError, IPsecError
+from ...pki.errors import PkiError
+from ...pki.values import AUTHORITY_LIFE, CHASSIS_LIFE, KeyKind
+from ...schema.fields import Place, duration_s
+from ..settings import Exit, Settings
+
+if TYPE_CHECKING:
+    from ...pki.index import AuthorityEntry
+    from ...pki.store import CaFolder
+
+A_PATH = click.Path(path_type=Path)
+
+
+def _parse_life(low: str, high: str) -> Callable[[click.Context, click.Parameter, str], timedelta]:
+    place = Place(table="command", row="line", key="--life")
+    low_s, high_s = (duration_s(place, text, 0, 10**10) for text in (low, high))
+
+    def parse(_ctx: click.Context, _param: click.Parameter, text: str) -> timedelta:
+        try:
+            return timedelta(seconds=duration_s(place, text, low_s, high_s))
+        except InputError:
+            what = f"expected a time from {low} to {high}, such as 36h or 90d"
+            raise click.BadParameter(what) from None
+
+    return parse
+
+
+@dataclass(frozen=True, slots=True)
+class Pki:
+    """What the flags in front of the command say."""
+
+    path: Path
+    settings: Settings
+
+    @property
+    def folder(self) -> CaFolder:
+        """The folder of the authority."""
+        from ...pki.store import CaFolder  # noqa: PLC0415 - --help stays quick
+
+        return CaFolder(self.path)
+
+
+class PkiGroup(click.Group):
+    """Says what went wrong, and what to do next, on standard error; ends with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except IPsecError as error:
+            complain(error)
+            sys.exit(Exit.DEGRADED)
+
+
+def complain(error: IPsecError) -> None:
+    """Print an error, and what to do next, on standard error."""
+    click.echo(f"ovn-ipsec: {error.diagnostics()}", err=True)
+    if isinstance(error, PkiError) and error.next_step:
+        click.echo(f"    next: {error.next_step}", err=True)
+
+
+key_type = click.option(
+    "--key-type",
+    type=click.Choice([kind.value for kind in KeyKind]),
+    help="Kind of the new key (default: that of the authority's own).",
+)
+life = click.option(
+    "--life",
+    callback=_parse_life("1h", "3650d"),
+    default=f"{CHASSIS_LIFE.days}d",
+    show_default=True,
+    metavar="TIME",
+    help="How long it is valid, such as 90d or 36h; never longer than the authority.",
+)
+authority_life = click.option(
+    "--life",
+    callback=_parse_life("1d", "10950d"),
+    default=f"{AUTHORITY_LIFE.days}d",
+    show_default=True,
+    metavar="TIME",
+    help="How long the authority is valid.",
+)
+out = click.option(
+    "--out",
+    type=A_PATH,
+    metavar="DIR",
+    help="Write into DIR (default: issued/CHASSIS in the authority's folder).",
+)
+
+
+def kind(text: str | None) -> KeyKind | None:
+    """What --key-type says, if it was given."""
+    return KeyKind(text) if text else None
+
+
+def authority_line(entry: AuthorityEntry) -> str:
+    """Write an authority for people."""
+    return f"{entry.title} (valid until {entry.not_after:%Y-%m-%d})"

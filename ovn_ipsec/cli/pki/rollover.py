@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: `ovn-ipsec pki rollover`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+
+from ...clock import utc_now
+from .options import Pki, authority_life, authority_line, key_type, kind
+
+
+@click.group(short_help="Replace the authority, without loss.")
+def rollover() -> None:
+    """Put another authority in the place of this one, without loss.
+
+    start, give ca.pem to every chassis; switch, renew every chassis; finish, give ca.pem again.
+    """
+
+
+@rollover.command(short_help="Make the new authority; both are trusted.")
+@click.option("--name", help="Name, for people (default: that of the old one).")
+@key_type
+@authority_life
+@click.pass_obj
+def start(pki: Pki, name: str | None, key_type: str | None, life: timedelta) -> None:
+    """Make the new authority; both are trusted, and the old one still signs."""
+    from ...pki import rollover as steps  # noqa: PLC0415 - --help stays quick
+
+    folder = pki.folder
+    entry = steps.start(folder, life=life, kind=kind(key_type), name=name, now=utc_now())
+    click.echo(f"{authority_line(entry)}: trusted, does not sign yet")
+    click.echo(f"    next: give {folder.bundle_path} to every chassis; then")
+    click.echo("          ovn-ipsec pki rollover switch")
+
+
+@rollover.command(short_help="Let the new authority sign.")
+@click.pass_obj
+def switch(pki: Pki) -> None:
+    """Let the new authority sign, once every chassis trusts it."""
+    from ...pki import rollover as steps  # noqa: PLC0415 - --help stays quick
+
+    entry = steps.switch(pki.folder, utc_now())
+    click.echo(f"{authority_line(entry)}: signs from here on")
+    click.echo("    next: ovn-ipsec pki renew CHASSIS..., each of them; then")
+    click.echo("          ovn-ipsec pki rollover finish, which names those that are left")
+
+
+@rollover.command(short_help="Drop the old authority and its key.")
+@click.pass_obj
+def finish(pki: Pki) -> None:
+    """Drop the old authority and its key, once no chassis shows its certificate."""
+    from ...pki import rollover as steps  # noqa: PLC0415 - --help stays quick
+
+    folder = pki.folder
+    click.echo(f"{authority_line(steps.finish(folder, utc_now()))}: dropped")
+    click.echo(f"    next: give {folder.bundle_path} to every chassis")
+
+
+@rollover.command(short_help="Drop the new authority before it signs.")
+@click.pass_obj
+def cancel(pki: Pki) -> None:
+    """Drop the new authority while it has not signed anything."""
+    from ...pki import rollover as steps  # noqa: PLC0415 - --help stays quick
+
+    folder = pki.folder
+    click.echo(f"{authority_line(steps.cancel(folder, utc_now()))}: dropped")
+    click.echo(f"    next: give {folder.bundle_path} to every chassis")

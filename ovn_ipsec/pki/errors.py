@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: what goes wrong with certificates: where, what, why, and what to do next."""
+
+from __future__ import annotations
+
+from ..errors import CredentialError, Retry
+
+
+class PkiError(CredentialError):
+    """Something cannot be done; no text of a key or secret is ever part of it."""
+
+    def __init__(self, where: str, what: str, *, next_step: str = "") -> None:
+        """Store the place (a file, a chassis), the problem with its cause, and a next step."""
+        self.where, self.what, self.next_step = where, what, next_step
+        super().__init__(f"{where}: {what}")
+
+
+class RequestError(PkiError):
+    """A certificate request is not what it must be: says what was expected."""
+
+
+class BusyError(PkiError):
+    """Another process writes in the same folder."""
+
+    retry = Retry.LATER

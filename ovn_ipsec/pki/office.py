@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: what an authority does for chassis, each time with its entry in the books.
+
+Used by `ovn-ipsec pki` and, to answer requests of chassis, by ovn-ipsec-northd.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+
+from ..model.chassis import ChassisName
+from . import files
+from .authority import Authority
+from .errors import PkiError
+from .index import Entry, Index, Origin, alive, format_serial
+from .keys import PrivateKey, PublicKey, key_id, new_key, private_pem
+from .profile import certificate_pem, renewal_at
+from .request import Request
+from .store import CaFolder
+from .values import CHASSIS_LIFE, KeyKind, checked_name
+
+_SERIAL = re.compile(r"(serial:)?(0x)?(?P<hex>[0-9a-f:]{1,59})\Z", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """How a certificate is to be."""
+
+    life: timedelta = CHASSIS_LIFE
+    kind: KeyKind | None = None
+    """Kind of the new key; None: as the authority's own."""
+    same_key: bool = False
+    """Renew without a new key."""
+    out: Path | None = None
+    """Folder to write into; None: issued/<chassis> in the authority's folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """What was written for a chassis."""
+
+    entry: Entry
+    written: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked:
+    """What was revoked."""
+
+    barred: ChassisName | None
+    """The chassis that gets no certificate any more, if it was named."""
+    entries: tuple[Entry, ...]
+    """Certificates that were not revoked before."""
+
+
+def issue(folder: CaFolder, chassis: str, wish: Wish, now: datetime) -> Issued:
+    """Make a key and a certificate for a chassis that has none, and write both with the bundle.
+
+    Raises:
+        PkiError: The name is junk, barred or taken; or a file cannot be read or written.
+    """
+    name = checked_name(chassis)
+    with folder.writing() as index:
+        if entry := folder.live(index, name, now):
+            what = f"has a certificate until {entry.not_after:%Y-%m-%d}"
+            raise PkiError(name, what, next_step=f"ovn-ipsec pki renew {name}")
+        authority = folder.authority(index.signing)
+        key = new_key(wish.kind or authority.key_kind)
+        return _deliver(_Desk(folder, authority, index, now), name, key, wish)
+
+
+def renew(folder: CaFolder, chassis: str, wish: Wish, now: datetime) -> Issued:
+    """Make another certificate for a chassis, as a rule with another key; the old one stays good.
+
+    Raises:
+        PkiError: The chassis has none, is barred, or holds its key itself.
+    """
+    name = checked_name(chassis)
+    with folder.writing() as index:
+        entry = index.newest().get(name)
+        if entry is None:
+            what = "has no certificate to renew"
+            raise PkiError(name, what, next_step=f"ovn-ipsec pki issue {name}")
+        if entry.origin is Origin.SIGN and not wish.same_key:
+            what = "made its key itself, so a new key is its own to make"
+            step = f"let it ask again, or: ovn-ipsec pki renew --same-key {name}"
+            raise PkiError(name, what, next_step=step)
+        desk = _Desk(folder, folder.authority(index.signing), index, now)
+        if wish.same_key:
+            return _certify_again(desk, entry, wish)
+        return _deliver(desk, name, new_key(wish.kind or desk.authority.key_kind), wish)
+
+
+def sign(folder: CaFolder, request: Request, life: timedelta, now: datetime) -> str:
+    """Answer one request, which `check_request` let pass; PEM.
+
+    Raises:
+        PkiError: The chassis is barred or its name taken, the key revoked, a file unreadable.
+    """
+    (answer,) = sign_all(folder, [request], life, now, reuse=False)
+    if isinstance(answer, PkiError):
+        raise answer
+    return answer
+
+
+def sign_all(
+    folder: CaFolder,
+    requests: Sequence[Request],
+    life: timedelta,
+    now: datetime,
+    *,
+    reuse: bool = True,
+) -> tuple[str | PkiError, ...]:
+    """Answer many requests with one entry into the books.
+
+    Args:
+        folder: The authority.
+        requests: Requests that `check_request` let pass.
+        life: How long from now the certificates are good.
+        now: Wall time, aware.
+        reuse: Answer with the certificate that a key has already while it need not be renewed
+            and the same authority signs: whoever asks again after a restart costs nothing.
+
+    Returns:
+        In the order of the requests: the certificate, PEM, or why there is none.
+
+    Raises:
+        PkiError: The folder cannot be read or written.
+    """
+    answers: list[str | PkiError] = []
+    with folder.writing() as before:
+        desk = _Desk(folder, folder.authority(before.signing), before, now)
+        for request in requests:
+            try:
+                found = desk.reusable(request) if reuse else None
+                certificate = found or desk.certify(
+                    request.public_key, request.chassis, Origin.SIGN, life
+                )
+                answers.append(certificate_pem(certificate))
+            except PkiError as refusal:
+                answers.append(refusal)
+        desk.close()
+    return tuple(answers)
+
+
+def revoke(folder: CaFolder, what: str, now: datetime) -> Revoked:
+    """Revoke a chassis with all its certificates, or one certificate by its serial number.
+
+    A chassis that was revoked gets no other certificate before it is readmitted, so that it
+    cannot just ask again. A revoked serial only bars its key.
+
+    Args:
+        folder: The authority.
+        what: A chassis name, or a serial number in hex, with `serial:` in front of it if need be.
+        now: Wall time, aware.
+
+    Raises:
+        PkiError: There is no such chassis or certificate, or the word may mean either.
+    """
+    with folder.writing() as index:
+        chassis = next((name for name in index.newest() if name == what), None)
+        serial = _serial(index, what)
+        if chassis is None and serial is None:
+            unknown = "neither a chassis that was given a certificate nor the serial number of one"
+            raise PkiError(repr(what[:80]), unknown, next_step="ovn-ipsec pki status")
+        if chassis is not None and serial is not None:
+            step = f"for the certificate: ovn-ipsec pki revoke serial:{what}"
+            raise PkiError(what, "both a chassis and a serial number", next_step=step)
+        marked = tuple(
+            entry
+            for entry in index.certificates
+            if entry.revoked is None and _is_meant(entry, chassis, serial)
+        )
+        after = index.with_revoked(frozenset(entry.serial for entry in marked), now)
+        if chassis is not None:
+            after = replace(after, barred={**index.barred, chassis: now})
+        folder.save_with_crl(after, now)
+    return Revoked(barred=chassis, entries=marked)
+
+
+def _is_meant(entry: Entry, chassis: ChassisName | None, serial: int | None) -> bool:
+    return entry.chassis == chassis if chassis is not None else entry.serial == serial
+
+
+def _serial(index: Index, text: str) -> int | None:
+    found = _SERIAL.match(text)
+    digits = found["hex"].replace(":", "") if found else ""
+    serial = int(digits, 16) if digits else None
+    return serial if any(entry.serial == serial for entry in index.certificates) else None
+
+
+def readmit(folder: CaFolder, chassis: str, now: datetime) -> None:
+    """Let a chassis that was revoked have certificates again, with another key.
+
+    Raises:
+        PkiError: It was not revoked.
+    """
+    name = checked_name(chassis)
+    with folder.writing() as index:
+        if name not in index.barred:
+            raise PkiError(name, "is not barred; there is nothing to readmit")
+        barred = {other: since for other, since in index.barred.items() if other != name}
+        folder.save_with_crl(replace(index, barred=barred), now)
+
+
+def refresh(folder: CaFolder, now: datetime) -> Index:
+    """Write the bundle and the lists of revoked certificates again; give the books."""
+    with folder.writing() as before:
+        after = folder.save_with_crl(before, now)
+        folder.publish(after)
+    return after
+
+
+class _Desk:
+    """Signs under one hold of the lock: files first, the books when it closes."""
+
+    def __init__(self, folder: CaFolder, authority: Authority, index: Index, now: datetime) -> None:
+        self.folder, self.authority, self.now = folder, authority, now
+        self._before, self._signed = index, list[Entry]()
+        self._newest, self._identities = index.newest(), index.identities(now)
+        self._barred = {name.lower(): name for name in index.barred}
+        self._revoked = {entry.key_id for entry in index.certificates if entry.revoked}
+
+    @property
+    def index(self) -> Index:
+        """The books with what was signed here."""
+        return self._before.with_certificates(self._signed)
+
+    def certify(
+        self, key: PublicKey, chassis: ChassisName, origin: Origin, life: timedelta
+    ) -> x509.Certificate:
+        self._admit(key, chassis)
+        certificate = self.authority.certify(key, chassis, life, self.now)
+        self.folder.keep(certificate)
+        entry = Entry(
+            chassis=chassis,
+            serial=certificate.serial_number,
+            authority=self._before.signing.number,
+            origin=origin,
+            key_id=key_id(key),
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+        )
+        self._signed.append(entry)
+        self._newest[chassis] = entry
+        self._identities[chassis.lower()] = chassis
+        return certificate
+
+    def _admit(self, key: PublicKey, chassis: ChassisName) -> None:
+        if name := self._barred.get(chassis.lower()):
+            since = self._before.barred[name]
+            what = f"was revoked at {since:%Y-%m-%d %H:%M} UTC, and gets no certificate"
+            raise PkiError(chassis, what, next_step=f"ovn-ipsec pki readmit {name}")
+        if (other := self._identities.get(chassis.lower(), chassis)) != chassis:
+            what = f"is the same to IKE daemons as {other}, which has a certificate"
+            raise PkiError(chassis, what, next_step=f"ovn-ipsec pki revoke {other}")
+        if key_id(key) in self._revoked:
+            what = "the key is that of a revoked certificate; expected a new one"
+            raise PkiError(chassis, what)
+
+    def reusable(self, request: Request) -> x509.Certificate | None:
+        self._admit(request.public_key, request.chassis)
+        entry = self._newest.get(request.chassis)
+        if (
+            entry is None
+            or not alive(entry, self.now)
+            or entry.key_id != key_id(request.public_key)
+            or entry.authority != self._before.signing.number
+            or self.now >= renewal_at(entry.not_before, entry.not_after, entry.chassis)
+        ):
+            return None
+        return self.folder.certificate(entry)
+
+    def close(self) -> None:
+        """Write the books, if anything was signed."""
+        if self._signed:
+            full = self.index
+            after = full.pruned(self.now)
+            self.folder.save(after)
+            self.folder.discard(full, after)
+
+
+def _deliver(desk: _Desk, chassis: ChassisName, key: PrivateKey, wish: Wish) -> Issued:
+    certificate = desk.certify(key.public_key(), chassis, Origin.ISSUE, wish.life)
+    out = _open(desk, chassis, wish)
+    desk.close()
+    key_path = out / "key.pem"
+    files.write(key_path, private_pem(key), files.PRIVATE)
+    return Issued(
+        entry=desk.index.newest()[chassis],
+        written=(key_path, *_write_public(desk, out, certificate)),
+    )
+
+
+def _certify_again(desk: _Desk, entry: Entry, wish: Wish) -> Issued:
+    key = desk.folder.certificate(entry).public_key()
+    assert isinstance(key, PublicKey)  # noqa: S101 - nothing else is ever signed
+    certificate = desk.certify(key, entry.chassis, entry.origin, wish.life)
+    out = _open(desk, entry.chassis, wish)
+    desk.close()
+    return Issued(
+        entry=desk.index.newest()[entry.chassis], written=_write_public(desk, out, certificate)
+    )
+
+
+def _open(desk: _Desk, chassis: ChassisName, wish: Wish) -> Path:
+    if wish.out is None:
+        out = desk.folder.issued_path(chassis)
+        files.make_folder(out)
+        return out
+    with files.telling(wish.out, "make this folder"):
+        wish.out.mkdir(mode=files.FOLDER, exist_ok=True)
+    return wish.out
+
+
+def _write_public(desk: _Desk, out: Path, certificate: x509.Certificate) -> tuple[Path, Path]:
+    files.write(out / "cert.pem", certificate_pem(certificate).encode("ascii"))
+    files.write(out / "ca.pem", desk.folder.bundle(desk.index).encode("ascii"))
+    return out / "cert.pem", out / "ca.pem"
+
+
+def describe(entry: Entry) -> str:
+    """Say in one line what was signed."""
+    return (
+        f"{entry.chassis}: serial {format_serial(entry.serial)}, "
+        f"valid until {entry.not_after:%Y-%m-%d %H:%M} UTC"
+    )

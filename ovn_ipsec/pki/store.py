@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edge (files): the folder of an authority; nothing in it is ever written in place.
+
+    index.json                         the books; what they do not name does not exist
+    ca.pem                             what every chassis must trust; two during a rollover
+    crl.pem                            revoked certificates, a list for each trusted authority
+    lock                               held by the one writer
+    authorities/<number>/cert.pem      and key.pem, 0600
+    certificates/<serial>.pem          each certificate in the books
+    issued/<chassis>/cert.pem          with ca.pem, and key.pem (0600) if it was made here
+
+A change is made in this order: files that nothing names yet, the books, and then files that
+follow from the books. Killed in between, it leaves either the old state or the new one, with at
+most the last files to be written again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from ..model.chassis import ChassisName
+from . import files
+from .authority import Authority, Shape, check_shape
+from .errors import PkiError
+from .index import AuthorityEntry, Entry, Index, Role, alive, format_index, format_serial
+from .index import parse_index as parse
+from .keys import new_key, private_pem, read_private
+from .profile import certificate_pem
+from .values import CRL_LIFE, KeyKind
+
+NO_CA = "ovn-ipsec pki init, or name the authority's folder with --ca"
+
+
+@dataclass(frozen=True, slots=True)
+class CaFolder:
+    """A folder that holds an authority."""
+
+    path: Path
+
+    def init(self, shape: Shape, kind: KeyKind, now: datetime) -> AuthorityEntry:
+        """Make a first authority in an empty folder.
+
+        Raises:
+            PkiError: There is something already, or the shape does not hold.
+        """
+        check_shape(shape, 1)
+        files.make_folder(self.path)
+        with files.locked(self.path / "lock"):
+            if self.index_path.exists():
+                raise PkiError(
+                    str(self.path),
+                    "holds an authority already",
+                    next_step="to replace it without loss: ovn-ipsec pki rollover start",
+                )
+            if any(found.name != "lock" for found in self.path.iterdir()):
+                raise PkiError(
+                    str(self.path),
+                    "not empty, and without an index: not an authority, or half of one",
+                    next_step="name another folder; or, if an init was interrupted, remove it",
+                )
+            for name in ("authorities", "certificates", "issued"):
+                files.make_folder(self.path / name)
+            entry = self.found(shape, kind, 1, Role.SIGNING, now)
+            index = Index(authorities=(entry,), crl_until=now)
+            self.publish(self.save_with_crl(index, now))
+        return entry
+
+    @property
+    def index_path(self) -> Path:
+        """Where the books are."""
+        return self.path / "index.json"
+
+    @property
+    def bundle_path(self) -> Path:
+        """Where the certificates are that every chassis must trust."""
+        return self.path / "ca.pem"
+
+    @property
+    def crl_path(self) -> Path:
+        """Where the lists of revoked certificates are."""
+        return self.path / "crl.pem"
+
+    def read(self) -> Index:
+        """Read the books, as they are now.
+
+        Raises:
+            PkiError: There are none, or they cannot be read.
+        """
+        self._check()
+        text = files.read(self.index_path).decode("utf-8", errors="replace")
+        return parse(str(self.index_path), text)
+
+    @contextmanager
+    def writing(self) -> Iterator[Index]:
+        """Hold the folder against other writers, and read the books."""
+        self._check()
+        with files.locked(self.path / "lock"):
+            yield self.read()
+
+    def _check(self) -> None:
+        if not self.path.exists():
+            raise PkiError(str(self.path), "no such folder", next_step=NO_CA)
+        files.check_folder(self.path)
+        if not self.index_path.exists():
+            raise PkiError(str(self.path), "no authority here: no index.json", next_step=NO_CA)
+
+    def save(self, index: Index) -> None:
+        """Write the books: from here on a change has happened."""
+        files.write(self.index_path, format_index(index).encode("ascii"), files.PRIVATE)
+
+    def save_with_crl(self, index: Index, now: datetime) -> Index:
+        """Write the books, and the lists of revoked certificates that follow from them."""
+        index = replace(
+            index,
+            crl_number=index.crl_number + 1,
+            crl_until=now.replace(microsecond=0) + CRL_LIFE,
+        )
+        lists = [self._list(index, entry, now) for entry in index.trusted]
+        self.save(index)
+        files.write(self.crl_path, "".join(lists).encode("ascii"))
+        return index
+
+    def _list(self, index: Index, authority: AuthorityEntry, now: datetime) -> str:
+        revoked = [
+            (entry.serial, entry.revoked)
+            for entry in index.certificates
+            if entry.authority == authority.number and entry.revoked and now < entry.not_after
+        ]
+        return self.authority(authority).crl(revoked, index.crl_number, now)
+
+    def found(
+        self, shape: Shape, kind: KeyKind, number: int, role: Role, now: datetime
+    ) -> AuthorityEntry:
+        """Make an authority's files; it is none until the books name it."""
+        key = new_key(kind)
+        authority = Authority.new(key, shape, number, now)
+        folder = self._authority_path(number)
+        files.make_folder(folder)
+        files.write(folder / "key.pem", private_pem(key), files.PRIVATE)
+        files.write(folder / "cert.pem", certificate_pem(authority.certificate).encode("ascii"))
+        return AuthorityEntry(
+            number=number,
+            role=role,
+            name=shape.name,
+            not_after=authority.certificate.not_valid_after_utc,
+        )
+
+    def authority(self, entry: AuthorityEntry) -> Authority:
+        """Read an authority with its key."""
+        path = self._authority_path(entry.number)
+        key_path = path / "key.pem"
+        key = read_private(str(key_path), files.read(key_path, private=True))
+        return Authority(self._certificate(path / "cert.pem"), key)
+
+    def forget_key(self, entry: AuthorityEntry) -> None:
+        """Remove the key of an authority that signs nothing any more."""
+        path = self._authority_path(entry.number) / "key.pem"
+        with files.telling(path, "remove"):
+            path.unlink(missing_ok=True)
+
+    def publish(self, index: Index) -> None:
+        """Write the bundle that every chassis must trust."""
+        files.write(self.bundle_path, self.bundle(index).encode("ascii"))
+
+    def bundle(self, index: Index) -> str:
+        """The certificates that every chassis must trust, PEM; the one that signs comes first."""
+        paths = [self._authority_path(entry.number) / "cert.pem" for entry in index.trusted]
+        return "".join(certificate_pem(self._certificate(path)) for path in paths)
+
+    def stale(self, index: Index) -> tuple[str, ...]:
+        """Files that are not as they follow from the books: a change was interrupted."""
+        bundle = files.read(self.bundle_path) if self.bundle_path.exists() else b""
+        expected = self.bundle(index).encode("ascii")
+        numbers = _crl_numbers(files.read(self.crl_path)) if self.crl_path.exists() else []
+        found = {
+            self.bundle_path.name: bundle == expected,
+            self.crl_path.name: numbers == [index.crl_number] * len(index.trusted),
+        }
+        return tuple(name for name, is_current in found.items() if not is_current)
+
+    def keep(self, certificate: x509.Certificate) -> None:
+        """Write a certificate that will be entered into the books."""
+        pem = certificate_pem(certificate).encode("ascii")
+        files.write(self._certificate_path(certificate.serial_number), pem)
+
+    def discard(self, before: Index, after: Index) -> None:
+        """Remove the certificates that the books do not name any more."""
+        left = {entry.serial for entry in after.certificates}
+        for entry in before.certificates:
+            if entry.serial not in left:
+                path = self._certificate_path(entry.serial)
+                with files.telling(path, "remove"):
+                    path.unlink(missing_ok=True)
+
+    def certificate(self, entry: Entry) -> x509.Certificate:
+        """Read a certificate that is in the books."""
+        return self._certificate(self._certificate_path(entry.serial))
+
+    def issued_path(self, chassis: ChassisName) -> Path:
+        """Where the files for a chassis are."""
+        return self.path / "issued" / chassis
+
+    def live(self, index: Index, chassis: ChassisName, now: datetime) -> Entry | None:
+        """The newest certificate of a chassis, if it is neither expired nor revoked."""
+        entry = index.newest().get(chassis)
+        return entry if entry is not None and alive(entry, now) else None
+
+    def _authority_path(self, number: int) -> Path:
+        return self.path / "authorities" / str(number)
+
+    def _certificate_path(self, serial: int) -> Path:
+        return self.path / "certificates" / f"{format_serial(serial)}.pem"
+
+    def _certificate(self, path: Path) -> x509.Certificate:
+        data = files.read(path)
+        try:
+            return x509.load_pem_x509_certificate(data)
+        except ValueError:
+            raise PkiError(str(path), "expected a certificate in PEM") from None
+
+
+def _crl_numbers(pem: bytes) -> list[int]:
+    blocks = re.findall(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----\n", pem, re.DOTALL)
+    try:
+        lists = [x509.load_pem_x509_crl(block) for block in blocks]
+        return [
+            found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+            for found in lists
+        ]
+    except (ValueError, x509.ExtensionNotFound):
+        return []

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ovn-ipsec pki` as a person or a program uses it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from cryptography import x509
+
+from ovn_ipsec.cli.__main__ import main
+from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.pki.index import format_serial
+from ovn_ipsec.pki.keys import new_key
+from ovn_ipsec.pki.request import make_request
+from ovn_ipsec.pki.store import CaFolder
+from ovn_ipsec.pki.values import KeyKind
+
+CSR = make_request(new_key(KeyKind.ECDSA_P256), ChassisName("hv3"))
+
+
+class Shell:
+    """Runs commands on one authority."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ca = path / "ca"
+
+    def run(self, *words: str, before: tuple[str, ...] = (), **more: Any) -> Result:
+        """Run one; whatever it prints holds no key."""
+        result = CliRunner().invoke(
+            main, [*before, "pki", "--ca", str(self.ca), *words], catch_exceptions=False, **more
+        )
+        keys = [path.read_text().split("\n") for path in self.path.rglob("*key.pem")]
+        secrets = {line for key in keys for line in key if line and "-----" not in line}
+        assert not any(secret in result.output for secret in secrets)
+        return result
+
+    def ok(self, *words: str, **more: Any) -> str:
+        """Run one that does well."""
+        result = self.run(*words, **more)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    def refused(self, *words: str, code: int = 1, **more: Any) -> str:
+        """Run one that does not."""
+        result = self.run(*words, **more)
+        assert result.exit_code == code
+        return result.output
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    made = Shell(tmp_path)
+    made.ok("init")
+    return made
+
+
+COMMANDS: list[list[str]] = [
+    [],
+    *([name] for name in ("export-stock", "init", "issue", "readmit", "refresh", "renew")),
+    *([name] for name in ("revoke", "rollover", "sign", "status")),
+    *(["rollover", name] for name in ("start", "switch", "finish", "cancel")),
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_has_help_that_fits_a_line(words: list[str]):
+    """Without an authority; and in the list of commands nothing is cut off."""
+    result = CliRunner().invoke(main, ["pki", *words, "--help"])
+    assert result.exit_code == 0
+    assert "..." not in result.output.partition("Commands:")[2]
+
+
+def test_an_authority_is_made_and_issues(shell: Shell):
+    """It names the files, and shows no key."""
+    text = shell.ok("issue", "hv1", "hv2")
+    assert text.count("key.pem") == 2
+    assert "valid until" in text
+    assert (shell.ca / "issued" / "hv2" / "key.pem").exists()
+
+
+def test_options_reach_what_is_made(tmp_path: Path):
+    """Name, kind, life and limits."""
+    shell = Shell(tmp_path)
+    shell.ok(
+        *("init", "--name", "My CA", "--key-type", "ed25519", "--life", "30d"),
+        *("--permit", "example.org"),
+    )
+    index = CaFolder(shell.ca).read()
+    signing = CaFolder(shell.ca).authority(index.signing)
+    assert ("My CA G1", KeyKind.ED25519, ("example.org",)) == (
+        signing.name,
+        signing.key_kind,
+        signing.permitted,
+    )
+    assert "may only sign names at or below example.org" in shell.refused("issue", "hv1")
+    out = tmp_path / "out"
+    shell.ok("issue", "hv1.example.org", "--key-type", "ecdsa-p256", "--out", str(out))
+    found = x509.load_pem_x509_certificate((out / "cert.pem").read_bytes())
+    assert found.not_valid_after_utc == index.signing.not_after
+
+
+@pytest.mark.parametrize("life", ["5", "59m", "3651d", "-1d", "soon", "1w", ""])
+def test_a_life_out_of_range_is_refused(shell: Shell, life: str):
+    """With the range."""
+    text = shell.refused("issue", "hv1", "--life", life, code=2)
+    assert "expected a time from 1h to 3650d, such as 36h or 90d" in text
+
+
+@pytest.mark.parametrize("command", ["issue", "renew"])
+def test_one_folder_is_for_one_chassis(shell: Shell, command: str):
+    """The next one would overwrite the key of the first."""
+    assert "--out is for one" in shell.refused(command, "a", "b", "--out", "x", code=2)
+
+
+def test_a_renewal_needs_to_know_which_key(shell: Shell):
+    """The same, or one of another kind."""
+    shell.ok("issue", "hv1")
+    shell.ok("renew", "hv1", "--same-key")
+    shell.ok("renew", "hv1", "--key-type", "ed25519")
+    text = shell.refused("renew", "hv1", "--same-key", "--key-type", "ed25519", code=2)
+    assert "exclude each other" in text
+
+
+def test_an_error_says_what_to_do_next(shell: Shell):
+    """Exit 1, on standard error."""
+    shell.ok("issue", "hv1")
+    result = shell.run("issue", "hv1")
+    assert (1, "") == (result.exit_code, result.stdout)
+    assert [
+        "ovn-ipsec: hv1: has a certificate until",
+        "    next: ovn-ipsec pki renew hv1",
+    ] == [line.split(" 20")[0] for line in result.stderr.splitlines()]
+    assert "next" not in shell.refused("issue", "../x")
+
+
+def test_a_request_is_signed(shell: Shell):
+    """From standard input to standard output, or from a file to a file."""
+    result = shell.run("sign", "-", input=CSR)
+    assert ("signed for hv3\n", 0) == (result.stderr, result.exit_code)
+    x509.load_pem_x509_certificate(result.stdout.encode())
+    path, out = shell.path / "csr.pem", shell.path / "cert.pem"
+    path.write_text(f"Certificate Request:\n    Data:\n{CSR}")
+    shell.ok("sign", str(path), "--chassis", "hv3", "--out", str(out))
+    x509.load_pem_x509_certificate(out.read_bytes())
+    text = shell.refused("sign", str(path), "--chassis", "hv1")
+    assert "request of hv1: its names are 'hv3'" in text
+
+
+@pytest.mark.parametrize("junk", [b"", b"\xff\xfe\x00", b"x" * 10_000])
+def test_a_request_that_is_none_is_refused(shell: Shell, junk: bytes):
+    """Whatever the bytes."""
+    assert "expected" in shell.refused("sign", "-", input=junk)
+
+
+def test_revoking_and_readmitting(shell: Shell):
+    """Each says what follows."""
+    shell.ok("issue", "hv1")
+    text = shell.ok("revoke", "hv1")
+    assert "ovn-ipsec pki readmit hv1" in text
+    assert "crl.pem" in text
+    assert "revoked already" in shell.ok("revoke", "hv1")
+    assert "was revoked" in shell.refused("issue", "hv1")
+    shell.ok("readmit", "hv1")
+    shell.ok("issue", "hv1")
+    serial = format_serial(CaFolder(shell.ca).read().certificates[-1].serial)
+    assert "gets no" not in shell.ok("revoke", serial)
+    assert "good until" in shell.ok("refresh")
+
+
+def test_a_rollover_by_hand(shell: Shell):
+    """Every step names the next one, and status knows where it is."""
+    shell.ok("issue", "hv1")
+    assert "rollover switch" in shell.ok("rollover", "start")
+    assert "rollover: started" in shell.ok("status")
+    assert "dropped" in shell.ok("rollover", "cancel")
+    shell.ok("rollover", "start", "--name", "New", "--key-type", "ed25519")
+    assert "rollover finish" in shell.ok("rollover", "switch")
+    assert "rollover: switched, 1 chassis to renew" in shell.ok("status")
+    assert "hv1" in shell.refused("rollover", "finish")
+    shell.ok("renew", "hv1")
+    assert "ovn-ipsec pki rollover finish" in shell.ok("status")
+    assert "OVN IPsec CA G1" in shell.ok("rollover", "finish")
+
+
+def test_status_for_people(shell: Shell):
+    """A table, and nothing when there is nothing."""
+    assert "no certificates yet" in shell.ok("status")
+    shell.ok("issue", "hv1")
+    shell.ok("sign", "-", input=CSR)
+    text = shell.ok("status")
+    for word in ("hv1", "here", "on the chassis", "364", "valid", "signing: OVN IPsec CA G1"):
+        assert word in text
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_status_for_programs(shell: Shell, where: str):
+    """With the flag on either side."""
+    shell.ok("issue", "hv1", "--life", "1d")
+    words = ["status", "--json"] if where == "after" else ["status"]
+    document = json.loads(shell.ok(*words, before=("--json",) if where == "before" else ()))
+    (one,) = document["certificates"]
+    assert ("hv1", "valid", 0, 1) == (
+        one["chassis"],
+        one["state"],
+        one["days_left"],
+        one["authority"],
+    )
+    assert ([], 0, "none") == (
+        document["findings"],
+        document["exit"],
+        document["rollover"]["stage"],
+    )
+
+
+def test_status_tells_degraded_from_unknown(shell: Shell):
+    """1 with what to do, 2 when it cannot tell."""
+    (shell.ca / "crl.pem").unlink()
+    text = shell.refused("status")
+    assert "crl.pem: is not what follows" in text
+    assert "next: ovn-ipsec pki refresh" in text
+    document = json.loads(shell.refused("status", "--json"))
+    assert ("crl.pem", 1) == (document["findings"][0]["subject"], document["exit"])
+    (shell.ca / "index.json").write_text("{")
+    assert "cannot be read" in shell.refused("status", code=2)
+
+
+def test_a_stock_chassis_is_told_what_to_run(shell: Shell):
+    """The command is a whole one."""
+    shell.ok("issue", "hv1")
+    out = shell.path / "stock"
+    text = shell.ok("export-stock", "hv1", "--out", str(out), "--target", "/etc/keys/")
+    assert text.endswith("other_config:ca_cert=/etc/keys/ovn-ipsec-ca.pem\n")
+    assert "note: with strongSwan" in text
+    assert (out / "ovn-ipsec-key.pem").exists()
+
+
+def test_the_group_stands_alone():
+    """Without the flags of the program in front of it."""
+    from ovn_ipsec.cli.pki import command  # noqa: PLC0415 - only here
+
+    result = CliRunner().invoke(command, ["--ca", "/nonexistent", "status"])
+    assert (2, True) == (result.exit_code, "no such folder" in result.output)

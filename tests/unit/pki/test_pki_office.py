@@ -1,0 +1,565 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An authority in a folder: what it issues, signs, renews and revokes, and what it leaves there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import stat
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.pki import office, rollover, stock
+from ovn_ipsec.pki.authority import Shape
+from ovn_ipsec.pki.errors import BusyError, PkiError
+from ovn_ipsec.pki.index import Origin, format_serial
+from ovn_ipsec.pki.keys import key_id, new_key, read_private
+from ovn_ipsec.pki.office import Wish
+from ovn_ipsec.pki.request import Request, check_request, make_request
+from ovn_ipsec.pki.store import CaFolder
+from ovn_ipsec.pki.values import KeyKind
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+HV1, HV2 = ChassisName("hv1"), ChassisName("hv2")
+SHAPE = Shape(name="Test CA", life=3650 * DAY)
+WISH = Wish()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> CaFolder:
+    made = CaFolder(tmp_path / "ca")
+    made.init(SHAPE, KeyKind.ECDSA_P256, NOW)
+    return made
+
+
+@cache
+def key(number: int = 0) -> Any:
+    return new_key(KeyKind.ECDSA_P256)
+
+
+def request(chassis: ChassisName = HV1, number: int = 0) -> Request:
+    return check_request(make_request(key(number), chassis), chassis)
+
+
+def certificate(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def bundle(folder: CaFolder) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(folder.bundle_path.read_bytes())
+
+
+def revoked(folder: CaFolder) -> set[int]:
+    blocks = folder.crl_path.read_bytes().split(b"-----BEGIN")[1:]
+    lists = [x509.load_pem_x509_crl(b"-----BEGIN" + block) for block in blocks]
+    return {one.serial_number for found in lists for one in found}
+
+
+def state(path: Path) -> dict[str, bytes]:
+    return {
+        str(found.relative_to(path)): found.read_bytes()
+        for found in path.rglob("*")
+        if found.is_file()
+    }
+
+
+def test_what_is_secret_is_private(folder: CaFolder):
+    """Folders 0700, keys and books 0600, whatever the umask."""
+    office.issue(folder, HV1, WISH, NOW)
+    for path in [folder.path, *folder.path.rglob("*")]:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if path.is_dir():
+            assert mode == 0o700
+        elif path.name in ("key.pem", "index.json", "lock"):
+            assert mode == 0o600
+        else:
+            assert b"PRIVATE KEY" not in path.read_bytes()
+
+
+def test_no_key_is_in_a_representation(folder: CaFolder):
+    """Nor in what a function gives back."""
+    done = office.issue(folder, HV1, WISH, NOW)
+    secrets = [
+        line for path in folder.path.rglob("key.pem") for line in path.read_text().split("\n")
+    ]
+    shown = f"{done!r}{folder!r}{folder.read()!r}{folder.authority(folder.read().signing)!r}"
+    assert not any(secret in shown for secret in secrets if secret)
+
+
+def test_an_authority_is_only_made_in_an_empty_folder(folder: CaFolder, tmp_path: Path):
+    """Neither over another one nor over half of one; and each says what to do."""
+    with pytest.raises(PkiError, match="holds an authority already"):
+        folder.init(SHAPE, KeyKind.ECDSA_P256, NOW)
+    folder.index_path.unlink()
+    with pytest.raises(PkiError, match="without an index"):
+        folder.init(SHAPE, KeyKind.ECDSA_P256, NOW)
+    with pytest.raises(PkiError, match="not a name"):
+        CaFolder(tmp_path / "x").init(Shape(name="", life=DAY), KeyKind.ECDSA_P256, NOW)
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(PkiError, match="cannot make this folder"):
+        CaFolder(tmp_path / "a" / "b").init(SHAPE, KeyKind.ECDSA_P256, NOW)
+
+
+def test_what_is_no_authority_is_never_an_empty_one(folder: CaFolder, tmp_path: Path):
+    """No folder, an empty one, one that others can look into, books that are torn."""
+    for path in (tmp_path / "absent", tmp_path):
+        with pytest.raises(PkiError) as caught:
+            office.issue(CaFolder(path), HV1, WISH, NOW)
+        assert "pki init" in caught.value.next_step or "chmod" in caught.value.next_step
+    text = folder.index_path.read_bytes()
+    folder.index_path.write_bytes(text[: len(text) // 2])
+    with pytest.raises(PkiError, match="cannot be read as the index"):
+        office.issue(folder, HV1, WISH, NOW)
+    folder.path.chmod(0o755)
+    with pytest.raises(PkiError, match="mode 0755"):
+        folder.read()
+
+
+def test_a_chassis_gets_key_certificate_and_bundle(folder: CaFolder):
+    """They fit each other; and the books say so."""
+    done = office.issue(folder, HV1, WISH, NOW)
+    own = folder.issued_path(HV1)
+    assert [own / name for name in ("key.pem", "cert.pem", "ca.pem")] == list(done.written)
+    found = certificate(own / "cert.pem")
+    made = read_private("k", (own / "key.pem").read_bytes())
+    assert found.public_key() == made.public_key()
+    found.verify_directly_issued_by(bundle(folder)[0])
+    assert (own / "ca.pem").read_bytes() == folder.bundle_path.read_bytes()
+    (entry,) = folder.read().certificates
+    assert done.entry == entry
+    assert (found.serial_number, key_id(made.public_key()), Origin.ISSUE) == (
+        entry.serial,
+        entry.key_id,
+        entry.origin,
+    )
+    assert format_serial(entry.serial) in office.describe(entry)
+
+
+def test_a_certificate_may_go_elsewhere(folder: CaFolder, tmp_path: Path):
+    """Then nothing of it but the certificate is kept."""
+    out = tmp_path / "out"
+    office.issue(folder, HV1, Wish(out=out, kind=KeyKind.ED25519), NOW)
+    assert {"key.pem", "cert.pem", "ca.pem"} == {path.name for path in out.iterdir()}
+    assert not folder.issued_path(HV1).exists()
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "a/b", "a\nb", "ä", "x" * 254])
+def test_a_junk_name_gets_nothing(folder: CaFolder, name: str):
+    """And leaves nothing behind."""
+    before = state(folder.path)
+    with pytest.raises(PkiError, match="not a chassis name"):
+        office.issue(folder, name, WISH, NOW)
+    assert before == state(folder.path)
+
+
+def test_the_longest_name_is_as_good_as_any(folder: CaFolder):
+    """It names a folder, too."""
+    assert len(office.issue(folder, "h" * 253, WISH, NOW).written) == 3
+
+
+def test_who_has_a_certificate_renews_it(folder: CaFolder):
+    """Issuing again is for who has none that is good."""
+    office.issue(folder, HV1, WISH, NOW)
+    with pytest.raises(PkiError, match="has a certificate until 2031-01-01") as caught:
+        office.issue(folder, HV1, WISH, NOW)
+    assert caught.value.next_step == "ovn-ipsec pki renew hv1"
+    office.issue(folder, HV1, WISH, NOW + 366 * DAY)
+
+
+def test_two_names_that_differ_in_case_are_one_to_daemons(folder: CaFolder):
+    """The second chassis could speak for the first."""
+    office.issue(folder, HV1, WISH, NOW)
+    with pytest.raises(PkiError, match="the same to IKE daemons as hv1"):
+        office.issue(folder, "HV1", WISH, NOW)
+
+
+def test_a_renewal_has_another_key_and_the_old_certificate_stays(folder: CaFolder):
+    """Make before break: both are good."""
+    old = office.issue(folder, HV1, WISH, NOW).entry
+    new = office.renew(folder, HV1, WISH, NOW + DAY).entry
+    assert old.key_id != new.key_id
+    assert [old, new] == list(folder.read().certificates)
+    assert new.serial == certificate(folder.issued_path(HV1) / "cert.pem").serial_number
+
+
+def test_a_renewal_may_keep_the_key(folder: CaFolder):
+    """The key's file is not written again."""
+    old = office.issue(folder, HV1, WISH, NOW).entry
+    before = (folder.issued_path(HV1) / "key.pem").stat().st_ino
+    done = office.renew(folder, HV1, Wish(same_key=True), NOW + DAY)
+    assert old.key_id == done.entry.key_id
+    assert ["cert.pem", "ca.pem"] == [path.name for path in done.written]
+    assert before == (folder.issued_path(HV1) / "key.pem").stat().st_ino
+
+
+def test_who_has_nothing_has_nothing_to_renew(folder: CaFolder):
+    """The error says what to do instead."""
+    with pytest.raises(PkiError) as caught:
+        office.renew(folder, HV1, WISH, NOW)
+    assert caught.value.next_step == "ovn-ipsec pki issue hv1"
+
+
+def test_a_key_that_a_chassis_made_is_not_made_here(folder: CaFolder):
+    """A renewal of it keeps it, and asks first."""
+    office.sign(folder, request(), 365 * DAY, NOW)
+    with pytest.raises(PkiError, match="made its key itself"):
+        office.renew(folder, HV1, WISH, NOW)
+    entry = office.renew(folder, HV1, Wish(same_key=True), NOW).entry
+    assert (key_id(key(0).public_key()), Origin.SIGN) == (entry.key_id, entry.origin)
+    assert not (folder.issued_path(HV1) / "key.pem").exists()
+
+
+def test_a_signed_request_is_in_the_books(folder: CaFolder):
+    """Each time it is signed."""
+    for _ in range(2):
+        found = x509.load_pem_x509_certificate(office.sign(folder, request(), DAY, NOW).encode())
+        assert folder.read().certificates[-1].serial == found.serial_number
+    assert len(folder.read().certificates) == 2
+
+
+def test_who_asks_again_gets_the_same_answer(folder: CaFolder):
+    """While it need not be renewed, by the same key, of the authority that signs."""
+    (first,) = office.sign_all(folder, [request()], 10 * DAY, NOW)
+    before = folder.index_path.stat().st_ino
+    assert (first,) == office.sign_all(folder, [request()], 10 * DAY, NOW + 6 * DAY)
+    assert before == folder.index_path.stat().st_ino
+    (late,) = office.sign_all(folder, [request()], 10 * DAY, NOW + 9 * DAY)
+    (rekeyed,) = office.sign_all(folder, [request(number=1)], 10 * DAY, NOW + 9 * DAY)
+    (dead,) = office.sign_all(folder, [request(number=1)], 10 * DAY, NOW + 30 * DAY)
+    assert len({first, late, rekeyed, dead}) == 4
+    rollover.start(folder, life=3650 * DAY, kind=None, name=None, now=NOW + 30 * DAY)
+    assert (dead,) == office.sign_all(folder, [request(number=1)], DAY, NOW + 30 * DAY)
+    rollover.switch(folder, NOW + 30 * DAY)
+    assert (dead,) != office.sign_all(folder, [request(number=1)], DAY, NOW + 30 * DAY)
+
+
+def test_one_refusal_does_not_stop_the_others(folder: CaFolder):
+    """Answers come in the order of the requests."""
+    office.issue(folder, "HV1", WISH, NOW)
+    refusal, answer = office.sign_all(folder, [request(), request(HV2, 1)], DAY, NOW)
+    assert isinstance(refusal, PkiError)
+    assert "BEGIN CERTIFICATE" in str(answer)
+    assert ["HV1", "hv2"] == [entry.chassis for entry in folder.read().certificates]
+    assert () == office.sign_all(folder, [], DAY, NOW)
+
+
+def test_a_revoked_chassis_cannot_just_ask_again(folder: CaFolder):
+    """Neither with its key nor with another, until somebody readmits it."""
+    office.sign(folder, request(), 30 * DAY, NOW)
+    office.renew(folder, HV1, Wish(same_key=True), NOW)
+    done = office.revoke(folder, HV1, NOW + DAY)
+    assert (HV1, 2) == (done.barred, len(done.entries))
+    assert {entry.serial for entry in done.entries} == revoked(folder)
+    for number in (0, 1):
+        with pytest.raises(PkiError, match="was revoked at 2030-01-02 00:00 UTC"):
+            office.sign(folder, request(number=number), DAY, NOW + DAY)
+        (answer,) = office.sign_all(folder, [request(number=number)], DAY, NOW + DAY)
+        assert isinstance(answer, PkiError)
+    with pytest.raises(PkiError, match="was revoked"):
+        office.issue(folder, HV1, WISH, NOW + DAY)
+    with pytest.raises(PkiError, match="was revoked") as caught:
+        office.issue(folder, "Hv1", WISH, NOW + DAY)
+    assert "ovn-ipsec pki readmit hv1" == caught.value.next_step
+    office.readmit(folder, HV1, NOW + DAY)
+    with pytest.raises(PkiError, match="key is that of a revoked certificate"):
+        office.sign(folder, request(), DAY, NOW + DAY)
+    office.sign(folder, request(number=1), DAY, NOW + DAY)
+    with pytest.raises(PkiError, match="nothing to readmit"):
+        office.readmit(folder, HV1, NOW)
+
+
+def test_what_is_revoked_stays_revoked(folder: CaFolder):
+    """Revoking again is no mistake, and changes no date."""
+    office.issue(folder, HV1, WISH, NOW)
+    office.revoke(folder, HV1, NOW)
+    assert () == office.revoke(folder, HV1, NOW + DAY).entries
+    assert folder.read().certificates[0].revoked == NOW
+
+
+def test_a_list_leaves_out_what_has_expired(folder: CaFolder):
+    """And each is numbered higher than the one before."""
+    office.issue(folder, HV1, Wish(life=DAY), NOW)
+    office.revoke(folder, HV1, NOW)
+    before = folder.read().crl_number
+    after = office.refresh(folder, NOW + DAY)
+    assert (set(), before + 1, NOW + 31 * DAY) == (
+        revoked(folder),
+        after.crl_number,
+        after.crl_until,
+    )
+
+
+@pytest.mark.parametrize("form", ["{}", "serial:{}", "0x{}", "SERIAL:{}", "colons"])
+def test_one_certificate_is_revoked_by_its_serial(folder: CaFolder, form: str):
+    """However openssl wrote it; the chassis may ask again."""
+    entry = office.issue(folder, HV1, WISH, NOW).entry
+    digits = format_serial(entry.serial)
+    spelled = ":".join(digits[i : i + 2] for i in range(0, 40, 2)).upper()
+    text = spelled if form == "colons" else form.format(digits)
+    done = office.revoke(folder, text, NOW)
+    assert (None, (entry,), {entry.serial}) == (done.barred, done.entries, revoked(folder))
+    office.issue(folder, HV1, WISH, NOW)
+
+
+def test_what_is_unknown_is_not_revoked(folder: CaFolder):
+    """A mistyped name does not pass for success."""
+    for text in ("hv9", "ab", "::", "serial:hv1", "\x1b[2J"):
+        with pytest.raises(PkiError, match="neither a chassis"):
+            office.revoke(folder, text, NOW)
+
+
+def test_a_word_that_means_two_things_is_not_guessed(folder: CaFolder):
+    """A chassis could call itself by another's serial number."""
+    entry = office.issue(folder, HV1, WISH, NOW).entry
+    digits = format_serial(entry.serial)
+    office.issue(folder, digits, WISH, NOW)
+    with pytest.raises(PkiError, match="both a chassis and a serial number") as caught:
+        office.revoke(folder, digits, NOW)
+    assert f"serial:{digits}" in caught.value.next_step
+    assert (entry,) == office.revoke(folder, f"serial:{digits}", NOW).entries
+
+
+def test_old_certificates_are_not_kept_for_ever(folder: CaFolder):
+    """Neither in the books nor as files."""
+    for day in range(0, 100, 10):
+        office.sign(folder, request(), 10 * DAY, NOW + day * DAY)
+    entries = folder.read().certificates
+    assert len(entries) == 4
+    kept = {path.name for path in (folder.path / "certificates").iterdir()}
+    assert kept == {f"{format_serial(entry.serial)}.pem" for entry in entries}
+
+
+def test_two_writers_do_not_mix(folder: CaFolder):
+    """The second one may try again."""
+    with folder.writing(), pytest.raises(BusyError):
+        office.issue(folder, HV1, WISH, NOW)
+    office.issue(folder, HV1, WISH, NOW)
+
+
+class Killed(BaseException):
+    """What no code catches."""
+
+
+class Saboteur:
+    """Kills when the n-th file from now is put in place; never while n is negative."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.left = -1
+        self._replace = Path.replace
+        patch.setattr(Path, "replace", lambda *paths: self._act(*paths))  # noqa: PLW0108 - a method
+
+    def _act(self, path: Path, target: Path) -> None:
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+        self._replace(path, target)
+
+
+STEPS: dict[str, tuple[list[str], Any]] = {
+    "issue": ([], lambda ca: office.issue(ca, HV2, WISH, NOW)),
+    "sign": ([], lambda ca: office.sign(ca, request(HV2), DAY, NOW)),
+    "renew": ([], lambda ca: office.renew(ca, HV1, WISH, NOW)),
+    "revoke": ([], lambda ca: office.revoke(ca, HV1, NOW)),
+    "readmit": (["revoke"], lambda ca: office.readmit(ca, HV1, NOW)),
+    "start": ([], lambda ca: rollover.start(ca, life=DAY, kind=None, name=None, now=NOW)),
+    "cancel": (["start"], lambda ca: rollover.cancel(ca, NOW)),
+    "switch": (["start"], lambda ca: rollover.switch(ca, NOW)),
+    "finish": (["start", "switch", "renew"], lambda ca: rollover.finish(ca, NOW)),
+}
+"""What is done, and what is done before it."""
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_kill_at_any_file_leaves_the_old_books_or_the_new_ones(
+    folder: CaFolder, monkeypatch, name: str
+):
+    """What they name is there; the same step works the next time, and refresh does the rest."""
+    office.issue(folder, HV1, WISH, NOW)
+    prior, step = STEPS[name]
+    for other in prior:
+        STEPS[other][1](folder)
+    saboteur = Saboteur(monkeypatch)
+    before = folder.read()
+    kills = 0
+    while folder.read() == before:
+        saboteur.left = kills
+        kills += 1
+        with contextlib.suppress(Killed):
+            step(folder)
+        index = folder.read()
+        assert all(folder.certificate(e).serial_number == e.serial for e in index.certificates)
+        assert all(folder.authority(entry) for entry in index.trusted)
+    assert kills > 1
+    saboteur.left = -1
+    assert () == folder.stale(office.refresh(folder, NOW))
+
+
+def test_files_that_do_not_follow_from_the_books_are_noticed(folder: CaFolder):
+    """Missing, torn, of another time, or not what they should be."""
+    index = folder.read()
+    assert () == folder.stale(index)
+    old = folder.crl_path.read_bytes()
+    for content in (b"", old[:40] + b"\n" + old[70:], old * 2):
+        folder.crl_path.write_bytes(content)
+        assert ("crl.pem",) == folder.stale(index)
+    folder.crl_path.write_bytes(old)
+    index = office.refresh(folder, NOW)
+    folder.crl_path.write_bytes(old)
+    folder.bundle_path.write_bytes(b"")
+    assert ("ca.pem", "crl.pem") == folder.stale(index)
+    folder.crl_path.unlink()
+    folder.bundle_path.unlink()
+    assert ("ca.pem", "crl.pem") == folder.stale(index)
+
+
+def test_a_file_of_the_folder_that_is_junk_is_named(folder: CaFolder):
+    """A certificate, and a key that others may read."""
+    entry = office.issue(folder, HV1, WISH, NOW).entry
+    path = folder.path / "certificates" / f"{format_serial(entry.serial)}.pem"
+    path.write_text("junk")
+    with pytest.raises(PkiError, match="expected a certificate in PEM"):
+        office.renew(folder, HV1, Wish(same_key=True), NOW)
+    (folder.path / "authorities" / "1" / "key.pem").chmod(0o644)
+    with pytest.raises(PkiError, match="others may read this secret"):
+        office.renew(folder, HV1, WISH, NOW)
+
+
+def start(folder: CaFolder, **changes: Any) -> None:
+    rollover.start(
+        folder, **{"life": 3650 * DAY, "kind": None, "name": None, "now": NOW, **changes}
+    )
+
+
+def test_a_rollover_first_trusts_then_signs_then_drops(folder: CaFolder):
+    """At each step every certificate in use is of a trusted authority."""
+    office.issue(folder, HV1, WISH, NOW)
+    start(folder)
+    assert ["Test CA G1", "Test CA G2"] == names(folder)
+    assert authority_of(office.issue(folder, HV2, WISH, NOW)) == 1
+    with pytest.raises(PkiError, match="started already"):
+        start(folder)
+    with pytest.raises(PkiError, match="does not sign yet"):
+        rollover.finish(folder, NOW)
+    rollover.switch(folder, NOW)
+    assert ["Test CA G2", "Test CA G1"] == names(folder)
+    with pytest.raises(PkiError, match="no end yet"):
+        start(folder)
+    with pytest.raises(PkiError, match="no rollover has started"):
+        rollover.switch(folder, NOW)
+    with pytest.raises(PkiError, match=r"2 chassis still have .* Test CA G1: hv1, hv2"):
+        rollover.finish(folder, NOW)
+    assert authority_of(office.renew(folder, HV1, WISH, NOW)) == 2
+    with pytest.raises(PkiError, match=r"1 chassis still have .* Test CA G1: hv2"):
+        rollover.finish(folder, NOW)
+    office.revoke(folder, HV2, NOW)
+    rollover.finish(folder, NOW)
+    assert ["Test CA G2"] == names(folder)
+    assert not (folder.path / "authorities" / "1" / "key.pem").exists()
+    with pytest.raises(PkiError, match="no rollover is under way"):
+        rollover.finish(folder, NOW)
+
+
+def names(folder: CaFolder) -> list[str]:
+    return [found.subject.rfc4514_string()[3:13] for found in bundle(folder)]
+
+
+def authority_of(done: office.Issued) -> int:
+    return done.entry.authority
+
+
+def test_laggards_are_named_but_not_all_of_a_thousand(folder: CaFolder):
+    """Only those whose certificate still counts."""
+    for number in range(22):
+        office.issue(folder, f"hv{number:02}", Wish(life=DAY), NOW)
+    start(folder)
+    rollover.switch(folder, NOW)
+    with pytest.raises(PkiError, match="hv19 and 2 more"):
+        rollover.finish(folder, NOW)
+    rollover.finish(folder, NOW + DAY)
+
+
+def test_a_rollover_may_change_the_kind_and_the_name(folder: CaFolder):
+    """And be cancelled while nothing depends on it."""
+    start(folder, kind=KeyKind.ED25519, name="New CA")
+    rollover.cancel(folder, NOW)
+    assert ["Test CA G1"] == names(folder)
+    with pytest.raises(PkiError, match="could be cancelled"):
+        rollover.cancel(folder, NOW)
+    start(folder, kind=KeyKind.ED25519, name="New CA")
+    assert "New CA G3" == rollover.switch(folder, NOW).title
+    assert KeyKind.ED25519 is folder.authority(folder.read().signing).key_kind
+
+
+def test_a_revocation_by_the_old_authority_is_still_listed(folder: CaFolder):
+    """Each authority lists its own."""
+    old = office.issue(folder, HV1, WISH, NOW).entry
+    start(folder)
+    rollover.switch(folder, NOW)
+    new = office.renew(folder, HV1, WISH, NOW).entry
+    office.revoke(folder, HV1, NOW)
+    assert {old.serial, new.serial} == revoked(folder)
+    assert folder.crl_path.read_bytes().count(b"BEGIN X509 CRL") == 2
+
+
+def export(folder: CaFolder, name: str = HV1, target: str = "/etc/ipsec.d") -> stock.Export:
+    return stock.export(folder, name, folder.path.parent / "out", target, NOW)
+
+
+def test_a_stock_chassis_gets_three_files_and_a_command(folder: CaFolder):
+    """An RSA key in PEM, with no remark."""
+    office.issue(folder, HV1, Wish(kind=KeyKind.RSA_3072), NOW)
+    done = export(folder)
+    cert, key_path, ca = done.written
+    assert certificate(cert).public_key() == read_private("k", key_path.read_bytes()).public_key()
+    certificate(cert).verify_directly_issued_by(certificate(ca))
+    assert stat.S_IMODE(key_path.stat().st_mode) == 0o600
+    assert done.remarks == ()
+    assert done.command.startswith("ovs-vsctl set Open_vSwitch . \\\n")
+    for setting in (
+        "certificate=/etc/ipsec.d/ovn-ipsec-cert.pem",
+        "private_key=/etc/ipsec.d/ovn-ipsec-key.pem",
+        "ca_cert=/etc/ipsec.d/ovn-ipsec-ca.pem",
+    ):
+        assert f"other_config:{setting}" in done.command
+
+
+def test_what_a_stock_chassis_cannot_do_is_said(folder: CaFolder):
+    """Another key than RSA with strongSwan, two authorities, a key that is not here."""
+    office.sign(folder, request(), 365 * DAY, NOW)
+    start(folder)
+    done = export(folder)
+    assert [stock.TWO_AUTHORITIES, stock.OWN_KEY] == [done.remarks[0], done.remarks[2]]
+    assert "--key-type rsa-3072 hv1" in done.remarks[1]
+    assert len(done.written) == 2
+
+
+def test_a_stock_chassis_gets_nothing_that_cannot_work(folder: CaFolder):
+    """A name too long for a CN, a path that a shell would take apart, no certificate, no key."""
+    office.issue(folder, "h" * 65, WISH, NOW)
+    with pytest.raises(PkiError, match="takes 64 characters"):
+        export(folder, "h" * 65)
+    for target in ("/etc/$(x)", "etc", "/", "/a b", "/a\n"):
+        with pytest.raises(PkiError, match="expected an absolute path"):
+            export(folder, target=target)
+    with pytest.raises(PkiError, match="has no good certificate"):
+        export(folder)
+    office.issue(folder, HV1, WISH, NOW)
+    office.renew(folder, HV1, Wish(out=folder.path.parent / "elsewhere"), NOW)
+    with pytest.raises(PkiError, match="not the key of the newest certificate"):
+        export(folder)
+
+
+def test_the_books_are_text_that_a_person_can_read(folder: CaFolder):
+    """A line for each certificate, and no key."""
+    office.issue(folder, HV1, WISH, NOW)
+    text = folder.index_path.read_text()
+    assert "hv1" == json.loads(text)["certificates"][0]["chassis"]
+    assert "PRIVATE" not in text
+    assert [True] == ["hv1" in line for line in text.splitlines() if "serial" in line]
