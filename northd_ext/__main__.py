@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 
 from ovn_ipsec.errors import IPsecError
-from ovn_ipsec.ovsdb.schemas import NORTHBOUND, SOUTHBOUND, SOUTHBOUND_NETWORKS
+from ovn_ipsec.ovsdb.schemas import NORTHBOUND, SOUTHBOUND_CENTRAL, SOUTHBOUND_NETWORKS
 from ovn_ipsec.ovsdb.session import Session, use_tls
+from ovn_ipsec.pki.store import CaFolder
 from ovn_ipsec.service import OVN_RUNDIR, Common, Service, common_options, fail
 
 from .daemon import LOCK, Northd
+from .enrolment import Enrolment
 
 PROGRAM = "ovn-ipsec-northd"
 
@@ -24,8 +27,25 @@ def _default(variable: str, socket: str) -> str:
 @click.command(name=PROGRAM)
 @click.option("--ovnnb-db", metavar="REMOTES", help="Northbound database (default: $OVN_NB_DB).")
 @click.option("--ovnsb-db", metavar="REMOTES", help="Southbound database (default: $OVN_SB_DB).")
+@click.option(
+    "--ca-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Sign what chassis ask for, with the authority that ovn-ipsec pki init made in DIR.",
+)
+@click.option(
+    "--insecure-enrolment",
+    is_flag=True,
+    help="Sign although the southbound lets any chassis write any row (no TLS with RBAC).",
+)
 @common_options
-def main(common: Common, ovnnb_db: str | None, ovnsb_db: str | None) -> None:
+def main(
+    common: Common,
+    ovnnb_db: str | None,
+    ovnsb_db: str | None,
+    ca_dir: Path | None,
+    insecure_enrolment: bool,
+) -> None:
     """Turn the IPsec policy in the northbound database into the policy of every encap."""
     try:
         if common.private_key and common.certificate and common.ca_cert:
@@ -34,11 +54,17 @@ def main(common: Common, ovnnb_db: str | None, ovnsb_db: str | None) -> None:
             raise click.UsageError("--private-key, --certificate and --ca-cert go together")
         nb = ovnnb_db or _default("OVN_NB_DB", "ovnnb_db.sock")
         sb = ovnsb_db or _default("OVN_SB_DB", "ovnsb_db.sock")
+        enrolment = None
+        if ca_dir is not None:
+            enrolment = Enrolment(CaFolder(ca_dir), insecure=insecure_enrolment)
+        elif insecure_enrolment:
+            raise click.UsageError("--insecure-enrolment needs --ca-dir")
         Northd(
             Service(PROGRAM, common, rundir=OVN_RUNDIR),
             Session(nb, NORTHBOUND, leader_only=True),
-            Session(sb, SOUTHBOUND, leader_only=True, lock=LOCK),
+            Session(sb, SOUTHBOUND_CENTRAL, leader_only=True, lock=LOCK),
             Session(sb, SOUTHBOUND_NETWORKS, leader_only=True),
+            enrolment,
         ).run()
     except IPsecError as error:
         fail(PROGRAM, error)

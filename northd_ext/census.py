@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode
+from ovn_ipsec.model.policy import NO_POLICY, Auth, ClusterPolicy, Mode
 from ovn_ipsec.model.status import Digest, PairCounts
 
 from .classify import Assignment
@@ -28,6 +28,8 @@ class Census:
     """Chassis without a controller that others have tunnels to: these pairs can never come up."""
     problems: tuple[tuple[str, str], ...]
     """What controllers say is wrong."""
+    auths: tuple[tuple[str, frozenset[Auth]], ...] = ()
+    """How each chassis with a controller could prove who it is."""
     counts: PairCounts
     """Sum of the reports: a pair between two controllers counts at both ends."""
 
@@ -35,6 +37,10 @@ class Census:
     def acknowledged(self) -> bool:
         """Whether every controller has applied this generation and phase."""
         return not self.behind and not self.junk
+
+    def unable(self, auth: Auth) -> tuple[str, ...]:
+        """Chassis that lack what this way of authentication needs."""
+        return tuple(name for name, able in self.auths if auth not in able)
 
     @property
     def all_up(self) -> bool:
@@ -63,6 +69,7 @@ def take_census(
         behind=behind,
         junk=tuple(c.name for c in local if c.digest_error is not None),
         absent=_absent(local, wanted.end_mode, assignment),
+        auths=tuple((name, d.auths) for name, d in digests),
         problems=tuple((name, d.problem) for name, d in digests if d.problem),
         counts=_total([d.counts for _, d in digests]),
     )
@@ -97,4 +104,5 @@ def _total(counts: list[PairCounts]) -> PairCounts:
         blocked=sum(c.blocked for c in counts),
         encrypted=sum(c.encrypted for c in counts),
         lingering=sum(c.lingering for c in counts),
+        quarantined=sum(c.quarantined for c in counts),
     )

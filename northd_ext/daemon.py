@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import ovs.poller
 import structlog
 
-from ovn_ipsec.clock import monotonic
+from ovn_ipsec.clock import monotonic, utc_now
 from ovn_ipsec.errors import InputError, OvsdbConflict
 from ovn_ipsec.model.policy import HOLD_S, ClusterPolicy, Phase
 from ovn_ipsec.ovsdb.session import Session
@@ -17,6 +17,7 @@ from ovn_ipsec.schema.nb_global import STATE
 from ovn_ipsec.service import Service, notify_systemd
 
 from .census import Census, take_census
+from .enrolment import Enrolment
 from .members import Members
 from .northbound import Northbound
 from .policy import EncapChange, SbPlan, evaluate
@@ -24,7 +25,7 @@ from .report import LAG_GRACE_S, make_report
 from .rollout import Event, Step, deadline_s, step
 from .settling import Settling
 from .southbound import Southbound
-from .target import Target, Targeting, named
+from .target import NO_SIGNING, Signing, Target, Targeting, named
 from .views import NbView, SbView
 
 LOCK = "ovn_ipsec_northd"
@@ -56,7 +57,14 @@ class _Reached:
 class Northd:
     """NB's policy into SB, paced by what the chassis report."""
 
-    def __init__(self, service: Service, nb: Session, sb: Session, ports: Session) -> None:
+    def __init__(
+        self,
+        service: Service,
+        nb: Session,
+        sb: Session,
+        ports: Session,
+        enrolment: Enrolment | None = None,
+    ) -> None:
         """Store what run() opens and drives.
 
         Args:
@@ -64,8 +72,9 @@ class Northd:
             nb: Northbound.
             sb: Southbound; asserts LOCK.
             ports: Southbound once more, for the ports of networks while a rule selects one.
+            enrolment: The authority, where this process is given one.
         """
-        self._service, self._nb, self._sb = service, nb, sb
+        self._service, self._nb, self._sb, self._enrolment = service, nb, sb, enrolment
         self._members = Members(ports)
         self._northbound, self._southbound = Northbound(nb), Southbound(sb)
         self._log = structlog.get_logger()
@@ -181,12 +190,13 @@ class Northd:
             return
         waited = now - self._reached.since
         written = self._settling.written_classes(sb)
-        target, assignment = self._targeting.run(nb, sb, written)
+        target, assignment = self._targeting.run(nb, sb, written, self._signing(sb, now))
         census = take_census(sb.policy, sb, assignment)
         decided = step(nb, sb, target, census, waited)
         plan = evaluate(decided.policy, sb, assignment, written)
         self._log_refusals(target, sb, plan)
         self._apply(decided, plan.changes, now)
+        self._enrol()
         self._report(nb, sb, target, census, now)
         for after in (deadline_s(sb.policy), LAG_GRACE_S):
             if after is not None and waited < after:
@@ -221,6 +231,25 @@ class Northd:
             encaps=len(changes),
         )
 
+    def _signing(self, sb: SbView, now: float) -> Signing:
+        """What the authority says; where it is another process', what was published stays."""
+        if self._enrolment is None:
+            if sb.policy is None or not sb.policy.authorities:
+                return NO_SIGNING
+            return Signing(authorities=sb.policy.authorities, barred=sb.policy.quarantine)
+        self._enrolment.look(now)
+        self._wake_at(self._enrolment.wake_at())
+        return self._enrolment.signing
+
+    def _enrol(self) -> None:
+        """Answer chassis that ask for a certificate."""
+        if self._enrolment is None or self._sb.busy:
+            return
+        southbound = self._southbound
+        answers = self._enrolment.answer(southbound.asked(), southbound.remotes(), utc_now())
+        if answers:
+            southbound.publish_certificates(answers)
+
     def _report(self, nb: NbView, sb: SbView, target: Target, census: Census, now: float) -> None:
         """Tell NB about what SB carries now, never about what is still on its way there."""
         if self._sb.busy:
@@ -247,6 +276,8 @@ class Northd:
         refusals: list[InputError] = [*target.errors, *([sb.error] if sb.error else [])]
         refusals += [c.digest_error for c in sb.chassis.values() if c.digest_error is not None]
         refusals += plan.refusals
+        if self._enrolment is not None:
+            refusals += self._enrolment.refusals
         self._log_new(refusals)
 
     def _log_new(self, refusals: Iterable[InputError]) -> None:

@@ -91,22 +91,26 @@ class Switches:
         self._name_of: dict[UUID, str] = {}
         self._named: defaultdict[str, dict[UUID, str | None]] = defaultdict(dict)
         self._texts: dict[str, str | None] = {}
+        self._said: Mapping[str, str | None] = MappingProxyType({})
 
     def take_in(self, changes: Iterable[RowChange]) -> None:
         """Take in all that the session says has changed since the last time, in any table."""
         for change in changes:
             if change.table == _SWITCH:
                 self._put(change.row.uuid, _present(change))
-        for gone in _unseen(self._name_of, _SWITCH, self._session):
-            self._put(gone, None)
+        for row, found in _unseen(self._name_of, _SWITCH, self._session):
+            self._put(row, found)
+        if self._said != self._texts:
+            self._said = MappingProxyType(dict(self._texts))
 
     def switches(self) -> Mapping[str, str | None]:
         """Texts of the key by name of the switch, unchecked; None where there is none.
 
         Switches of one name are one network: what any of them says holds for all. Where they
         contradict each other all their texts are here with commas between, which no parser takes.
+        The same object comes back until something changes.
         """
-        return MappingProxyType(self._texts)
+        return self._said
 
     def _put(self, row: UUID, found: Row | None) -> None:
         names = set()
@@ -156,15 +160,15 @@ class _Rows:
                 touched |= self._put_chassis(row, found)
             else:
                 touched |= self._dependents.get(row, set())
-        for gone in _unseen(self._chassis, _CHASSIS, self._session):
-            touched |= self._put_chassis(gone, None)
-        for gone in _unseen(self._datapaths, _DATAPATH, self._session):
-            self._put_datapath(gone, None)
+        for row, found in _unseen(self._chassis, _CHASSIS, self._session):
+            touched |= self._put_chassis(row, found)
+        for row, found in _unseen(self._datapaths, _DATAPATH, self._session):
+            self._put_datapath(row, found)
         rows = self._session.idl.tables[_BINDING].rows
         for row in touched:
             self._put_binding(row, rows.get(row))
-        for gone in _unseen(self._bindings, _BINDING, self._session):
-            self._put_binding(gone, None)
+        for row, found in _unseen(self._bindings, _BINDING, self._session):
+            self._put_binding(row, found)
 
     def _put_datapath(self, row: UUID, found: Row | None) -> None:
         self._datapaths.discard(row)
@@ -239,10 +243,16 @@ def _present(change: RowChange) -> Row | None:
     return None if change.change is Change.DELETED else change.row
 
 
-def _unseen(held: Collection[UUID], table: str, session: Session) -> list[UUID]:
-    """Rows that went without a word: a full reload tells of those that came, not of those."""
+def _unseen(held: Collection[UUID], table: str, session: Session) -> list[tuple[UUID, Row | None]]:
+    """Rows that came or went without a word, as they are now.
+
+    A full reload tells of those that came, not of those that went; a row that holds nothing but
+    defaults comes in silence; and what was there before somebody listened is no change.
+    """
     rows = session.idl.tables[table].rows
-    return [] if len(held) == len(rows) else [row for row in held if row not in rows]
+    if len(held) == len(rows):
+        return []
+    return [(row, rows.get(row)) for row in set(held) ^ set(rows)]
 
 
 def _discard(index: defaultdict[_Key, set[_Item]], key: _Key, item: _Item) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase
+from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, EncryptionPolicy, Mode, Phase
 from ovn_ipsec.schema import nb_global
 from ovn_ipsec.schema.report import printable
 
@@ -54,7 +54,7 @@ def make_report(
     report = {
         nb_global.STATE: state,
         nb_global.GENERATION: str((policy or NO_POLICY).generation),
-        nb_global.SUMMARY: summarize(census),
+        nb_global.SUMMARY: summarize(census, target.policy),
     }
     if sb.policy is None and sb.error is not None:
         report[nb_global.GENERATION] = str(nb.reported_generation)
@@ -88,7 +88,7 @@ def is_degraded(
     return bool(lagging or census.absent or census.problems or missing)
 
 
-def summarize(census: Census) -> str:
+def summarize(census: Census, asked: EncryptionPolicy | None = None) -> str:
     """One line: chassis, pairs, problems; the first few by name."""
     laggards = [
         *((name, "no controller") for name in census.absent),
@@ -104,6 +104,10 @@ def summarize(census: Census) -> str:
         f"pairs {counts.wanted} encrypted {counts.encrypted}"
         f" pending {counts.pending} blocked {counts.blocked}",
     ]
+    if counts.quarantined:
+        parts[-1] += f" quarantined {counts.quarantined}"
+    if asked is not None and asked.enabled and census.unable(asked.auth):
+        parts.append(f"no {asked.auth} credential: {_first(census.unable(asked.auth), ', ')}")
     if census.problems:
         parts.append(_first(_named(census.problems), "; "))
     return " | ".join(parts)

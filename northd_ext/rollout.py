@@ -17,6 +17,7 @@ from types import MappingProxyType
 
 from ovn_ipsec.model.policy import (
     NO_POLICY,
+    Auth,
     ClusterPolicy,
     EncryptionPolicy,
     Mode,
@@ -32,6 +33,9 @@ from .views import NbView, SbView
 TIMEOUT_S: Mapping[Phase, float] = MappingProxyType({Phase.PREPARE: 60.0, Phase.RELAX: 60.0})
 """How long a phase waits for acknowledgements; the others last until something happens."""
 
+TURN_S = 30.0
+"""How long pairs have to authenticate anew before the old way is not accepted any more."""
+
 
 class Event(StrEnum):
     """What can move a policy on."""
@@ -46,6 +50,9 @@ class Event(StrEnum):
     """SB lost the policy; NB knows how far it was."""
     FOLLOW = "classes changed"
     """The same rules say something else, since chassis or networks have changed."""
+    TURN = "authentication turned"
+    """The next step to another way of authentication: accept both, use the new one, drop the old.
+    """
     EASE = "classes weakened"
     """The same, and a pair is treated less well: chassis take that with a new generation only."""
 
@@ -83,6 +90,7 @@ TRANSITIONS: Mapping[tuple[Phase, Event], Move] = MappingProxyType(
         (Phase.RELAX, Event.RESTORE): Move(Phase.RELAX, raises=True),
         **{(phase, Event.FOLLOW): Move(phase, raises=False) for phase in Phase},
         **{(phase, Event.EASE): Move(phase, raises=True) for phase in Phase},
+        **{(phase, Event.TURN): Move(phase, raises=True) for phase in Phase},
     }
 )
 
@@ -126,7 +134,10 @@ def step(nb: NbView, sb: SbView, target: Target, census: Census, waited_s: float
         if due is None:
             return Step(base)
         event = due
-    return Step(_moved(base, target, event), event)
+    policy = _moved(base, target, event)
+    if event is Event.TURN and wanted is not None:
+        policy = replace(policy, auth=next_auth(base.auth, wanted.auth, census, waited_s))
+    return Step(policy, event)
 
 
 def deadline_s(policy: ClusterPolicy | None) -> float | None:
@@ -144,6 +155,25 @@ def is_done(policy: ClusterPolicy, rollout: Rollout, census: Census, waited_s: f
     return rollout is Rollout.IMMEDIATE or census.all_up
 
 
+def next_auth(
+    auth: tuple[Auth, ...], wanted: Auth, census: Census, waited_s: float
+) -> tuple[Auth, ...]:
+    """Take the next step from one way of authentication to another, if it is due.
+
+    Args:
+        auth: What is published: the way in use first, then what is accepted besides.
+        wanted: The way that shall be the only one.
+        census: All must be able to use it before one does, and all pairs up before the old goes.
+        waited_s: Seconds since the step before, as far as known here.
+    """
+    if wanted not in auth:
+        return (auth[0], wanted)
+    if auth[0] is not wanted:
+        return (wanted, auth[0]) if census.acknowledged and not census.unable(wanted) else auth
+    done = census.acknowledged and census.counts.all_up and waited_s >= TURN_S
+    return (wanted,) if done else auth
+
+
 def _event(base: ClusterPolicy, target: Target, census: Census, waited_s: float) -> Event | None:
     wanted, rollout = target.policy, Rollout.GATED
     if wanted is not None:
@@ -153,7 +183,9 @@ def _event(base: ClusterPolicy, target: Target, census: Census, waited_s: float)
                 return Event.DISABLE
         elif base.phase in _OFFWARD or _stated(base, target) != base:
             return Event.CHANGE
-    if target.known and base.phase not in _OFFWARD:
+        elif next_auth(base.auth, wanted.auth, census, waited_s) != base.auth:
+            return Event.TURN
+    if base.phase not in _OFFWARD:
         if target.weakens:
             return Event.EASE
         if _followed(base, target, base.phase) != base:
@@ -170,7 +202,7 @@ def _stated(base: ClusterPolicy, target: Target) -> ClusterPolicy:
         base,
         default=wanted.mode,
         profile=wanted.profile,
-        auth=wanted.auth,
+        auth=(wanted.auth,) if base.phase in _OFFWARD else base.auth,
         tuning=wanted.tuning,
         rules=target.texts,
     )
@@ -181,6 +213,9 @@ def _followed(base: ClusterPolicy, target: Target, phase: Phase) -> ClusterPolic
 
     VNIs are closed once pairs are: what was clear may stay so until it is up.
     """
+    base = replace(base, authorities=target.authorities)
+    if target.quarantine is not None:
+        base = replace(base, quarantine=target.quarantine)
     if not target.known:
         return base
     vnis = target.vnis if phase is Phase.ENFORCE else base.vnis & target.vnis
@@ -201,10 +236,12 @@ def _moved(base: ClusterPolicy, target: Target, event: Event) -> ClusterPolicy:
             pairs=nothing.pairs,
             rules=(),
             vnis=frozenset(),
+            quarantine=frozenset(),
         )
     if move.phase is Phase.RELAX:
         return replace(policy, vnis=frozenset())
-    return _followed(_stated(policy, target), target, move.phase)
+    stated = replace(_stated(base, target), phase=policy.phase, generation=policy.generation)
+    return _followed(stated, target, move.phase)
 
 
 def _last_known(nb: NbView, sb: SbView) -> ClusterPolicy:

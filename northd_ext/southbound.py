@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -21,11 +21,13 @@ from ovn_ipsec.schema import fields as parse
 from ovn_ipsec.schema import report, sb_global
 from ovn_ipsec.schema.fields import Place
 
+from .enrolment import Asked, Remote
 from .policy import EncapChange
 from .views import ChassisFacts, EncapFacts, SbView
 
 _AZS = "availability-zones"
 _CHASSIS = "Chassis"
+_CONNECTION = "Connection"
 _TEXT_MAX = 64
 _Report = tuple[UUID, Digest | None, InputError | None]
 
@@ -44,6 +46,8 @@ class Southbound:
         self._reports: dict[UUID, str] = {}
         """Chassis_Private row to name."""
         self._report_of: dict[str, _Report] = {}
+        self._asked: dict[UUID, Asked] = {}
+        """Chassis_Private row to the certificate request in it."""
 
     def observe(self) -> SbView | None:
         """Take in what has changed.
@@ -81,6 +85,28 @@ class Southbound:
                 if held.get(key) != text:
                     row.setkey("external_ids", key, text)
             self._write_encaps(changes)
+
+        self.session.transact(build)
+
+    def asked(self) -> Collection[Asked]:
+        """Chassis that ask for a certificate."""
+        return self._asked.values()
+
+    def remotes(self) -> list[Remote]:
+        """Where the southbound server listens."""
+        rows = self.session.rows(_CONNECTION)
+        return [Remote(target=row.target, role=row.role) for row in rows]
+
+    def publish_certificates(self, certificates: Mapping[str, str]) -> None:
+        """Write the answers to chassis, in one transaction."""
+        rows = self.session.idl.tables[report.TABLE].rows
+
+        def build(txn: ovs.db.idl.Transaction) -> None:
+            txn.add_comment("ovn-ipsec-northd: certificates")
+            for uuid, asked in self._asked.items():
+                row = rows.get(uuid)
+                if row is not None and asked.name in certificates:
+                    row.setkey("external_ids", report.ANSWER, certificates[asked.name])
 
         self.session.transact(build)
 
@@ -128,7 +154,7 @@ class Southbound:
 
     def _load_all(self) -> None:
         caches: tuple[dict[Any, Any], ...] = (self._chassis, self._by_name, self._row_of)
-        for cache in (*caches, self._owner, self._reports, self._report_of):
+        for cache in (*caches, self._owner, self._reports, self._report_of, self._asked):
             cache.clear()
         for row in self.session.rows(report.TABLE):
             self._take_in_report(row)
@@ -168,9 +194,16 @@ class Southbound:
         self._forget_report(row.uuid)
         self._reports[row.uuid] = name
         self._report_of[name] = (row.uuid, *_parse_report(name, row))
+        keys = row.external_ids
+        self._asked.pop(row.uuid, None)
+        if report.REQUEST in keys:
+            self._asked[row.uuid] = Asked(
+                name=name, request=keys[report.REQUEST], answer=keys.get(report.ANSWER, "")
+            )
         self._join(name)
 
     def _forget_report(self, row: UUID) -> None:
+        self._asked.pop(row, None)
         name = self._reports.pop(row, None)
         if name is not None and self._report_of[name][0] == row:
             del self._report_of[name]

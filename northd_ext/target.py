@@ -8,10 +8,11 @@ are read back, so that this holds over a restart too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import (
     ClassName,
     ClassPair,
@@ -27,9 +28,10 @@ from ovn_ipsec.model.policy import (
     class_pair,
 )
 from ovn_ipsec.policy.classes import RuleBook, Signature
+from ovn_ipsec.schema import fields as parse
 from ovn_ipsec.schema import nb_global, sb_global
 from ovn_ipsec.schema.fields import Place
-from ovn_ipsec.schema.rules import missing_networks, parse_rule
+from ovn_ipsec.schema.rules import PRIORITY_MAX, missing_networks, parse_rule
 
 from .classify import Assignment, Classifier
 from .views import EncapFacts, NbView, SbView
@@ -71,6 +73,19 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signing:
+    """What the certificate authority beside northd_ext says."""
+
+    authorities: str = ""
+    """PEM bundle of what chassis are to trust."""
+    barred: frozenset[ChassisName] = frozenset()
+    """Chassis whose certificates are revoked."""
+
+
+NO_SIGNING = Signing()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """What SB is to carry beside the phase."""
 
@@ -85,6 +100,9 @@ class Target:
     """Whether encaps move to classes by which a pair is treated less well."""
     known: bool = True
     """Whether the classes are known; if not, what is published stays."""
+    quarantine: frozenset[ChassisName] | None = None
+    """None: what is published stays."""
+    authorities: str = ""
     errors: tuple[InputError, ...] = ()
 
 
@@ -121,7 +139,9 @@ def _last_good(published: ClusterPolicy | None, errors: tuple[InputError, ...]) 
         place = Place(table=sb_global.TABLE, row=".", key=sb_global.RULES)
         head, _, text = line.partition(" ")
         try:
-            rule = parse_rule(place, int(head) if head.isascii() and head.isdigit() else 1, text)
+            rule = parse_rule(
+                place, 1 if head == SWITCH else parse.integer(place, head, 1, PRIORITY_MAX), text
+            )
         except InputError as error:
             found.append(error)
             continue
@@ -169,7 +189,11 @@ class Targeting:
         self._asked, self._kept = _Book(), _Book()
 
     def run(
-        self, nb: NbView, sb: SbView, written: Mapping[str, ClassName | None]
+        self,
+        nb: NbView,
+        sb: SbView,
+        written: Mapping[str, ClassName | None],
+        signing: Signing = NO_SIGNING,
     ) -> tuple[Target, Assignment | None]:
         """Work out what SB is to carry.
 
@@ -177,6 +201,7 @@ class Targeting:
             nb: What is asked for.
             sb: What there is.
             written: The class that was last written to each encap, by label.
+            signing: What the authority of this process, if it has one, says.
 
         Returns:
             The target, and the classes behind it; None when they are not known.
@@ -186,12 +211,15 @@ class Targeting:
         assignment = books.run(intent, sb)
         errors = intent.errors
         if assignment is not None and intent.policy is not None and intent.policy.enabled:
-            unable = _unable(sb, assignment)
+            unable = [*_unable(sb, assignment), *_too_many(assignment)]
             errors = (*errors, *unable)
             if unable and not _carries(sb.policy, intent):
                 intent = _last_good(sb.policy, ())
                 assignment = self._kept.run(intent, sb)
-        return _target(intent, errors, sb, assignment, written), assignment
+        target = _target(intent, errors, sb, assignment, written)
+        if nb.asked.policy is not None:
+            target = replace(target, quarantine=nb.asked.policy.quarantine | signing.barred)
+        return replace(target, authorities=signing.authorities), assignment
 
 
 def _carries(published: ClusterPolicy | None, intent: Intent) -> bool:
@@ -243,6 +271,17 @@ def _unable(sb: SbView, assignment: Assignment) -> list[InputError]:
 def _profiles(assignment: Assignment, one: Signature) -> frozenset[Profile]:
     verdicts = (assignment.book.decide(one, other).treatment for other in assignment.present)
     return frozenset(t.profile for t in verdicts if t.mode is not Mode.OFF)
+
+
+def _too_many(assignment: Assignment) -> list[InputError]:
+    """Refuse classes whose pairs are more than one key of SB can carry."""
+    size = len(sb_global.format_pairs(assignment.matrix.pairs))
+    if size <= sb_global.TEXT_MAX:
+        return []
+    reason = f"they make {len(assignment.present)} classes, more than SB_Global can carry"
+    return [
+        InputError(table=nb_global.TABLE, row=".", key="rules", text=f"{size} bytes", reason=reason)
+    ]
 
 
 def _lacks(profile: Profile, names: list[str]) -> InputError:

@@ -10,6 +10,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NewType
 
+from .chassis import ChassisName
+
 
 class Mode(StrEnum):
     """How a pair is to be treated, weakest first."""
@@ -53,6 +55,11 @@ class Auth(StrEnum):
     """How chassis prove who they are to each other."""
 
     CA = "ca"
+    """Certificates of an authority that all trust; the chassis name is the SAN DNS name."""
+    PINNED = "pinned"
+    """Certificates that each chassis makes itself and publishes in its own Chassis row."""
+    PSK = "psk"
+    """A secret of the cluster in a file; the key of each pair is derived from it."""
 
 
 class Profile(StrEnum):
@@ -190,6 +197,8 @@ class EncryptionPolicy:
     """For pairs that no rule gives one."""
     rules: tuple[Rule, ...] = ()
     """Highest priority first."""
+    quarantine: frozenset[ChassisName] = frozenset()
+    """Chassis that nobody may talk to."""
     hold_s: int = HOLD_S
     """Seconds that a chassis counts as a network's after its last port has gone."""
 
@@ -207,7 +216,12 @@ class ClusterPolicy:
     default: Mode
     floor: Mode
     """No pair goes below it, whatever an Encap row says."""
-    auth: Auth = Auth.CA
+    auth: tuple[Auth, ...] = (Auth.CA,)
+    """How chassis prove who they are: the first. The others are accepted from peers too."""
+    authorities: str = ""
+    """PEM bundle of the authorities that sign what chassis ask for; empty: nobody does."""
+    quarantine: frozenset[ChassisName] = frozenset()
+    """Chassis whose SAs end at every peer, and with whom nothing is exchanged in clear either."""
     tuning: Tuning = field(default_factory=Tuning)
     profile: Profile = Profile.DEFAULT
     """Of pairs that `pairs` does not name."""

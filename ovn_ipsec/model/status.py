@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from .policy import Phase, Profile
+from .policy import Auth, Phase, Profile
 
 
 class PairState(StrEnum):
@@ -23,17 +23,20 @@ class PairState(StrEnum):
     """Both CHILD_SAs are installed and clear text is denied."""
     LINGERING = "lingering"
     """The peer's rows are gone; its SAs are kept for a while."""
+    QUARANTINED = "quarantined"
+    """One of the two is in quarantine: nothing passes, in clear or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairCounts:
-    """How many pairs of one chassis are in each state; lingering ones are not wanted any more."""
+    """How many pairs of one chassis are in each state; the last two are not wanted up."""
 
     clear: int = 0
     pending: int = 0
     blocked: int = 0
     encrypted: int = 0
     lingering: int = 0
+    quarantined: int = 0
 
     @property
     def wanted(self) -> int:
@@ -63,3 +66,5 @@ class Digest:
     """When the chassis' own certificate ends, UTC."""
     profiles: frozenset[Profile] = frozenset({Profile.DEFAULT})
     """Cipher suites that its IKE daemon can do."""
+    auths: frozenset[Auth] = frozenset()
+    """Ways in which it could prove who it is, here and now."""

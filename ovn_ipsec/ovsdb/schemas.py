@@ -71,17 +71,22 @@ _ENCAP = {
     "options": _map(),
     "chassis_name": _one("string"),
 }
+_CONNECTION = {"target": _one("string"), "role": _one("string")}
 _CHASSIS_PRIVATE = {"name": _one("string"), "external_ids": _map()}
 
-SOUTHBOUND = _database(
-    "OVN_Southbound",
-    {
-        "SB_Global": (True, {"ipsec": _one("boolean"), "options": _map(), "external_ids": _map()}),
-        "Chassis": (True, _CHASSIS),
-        "Encap": (False, _ENCAP),
-        "Chassis_Private": (True, _CHASSIS_PRIVATE),
-    },
+_SOUTHBOUND = {
+    "SB_Global": (True, {"ipsec": _one("boolean"), "options": _map(), "external_ids": _map()}),
+    "Chassis": (True, _CHASSIS),
+    "Encap": (False, _ENCAP),
+    "Chassis_Private": (True, _CHASSIS_PRIVATE),
+}
+
+SOUTHBOUND = _database("OVN_Southbound", _SOUTHBOUND)
+
+SOUTHBOUND_CENTRAL = _database(
+    "OVN_Southbound", {**_SOUTHBOUND, "Connection": (False, _CONNECTION)}
 )
+"""For northd_ext, which judges by its remotes whom the database lets write what."""
 
 SOUTHBOUND_NETWORKS = _database(
     "OVN_Southbound",

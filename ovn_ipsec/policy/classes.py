@@ -126,6 +126,7 @@ class RuleBook:
         self._needs = [self._traits.needs(*side) for side in sides]
         self._faces: dict[Signature, tuple[int, int]] = {}
         self._verdicts: dict[tuple[int, int], Verdict] = {}
+        self._labels: dict[Signature, tuple[tuple[str, ...], ClassName]] = {}
         self._names: dict[Signature, ClassName] = {}
         self._taken: set[ClassName] = set()
         self._rest = self._shapes_nothing()
@@ -136,7 +137,7 @@ class RuleBook:
 
     def traits(self, signature: Signature) -> tuple[str, ...]:
         """The selectors that make a class, in words: `zone:dc1`, `reaches network:web`."""
-        return self._traits.words(signature)
+        return self._label(signature)[0]
 
     def class_name(self, signature: Signature) -> ClassName | None:
         """Name a class: the same traits have the same name whatever other rules there are.
@@ -148,7 +149,10 @@ class RuleBook:
             return REST if self._rest else None
         name = self._names.get(signature)
         if name is None:
-            name = self._names[signature] = name_of(self.traits(signature), self._taken)
+            traits, name = self._label(signature)
+            if name in self._taken:
+                name = name_of(traits, self._taken)
+            self._names[signature] = name
             self._taken.add(name)
         return name
 
@@ -171,20 +175,35 @@ class RuleBook:
         """
         kept = set(signatures)
         self._faces = {one: face for one, face in self._faces.items() if one in kept}
+        self._labels = {one: label for one, label in self._labels.items() if one in kept}
         self._names.clear()
         self._taken.clear()
         pairs: dict[ClassPair, Treatment] = {}
-        floor, profiles = self.default.mode, {self.default.profile}
         ordered = sorted(kept, key=self.traits)
         named = [(signature, self.class_name(signature) or REST) for signature in ordered]
         for (one, name), (other, other_name) in combinations_with_replacement(named, 2):
             treatment = self.decide(one, other).treatment
-            if treatment != self.default:
+            if treatment is not self.default:
                 pairs[class_pair(name, other_name)] = treatment
-                floor = min(floor, treatment.mode, key=lambda mode: mode.strength)
-                if treatment.mode is not Mode.OFF:
-                    profiles.add(treatment.profile)
-        return Matrix(pairs=pairs, floor=floor, profiles=frozenset(profiles))
+        occurring = {id(treatment): treatment for treatment in (self.default, *pairs.values())}
+        modes = (treatment.mode for treatment in occurring.values())
+        return Matrix(
+            pairs=pairs,
+            floor=min(modes, key=lambda mode: mode.strength),
+            profiles=frozenset(
+                treatment.profile
+                for treatment in occurring.values()
+                if treatment.mode is not Mode.OFF or treatment is self.default
+            ),
+        )
+
+    def _label(self, signature: Signature) -> tuple[tuple[str, ...], ClassName]:
+        """The traits in words, and the name that is made of them."""
+        label = self._labels.get(signature)
+        if label is None:
+            traits = self._traits.words(signature)
+            label = self._labels[signature] = (traits, name_of(traits, ()))
+        return label
 
     def _face(self, signature: Signature) -> tuple[int, int]:
         """The rules, as bits, whose first and whose second side a signature satisfies."""
@@ -201,12 +220,16 @@ class RuleBook:
         """Whether some rule treats some pair with NOTHING in it otherwise than by default."""
         first, second = self._face(NOTHING)
         return any(
-            (first | second) >> index & 1 and self._treatment(rule) != self.default
+            (first | second) >> index & 1 and self._treatment(rule) is not self.default
             for index, rule in enumerate(self._rules)
         )
 
     def _treatment(self, rule: Rule) -> Treatment:
-        return Treatment(mode=rule.mode, profile=rule.profile or self.default.profile)
+        return self._same(Treatment(mode=rule.mode, profile=rule.profile or self.default.profile))
+
+    def _same(self, treatment: Treatment) -> Treatment:
+        """The default itself where they are equal: the matrix asks for identity, which is fast."""
+        return self.default if treatment == self.default else treatment
 
     def _verdict(self, index: int, sugar: int) -> Verdict:
         rule = None if index < 0 else self._rules[index]
@@ -216,7 +239,8 @@ class RuleBook:
             name, asked = self._sugar[sugar]
             mode = strongest(treatment.mode, asked)
             if mode is not treatment.mode:
-                treatment, network = Treatment(mode=mode, profile=treatment.profile), name
+                treatment = self._same(Treatment(mode=mode, profile=treatment.profile))
+                network = name
         return Verdict(treatment=treatment, rule=rule, network=network)
 
 
@@ -276,7 +300,12 @@ class _Traits:
         return Signature(bits)
 
     def words(self, signature: Signature) -> tuple[str, ...]:
-        return tuple(word for index, word in enumerate(self._words) if signature >> index & 1)
+        words: list[str] = []
+        rest = int(signature)
+        while rest:
+            words.append(self._words[_lowest(rest)])
+            rest &= rest - 1
+        return tuple(words)
 
     def _add(self, selector: Selector) -> None:
         if selector.kind is SelectorKind.ANY:

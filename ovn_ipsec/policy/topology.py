@@ -107,6 +107,9 @@ class _Tally:
         self._count: Counter[str] = Counter()
         self._names: frozenset[str] | None = _NOBODY
 
+    def __bool__(self) -> bool:
+        return bool(self._count)
+
     @property
     def names(self) -> frozenset[str]:
         """Those that are named at all; the same object until they change."""
@@ -152,7 +155,7 @@ class _Graph:
         if share.chassis:
             tally = self._tallies.setdefault(share.datapath, _Tally())
             tally.add(share.chassis, by)
-            if not tally.names:
+            if not tally:
                 del self._tallies[share.datapath]
             component = self._components.get(share.datapath)
             if component is not None:

@@ -84,3 +84,8 @@ def chassis_name(place: Place, text: str) -> ChassisName:
     if not CHASSIS_NAME.match(text):
         place.refuse(text, "expected 1 to 253 of A-Z a-z 0-9 . _ -")
     return ChassisName(text)
+
+
+def chassis_names(place: Place, text: str) -> frozenset[ChassisName]:
+    """Parse chassis names with blanks or commas between."""
+    return frozenset(chassis_name(place, word) for word in text.replace(",", " ").split())

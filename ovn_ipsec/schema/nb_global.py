@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from ..errors import InputError
+from ..model.chassis import ChassisName
 from ..model.policy import (
     HOLD_S,
     Auth,
@@ -34,6 +35,7 @@ ROLLOUT = "ovn-ipsec-rollout"
 AUTH = "ovn-ipsec-auth"
 PROFILE = "ovn-ipsec-profile"
 HOLD = "ovn-ipsec-hold"
+QUARANTINE = "ovn-ipsec-quarantine"
 _HOLD_MAX_S = 86_400
 RULE_PREFIX = rules.PREFIX
 NETWORK_TABLE = "Logical_Switch"
@@ -88,13 +90,16 @@ def parse_policy(ipsec: bool, options: Mapping[str, str]) -> ParsedPolicy:
     rollout = word(ROLLOUT, Rollout, Rollout.GATED)
     auth = word(AUTH, Auth, Auth.CA)
     profile = word(PROFILE, Profile, Profile.DEFAULT)
-    hold_s = HOLD_S
-    if HOLD in options:
-        try:
+    hold_s, quarantine = HOLD_S, frozenset[ChassisName]()
+    try:
+        if HOLD in options:
             place = Place(table=TABLE, row=".", key=HOLD)
             hold_s = parse.duration_s(place, options[HOLD], 0, _HOLD_MAX_S)
-        except InputError as error:
-            errors.append(error)
+        if QUARANTINE in options:
+            place = Place(table=TABLE, row=".", key=QUARANTINE)
+            quarantine = parse.chassis_names(place, options[QUARANTINE])
+    except InputError as error:
+        errors.append(error)
     stated, refused = rules.parse_rules(TABLE, options)
     errors.extend(refused)
     fatal = bool(errors)
@@ -114,13 +119,14 @@ def parse_policy(ipsec: bool, options: Mapping[str, str]) -> ParsedPolicy:
         tuning=tuning,
         profile=profile,
         rules=tuple(stated),
+        quarantine=quarantine,
         hold_s=hold_s,
     )
     return ParsedPolicy(policy=None if fatal and ipsec else policy, errors=tuple(errors))
 
 
 def _unknown(options: Mapping[str, str]) -> list[InputError]:
-    known = (MODE, ROLLOUT, AUTH, PROFILE, HOLD)
+    known = (MODE, ROLLOUT, AUTH, PROFILE, HOLD, QUARANTINE)
     return [
         InputError(table=TABLE, row=".", key=key, text=options[key], reason="not a known option")
         for key in sorted(options)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 
-from ..model.policy import Phase, Profile
+from ..model.policy import Auth, Phase, Profile
 from ..model.status import Digest, PairCounts
 from . import fields as parse
 from .fields import Place
@@ -20,9 +20,15 @@ PROBLEM = "ovn-ipsec-problem"
 AGENT = "ovn-ipsec-agent"
 EXPIRES = "ovn-ipsec-expires"
 PROFILES = "ovn-ipsec-profiles"
-KEYS = (GENERATION, PHASE, PAIRS, PROBLEM, AGENT, EXPIRES, PROFILES)
+AUTHS = "ovn-ipsec-auths"
+KEYS = (GENERATION, PHASE, PAIRS, PROBLEM, AGENT, EXPIRES, PROFILES, AUTHS)
+REQUEST = "ovn-ipsec-csr"
+"""PEM: the certificate that the controller asks for."""
+ANSWER = "ovn-ipsec-crt"
+"""PEM: the certificate that northd_ext has signed."""
 PROBLEM_MAX = 400
 _ALL = frozenset(Profile)
+_WAYS = frozenset(Auth)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -40,6 +46,7 @@ def format_digest(digest: Digest) -> dict[str, str]:
         PAIRS: " ".join(words),
         AGENT: printable(digest.agent, 120),
         PROFILES: " ".join(sorted(digest.profiles)),
+        AUTHS: " ".join(sorted(digest.auths)),
     }
     if digest.problem:
         keys[PROBLEM] = printable(digest.problem, PROBLEM_MAX)
@@ -83,6 +90,9 @@ def parse_digest(row: str, external_ids: Mapping[str, str]) -> Digest | None:
         expires=expires,
         profiles=frozenset(
             Profile(word) for word in external_ids.get(PROFILES, "default").split() if word in _ALL
+        ),
+        auths=frozenset(
+            Auth(word) for word in external_ids.get(AUTHS, "").split() if word in _WAYS
         ),
     )
 

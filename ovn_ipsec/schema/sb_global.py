@@ -32,10 +32,26 @@ TUNING = "ovn-ipsec-tuning"
 PAIRS = "ovn-ipsec-pairs"
 RULES = "ovn-ipsec-rules"
 VNIS = "ovn-ipsec-vnis"
-KEYS = (SCHEMA, GENERATION, PHASE, DEFAULT, FLOOR, AUTH, TUNING, PAIRS, RULES, VNIS)
+AUTHORITIES = "ovn-ipsec-ca"
+QUARANTINE = "ovn-ipsec-quarantine"
+KEYS = (
+    SCHEMA,
+    GENERATION,
+    PHASE,
+    DEFAULT,
+    FLOOR,
+    AUTH,
+    TUNING,
+    PAIRS,
+    RULES,
+    VNIS,
+    AUTHORITIES,
+    QUARANTINE,
+)
 VERSION = "1"
 CLASS_NAME = re.compile(r"[a-z0-9]{1,16}\Z")
-_TEXT_MAX = 1 << 20
+TEXT_MAX = 1 << 20
+"""Characters of `-pairs`."""
 _VNI_MAX = (1 << 24) - 1
 
 
@@ -47,15 +63,21 @@ def format_policy(policy: ClusterPolicy) -> dict[str, str]:
         PHASE: policy.phase,
         DEFAULT: _format_treatment(Treatment(mode=policy.default, profile=policy.profile)),
         FLOOR: policy.floor,
-        AUTH: policy.auth,
+        AUTH: " ".join(policy.auth),
         TUNING: format_tuning(policy.tuning),
-        PAIRS: " ".join(
-            f"{one}:{other}={_format_treatment(policy.pairs[one, other])}"
-            for one, other in sorted(policy.pairs)
-        ),
+        PAIRS: format_pairs(policy.pairs),
         RULES: "\n".join(policy.rules),
         VNIS: " ".join(map(str, sorted(policy.vnis))),
+        AUTHORITIES: policy.authorities,
+        QUARANTINE: " ".join(sorted(policy.quarantine)),
     }
+
+
+def format_pairs(pairs: Mapping[ClassPair, Treatment]) -> str:
+    """Format the matrix as `CLASS:CLASS=MODE[/PROFILE]` words, sorted."""
+    return " ".join(
+        f"{one}:{other}={_format_treatment(pairs[one, other])}" for one, other in sorted(pairs)
+    )
 
 
 def _format_treatment(treatment: Treatment) -> str:
@@ -93,12 +115,21 @@ def parse_policy(external_ids: Mapping[str, str]) -> ClusterPolicy | None:
         default=default.mode,
         profile=default.profile,
         floor=parse.word(*value(FLOOR), Mode),
-        auth=parse.word(*value(AUTH), Auth),
+        auth=_parse_auth(*value(AUTH)),
         tuning=parse_tuning(*value(TUNING)),
         pairs=_parse_pairs(*value(PAIRS)),
         rules=tuple(value(RULES)[1].splitlines()),
         vnis=frozenset(_parse_vnis(*value(VNIS))),
+        authorities=value(AUTHORITIES)[1],
+        quarantine=parse.chassis_names(*value(QUARANTINE)),
     )
+
+
+def _parse_auth(place: Place, text: str) -> tuple[Auth, ...]:
+    auth = tuple(dict.fromkeys(parse.word(place, word, Auth) for word in text.split()))
+    if not auth:
+        place.refuse(text, f"expected one or more of {', '.join(Auth)}")
+    return auth
 
 
 def _parse_treatment(place: Place, text: str) -> Treatment:
@@ -110,8 +141,8 @@ def _parse_treatment(place: Place, text: str) -> Treatment:
 
 
 def _parse_pairs(place: Place, text: str) -> dict[ClassPair, Treatment]:
-    if len(text) > _TEXT_MAX:
-        place.refuse(text[:80], f"longer than {_TEXT_MAX} characters")
+    if len(text) > TEXT_MAX:
+        place.refuse(text[:80], f"longer than {TEXT_MAX} characters")
     pairs: dict[ClassPair, Treatment] = {}
     for part in text.split():
         names, sign, treatment = part.partition("=")

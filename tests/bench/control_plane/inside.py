@@ -137,7 +137,7 @@ def ours(count: int) -> Result:
         phase=Phase.ENFORCE,
         default=Mode.REQUIRE,
         floor=Mode.REQUIRE,
-        auth=Auth.CA,
+        auth=(Auth.CA,),
         tuning=Tuning(),
     )
     words = lab.ovs_map(sb_global.format_policy(policy))

@@ -10,11 +10,14 @@ from uuid import UUID
 import pytest
 
 from northd_ext.census import take_census
-from northd_ext.rollout import TRANSITIONS, Event, Step, deadline_s, is_done, step
-from northd_ext.target import Target
+from northd_ext.report import summarize
+from northd_ext.rollout import TRANSITIONS, TURN_S, Event, Step, deadline_s, is_done, step
+from northd_ext.target import Signing, Target, Targeting
 from northd_ext.views import ChassisFacts, EncapFacts, NbView, SbView
 from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import (
+    Auth,
     ClusterPolicy,
     EncryptionPolicy,
     Mode,
@@ -304,3 +307,78 @@ def test_damaged_southbound_policy(state: str, expected: tuple[Phase, int]) -> N
     """A policy in SB that does not parse is written again; without a report, at establish."""
     error = InputError(table="SB_Global", row=".", key="ovn-ipsec-phase", text="x", reason="r")
     assert expected == moved(take(None, ON, error=error, state=state, generation="7"))
+
+
+CA, PIN = Auth.CA, Auth.PINNED
+PINNED = replace(ON, auth=PIN)
+
+
+@pytest.mark.parametrize(
+    ("auth", "ready", "up", "waited_s", "expected"),
+    [
+        ((CA,), False, False, 0.0, (CA, PIN)),
+        ((CA, PIN), False, True, 1e9, (CA, PIN)),
+        ((CA, PIN), True, False, 0.0, (PIN, CA)),
+        ((PIN, CA), True, False, 1e9, (PIN, CA)),
+        ((PIN, CA), True, True, TURN_S - 1.0, (PIN, CA)),
+        ((PIN, CA), True, True, TURN_S, (PIN,)),
+        ((PIN,), True, True, TURN_S, (PIN,)),
+    ],
+)
+def test_authentication_turns_one_step_at_a_time(
+    auth: tuple[Auth, ...], ready: bool, up: bool, waited_s: float, expected: tuple[Auth, ...]
+) -> None:
+    """Accept both; use the new one once all can; drop the old one once all pairs are up."""
+    at = replace(policy(Phase.ENFORCE), auth=auth)
+    members = []
+    for number in (1, 2):
+        one = chassis(number, at, PairCounts(encrypted=1) if up else PairCounts(blocked=1))
+        assert one.digest is not None
+        able = frozenset({CA, PIN}) if ready or number == 1 else frozenset({CA})
+        members.append(replace(one, digest=replace(one.digest, auths=able)))
+    taken = take(at, PINNED, *members, waited_s=waited_s)
+    assert taken.policy is not None
+    assert (taken.policy.auth, taken.policy.phase) == (expected, Phase.ENFORCE)
+    turned = expected != auth
+    assert taken.event is (Event.TURN if turned else None)
+    assert taken.policy.generation == at.generation + int(turned)
+
+
+def test_authentication_starts_as_it_is_asked_for() -> None:
+    """From off there is nothing to turn from."""
+    taken = take(policy(Phase.OFF), PINNED)
+    assert taken.policy is not None
+    assert taken.policy.auth == (PIN,)
+
+
+def test_laggard_in_authentication_is_named() -> None:
+    """Who lacks the credential is in the summary."""
+    at = policy(Phase.ENFORCE)
+    census = take_census(at, SbView(policy=at, chassis={"hv1": chassis(1, at)}))
+    assert "no pinned credential: hv1" in summarize(census, PINNED)
+    assert "credential" not in summarize(census, replace(PINNED, enabled=False))
+
+
+def test_quarantine_follows_at_once_and_ends_with_the_policy() -> None:
+    """NB's list and the authority's are put together; junk in NB keeps the last one."""
+    at = replace(policy(Phase.ENFORCE), quarantine=frozenset({ChassisName("hv9")}))
+    sb = SbView(policy=at, chassis={})
+    asked = replace(ON, quarantine=frozenset({ChassisName("hv1")}))
+    signing = Signing(authorities="PEM", barred=frozenset({ChassisName("hv2")}))
+    target, _ = Targeting().run(northbound(asked), sb, {}, signing)
+    taken = step(northbound(asked), sb, target, take_census(at, sb), 0.0)
+    assert taken.policy is not None
+    assert (taken.event, taken.policy.generation) == (Event.FOLLOW, at.generation)
+    assert taken.policy.quarantine == {"hv1", "hv2"}
+    assert taken.policy.authorities == "PEM"
+    target, _ = Targeting().run(northbound(JUNK), sb, {})
+    taken = step(northbound(JUNK), sb, target, take_census(at, sb), 0.0)
+    assert taken.policy is not None
+    assert taken.policy.quarantine == {"hv9"}
+    taken = take(replace(at, phase=Phase.RELAX), SWITCHED_OFF, waited_s=1e9)
+    assert taken.policy is not None
+    assert taken.policy.quarantine == frozenset()
+    counts = PairCounts(quarantined=2)
+    census = take_census(at, replace(sb, chassis={"hv1": chassis(1, at, counts)}))
+    assert summarize(census).endswith("blocked 0 quarantined 2")
+    assert census.all_up

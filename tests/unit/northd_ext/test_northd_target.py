@@ -41,7 +41,7 @@ ERROR = InputError(table="NB_Global", row=".", key="k", text="t", reason="r")
 
 def rules(*texts: str) -> tuple[Rule, ...]:
     """Rules of falling priority."""
-    return tuple(parse_rule(PLACE, 100 - i, text) for i, text in enumerate(texts))
+    return tuple(parse_rule(PLACE, max(1, 100 - i), text) for i, text in enumerate(texts))
 
 
 def asks(*texts: str, **more: object) -> EncryptionPolicy:
@@ -188,12 +188,12 @@ def test_junk_among_published_rules_is_passed_over() -> None:
         phase=Phase.ENFORCE,
         default=Mode.REQUIRE,
         floor=Mode.OFF,
-        rules=("junk", "7 any any off", "switch network:web any prefer"),
+        rules=("junk", "99999999 any any off", "7 any any off", "switch network:web any prefer"),
     )
     intent = choose(nb(None), policy)
     assert [str(rule) for rule in intent.rules] == ["any any off"]
     assert intent.networks == {"web": Mode.PREFER}
-    assert [error.table for error in intent.errors] == ["NB_Global", "SB_Global"]
+    assert [error.table for error in intent.errors] == ["NB_Global", "SB_Global", "SB_Global"]
     assert Intent(policy=None, default=intent.default) == replace(
         choose(nb(None), None), default=intent.default, errors=()
     )
@@ -280,6 +280,19 @@ def test_profile_that_a_chassis_cannot_do_is_refused_before_anything_changes() -
     assert cluster.look(view).event is not Event.CHANGE
     assert [error.text for error in cluster.target.errors] == ["pq"]
     assert cluster.target.policy is not None
+
+
+def test_more_classes_than_sb_can_carry_are_refused() -> None:
+    """What every controller would refuse is not published."""
+    members = [hv(n, f"z{n}") for n in range(1, 301)]
+    cluster = Cluster(*members)
+    cluster.look(nb(asks()))
+    cluster.at(Phase.ENFORCE)
+    before = cluster.sb.policy
+    texts = (*(f"zone:z{n} zone:z{n} require" for n in range(1, 301)), "any any off")
+    cluster.look(nb(asks(*texts)))
+    assert cluster.sb.policy == before
+    assert "classes" in cluster.target.errors[0].reason
 
 
 def test_class_of_its_own_making_is_refused_and_put_right_without_a_new_generation() -> None:

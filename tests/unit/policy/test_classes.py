@@ -22,6 +22,7 @@ from ovn_ipsec.model.policy import (
     Treatment,
     class_pair,
 )
+from ovn_ipsec.policy import classes
 from ovn_ipsec.policy.classes import NOTHING, REST, Matrix, RuleBook, Subject, name_of
 from ovn_ipsec.schema.fields import Place
 from ovn_ipsec.schema.rules import parse_rule
@@ -255,6 +256,22 @@ def test_names_that_collide_are_told_apart() -> None:
     assert name_of(["zone:\ud800"], set()) != first
 
 
+def test_classes_stay_apart_when_their_names_collide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With names of one letter, of which there are 32; the order of the classes is no matter."""
+    monkeypatch.setattr(classes, "_NAME_LENGTH", 1)
+    zones = [f"z{number}" for number in range(20)]
+    subjects = [host(f"h{number}", zone=zone) for number, zone in enumerate(zones)]
+
+    def names(*, backward: bool) -> list[ClassName | None]:
+        book = book_of(*(f"zone:{zone} any off" for zone in zones))
+        signatures = [book.signature(subject) for subject in subjects]
+        book.matrix(signatures[::-1] if backward else signatures)
+        return [book.class_name(signature) for signature in signatures]
+
+    assert len(zones) == len(set(names(backward=False)))
+    assert names(backward=True) == names(backward=False)
+
+
 def test_a_network_is_protected_wherever_its_traffic_runs() -> None:
     """Between those that host it, and those it reaches; not on every pair of a chassis."""
     book = book_of("network:payments any require", default=Treatment(mode=Mode.OFF))
@@ -323,6 +340,14 @@ def test_the_lab_is_clear_and_everything_else_is_not() -> None:
     off = Treatment(mode=Mode.OFF, profile=Profile.CNSA)
     assert {class_pair(lab, lab): off, class_pair(lab, REST): off} == matrix.pairs
     assert Mode.OFF is matrix.floor
+
+
+def test_clear_pairs_need_no_cipher_suite_and_others_need_theirs() -> None:
+    """A chassis is not asked for what no pair would use."""
+    ends = (Selector(SelectorKind.ANY), Selector(SelectorKind.ANY))
+    for mode, expected in ((Mode.OFF, {Profile.CNSA}), (Mode.PREFER, {Profile.CNSA, Profile.PQ})):
+        rule = Rule(priority=1, selectors=ends, mode=mode, profile=Profile.PQ)
+        assert expected == RuleBook([rule], REQUIRED).matrix([NOTHING]).profiles
 
 
 def test_a_glob_of_many_stars_costs_no_more_than_its_length() -> None:

@@ -284,9 +284,9 @@ bindings = st.builds(
     Binding,
     datapath=st.sampled_from(DATAPATHS),
     port=st.sampled_from(PORTS),
-    peer=st.none() | st.sampled_from(PORTS),
-    parents=st.frozensets(st.sampled_from(PORTS), max_size=2),
-    chassis=st.frozensets(st.sampled_from(CHASSIS), max_size=2),
+    peer=st.sampled_from((None, *PORTS)),
+    parents=st.sampled_from([frozenset(), frozenset("a"), frozenset("ab")]),
+    chassis=st.sampled_from([frozenset(), *map(frozenset, [CHASSIS[:1], CHASSIS[1:], CHASSIS])]),
 )
 
 
@@ -338,9 +338,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.datapaths[row] = found
 
     @rule(
-        puts=st.lists(
-            st.tuples(st.sampled_from(ROWS), st.none() | bindings), min_size=1, max_size=4
-        )
+        puts=st.lists(st.tuples(st.sampled_from(ROWS), bindings | bindings | st.none()), max_size=4)
     )
     def put_bindings(self, puts: list[tuple[UUID, Binding | None]]) -> None:
         """Bindings as they are now."""
@@ -376,7 +374,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(stateful_step_count=12)
+TestAnyOrder.settings = settings(stateful_step_count=20)
 
 
 @given(st.lists(st.tuples(st.sampled_from(ROWS), bindings), max_size=8), st.randoms())

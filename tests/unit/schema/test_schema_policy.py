@@ -42,7 +42,7 @@ POLICIES = st.builds(
     phase=st.sampled_from(Phase),
     default=st.sampled_from(Mode),
     floor=st.sampled_from(Mode),
-    auth=st.sampled_from(Auth),
+    auth=st.permutations(Auth).map(tuple),
     tuning=TUNINGS,
 )
 COUNT = st.integers(0, 10_000_000)
@@ -105,7 +105,9 @@ def test_nothing_written_is_not_off() -> None:
     assert None is report.parse_digest("hv1", {report.GENERATION: "1"})
 
 
-@pytest.mark.parametrize("key", sorted({*sb_global.KEYS} - {sb_global.RULES}))
+@pytest.mark.parametrize(
+    "key", sorted({*sb_global.KEYS} - {sb_global.RULES, sb_global.AUTHORITIES})
+)
 def test_sb_global_names_the_bad_key(key: str) -> None:
     """Each key is refused by its own name when it is junk."""
     keys = {**sb_global.format_policy(GOOD_POLICY), key: "junk=junk"}
@@ -330,3 +332,17 @@ def test_hold_of_networks(text: str, wanted: int | None) -> None:
     parsed = nb_global.parse_policy(True, {nb_global.HOLD: text})
     assert (None if parsed.policy is None else parsed.policy.hold_s) == wanted
     assert [error.key for error in parsed.errors] == ([] if wanted else [nb_global.HOLD])
+
+
+@pytest.mark.parametrize(("text", "good"), [("h1, h2  h3", 3), ("", 0), ("h1 ../x", None)])
+def test_quarantine_is_a_list_of_chassis_names(text: str, good: int | None) -> None:
+    """Blanks or commas between; junk keeps the last good policy."""
+    parsed = nb_global.parse_policy(True, {nb_global.QUARANTINE: text})
+    assert (None if parsed.policy is None else len(parsed.policy.quarantine)) == good
+
+
+def test_authentication_names_at_least_one_way() -> None:
+    """An empty list would accept nobody, and is junk."""
+    keys = {**sb_global.format_policy(GOOD_POLICY), sb_global.AUTH: " "}
+    with pytest.raises(InputError, match="expected one or more"):
+        sb_global.parse_policy(keys)
