@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shell: both layers of the guard kept at one wanted state, and put back when somebody took them.
 
-Each layer stands alone: one that fails is reported and tried again, and the other goes on.
+Each layer stands alone: one that fails is reported and tried again, and the others go on. The first
+one given is nftables, which judges last: a change is made around it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -58,18 +59,30 @@ class GuardKeeper:
     def keep(self, wanted: GuardState | None) -> bool:
         """Bring every layer to a state.
 
+        The first layer only judges what the others let through: a flow that is being closed is
+        taken from it last, or it would drop the packets that still leave in clear meanwhile.
+
         Returns:
             Whether all layers hold it now.
         """
         self.wanted = wanted
-        held = [self._bring(kept) for kept in self._kept]
-        return all(held)
+        first, *rest = self._kept
+        ready = self._bring(first, self._wider(first))
+        held = [self._bring(kept, self._part(kept)) for kept in rest]
+        return ready and self._bring(first, self._part(first)) and all(held)
+
+    def _wider(self, kept: _Kept) -> GuardState | None:
+        """What is wanted of a layer, with the flows that it lets through now."""
+        part = self._part(kept)
+        match kept.applied:
+            case Known(value=before) if before is not None and part is not None and before != part:
+                return replace(part, may_clear=part.may_clear | before.may_clear)
+        return part
 
     def _part(self, kept: _Kept) -> GuardState | None:
         return None if self.wanted is None else kept.layer.part_of(self.wanted)
 
-    def _bring(self, kept: _Kept) -> bool:
-        wanted = self._part(kept)
+    def _bring(self, kept: _Kept, wanted: GuardState | None) -> bool:
         match kept.applied:
             case Known(value=before) if before == wanted:
                 return True
@@ -109,7 +122,7 @@ class GuardKeeper:
         found: list[str] = []
         for kept in self._kept:
             if isinstance(kept.applied, Unknown):
-                self._bring(kept)
+                self._bring(kept, self._part(kept))
                 continue
             match kept.layer.observe():
                 case Known(value=observed) if observed.state == kept.applied.value and (
@@ -121,7 +134,7 @@ class GuardKeeper:
                     what = "gone" if observed.state is None else what
                     found.append(f"{kept.layer.name}: {what}")
                     kept.applied = Unknown(what)
-                    self._bring(kept)
+                    self._bring(kept, self._part(kept))
                 case Unknown(reason=reason):
                     kept.problem = reason
         return found

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -27,6 +28,8 @@ class FakeGuardLayer:
     calls: list[Operation] = field(default_factory=list)
     history: list[GuardState | None] = field(default_factory=list)
     """Every state that was in force after a change."""
+    watch: Callable[[], None] = lambda: None
+    """Called after every change."""
     failures: dict[Operation, EdgeError] = field(default_factory=dict)
 
     def fail_next(self, op: Operation, error: EdgeError) -> None:
@@ -70,6 +73,7 @@ class FakeGuardLayer:
     def _hold(self, state: GuardState | None) -> None:
         self.state = None if state is None else self.part_of(state)
         self.history.append(state)
+        self.watch()
 
     def _failed(self, op: Operation) -> Unknown | None:
         self.calls.append(op)

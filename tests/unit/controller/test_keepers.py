@@ -64,6 +64,31 @@ def test_the_boot_guard_is_kept_and_taken_away(tmp_path: Path) -> None:
         state.boot_guard()
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(True, False), (False, True), (True, None), (None, True)],
+    ids=["close", "open", "remove", "make"],
+)
+def test_the_first_layer_never_denies_what_another_lets_through(
+    before: bool | None, after: bool | None
+) -> None:
+    """It opens before the others and closes after them: no packet falls into the gap."""
+    nft, xfrm = FakeGuardLayer(), FakeGuardLayer()
+    steps: list[tuple[GuardState | None, GuardState | None]] = []
+    for layer in (nft, xfrm):
+        layer.watch = lambda: steps.append((nft.state, xfrm.state))
+    keeper = GuardKeeper([nft, xfrm])
+    states = {True: replace(PROTECTED, vnis=frozenset()), False: GUARD, None: None}
+    keeper.keep(states[before])
+    steps.clear()
+    assert keeper.keep(states[after])
+    assert steps
+    for judge, other in steps:
+        if judge is not None and other is not None:
+            assert judge.may_clear >= other.may_clear
+    assert (nft.state, xfrm.state) == (states[after], states[after])
+
+
 def test_a_failed_layer_is_tried_again_and_the_other_holds() -> None:
     """Each stands alone."""
     one, two = FakeGuardLayer(name="one"), FakeGuardLayer(name="two")
