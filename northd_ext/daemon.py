@@ -112,6 +112,7 @@ class Northd:
     def _forget(self) -> None:
         """Parse everything again: a turn that broke off may have lost changes."""
         self._northbound, self._southbound = Northbound(self._nb), Southbound(self._sb)
+        self._members.close()
 
     def _wait(self) -> None:
         poller = ovs.poller.Poller()

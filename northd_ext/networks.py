@@ -21,13 +21,11 @@ from uuid import UUID
 import ovs.poller
 
 from ovn_ipsec.ovsdb.session import Change, Row, RowChange, Session
-from ovn_ipsec.policy.topology import Binding, Datapath, Topology
+from ovn_ipsec.policy.bindings import RawBinding, asked_for, parse_binding, parse_datapath
+from ovn_ipsec.policy.topology import Datapath, Topology
 
 _CHASSIS, _DATAPATH, _BINDING = "Chassis", "Datapath_Binding", "Port_Binding"
 _SWITCH = "Logical_Switch"
-_NOWHERE = "localport"
-_WANTED_AT = ("requested-chassis", "l3gateway-chassis", "l2gateway-chassis")
-"""Keys of Port_Binding.options that say where a port is to be (ovn-sb(5))."""
 _OURS = "ovn-ipsec"
 
 _Key = TypeVar("_Key")
@@ -174,7 +172,7 @@ class _Rows:
         self._datapaths.discard(row)
         if found is not None:
             self._datapaths.add(row)
-        self.topology.put_datapath(row, None if found is None else _parse_datapath(found))
+        self.topology.put_datapath(row, _datapath(found))
 
     def _put_chassis(self, row: UUID, found: Row | None) -> set[UUID]:
         """Take in a chassis; returns the bindings that ask for one of its hostname."""
@@ -195,48 +193,33 @@ class _Rows:
         if found is None:
             self.topology.put_binding(row, None)
             return
-        self._bindings[row] = frozenset([*_asked_for(found), *_gateway_rows(found)])
+        self._bindings[row] = frozenset([*asked_for(found.options), *_gateway_rows(found)])
         for key in self._bindings[row]:
             self._dependents[key].add(row)
-        self.topology.put_binding(row, self._parse_binding(found))
-
-    def _parse_binding(self, row: Row) -> Binding:
-        chassis = {chassis.name for chassis in row.chassis}
-        for asked in _asked_for(row):
-            chassis |= {asked} | self._names.get(asked, set())
-        for group in row.ha_chassis_group:
-            chassis |= {chassis.name for member in group.ha_chassis for chassis in member.chassis}
-        parents = [*row.parent_port, *row.virtual_parent]
-        return Binding(
-            datapath=row.datapath,
-            port=row.logical_port,
-            peer=row.options.get("peer"),
-            parents=frozenset([*parents, *_split(row.options.get("virtual-parents", ""))]),
-            chassis=frozenset(() if row.type == _NOWHERE else chassis),
-        )
+        self.topology.put_binding(row, parse_binding(_raw(found), self._names))
 
 
-def _parse_datapath(row: Row) -> Datapath:
-    return Datapath(
-        name=row.external_ids.get("name", ""),
-        tunnel_key=row.tunnel_key,
-        is_switch="logical-switch" in row.external_ids,
+def _datapath(row: Row | None) -> Datapath | None:
+    return None if row is None else parse_datapath(row.tunnel_key, row.external_ids)
+
+
+def _raw(row: Row) -> RawBinding:
+    gateways = [member for group in row.ha_chassis_group for member in group.ha_chassis]
+    chassis = [*row.chassis, *(found for member in gateways for found in member.chassis)]
+    return RawBinding(
+        datapath=row.datapath,
+        port=row.logical_port,
+        type=row.type,
+        options=row.options,
+        parents=(*row.parent_port, *row.virtual_parent),
+        chassis=tuple(found.name for found in chassis),
     )
-
-
-def _asked_for(row: Row) -> set[str]:
-    """Names or hostnames of chassis where a port is to be."""
-    return {text for key in _WANTED_AT for text in _split(row.options.get(key, ""))}
 
 
 def _gateway_rows(row: Row) -> Iterator[UUID]:
     for group in row.ha_chassis_group:
         yield group.uuid
         yield from (member.uuid for member in group.ha_chassis)
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _present(change: RowChange) -> Row | None:

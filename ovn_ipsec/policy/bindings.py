@@ -16,6 +16,9 @@ from .topology import Binding, Datapath
 NOWHERE = "localport"
 """The type of a port that is on every chassis and never tunnelled."""
 
+GATEWAYS = ("l3gateway", "chassisredirect")
+"""Types of the ports at which a router forwards on a chassis of its own (ovn-sb(5))."""
+
 WANTED_AT = ("requested-chassis", "l3gateway-chassis", "l2gateway-chassis")
 """Keys of Port_Binding.options that say where a port is to be (ovn-sb(5))."""
 
@@ -56,6 +59,7 @@ def parse_binding(raw: RawBinding, named: Mapping[str, Collection[str]]) -> Bind
         peer=raw.options.get("peer"),
         parents=frozenset(parents),
         chassis=frozenset(() if raw.type == NOWHERE else chassis),
+        gateway=raw.type in GATEWAYS,
     )
 
 

@@ -2,9 +2,10 @@
 """Pure: rows of Datapath_Binding and Port_Binding to the chassis of each logical network.
 
 A network is every logical switch of one name. A chassis *hosts* it when one of its ports is there,
-and is *reached* by it when it hosts any port of any switch or router that is connected with it by
-peer ports, however far. So membership may be too wide, and then too much is encrypted; it is never
-too narrow. Routes, ACLs and router policies, which may keep two networks apart, are not looked at.
+or a gateway that its traffic may pass and be sent on from; it is *reached* by it when it hosts any
+port of any switch or router that is connected with it by peer ports, however far. So membership may
+be too wide, and then too much is encrypted; it is never too narrow. Routes, ACLs and router
+policies, which may keep two networks apart, are not looked at.
 
 What counts, and what does not:
 
@@ -68,6 +69,8 @@ class Binding:
     """Ports that carry this one, or may: of a nested port, and of a virtual one."""
     chassis: frozenset[str] = frozenset()
     """Names of the chassis where it is, may be, or is wanted."""
+    gateway: bool = False
+    """Whether a router forwards there (l3gateway, chassisredirect)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +78,7 @@ class Membership:
     """What a chassis has to do with the networks that were asked for."""
 
     hosts: frozenset[str] = frozenset()
-    """Networks of which it has a port."""
+    """Networks of which it has a port, or whose traffic a gateway there sends on."""
     reaches: frozenset[str] = frozenset()
     """Networks whose traffic may come to it or from it; holds all of `hosts`."""
 
@@ -86,6 +89,7 @@ class _Share:
 
     datapath: UUID
     chassis: frozenset[str]
+    gateways: frozenset[str]
     neighbours: frozenset[UUID]
 
 
@@ -93,7 +97,7 @@ class _Share:
 class _Network:
     """The chassis of a network, and what they were put together from."""
 
-    parts: tuple[tuple[frozenset[str], frozenset[str]], ...] = ()
+    parts: tuple[tuple[frozenset[str], frozenset[str], frozenset[str]], ...] = ()
     hosts: frozenset[str] = _NOBODY
     reaches: frozenset[str] = _NOBODY
 
@@ -136,6 +140,7 @@ class _Tally:
 class _Component:
     datapaths: set[UUID]
     tally: _Tally
+    gateways: _Tally
 
 
 class _Graph:
@@ -147,19 +152,25 @@ class _Graph:
 
     def __init__(self) -> None:
         self._tallies: dict[UUID, _Tally] = {}
+        self._gateways: dict[UUID, _Tally] = {}
         self._links: defaultdict[UUID, Counter[UUID]] = defaultdict(Counter)
         self._components: dict[UUID, _Component] = {}
 
     def count(self, share: _Share, by: int) -> None:
         """Add a share (1), or take it away again (-1)."""
-        if share.chassis:
-            tally = self._tallies.setdefault(share.datapath, _Tally())
-            tally.add(share.chassis, by)
-            if not tally:
-                del self._tallies[share.datapath]
-            component = self._components.get(share.datapath)
-            if component is not None:
-                component.tally.add(share.chassis, by)
+        component = self._components.get(share.datapath)
+        for tallies, chassis in (
+            (self._tallies, share.chassis),
+            (self._gateways, share.gateways),
+        ):
+            if chassis:
+                tally = tallies.setdefault(share.datapath, _Tally())
+                tally.add(chassis, by)
+                if not tally:
+                    del tallies[share.datapath]
+        if component is not None:
+            component.tally.add(share.chassis, by)
+            component.gateways.add(share.gateways, by)
         for neighbour in share.neighbours:
             self._link(share.datapath, neighbour, by)
 
@@ -168,10 +179,10 @@ class _Graph:
         tally = self._tallies.get(datapath)
         return _NOBODY if tally is None else tally.names
 
-    def reached(self, datapath: UUID) -> frozenset[str]:
-        """The chassis of all ports that are connected with it."""
+    def reached(self, datapath: UUID) -> tuple[frozenset[str], frozenset[str]]:
+        """The chassis of all ports that are connected with it, and the gateways among them."""
         component = self._components.get(datapath) or self._connect(datapath)
-        return component.tally.names
+        return component.tally.names, component.gateways.names
 
     def _link(self, one: UUID, other: UUID, by: int) -> None:
         had = self._links[one][other]
@@ -194,13 +205,15 @@ class _Graph:
             del self._components[member]
 
     def _connect(self, start: UUID) -> _Component:
-        made = _Component({start}, _Tally())
+        made = _Component({start}, _Tally(), _Tally())
         waiting = [start]
         while waiting:
             datapath = waiting.pop()
             self._components[datapath] = made
             if datapath in self._tallies:
                 made.tally.add_all(self._tallies[datapath])
+            if datapath in self._gateways:
+                made.gateways.add_all(self._gateways[datapath])
             found = self._links.get(datapath, {}).keys() - made.datapaths
             made.datapaths |= found
             waiting.extend(found)
@@ -291,13 +304,13 @@ class Topology:
     def _network(self, name: str, old: _Network) -> _Network:
         """Put a network together, unless it would be the same as before."""
         rows = sorted(self._switches.get(name, ()))
-        parts = tuple((self._graph.hosts(row), self._graph.reached(row)) for row in rows)
+        parts = tuple((self._graph.hosts(row), *self._graph.reached(row)) for row in rows)
         if parts == old.parts:
             return old
         return _Network(
             parts,
-            hosts=_NOBODY.union(*(hosts for hosts, _ in parts)),
-            reaches=_NOBODY.union(*(reached for _, reached in parts)),
+            hosts=_NOBODY.union(*(hosts | gateways for hosts, _, gateways in parts)),
+            reaches=_NOBODY.union(*(reached for _, reached, _ in parts)),
         )
 
     def _count(self, row: UUID) -> None:
@@ -321,6 +334,7 @@ class Topology:
         return _Share(
             datapath=binding.datapath,
             chassis=binding.chassis.union(*(parent.chassis for parent in parents)),
+            gateways=binding.chassis if binding.gateway else _NOBODY,
             neighbours=frozenset(peer.datapath for peer in peers),
         )
 

@@ -34,7 +34,13 @@ class World:
         self.topology.put_datapath(row, found)
 
     def port(
-        self, name: str, datapath: UUID, *chassis: str, peer: str | None = None, on: str = ""
+        self,
+        name: str,
+        datapath: UUID,
+        *chassis: str,
+        peer: str | None = None,
+        on: str = "",
+        gateway: bool = False,
     ) -> None:
         """A port, or a change of it; `on` names the ports that carry it."""
         row = self.rows.setdefault(name, UUID(int=100 + len(self.rows)))
@@ -44,6 +50,7 @@ class World:
             peer=peer,
             parents=frozenset(on.split()),
             chassis=frozenset(chassis),
+            gateway=gateway,
         )
         self.topology.put_binding(row, found)
 
@@ -101,6 +108,21 @@ def test_all_gateways_of_a_chassisredirect_port_are_reached(world: World) -> Non
     world.port("cr-r-public", R, "gw1", "gw2")
     assert world.hosts() == {"hv1"}
     assert world.reached() == {"hv1", "gw1", "gw2"}
+
+
+def test_a_gateway_hosts_every_network_whose_traffic_it_may_send_on(world: World) -> None:
+    """Its second leg, from the gateway to whom it forwards, is the network's traffic too."""
+    world.port("p1", P, "hv1")
+    world.link(P, R)
+    world.port("cr", R, "gw1", "gw2", gateway=True)
+    world.port("w1", W, "hv2")
+    assert (world.hosts(), world.hosts("web")) == ({"hv1", "gw1", "gw2"}, {"hv2"})
+    world.link(R, W)
+    assert world.hosts("web") == {"hv2", "gw1", "gw2"}
+    world.port("cr", R, "gw2", gateway=True)
+    assert world.hosts() == {"hv1", "gw2"}
+    world.gone("cr")
+    assert world.hosts() == {"hv1"}
 
 
 def test_a_gateway_router_connects_and_counts(world: World) -> None:
@@ -287,6 +309,7 @@ bindings = st.builds(
     peer=st.sampled_from((None, *PORTS)),
     parents=st.sampled_from([frozenset(), frozenset("a"), frozenset("ab")]),
     chassis=st.sampled_from([frozenset(), *map(frozenset, [CHASSIS[:1], CHASSIS[1:], CHASSIS])]),
+    gateway=st.booleans(),
 )
 
 
@@ -313,7 +336,9 @@ def naive(
             for row, b in bindings.items():
                 for name in where[row] if b.datapath in connected else ():
                     had = found.get(name, Membership())
-                    hosts = had.hosts | ({network} if b.datapath == start else frozenset())
+                    passes = b.gateway and name in b.chassis
+                    own = b.datapath == start or passes
+                    hosts = had.hosts | ({network} if own else frozenset())
                     found[name] = Membership(hosts=hosts, reaches=had.reaches | {network})
     return found
 
