@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .credential_keeper import CredentialKeeper
 from .plan.agent import Agent
-from .plan.ike import ConnConfig, ConnName, conn_name
+from .plan.ike import SUITES, ConnConfig, ConnName, conn_name
 from .plan.world import PairIntent
 from .state_dir import StateDir
 
@@ -33,8 +33,15 @@ class Configs:
         if credential is None:
             return None
         name, tuning = conn_name(intent.pair), agent.policy.tuning
+        suite = SUITES[intent.profile]
+        parts = (intent.pair, tuning, suite.ike, suite.esp)
         config = self._made.get(name)
-        if config is not None and config.pair == intent.pair and config.tuning == tuning:
+        if config is not None and parts == (
+            config.pair,
+            config.tuning,
+            config.ike_proposals,
+            config.esp_proposals,
+        ):
             return config
         out, inbound = self._state.reqids(name)
         config = ConnConfig(
@@ -44,6 +51,8 @@ class Configs:
             remote_id=intent.pair.peer,
             reqid_out=out,
             reqid_in=inbound,
+            esp_proposals=suite.esp,
+            ike_proposals=suite.ike,
             tuning=tuning,
             certificate_der=credential.certificate_der,
             ca_der=credential.ca_der,

@@ -14,7 +14,7 @@ import structlog
 from ovn_ipsec import clock
 from ovn_ipsec.errors import EdgeError, IPsecError
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Phase
+from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Phase, Profile
 from ovn_ipsec.ovsdb.schemas import SOUTHBOUND, VSWITCH
 from ovn_ipsec.ovsdb.session import Session, use_tls
 from ovn_ipsec.schema.open_vswitch import LocalChassis
@@ -184,16 +184,16 @@ class Controller:
             _log.warning("digest_not_written", reason=failure.diagnostics())
         if not southbound.session.loaded:
             return
-        for name, parsed in southbound.changed_chassis():
-            agent.put_chassis(name, parsed)
-            for error in agent.refusals.get(name, ()):
-                _log.error("row_refused", reason=error.diagnostics())
         seen = southbound.seen_global()
         self._sb_error = seen.error.diagnostics() if seen.error is not None else ""
-        if seen.policy is not None and agent.put_policy(seen.policy):
-            policy = seen.policy
-            self._phase_since = clock.monotonic()
+        phase = agent.policy.phase
+        if agent.put(seen.policy, southbound.changed_chassis()):
+            policy = agent.policy
+            if policy.phase is not phase:
+                self._phase_since = clock.monotonic()
             _log.info("policy", generation=policy.generation, phase=policy.phase.value)
+        for error in agent.take_refusals():
+            _log.error("row_refused", reason=error.diagnostics())
         if not self._ready:
             self._ready = True
             notify_systemd("READY=1")
@@ -252,6 +252,7 @@ class Controller:
             daemon_ready=ike is not None and ike.ready,
             may_start=self._bucket.allows,
             phase_since=self._phase_since,
+            profiles=frozenset(Profile) if agent.able is None else agent.able,
         )
 
     def _keep_guard(self, agent: Agent) -> bool:
@@ -296,6 +297,7 @@ class Controller:
         words.extend(f"guard {name}: {what}" for name, what in self.guard.problems().items())
         words.extend([self.kernel.problem, self._sb_error])
         if self.agent is not None:
+            words.append(report.profile_problem(self.agent))
             words.append(report.refusal_summary(self.agent.all_refusals()))
         return [word for word in words if word]
 

@@ -113,8 +113,14 @@ class IkeLink:
             self._since = seen.since
         self.version = seen.version
         self.problem = ""
+        agent.able = seen.profiles
         self._up = True
-        _log.info("ike_daemon_connected", version=seen.version, connections=len(seen.conns))
+        _log.info(
+            "ike_daemon_connected",
+            version=seen.version,
+            profiles=" ".join(sorted(seen.profiles)),
+            connections=len(seen.conns),
+        )
         mirror(agent, seen)
         return True
 

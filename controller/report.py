@@ -11,7 +11,7 @@ from typing import Any
 
 from ovn_ipsec import __version__
 from ovn_ipsec.errors import InputError
-from ovn_ipsec.model.policy import ClusterPolicy
+from ovn_ipsec.model.policy import ClusterPolicy, Profile
 from ovn_ipsec.model.status import Digest
 
 from .plan.agent import Agent
@@ -44,7 +44,18 @@ def digest(
         agent=f"ovn-ipsec-controller {__version__} {daemon}".strip(),
         problem="; ".join(problem for problem in problems if problem),
         expires=expires,
+        profiles=frozenset({Profile.DEFAULT}) if agent.able is None else agent.able,
     )
+
+
+def profile_problem(agent: Agent) -> str:
+    """Name the profiles that pairs are to have and the IKE daemon cannot do; empty: none."""
+    lacking = [
+        f"{profile} ({agent.profiles[profile]} pairs)"
+        for profile in Profile
+        if agent.able is not None and profile not in agent.able and agent.profiles[profile] > 0
+    ]
+    return f"the IKE daemon cannot do profile {', '.join(lacking)}" if lacking else ""
 
 
 def refusal_summary(refusals: Iterable[InputError], limit: int = 3) -> str:
@@ -63,7 +74,8 @@ def peers(agent: Agent, now: float) -> list[dict[str, Any]]:
 
 def _peer(agent: Agent, record: PairRecord, now: float) -> dict[str, Any]:
     seen = agent.seen.get(record.name, NOTHING_SEEN)
-    pair = record.pair
+    pair, intent = record.pair, agent.intent(record.name)
+    labels = intent.labels if intent is not None else ()
     return {
         "peer": pair.peer,
         "type": pair.type.value,
@@ -72,6 +84,8 @@ def _peer(agent: Agent, record: PairRecord, now: float) -> dict[str, Any]:
         "out_port": pair.out_port,
         "in_port": pair.in_port,
         "mode": record.mode.value,
+        "profile": record.profile.value,
+        "classes": [label.class_name or "" for label in labels],
         "state": record.state.value,
         "since_s": round(max(0.0, now - record.since), 1),
         "initiator": initiates(agent.this_chassis, pair.peer),
@@ -91,6 +105,7 @@ _COLUMNS = (
     "remote",
     "local",
     "mode",
+    "profile",
     "state",
     "ike",
     "esp",

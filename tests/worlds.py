@@ -6,7 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
+from ovn_ipsec.model.policy import (
+    ClassName,
+    ClusterPolicy,
+    Mode,
+    Phase,
+    Profile,
+    Treatment,
+    class_pair,
+)
 from ovn_ipsec.schema.encap import ParsedChassis, RawChassis, RawEncap, parse_chassis
 
 Rows = dict[str, ParsedChassis]
@@ -104,6 +112,30 @@ def junk() -> Rows:
         C: chassis(C, encap("10.0.0.3", ovn_ipsec="maybe")),
         "d; rm": chassis("d; rm", "10.0.0.4"),
     }
+
+
+def labelled(name: str, ip: str, class_name: str = "", mode: str = "require") -> ParsedChassis:
+    """A chassis as northd_ext leaves it; with an empty mode its row has lost our keys."""
+    keys = {"ovn_ipsec": mode} if mode else {}
+    return chassis(
+        name, encap(ip, **keys, **({"ovn_ipsec-class": class_name} if class_name else {}))
+    )
+
+
+def two_classes(one: str = "lab", other: str = "prod", mode: str = "require") -> Rows:
+    """Two chassis, each of a class, and what they fall back to."""
+    return {A: labelled(A, "10.0.0.1", one, mode), B: labelled(B, "10.0.0.2", other, mode)}
+
+
+def matrix(**treatments: str) -> dict[tuple[ClassName, ClassName], Treatment]:
+    """Classes by treatment: ``lab_prod="off"``, ``lab_lab="require/cnsa"``."""
+    found: dict[tuple[ClassName, ClassName], Treatment] = {}
+    for names, text in treatments.items():
+        one, _, other = names.partition("_")
+        mode, _, profile = text.partition("/")
+        treatment = Treatment(mode=Mode(mode), profile=Profile(profile or "default"))
+        found[class_pair(ClassName(one), ClassName(other))] = treatment
+    return found
 
 
 def policy(

@@ -150,7 +150,7 @@ def _ike_sa(conn: ConnName, seen: Seen) -> IkeSa:
     initiator = text(seen, "initiator", "no") == "yes"
     spis = (number(seen, "initiator-spi", 16), number(seen, "responder-spi", 16, 0))
     parts = [_suite(seen, "encr-alg", "encr-keysize"), text(seen, "prf-alg", "")]
-    parts.append(text(seen, "dh-group", "") or text(seen, "ke1-alg", ""))
+    parts += [text(seen, "dh-group", ""), text(seen, "ke1-alg", "")]
     return IkeSa(
         conn=conn,
         id=number(seen, "uniqueid"),
@@ -201,6 +201,11 @@ def parse_conns(seen: Seen) -> frozenset[ConnName]:
 def parse_keys(seen: Seen) -> frozenset[str]:
     """Parse the answer to get-keys."""
     return frozenset(map(words, listed(seen, "keys")))
+
+
+def parse_algorithms(seen: Seen) -> frozenset[str]:
+    """Parse the answer to get-algorithms: the names of all, whatever they are for."""
+    return frozenset(name for kind in seen for name in section(seen, kind))
 
 
 def parse_traps(items: Iterable[Seen]) -> frozenset[tuple[ConnName, str]]:

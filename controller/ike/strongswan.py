@@ -15,9 +15,10 @@ from vici.protocol import FiniteStream, Packet
 
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.observation import Known, Unknown
+from ovn_ipsec.model.policy import Profile
 
 from ..plan.credential import Secret
-from ..plan.ike import ConnConfig, ConnName, DaemonSeen, IkeSa
+from ..plan.ike import ConnConfig, ConnName, DaemonSeen, IkeSa, able
 from . import messages
 from .backend import DaemonStats, Events
 from .messages import Section, Seen
@@ -53,6 +54,7 @@ class StrongSwan:
         self._events = ViciSession(self._connect, deadline_s)
         self._lost = False
         self._since = self._version = ""
+        self._profiles: frozenset[Profile] = frozenset()
 
     def _connect(self, deadline_s: float) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -86,6 +88,7 @@ class StrongSwan:
             for event in STREAMED:
                 self._commands.register(event)
             self._version = messages.text(self._commands.call("version"), "version")
+            self._profiles = able(messages.parse_algorithms(self._commands.call("get-algorithms")))
             # A session does not outlive its daemon, so this holds as long as the session does.
             self._since = self._read_stats().since
         except IkeError:
@@ -110,6 +113,7 @@ class StrongSwan:
                 conns=conns,
                 sas=messages.parse_ike_sas(sas),
                 traps=messages.parse_traps(policies),
+                profiles=self._profiles,
             )
         except IkeError as error:
             return Unknown(str(error))

@@ -17,7 +17,7 @@ from itertools import chain
 
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import ChassisName, IpAddress
-from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase
+from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profile
 from ovn_ipsec.model.status import PairCounts, PairState
 from ovn_ipsec.schema.encap import ParsedChassis
 
@@ -25,6 +25,7 @@ from .guard import ClearFlow, ClearPair, GuardState
 from .ike import ConnConfig, ConnName, IkeSa, conn_name
 from .pair import LINGER_S, clear_flows, decide, remove_steps
 from .record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
+from .weakening import Statement, refusal, rule
 from .world import PairIntent, World
 
 MakeConfig = Callable[[PairIntent], ConnConfig | None]
@@ -43,8 +44,14 @@ class Agent:
         self.seen: dict[ConnName, ConnSeen] = {}
         self.refusals: dict[str, tuple[InputError, ...]] = {}
         self.counts: Counter[PairState] = Counter()
+        self.able: frozenset[Profile] | None = None
+        """Cipher suites that the IKE daemon can do, when it was last asked; None: it never was."""
+        self.profiles: Counter[Profile] = Counter()
+        """How many pairs are to have each cipher suite."""
         self.was_closed: WasClosed = lambda _record: False
         self._intents: dict[ConnName, PairIntent] = {}
+        self._statements: dict[ConnName, Statement] = {}
+        self._news: dict[str, InputError] = {}
         self._by_peer: dict[str, frozenset[ConnName]] = {}
         self._dirty: dict[ConnName, None] = {}
         self._timers: list[tuple[float, ConnName]] = []
@@ -57,28 +64,46 @@ class Agent:
 
     # --- what comes in ---------------------------------------------------------------------------
 
+    def put(
+        self, policy: ClusterPolicy | None, rows: Iterable[tuple[str, ParsedChassis | None]] = ()
+    ) -> bool:
+        """Take in what one look at the southbound found, as one change.
+
+        A weaker label counts only together with the generation that came in its transaction.
+
+        Args:
+            policy: None: it says none, and what held goes on. A new one marks every pair.
+            rows: Chassis rows that changed; with None one that is gone.
+
+        Returns:
+            Whether the policy was new.
+        """
+        before, self.policy = self.policy, policy or self.policy
+        is_new = self.policy != before
+        if self.policy.phase is Phase.OFF:
+            self._statements.clear()
+        peers: set[str] = set()
+        for name, parsed in rows:
+            peers |= self.world.put(name, parsed)
+        if self.this_chassis in peers or (is_new and _treating(before) != _treating(self.policy)):
+            peers |= {*self.world.names(), *self._by_peer}
+        for peer in peers:
+            self._refresh(peer)
+        if before.generation != self.policy.generation:
+            self._forget_statements()
+        if is_new:
+            if self.policy.phase in (Phase.OFF, Phase.RELAX):
+                self._latched.clear()
+            self.touch_all()
+        return is_new
+
     def put_policy(self, policy: ClusterPolicy) -> bool:
-        """Take in a policy; a new one marks every pair. Returns whether it was new."""
-        if policy == self.policy:
-            return False
-        modes_changed = (policy.default, policy.floor) != (self.policy.default, self.policy.floor)
-        self.policy = policy
-        if policy.phase in (Phase.OFF, Phase.RELAX):
-            self._latched.clear()
-        if modes_changed:
-            for name in list(self.world.names()):
-                self._refresh(name)
-        self.touch_all()
-        return True
+        """Take in a policy. Returns whether it was new."""
+        return self.put(policy)
 
     def put_chassis(self, name: str, parsed: ParsedChassis | None) -> None:
         """Take in a chassis row, or with None that it is gone."""
-        touched = self.world.put(name, parsed)
-        names = (
-            chain(self.world.names(), list(self._by_peer)) if self.this_chassis in touched else ()
-        )
-        for peer in {*touched, *names}:
-            self._refresh(peer)
+        self.put(None, [(name, parsed)])
 
     def put_sas(self, name: ConnName, sas: tuple[IkeSa, ...]) -> None:
         """Take in the SAs of one connection."""
@@ -117,7 +142,15 @@ class Agent:
     def _refresh(self, peer: str) -> None:
         found, errors = self.world.pairs_with(self.this_chassis, peer, self.policy)
         before = self._by_peer.get(peer, frozenset())
-        intents = {conn_name(intent.pair): intent for intent in found}
+        intents: dict[ConnName, PairIntent] = {}
+        for offered in found:
+            name = conn_name(offered.pair)
+            ruling = rule(self._statements.get(name), offered, self.policy)
+            intents[name] = ruling.intent
+            if ruling.statement is not None:
+                self._statements[name] = ruling.statement
+            if ruling.refused:
+                errors = (*errors, refusal(self.this_chassis, ruling, offered))
         for name in before - intents.keys():
             self._intents.pop(name, None)
             self.touch(name)
@@ -129,10 +162,22 @@ class Agent:
             self._by_peer[peer] = frozenset(intents)
         else:
             self._by_peer.pop(peer, None)
+        known = {error.diagnostics() for error in self.refusals.pop(peer, ())}
         if errors:
             self.refusals[peer] = errors
-        else:
-            self.refusals.pop(peer, None)
+        said = ((error.diagnostics(), error) for error in errors)
+        self._news.update((text, error) for text, error in said if text not in known)
+
+    def _forget_statements(self) -> None:
+        """Under a new generation, of pairs that there are none of any more."""
+        for name in [n for n in self._statements if n not in self._intents]:
+            if name not in self.records:
+                del self._statements[name]
+
+    def take_refusals(self) -> list[InputError]:
+        """What was refused since the last call, each once."""
+        news, self._news = self._news, {}
+        return list(news.values())
 
     # --- what comes out --------------------------------------------------------------------------
 
@@ -175,7 +220,7 @@ class Agent:
             if intent is None:
                 return self._stray(name, seen, context)
             record = PairRecord(name=name, pair=intent.pair, since=context.now)
-            record = replace(record, mode=intent.mode)
+            record = replace(record, mode=intent.mode, profile=intent.profile)
             record = replace(record, closed=name in self._latched or self.was_closed(record))
         self._strays.pop(name, None)
         config = make_config(intent) if intent is not None else None
@@ -201,12 +246,14 @@ class Agent:
         old = self.records.pop(name, None)
         if old is not None:
             self.counts[old.state] -= 1
+            self.profiles[old.profile] -= old.mode is not Mode.OFF
             self._ports.subtract((old.pair.out_port, old.pair.in_port))
         flows: frozenset[ClearFlow] = frozenset()
         if record is not None:
             flows = clear_flows(record, now)
             self.records[name] = record
             self.counts[record.state] += 1
+            self.profiles[record.profile] += record.mode is not Mode.OFF
             self._ports.update((record.pair.out_port, record.pair.in_port))
         before = self._clear.pop(name, frozenset())
         if flows:
@@ -229,8 +276,13 @@ class Agent:
         return PairCounts(**{state.value: self.counts[state] for state in PairState})
 
     def all_refusals(self) -> Iterable[InputError]:
-        """Everything of other chassis that was refused, in order of their names."""
-        return chain.from_iterable(self.refusals[name] for name in sorted(self.refusals))
+        """Everything that was refused, each once, in order of the chassis' names."""
+        found = chain.from_iterable(self.refusals[name] for name in sorted(self.refusals))
+        return {error.diagnostics(): error for error in found}.values()
+
+    def intent(self, name: ConnName) -> PairIntent | None:
+        """What the southbound wants of a pair; None when the peer's rows are gone."""
+        return self._intents.get(name)
 
     def guard(self, floor: GuardState | None) -> GuardState | None:
         """The guard as it shall be.
@@ -260,13 +312,22 @@ class Agent:
             ports |= floor.ports
         if self._kept_flows is None:
             self._kept_flows = frozenset(self._may_clear)
+        binding = self.policy.phase in (Phase.ESTABLISH, Phase.ENFORCE)
         return GuardState(
-            ports=frozenset(ports), local=frozenset(local), may_clear=self._kept_flows
+            ports=frozenset(ports),
+            local=frozenset(local),
+            may_clear=self._kept_flows,
+            vnis=self.policy.vnis if binding else frozenset(),
         )
 
     def _holds_sas(self) -> bool:
         """Whether the daemon still protects a pair: its policies must not catch clear text."""
         return any(seen.sas or seen.traps for seen in self.seen.values())
+
+
+def _treating(policy: ClusterPolicy) -> tuple[object, ...]:
+    """What of a policy says how pairs are treated."""
+    return (policy.generation, policy.default, policy.floor, policy.profile, policy.pairs)
 
 
 def guard_remembers(guard: GuardState | None, record: PairRecord) -> bool:

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import NewType
 
 from ovn_ipsec.model.chassis import ChassisName, Pair
-from ovn_ipsec.model.policy import Tuning
+from ovn_ipsec.model.policy import Profile, Tuning
 
 ConnName = NewType("ConnName", str)
 
@@ -39,6 +40,70 @@ DEFAULT_ESP_PROPOSALS = (
 )
 """Every IKE group, because Libreswan asks for the IKE_SA's group in each CREATE_CHILD_SA, and one
 proposal without a group for the child that IKE_AUTH makes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """A profile in strongSwan's words.
+
+    As in the default, ESP is offered with every group of IKE, and once without for IKE_AUTH.
+    """
+
+    ike: tuple[str, ...]
+    esp: tuple[str, ...]
+    needs: frozenset[str]
+    """Algorithms, as get-algorithms names them, without which it cannot be negotiated: the daemon
+    loads a proposal that it has no plugin for, and starts with the first group of all."""
+    shown: str
+    """How IkeSa.suite begins when it was negotiated, as a regular expression. Each is another."""
+
+
+_X25519, _SHA256, _SHA384 = "CURVE_25519", "PRF_HMAC_SHA2_256", "PRF_HMAC_SHA2_384"
+
+SUITES: Mapping[Profile, Suite] = MappingProxyType(
+    {
+        Profile.DEFAULT: Suite(
+            ike=DEFAULT_IKE_PROPOSALS,
+            esp=DEFAULT_ESP_PROPOSALS,
+            needs=frozenset({"AES_GCM_16", _SHA256, _X25519}),
+            shown=f"AES_GCM_16-256/{_SHA256}",
+        ),
+        Profile.CHACHA20: Suite(
+            ike=("chacha20poly1305-prfsha256-x25519-ecp256",),
+            esp=("chacha20poly1305-x25519-ecp256-esn-noesn", "chacha20poly1305-esn-noesn"),
+            needs=frozenset({"CHACHA20_POLY1305", _SHA256, _X25519}),
+            shown=f"CHACHA20_POLY1305(-256)?/{_SHA256}",
+        ),
+        Profile.AES256_SHA256: Suite(
+            ike=("aes256-sha256-x25519-ecp256-modp2048",),
+            esp=("aes256-sha256-x25519-ecp256-modp2048-esn-noesn", "aes256-sha256-esn-noesn"),
+            needs=frozenset({"AES_CBC", "HMAC_SHA2_256_128", _SHA256, _X25519}),
+            shown=f"AES_CBC-256/{_SHA256}",
+        ),
+        Profile.CNSA: Suite(
+            ike=("aes256gcm16-prfsha384-ecp384",),
+            esp=("aes256gcm16-ecp384-esn-noesn", "aes256gcm16-esn-noesn"),
+            needs=frozenset({"AES_GCM_16", _SHA384, "ECP_384"}),
+            shown=f"AES_GCM_16-256/{_SHA384}/ECP_384",
+        ),
+        Profile.PQ: Suite(
+            ike=("aes256gcm16-prfsha384-x25519-ke1_mlkem768",),
+            esp=("aes256gcm16-x25519-ke1_mlkem768-esn-noesn", "aes256gcm16-esn-noesn"),
+            needs=frozenset({"AES_GCM_16", _SHA384, _X25519, "ML_KEM_768"}),
+            shown=f"AES_GCM_16-256/{_SHA384}/{_X25519}",
+        ),
+    }
+)
+
+
+def able(algorithms: frozenset[str]) -> frozenset[Profile]:
+    """Tell which profiles a daemon can do.
+
+    Args:
+        algorithms: What it has plugins for, as get-algorithms names them.
+    """
+    return frozenset(profile for profile, suite in SUITES.items() if suite.needs <= algorithms)
+
 
 STOCK_IKE_PROPOSALS = ("aes256gcm16-prfsha256-modp2048",)
 STOCK_ESP_PROPOSALS = ("aes256gcm16-modp2048-esn-noesn", "aes256gcm16-esn-noesn")
@@ -186,6 +251,14 @@ class DaemonSeen:
     sas: Mapping[ConnName, tuple[IkeSa, ...]]
     """Sorted by id; a connection without an IKE_SA has no key."""
     traps: frozenset[tuple[ConnName, str]]
+    profiles: frozenset[Profile]
+    """What it can do."""
+
+
+def profile_of(sa: IkeSa) -> Profile | None:
+    """Tell which profile an IKE_SA was negotiated for; None when its suite is of none of them."""
+    found = (p for p, suite in SUITES.items() if re.match(rf"{suite.shown}(/|\Z)", sa.suite))
+    return next(found, None)
 
 
 def installed(child: ChildSa) -> bool:

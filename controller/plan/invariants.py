@@ -24,7 +24,8 @@ def never_clear(
 ) -> tuple[str, ...]:
     """Name the pairs whose traffic could be clear and must not be.
 
-    A pair is bound when it is closed, or required under enforce. It is held when the guard is in
+    A pair is bound when it is closed, or required under enforce; one that was clear when a class
+    changed has a while until then. It is held when the guard is in
     force for it, or when SAs protect it both ways. Relax and off bind nothing. While a pair changes
     over, clear text that arrives is still taken; none leaves.
 
@@ -42,7 +43,7 @@ def never_clear(
         return ()
     found: list[str] = []
     for record in records:
-        if not _is_bound(record, policy) or denies(guard, record, now):
+        if not _is_bound(record, policy, now) or denies(guard, record, now):
             continue
         one = seen.get(record.name, NOTHING_SEEN)
         if one.up or one.orphaned:
@@ -53,8 +54,11 @@ def never_clear(
     return tuple(found)
 
 
-def _is_bound(record: PairRecord, policy: ClusterPolicy) -> bool:
-    return record.closed or (policy.phase is Phase.ENFORCE and record.mode is Mode.REQUIRE)
+def _is_bound(record: PairRecord, policy: ClusterPolicy, now: float) -> bool:
+    if record.closed:
+        return True
+    late = record.closes_at is not None and now < record.closes_at
+    return policy.phase is Phase.ENFORCE and record.mode is Mode.REQUIRE and not late
 
 
 def denies(guard: GuardState | None, record: PairRecord, now: float) -> bool:

@@ -12,14 +12,14 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 
-from ovn_ipsec.model.policy import Mode, Phase
+from ovn_ipsec.model.policy import Mode, Phase, Treatment
 from ovn_ipsec.model.status import PairState
 
 from .guard import ClearFlow, ClearPair
 from .ike import ConnConfig, ConnName
 from .record import ConnSeen, Context, Decision, PairRecord, initiates
 from .steps import Load, Step, TerminateIke, Uninstall, Unload
-from .upkeep import initiation, repair, retire, traps
+from .upkeep import initiation, misfits, repair, retire, traps
 from .world import PairIntent
 
 LINGER_S = 60.0
@@ -32,6 +32,10 @@ SWITCH_IN_S = 12.0
 """From then on clear text is not accepted either: by then the peer sends ESP too."""
 RELAX_OUT_S = 3.0
 """From relax until we send clear text again: by then the peer accepts it."""
+RELEASE_S = 12.0
+"""How long a rule that opens a pair leaves its SAs: by then the peer has changed over too."""
+OPEN_MAX_S = 30.0
+"""How long a pair that was clear when a class changed under enforce may stay so, if not up."""
 
 
 class Demand(StrEnum):
@@ -43,6 +47,8 @@ class Demand(StrEnum):
     """To be encrypted; clear text may pass until it is."""
     CLOSED = "closed"
     """To be encrypted; clear text is denied."""
+    BARRED = "barred"
+    """One of the two is in quarantine: nothing may pass at all."""
     GONE = "gone"
     """The peer's rows are gone; hold everything as it is."""
 
@@ -54,6 +60,8 @@ LIFE: dict[tuple[Demand, bool], PairState] = {
     (Demand.OPEN, True): PairState.PENDING,
     (Demand.CLOSED, False): PairState.BLOCKED,
     (Demand.CLOSED, True): PairState.ENCRYPTED,
+    (Demand.BARRED, False): PairState.QUARANTINED,
+    (Demand.BARRED, True): PairState.QUARANTINED,
     (Demand.GONE, False): PairState.LINGERING,
     (Demand.GONE, True): PairState.LINGERING,
 }
@@ -66,7 +74,8 @@ def demand_of(record: PairRecord, phase: Phase) -> Demand:
         return Demand.GONE
     if phase in (Phase.OFF, Phase.RELAX) or record.mode is Mode.OFF:
         return Demand.NONE
-    if record.closed or (phase is Phase.ENFORCE and record.mode is Mode.REQUIRE):
+    denied = phase is Phase.ENFORCE and record.mode is Mode.REQUIRE and record.closes_at is None
+    if record.closed or denied:
         return Demand.CLOSED
     return Demand.NONE if phase is Phase.PREPARE else Demand.OPEN
 
@@ -80,8 +89,8 @@ def observe_pair(
         gone_at = now if record.gone_at is None else record.gone_at
         record = replace(record, gone_at=gone_at)
     else:
-        record = replace(record, gone_at=None, pair=intent.pair, mode=intent.mode, csum=intent.csum)
-    up = seen.up or seen.orphaned
+        record = _follow(record, intent, context)
+    up = (seen.up or seen.orphaned) and record.profile in context.profiles
     up_at = None
     if up:
         # SAs left from before the phase count from its start: the peer may have to make them anew.
@@ -95,10 +104,35 @@ def observe_pair(
     down_at = None
     if wanted and not seen.up:
         down_at = now if record.down_at is None else record.down_at
-    if seen.up and not record.stale & {child.id for child in seen.children()}:
+    if up and seen.up and not record.stale & {child.id for child in seen.children()}:
         record = replace(record, attempts=0, retry_at=0.0, tried="", error="")
     since = record.since if state is record.state else now
     return replace(record, state=state, since=since, down_at=down_at)
+
+
+def _follow(record: PairRecord, intent: PairIntent, context: Context) -> PairRecord:
+    """Take over what policy says; what was clear under enforce is not closed at once."""
+    closes_at = record.closes_at
+    if record.closed or intent.mode is not Mode.REQUIRE:
+        closes_at = None
+    elif record.mode is not Mode.REQUIRE and context.phase is Phase.ENFORCE:
+        closes_at = context.now + OPEN_MAX_S
+    elif closes_at is not None and context.now >= closes_at:
+        closes_at = None
+    if intent.treatment != Treatment(mode=record.mode, profile=record.profile):
+        record = replace(record, error="")
+    if record.mode is Mode.OFF and intent.mode is not Mode.OFF:
+        # SAs may be left from before: the peer gets its time to change over all the same.
+        record = replace(record, up_at=None)
+    return replace(
+        record,
+        gone_at=None,
+        pair=intent.pair,
+        mode=intent.mode,
+        profile=intent.profile,
+        csum=intent.csum,
+        closes_at=closes_at,
+    )
 
 
 def _latch(record: PairRecord, context: Context) -> PairRecord:
@@ -132,6 +166,8 @@ def clear_flows(record: PairRecord, now: float) -> frozenset[ClearFlow]:
 def changes_over_at(record: PairRecord, now: float) -> float | None:
     """When the next direction of a pair changes over, monotonic seconds; None: nothing is due."""
     times = [record.accept_until if record.closed else record.send_from]
+    if record.closes_at is not None:
+        times.append(record.closes_at)
     if not record.closed and record.up_at is not None:
         times.append(record.up_at + SWITCH_OUT_S)
     return min((time for time in times if time > now), default=None)
@@ -149,7 +185,8 @@ def decide(
     Args:
         record: What is remembered of it.
         intent: What the southbound wants; None when the peer's rows are gone.
-        config: The connection as it shall be; None when this chassis has no usable credential.
+        config: The connection as it shall be; None when this chassis has no usable credential, or
+            an IKE daemon that cannot do it.
         seen: What the IKE daemon and the kernel hold.
         context: Phase, time, pace.
 
@@ -158,8 +195,11 @@ def decide(
     """
     record = observe_pair(record, intent, seen, context)
     demand = demand_of(record, context.phase)
+    unable = record.profile not in context.profiles and record.mode is not Mode.OFF
     if demand is Demand.GONE:
         decision = _linger(record, seen, context)
+    elif unable and context.phase not in (Phase.OFF, Phase.RELAX):
+        decision = _refuse(record, seen)
     elif demand is Demand.NONE:
         decision = _release(record, config, seen, context)
     else:
@@ -197,11 +237,25 @@ def _release(
         return Decision(record=record, steps=tuple(untraps), wake_at=record.send_from)
     if context.phase is Phase.PREPARE and record.mode is not Mode.OFF:
         return Decision(record=record, steps=(*untraps, *_load(config, seen)))
-    ends = max(record.since, context.phase_since) + TEARDOWN_GRACE_S
     passive = not initiates(context.this_chassis, record.pair.peer)
-    if passive and seen.sas and context.now < ends:
+    ends = record.since + (0.0 if context.phase is Phase.OFF else RELEASE_S)
+    if passive:
+        ends = max(ends, context.phase_since) + TEARDOWN_GRACE_S
+    if seen.sas and context.now < ends:
         return Decision(record=record, steps=tuple(untraps), wake_at=ends)
     return Decision(record=record, steps=remove_steps(name, seen))
+
+
+def _refuse(record: PairRecord, seen: ConnSeen) -> Decision:
+    """The IKE daemon cannot do the pair's profile: nothing comes up with a weaker one instead.
+
+    What is up from before stays: it is encrypted, if not as it shall be.
+    """
+    error = f"the IKE daemon of this chassis cannot do profile {record.profile}"
+    steps: list[Step] = [Uninstall(name=record.name, child=child) for child in sorted(seen.traps)]
+    if seen.present:
+        steps.append(Unload(name=record.name))
+    return Decision(record=replace(record, error=error), steps=tuple(steps))
 
 
 def _load(config: ConnConfig | None, seen: ConnSeen) -> tuple[Step, ...]:
@@ -214,9 +268,9 @@ def _protect(
     record: PairRecord, config: ConnConfig | None, seen: ConnSeen, context: Context
 ) -> Decision:
     steps: list[Step] = list(_load(config, seen))
-    replaced = bool(steps) and bool(seen.config)
-    if replaced:
-        record = replace(record, stale=frozenset(child.id for child in seen.children()))
+    record = _age(record, config, seen)
+    if steps:
+        record = replace(record, attempts=0, retry_at=0.0)
     loaded = config is not None or bool(seen.config)
     if loaded:
         steps.extend(traps(record, seen, reinstall=bool(steps)))
@@ -228,3 +282,20 @@ def _protect(
     steps.extend(retired)
     times = [time for time in (wake_at, look_at) if time is not None]
     return Decision(record=record, steps=tuple(steps), wake_at=min(times, default=None))
+
+
+def _age(record: PairRecord, config: ConnConfig | None, seen: ConnSeen) -> PairRecord:
+    """Tell the CHILD_SAs of the configuration that shall be from those of another one.
+
+    A configuration that comes back finds its own SAs: the daemon would make no others beside them.
+    """
+    known = dict(record.made)
+    ids = (child.id for sa in seen.sas for child in sa.children)
+    made = {number: known.get(number, seen.config) for number in ids}
+    record = replace(record, made=frozenset(made.items()))
+    if config is None:
+        return record
+    stale = record.stale
+    if seen.config and seen.config != config.fingerprint:
+        stale = frozenset(number for number, one in made.items() if one != config.fingerprint)
+    return replace(record, stale=stale | misfits(record.profile, seen))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ovn_ipsec.model.chassis import ChassisName, Pair
-from ovn_ipsec.model.policy import Mode, Phase
+from ovn_ipsec.model.policy import Mode, Phase, Profile
 from ovn_ipsec.model.status import PairState
 
 from .ike import CHILDREN, ChildSa, ConnName, IkeSa, installed
@@ -49,6 +49,7 @@ class PairRecord:
     name: ConnName
     pair: Pair
     mode: Mode = Mode.OFF
+    profile: Profile = Profile.DEFAULT
     csum: bool | None = None
     state: PairState = PairState.CLEAR
     closed: bool = False
@@ -57,6 +58,8 @@ class PairRecord:
     """Until when a closed pair accepts clear text: the peer changes over later."""
     send_from: float = float("-inf")
     """From when clear text leaves again after relax: the peer accepts it by then."""
+    closes_at: float | None = None
+    """When a pair is closed that was clear and is required now; None: policy closes at once."""
     up_at: float | None = None
     """Since when both CHILD_SAs are up."""
     since: float = 0.0
@@ -69,8 +72,14 @@ class PairRecord:
     attempts: int = 0
     retry_at: float = 0.0
     repaired_at: float = float("-inf")
+    made: frozenset[tuple[int, str]] = frozenset()
+    """CHILD_SAs, and the fingerprint of the configuration that was in force when they came."""
     stale: frozenset[int] = frozenset()
     """CHILD_SAs made from a configuration that was replaced since."""
+    half_at: float | None = None
+    """Since when the first successor is up, and the other end may make the second."""
+    fresh_at: float | None = None
+    """Since when their successors are up."""
     doubled_at: float | None = None
     error: str = ""
 
@@ -90,6 +99,8 @@ class Context:
     """Whether the pace allows one more initiation now."""
     phase_since: float = float("-inf")
     """When the phase began."""
+    profiles: frozenset[Profile] = frozenset(Profile)
+    """What the IKE daemon can do; all while that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

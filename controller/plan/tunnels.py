@@ -258,6 +258,7 @@ _LEAST_SAFE_FIRST = (
     PairState.LINGERING,
     PairState.BLOCKED,
     PairState.ENCRYPTED,
+    PairState.QUARANTINED,
 )
 
 

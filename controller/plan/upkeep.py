@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from zlib import crc32
 
-from .ike import CHILDREN, IN, OUT, ConnName, IkeSa, established, installed
+from ovn_ipsec.model.policy import Profile
+
+from .ike import CHILDREN, IN, OUT, ConnName, IkeSa, established, installed, profile_of
 from .record import ConnSeen, Context, PairRecord, initiates
 from .steps import Initiate, Install, RekeyChild, Step, TerminateChild, TerminateIke
 
@@ -21,6 +23,10 @@ RECOVERY_GRACE_S = 3.0
 """The same after our own IKE daemon came back: the peer may not have noticed yet."""
 SETTLE_S = 10.0
 """How long two complete IKE_SAs of one pair may stand side by side."""
+RETIRE_S = 2.0
+"""How long a replaced SA stands beside its successor: by then the peer has installed it too."""
+HAND_OVER_S = 5.0
+"""How long the initiator of a replacement waits for the other end to make its own child anew."""
 REPAIR_S = 5.0
 """Between two attempts to put kernel entries of one pair back."""
 IN_FLIGHT_S = 5.0
@@ -64,10 +70,17 @@ def backoff_s(name: str, attempts: int) -> float:
 def initiation(
     record: PairRecord, loaded: bool, seen: ConnSeen, context: Context
 ) -> tuple[PairRecord, tuple[Step, ...], float | None]:
-    """Bring the children up one after the other, each end in its turn, and not too often."""
+    """Bring the children up one after the other, each end in its turn, and not too often.
+
+    A responder sends over a new CHILD_SA before the initiator can take that in. So of a live pair
+    that is replaced each end makes the child that it sends over: then nothing is lost.
+    """
     fresh = {child.name for child in seen.children() if child.id not in record.stale}
     missing = [child for child in CHILDREN if child not in fresh]
-    turn = _turn(record, context)
+    half = bool(record.stale) and len(missing) == 1
+    half_at = context.now if record.half_at is None else record.half_at
+    record = replace(record, half_at=half_at if half else None)
+    turn = _turn(record, missing, context)
     if not missing or not loaded or turn is None or not context.daemon_ready:
         return record, (), None
     if context.now < turn:
@@ -86,9 +99,12 @@ def initiation(
     return record, (Initiate(name=record.name, child=child),), retry_at
 
 
-def _turn(record: PairRecord, context: Context) -> float | None:
+def _turn(record: PairRecord, missing: list[str], context: Context) -> float | None:
     """From when this end may initiate; None: not while the pair is up."""
-    if initiates(context.this_chassis, record.pair.peer):
+    first = initiates(context.this_chassis, record.pair.peer)
+    if record.half_at is not None and first == (missing == [IN]):
+        return record.half_at + (HAND_OVER_S if first else 0.0)
+    if first:
         return context.now
     if record.down_at is None:
         return None
@@ -107,16 +123,34 @@ def _in_flight(seen: ConnSeen, child: str) -> bool:
 def retire(
     record: PairRecord, seen: ConnSeen, context: Context
 ) -> tuple[PairRecord, tuple[Step, ...], float | None]:
-    """Take down what was replaced, once its successor carries traffic."""
+    """Take down what was replaced, once its successor carries traffic.
+
+    The designated initiator does; the other end only if that does not.
+    """
     present = frozenset(child.id for sa in seen.sas for child in sa.children)
     stale = record.stale & present
     record = replace(record, stale=stale)
-    if stale:
-        fresh = {child.name for child in seen.children() if child.id not in stale}
-        if fresh >= set(CHILDREN):
-            return record, tuple(_drop_stale(record.name, seen, stale)), None
-        return record, (), None
-    return _dedupe(record, seen, context)
+    if not stale:
+        return _dedupe(replace(record, fresh_at=None), seen, context)
+    if not {child.name for child in seen.children() if child.id not in stale} >= set(CHILDREN):
+        return replace(record, fresh_at=None), (), None
+    fresh_at = context.now if record.fresh_at is None else record.fresh_at
+    record = replace(record, fresh_at=fresh_at)
+    first = initiates(context.this_chassis, record.pair.peer)
+    ends = fresh_at + (RETIRE_S if first else SETTLE_S)
+    if context.now < ends:
+        return record, (), ends
+    return record, tuple(_drop_stale(record.name, seen, stale)), None
+
+
+def misfits(profile: Profile, seen: ConnSeen) -> frozenset[int]:
+    """CHILD_SAs that another profile made, whoever remembers that: they say so themselves."""
+    return frozenset(
+        child.id
+        for sa in seen.sas
+        if profile_of(sa) not in (None, profile)
+        for child in sa.children
+    )
 
 
 def _drop_stale(name: ConnName, seen: ConnSeen, stale: frozenset[int]) -> Iterator[Step]:

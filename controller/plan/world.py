@@ -12,8 +12,29 @@ from dataclasses import dataclass
 
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import ChassisName, EncapType, IpAddress, Pair
-from ovn_ipsec.model.policy import ClusterPolicy, Mode, strongest
+from ovn_ipsec.model.policy import (
+    ClassName,
+    ClusterPolicy,
+    Mode,
+    Profile,
+    Treatment,
+    class_pair,
+    strongest,
+)
 from ovn_ipsec.schema.encap import Chassis, EncapIntent, ParsedChassis
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What an Encap row says of itself; nothing where the row has lost its keys."""
+
+    mode: Mode | None = None
+    class_name: ClassName | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the row says nothing."""
+        return self == Label()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +45,16 @@ class PairIntent:
     mode: Mode
     csum: bool | None
     """options:csum of the remote encap, which own tunnels repeat."""
+    profile: Profile = Profile.DEFAULT
+    labels: tuple[Label, Label] = (Label(), Label())
+    """What the rows of the local and of the remote encap say."""
+    stated: bool = False
+    """Whether both rows say something. Rows of is-remote chassis need not: nobody writes them."""
+
+    @property
+    def treatment(self) -> Treatment:
+        """Mode and profile."""
+        return Treatment(mode=self.mode, profile=self.profile)
 
 
 def tunnels_to(local: Chassis, peer: Chassis) -> bool:
@@ -43,9 +74,19 @@ def preferred_type(local: Chassis, peer: Chassis) -> EncapType | None:
     return next((kind for kind in EncapType if kind in ours and kind in theirs), None)
 
 
-def mode_of(policy: ClusterPolicy, local: EncapIntent, remote: EncapIntent) -> Mode:
-    """The stronger of both ends' modes and never below the floor; a missing key is the default."""
-    return strongest(policy.floor, local.mode or policy.default, remote.mode or policy.default)
+def treatment_of(policy: ClusterPolicy, local: EncapIntent, remote: EncapIntent) -> Treatment:
+    """What policy says of two encaps, never below the floor.
+
+    Returns:
+        What the matrix says of their classes. Where an end has no class, or the matrix does not
+        name the two: the stronger of both ends' modes, a missing key being the default.
+    """
+    if local.class_name is not None and remote.class_name is not None:
+        found = policy.pairs.get(class_pair(local.class_name, remote.class_name))
+        if found is not None:
+            return Treatment(mode=strongest(policy.floor, found.mode), profile=found.profile)
+    modes = (local.mode or policy.default, remote.mode or policy.default)
+    return Treatment(mode=strongest(policy.floor, *modes), profile=policy.profile)
 
 
 def intents(local: Chassis, peer: Chassis, policy: ClusterPolicy) -> tuple[PairIntent, ...]:
@@ -57,23 +98,38 @@ def intents(local: Chassis, peer: Chassis, policy: ClusterPolicy) -> tuple[PairI
     """
     kind = preferred_type(local, peer) if tunnels_to(local, peer) else None
     return tuple(
-        PairIntent(
-            pair=Pair(
-                peer=peer.name,
-                type=kind,
-                local=ours.encap.ip,
-                remote=theirs.encap.ip,
-                out_port=theirs.encap.port,
-                in_port=ours.encap.port,
-            ),
-            mode=mode_of(policy, ours, theirs),
-            csum=theirs.encap.csum,
-        )
+        _intent((local, ours), (peer, theirs), policy)
         for ours in local.encaps
         for theirs in peer.encaps
         if kind is not None
         and ours.encap.type == theirs.encap.type == kind
         and ours.encap.ip.version == theirs.encap.ip.version
+    )
+
+
+def _intent(
+    local: tuple[Chassis, EncapIntent], remote: tuple[Chassis, EncapIntent], policy: ClusterPolicy
+) -> PairIntent:
+    (this, ours), (peer, theirs) = local, remote
+    treatment = treatment_of(policy, ours, theirs)
+    labels = (Label(ours.mode, ours.class_name), Label(theirs.mode, theirs.class_name))
+    return PairIntent(
+        pair=Pair(
+            peer=peer.name,
+            type=theirs.encap.type,
+            local=ours.encap.ip,
+            remote=theirs.encap.ip,
+            out_port=theirs.encap.port,
+            in_port=ours.encap.port,
+        ),
+        mode=treatment.mode,
+        profile=treatment.profile,
+        csum=theirs.encap.csum,
+        labels=labels,
+        stated=not (
+            (labels[0].is_missing and not this.is_remote)
+            or (labels[1].is_missing and not peer.is_remote)
+        ),
     )
 
 

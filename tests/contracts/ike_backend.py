@@ -27,7 +27,7 @@ from ovn_ipsec.clock import utc_now
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
 from ovn_ipsec.model.observation import Known, Unknown
-from ovn_ipsec.model.policy import Tuning
+from ovn_ipsec.model.policy import Profile, Tuning
 
 LOCAL_IP, PEER_IP = "10.9.0.1", "10.9.0.2"
 SILENT_IP = "10.9.0.99"
@@ -164,6 +164,7 @@ class IkeBackendContract:
         assert (found.conns, found.sas, found.traps) == (frozenset(), {}, frozenset())
         assert found.since
         assert found.version
+        assert Profile.DEFAULT in found.profiles
         assert seen(opened.observe()).since == found.since == seen(opened.stats()).since
         assert seen(opened.keys()) == frozenset()
 

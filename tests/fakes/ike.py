@@ -16,6 +16,7 @@ from controller.ike.backend import DaemonStats, Events
 from controller.plan.credential import Secret
 from controller.plan.ike import (
     CHILDREN,
+    SUITES,
     ChildSa,
     ConnConfig,
     ConnName,
@@ -27,6 +28,7 @@ from controller.plan.ike import (
 )
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.observation import Known, Unknown
+from ovn_ipsec.model.policy import Profile
 
 
 class FakeIke:
@@ -36,6 +38,7 @@ class FakeIke:
         self.running = running
         self.starts = 1
         self.version = "5.9.8"
+        self.profiles = frozenset(Profile) - {Profile.PQ}
         self.conns: dict[ConnName, ConnConfig] = {}
         self.traps: dict[tuple[ConnName, str], ConnConfig] = {}
         self.sas: dict[int, IkeSa] = {}
@@ -137,6 +140,7 @@ class FakeIke:
                 conns=frozenset(self.conns),
                 sas=self._seen(),
                 traps=frozenset(self.traps),
+                profiles=self.profiles,
             )
         )
 
@@ -303,6 +307,7 @@ class FakeIke:
             remote_id=config.remote_id if self.answers else "",
             local_spi=0x1000 + number,
             remote_spi=0x2000 + number if self.answers else 0,
+            suite=_suite(config) if self.answers else "",
         )
 
     def _fresh_child(self) -> dict[str, int]:
@@ -327,3 +332,18 @@ class FakeIke:
             kept = tuple(child for child in sa.children if not gone(child))
             found[sa.conn] = (*found.get(sa.conn, ()), replace(sa, children=kept))
         return found
+
+
+_SUITES = {
+    Profile.DEFAULT: "AES_GCM_16-256/PRF_HMAC_SHA2_256/CURVE_25519",
+    Profile.CHACHA20: "CHACHA20_POLY1305-256/PRF_HMAC_SHA2_256/CURVE_25519",
+    Profile.AES256_SHA256: "AES_CBC-256/PRF_HMAC_SHA2_256/CURVE_25519",
+    Profile.CNSA: "AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384",
+    Profile.PQ: "AES_GCM_16-256/PRF_HMAC_SHA2_384/CURVE_25519/ML_KEM_768",
+}
+
+
+def _suite(config: ConnConfig) -> str:
+    """What charon shows of an IKE_SA, for the proposals that a profile makes."""
+    found = (_SUITES[p] for p, suite in SUITES.items() if suite.ike == config.ike_proposals)
+    return next(found, "")

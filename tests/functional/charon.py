@@ -27,7 +27,7 @@ charon {{
   load = {plugins}
   threads = 16
   install_routes = no
-  retransmit_timeout = 1
+  retransmit_timeout = {retransmit_s}
   retransmit_tries = 1
   half_open_timeout = 5
   ikesa_table_size = 1024
@@ -60,6 +60,8 @@ class Charon:
 
     netns: str
     folder: Path
+    retransmit_s: int = 1
+    """An emulated machine takes longer than that to answer."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -75,7 +77,9 @@ class Charon:
     def start(self) -> None:
         """Start the daemon and wait until it listens."""
         conf = self.folder / "strongswan.conf"
-        conf.write_text(_CONF.format(plugins=PLUGINS, socket=self.socket))
+        conf.write_text(
+            _CONF.format(plugins=PLUGINS, socket=self.socket, retransmit_s=self.retransmit_s)
+        )
         self.socket.unlink(missing_ok=True)
         with (self.folder / "charon.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -122,7 +126,7 @@ def _ip(*words: str) -> None:
 
 
 @contextlib.contextmanager
-def two_charons() -> Iterator[tuple[Charon, Charon]]:
+def two_charons(retransmit_s: int = 1) -> Iterator[tuple[Charon, Charon]]:
     """Run two charons that reach each other at 10.9.0.1 and 10.9.0.2."""
     tag = f"ike{os.getpid() % 100_000}"
     with contextlib.ExitStack() as stack:
@@ -133,7 +137,7 @@ def two_charons() -> Iterator[tuple[Charon, Charon]]:
             _ip("netns", "add", tag + end)
             stack.callback(_ip, "netns", "del", tag + end)
             (root / end).mkdir()
-            both.append(Charon(netns=tag + end, folder=root / end))
+            both.append(Charon(tag + end, root / end, retransmit_s))
         one, other = both
         _ip("link", "add", "e0", "netns", one.netns, "type", "veth", "peer", "name", "e0",
             "netns", other.netns)  # fmt: skip

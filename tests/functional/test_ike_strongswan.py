@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from controller.ike.strongswan import StrongSwan
 from controller.plan.credential import Secret
-from controller.plan.ike import ConnConfig, IkeSa
+from controller.plan.ike import SUITES, ConnConfig, IkeSa, profile_of
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.observation import Unknown
+from ovn_ipsec.model.policy import Profile
 from tests.contracts.ike_backend import (
     LOCAL_IP,
     PEER_IP,
@@ -228,3 +229,82 @@ def test_a_killed_daemon_is_noticed_and_its_successor_told_apart(
     after = seen(ike.observe())
     assert after.since != before
     assert after.conns == frozenset()
+
+
+def of_profile(conn: ConnConfig, profile: Profile) -> ConnConfig:
+    suite = SUITES[profile]
+    return replace(conn, ike_proposals=suite.ike, esp_proposals=suite.esp)
+
+
+def established(ike: StrongSwan, conn: ConnConfig) -> list[IkeSa]:
+    return [sa for sa in seen(ike.observe_sas(conn.name)) if sa.state == "ESTABLISHED"]
+
+
+def profiles(ike: StrongSwan, conn: ConnConfig) -> list[Profile | None]:
+    return [profile_of(sa) for sa in established(ike, conn)]
+
+
+DOABLE = [profile for profile in Profile if profile is not Profile.PQ]
+
+
+def test_the_daemon_says_what_it_can_do(ike: StrongSwan):
+    """All but the post-quantum suite, which takes strongSwan 6; and that it refuses to load."""
+    ike.open()
+    found = seen(ike.observe())
+    assert found.profiles >= set(DOABLE)
+    if Profile.PQ not in found.profiles and found.version.startswith("5."):
+        with pytest.raises(IkeError):
+            ike.load(of_profile(config(), Profile.PQ))
+
+
+@pytest.mark.parametrize("profile", DOABLE)
+def test_each_profile_is_negotiated_and_known_by_its_suite(
+    ike: StrongSwan, peer: StrongSwan, profile: Profile
+):
+    """Neither end takes another for it."""
+    ike.open()
+    keys_for(ike, peer)
+    here, there = of_profile(config(), profile), of_profile(peer_config(), profile)
+    ike.load(here)
+    peer.load(there)
+    ike.initiate(here.name, "out")
+    eventually(lambda: profiles(ike, here) == profiles(peer, there) == [profile])
+
+
+@pytest.mark.parametrize("profile", DOABLE[1:])
+def test_another_profile_makes_another_ike_sa_beside_the_old_one(
+    ike: StrongSwan, peer: StrongSwan, profile: Profile
+):
+    """Refused while the peer has not changed, and at no cost; then taken, and the old one ends."""
+    ike.open()
+    keys_for(ike, peer)
+    ike.load(config())
+    peer.load(peer_config())
+    ike.initiate(config().name, "out")
+    eventually(lambda: profiles(ike, config()) == [Profile.DEFAULT])
+    (old,) = established(ike, config())
+    ike.load(of_profile(config(), profile))
+    ike.drain()
+    ike.initiate(config().name, "out")
+    eventually(lambda: collected(ike, config(), "NO_PROPOSAL_CHOSEN"))
+    assert established(ike, config()) == [old]
+    peer.load(of_profile(peer_config(), profile))
+    ike.initiate(config().name, "out")
+    eventually(lambda: profiles(ike, config()) == [Profile.DEFAULT, profile])
+    eventually(lambda: profiles(peer, peer_config()) == [Profile.DEFAULT, profile])
+    ike.terminate_ike(old.id)
+    eventually(lambda: profiles(ike, config()) == profiles(peer, peer_config()) == [profile])
+
+
+def test_a_profile_that_comes_back_finds_its_own_ike_sa(ike: StrongSwan, peer: StrongSwan):
+    """The daemon compares configurations: it makes no third one."""
+    ike.open()
+    keys_for(ike, peer)
+    for number, profile in enumerate((Profile.DEFAULT, Profile.CNSA, Profile.DEFAULT)):
+        ike.load(of_profile(config(), profile))
+        peer.load(of_profile(peer_config(), profile))
+        ike.initiate(config().name, "out")
+        count = min(number + 1, 2)
+        eventually(lambda count=count: len(established(ike, config())) == count)
+    time.sleep(0.3)
+    assert profiles(ike, config()) == [Profile.DEFAULT, Profile.CNSA]

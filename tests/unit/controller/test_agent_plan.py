@@ -29,8 +29,8 @@ from controller.xfrm.values import (
 )
 from controller.xfrm.values import Mode as XfrmMode
 from ovn_ipsec.errors import InputError
-from ovn_ipsec.model.policy import Mode, Phase
-from ovn_ipsec.model.status import PairCounts, PairState
+from ovn_ipsec.model.policy import Mode, Phase, Profile
+from ovn_ipsec.model.status import Digest, PairCounts, PairState
 from tests import worlds
 from tests.contracts.ike_backend import NOW, config
 from tests.worlds import A, B, C, policy
@@ -446,7 +446,51 @@ def test_the_digest_sums_up() -> None:
     assert {"blocked": 1, "encrypted": 1} == counts_by_name(agent.counts)
 
 
-def test_peers_are_shown_as_objects_and_as_a_table() -> None:
+def test_profiles_are_counted_and_those_that_cannot_be_are_named() -> None:
+    """By the pairs that are to have them; unknown is the default, and no problem."""
+    agent = described()
+    assert frozenset({Profile.DEFAULT}) == digest_of(agent).profiles
+    assert "" == report.profile_problem(agent)
+    agent.able = frozenset({Profile.DEFAULT, Profile.CNSA})
+    agent.put(replace(agent.policy, generation=2, profile=Profile.PQ))
+    settle(agent)
+    assert agent.able == digest_of(agent).profiles
+    assert "the IKE daemon cannot do profile pq (2 pairs)" == report.profile_problem(agent)
+    assert ["pq", "pq"] == [row["profile"] for row in report.peers(agent, 0)]
+    agent.put_chassis(B, None)
+    agent.put(replace(agent.policy, generation=3, profile=Profile.CNSA))
+    settle(agent)
+    assert "the IKE daemon cannot do profile pq (1 pairs)" == report.profile_problem(agent)
+    settle(agent, 500)
+    assert "" == report.profile_problem(agent)
+
+
+def digest_of(agent: Agent) -> Digest:
+    return report.digest(agent, agent.policy, daemon="", problems=[], expires=None)
+
+
+def test_peers_are_shown_with_their_classes() -> None:
+    """Ours and theirs; none while the rows are gone."""
+    agent = agent_of(worlds.two_classes("lab", ""))
+    settle(agent)
+    assert [["lab", ""]] == [row["classes"] for row in report.peers(agent, 0)]
+    agent.put_chassis(B, None)
+    assert [[]] == [row["classes"] for row in report.peers(agent, 0)]
+
+
+def test_the_guard_knows_protected_networks_once_pairs_are_established() -> None:
+    """Not in prepare, and not in relax."""
+    agent = agent_of(worlds.two_chassis())
+    settle(agent)
+    for phase in Phase:
+        agent.put(replace(agent.policy, phase=phase, vnis=frozenset({7})))
+        guard = agent.guard(None)
+        assert guard is None or (
+            guard.vnis == ({7} if phase in (Phase.ESTABLISH, Phase.ENFORCE) else frozenset())
+        )
+
+
+def test_peers_are_shown_as_as_objects_and_as_a_table() -> None:
     """Sorted, with totals, and no key material."""
     rows = report.peers(described(), 107.25)
     assert [B, C] == [row["peer"] for row in rows]

@@ -211,6 +211,22 @@ def test_lists_of_names_hold_only_ours():
         messages.parse_conns({"conns": b"x"})
 
 
+def test_algorithms_are_named_whatever_they_are_for():
+    """The section of the groups is dh in 5.9.8 and ke in 6."""
+    old = {"aead": {"AES_GCM_16": b"openssl"}, "dh": {"ECP_384": b"openssl"}}
+    assert messages.parse_algorithms(old) == {"AES_GCM_16", "ECP_384"}
+    assert messages.parse_algorithms({"ke": {"ML_KEM_768": b"ml"}}) == {"ML_KEM_768"}
+    with pytest.raises(IkeError):
+        messages.parse_algorithms({"aead": b"x"})
+
+
+def test_a_second_key_exchange_is_shown():
+    """As strongSwan 6 lists it, beside the first."""
+    hybrid = {**SA, "ke1-alg": b"ML_KEM_768"}
+    (sa,) = messages.parse_ike_sas([{NAME: hybrid}])[NAME]
+    assert sa.suite.endswith("/CURVE_25519/ML_KEM_768")
+
+
 def test_traps_are_named_by_connection_and_child():
     """Others' traps are left out."""
     ours = {f"{NAME}/out": {"ike": NAME.encode(), "child": b"out"}}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from controller.plan import ike
 from controller.plan.ike import ChildSa, IkeSa, conn_name, is_ours
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
-from ovn_ipsec.model.policy import Tuning
+from ovn_ipsec.model.policy import Profile, Tuning
 from tests.contracts.ike_backend import config
 
 CHASSIS = st.from_regex(r"[A-Za-z0-9._-]{1,253}\Z", fullmatch=True).map(ChassisName)
@@ -121,18 +121,59 @@ def test_a_fingerprint_is_the_same_in_every_process():
     [
         (ike.DEFAULT_IKE_PROPOSALS, ike.DEFAULT_ESP_PROPOSALS),
         (ike.STOCK_IKE_PROPOSALS, ike.STOCK_ESP_PROPOSALS),
+        *((suite.ike, suite.esp) for suite in ike.SUITES.values()),
     ],
 )
 def test_esp_offers_every_group_of_ike_and_none(ikes: tuple[str, ...], esps: tuple[str, ...]):
     """Else Libreswan's second child and every rekey fail."""
 
     def groups(text: str) -> set[str]:
-        return {word for word in text.split("-") if re.match(r"x25519|ecp|modp", word)}
+        return {word for word in text.split("-") if re.match(r"x25519|ecp|modp|ke1_", word)}
 
     wanted = set().union(*map(groups, ikes))
     assert wanted <= groups(esps[0])
     assert any(not groups(text) for text in esps)
-    assert "modp2048" in ikes[-1]
+    assert all(text.endswith("-esn-noesn") for text in esps)
+
+
+def test_what_stock_peers_offer_is_offered_last():
+    """By the default, to which a rolling migration falls back."""
+    assert ike.SUITES[Profile.DEFAULT].ike[-1] == ike.STOCK_IKE_PROPOSALS[-1]
+
+
+SHOWN = {
+    "AES_GCM_16-256/PRF_HMAC_SHA2_256/CURVE_25519": Profile.DEFAULT,
+    "AES_GCM_16-256/PRF_HMAC_SHA2_256/MODP_2048": Profile.DEFAULT,
+    "CHACHA20_POLY1305-256/PRF_HMAC_SHA2_256/ECP_256": Profile.CHACHA20,
+    "CHACHA20_POLY1305/PRF_HMAC_SHA2_256/ECP_256": Profile.CHACHA20,
+    "AES_CBC-256/PRF_HMAC_SHA2_256/CURVE_25519": Profile.AES256_SHA256,
+    "AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384": Profile.CNSA,
+    "AES_GCM_16-256/PRF_HMAC_SHA2_384/CURVE_25519/ML_KEM_768": Profile.PQ,
+    "AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_3840": None,
+    "AES_GCM_16-128/PRF_HMAC_SHA2_256/CURVE_25519": None,
+    "AES_CBC-256/PRF_HMAC_SHA2_512/ECP_256": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize(("suite", "profile"), SHOWN.items())
+def test_an_ike_sa_tells_its_profile(suite: str, profile: Profile | None):
+    """No two profiles share a suite; another one is of none."""
+    sa = IkeSa(
+        conn=config().name, id=1, state="CREATED", initiator=True, initiator_spi=1, suite=suite
+    )
+    assert ike.profile_of(sa) is profile
+
+
+def test_a_profile_takes_every_algorithm_that_it_needs():
+    """Each of its own; a daemon without any can do nothing."""
+    assert set(ike.SUITES) == set(Profile)
+    every = frozenset().union(*(suite.needs for suite in ike.SUITES.values()))
+    assert ike.able(every) == set(Profile)
+    assert ike.able(every - {"ML_KEM_768"}) == set(Profile) - {Profile.PQ}
+    assert ike.able(every - {"ECP_384"}) == set(Profile) - {Profile.CNSA}
+    assert ike.able(every - {"AES_GCM_16"}) == {Profile.CHACHA20, Profile.AES256_SHA256}
+    assert ike.able(frozenset()) == frozenset()
 
 
 def child(state: str) -> ChildSa:

@@ -90,7 +90,8 @@ def backend(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> StrongSwan:
     monkeypatch.setattr(made._events, "_connect", daemon.connect)
     monkeypatch.setattr(made._commands, "_connect", daemon.connect)
     daemon.far[0].sendall(CONFIRM * len(EVENTS))
-    daemon.far[1].sendall(CONFIRM * 2 + answer({"version": "5.9.8"}) + answer(STATS))
+    opening = answer({"version": "5.9.8"}) + answer({"aead": {"AES_GCM_16": "openssl"}})
+    daemon.far[1].sendall(CONFIRM * 2 + opening + answer(STATS))
     made.open()
     assert made.drain().lost
     return made

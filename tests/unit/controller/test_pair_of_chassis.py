@@ -15,13 +15,22 @@ from controller.guard.keeper import GuardKeeper
 from controller.ike.messages import Section, connection
 from controller.ike_link import IkeLink
 from controller.plan.agent import Agent, guard_remembers
-from controller.plan.ike import CHILDREN, ConnConfig, ConnName, IkeSa, conn_name
+from controller.plan.guard import ClearFlow, Direction
+from controller.plan.ike import (
+    CHILDREN,
+    SUITES,
+    ConnConfig,
+    ConnName,
+    IkeSa,
+    conn_name,
+    profile_of,
+)
 from controller.plan.invariants import never_clear
 from controller.plan.record import NOTHING_SEEN, Context
 from controller.plan.world import PairIntent
 from ovn_ipsec.errors import IkeError, NftError
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase
+from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profile
 from ovn_ipsec.model.status import PairState
 from tests import worlds
 from tests.fakes.ike import FakeIke
@@ -37,11 +46,25 @@ class WiredIke(FakeIke):
 
     peer: WiredIke
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel: set[ConnName] = set()
+        """Connections that the kernel holds SAs of: it keeps them when the daemon is killed."""
+
+    def drop(self, ike_id: int) -> None:
+        """Take what it made out of the kernel, too."""
+        name = self.sas[ike_id].conn
+        super().drop(ike_id)
+        if not self.up(name):
+            self.kernel.discard(name)
+
     def initiate(self, name: ConnName, child: str) -> None:
         """Negotiate, if the other end has the mirrored connection."""
         config = self.conns.get(name)
         theirs = self._theirs(config) if config is not None else None
         self.refuses = {} if theirs is not None else {name: "no answer"}
+        if config and theirs and config.ike_proposals != theirs.ike_proposals:
+            self.refuses = {name: "received NO_PROPOSAL_CHOSEN notify error"}
         super().initiate(name, child)
         for sa in [one for one in self.sas.values() if one.conn == name and theirs is not None]:
             self._mirror(sa, theirs)
@@ -67,11 +90,12 @@ class WiredIke(FakeIke):
     def _mirror(self, sa: IkeSa, theirs: ConnConfig | None) -> None:
         assert theirs is not None
         old = next((one for one in self.peer.sas.values() if _same(one, sa)), None)
+        known = {child.spi_in: child.id for child in old.children} if old is not None else {}
         children = tuple(
             replace(
                 child,
                 name=OTHER_CHILD[child.name],
-                id=child.id + 1_000_000,
+                id=known.get(child.spi_out) or self.peer._take_id(),
                 spi_in=child.spi_out,
                 spi_out=child.spi_in,
             )
@@ -94,7 +118,6 @@ class End:
         self.ike = WiredIke()
         self.ike.next_id = first_id
         self.layers = [FakeGuardLayer(name="nft"), FakeGuardLayer(name="xfrm")]
-        self.kernel: set[ConnName] = set()
         self.became_clear: list[str] = []
         self.restart({}, NO_POLICY)
 
@@ -110,7 +133,7 @@ class End:
         self.synced = False
         for row, parsed in rows.items():
             self.agent.put_chassis(row, parsed)
-        self.agent.put_policy(wanted)
+        self.agent.put(wanted)
 
     def config(self, intent: PairIntent) -> ConnConfig:
         """The connection of a pair."""
@@ -121,6 +144,8 @@ class End:
             remote_id=intent.pair.peer,
             reqid_out=1,
             reqid_in=2,
+            ike_proposals=SUITES[intent.profile].ike,
+            esp_proposals=SUITES[intent.profile].esp,
             tuning=self.agent.policy.tuning,
             certificate_der=b"certificate",
             ca_der=(b"authority",),
@@ -140,6 +165,7 @@ class End:
                 this_chassis=self.name,
                 recovering=now < self.link.recovering_until,
                 may_start=self.link.ready,
+                profiles=frozenset(Profile) if self.agent.able is None else self.agent.able,
             )
             decision = self.agent.decide(name, self.config, context)
             if decision is not None:
@@ -162,22 +188,22 @@ class End:
     def _audit(self) -> None:
         if self.ike.running:
             up = {name for name in self.ike.conns if self.ike.up(name) >= set(CHILDREN)}
-            self.kernel = (
-                up
-                | {n for n in self.kernel if n not in self.agent.seen}
-                | (
-                    {n for n in self.kernel if not self.agent.seen.get(n, NOTHING_SEEN).sas}
-                    if self.agent.policy.phase not in (Phase.OFF, Phase.RELAX)
-                    else set()
-                )
-            )
+            self.ike.kernel |= up
         for name in [*self.agent.records]:
             seen = self.agent.seen.get(name, NOTHING_SEEN)
-            self.agent.put_seen(name, replace(seen, orphaned=name in self.kernel and not seen.sas))
+            self.agent.put_seen(
+                name, replace(seen, orphaned=name in self.ike.kernel and not seen.sas)
+            )
 
     def in_force(self) -> list[FakeGuardLayer]:
         """Layers that hold something."""
         return [layer for layer in self.layers if layer.state is not None]
+
+    def clear(self) -> set[Direction]:
+        """The directions that the guard lets pass in clear; all without one."""
+        state = self.layers[1].state
+        flows: set[ClearFlow] = set(state.may_clear) if state is not None else set()
+        return {flow.direction for flow in flows} if state is not None else set(Direction)
 
     def check(self, now: float) -> None:
         """At least one layer, or SAs, hold each closed pair."""
@@ -212,13 +238,38 @@ class Cluster:
             end.agent.put_policy(self.policy)
         self.run(seconds)
 
+    def publish(
+        self, wanted: ClusterPolicy, rows: worlds.Rows | None = None, apart: float = 0.0
+    ) -> None:
+        """One transaction of northd_ext; the second end sees it so many seconds later."""
+        self.policy, self.rows = wanted, rows or self.rows
+        for index, end in enumerate(self.ends):
+            end.agent.put(wanted, self.rows.items())
+            if index == 0:
+                self.run(apart)
+
     def run(self, seconds: float, pace: float = 0.5) -> None:
         """Let both loops run."""
         until = self.now + seconds
         while self.now < until:
             for end in self.ends:
                 end.step(self.now)
+                self.look()
             self.now += pace
+
+    def look(self) -> None:
+        """What is to hold whenever somebody looks; tests that watch something replace it."""
+
+    def lost(self) -> list[str]:
+        """Directions in which a packet that is sent now would be dropped."""
+        found = []
+        for sender, receiver in (self.ends, self.ends[::-1]):
+            clear = Direction.OUT in sender.clear()
+            esp = all(end.ike.up(name) for end in self.ends for name in end.agent.records)
+            taken = Direction.IN in receiver.clear() if clear else esp
+            if not taken:
+                found.append(f"{sender.name} sends {'clear' if clear else 'ESP'}")
+        return found
 
     def states(self) -> list[set[PairState]]:
         """The states of the pairs at both ends."""
@@ -318,7 +369,7 @@ def _disturb(cluster: Cluster, what: str, index: int, op: str) -> None:
             end.ike.crash()
         case "stop":
             end.ike.stop()
-            end.kernel.clear()
+            end.ike.kernel.clear()
         case "start" if not end.ike.running:
             end.ike.start()
         case "fail":
@@ -366,3 +417,173 @@ def test_whatever_happens_it_converges_and_nothing_is_clear(
     cluster.go(Phase.OFF, seconds=15)
     for end in cluster.ends:
         assert [{}, {}, {}, []] == [end.ike.sas, end.ike.conns, end.ike.traps, end.in_force()]
+
+
+def classes(
+    phase: Phase = Phase.ENFORCE, generation: int = 10, profile: str = "default", **pairs: str
+) -> ClusterPolicy:
+    """A policy with a matrix."""
+    said = policy(phase, generation=generation)
+    return replace(said, pairs=worlds.matrix(**pairs), profile=Profile(profile))
+
+
+def enforced(wanted: ClusterPolicy, rows: worlds.Rows | None = None) -> Cluster:
+    """A cluster that has come there in order."""
+    cluster = Cluster(rows or worlds.two_classes("prod", "prod"))
+    for phase in ROLLOUT:
+        cluster.publish(replace(wanted, phase=phase))
+        cluster.run(20)
+    return cluster
+
+
+def watched(cluster: Cluster) -> list[str]:
+    """Collect what would be lost from now on."""
+    found: list[str] = []
+    cluster.look = lambda: found.extend(cluster.lost())  # type: ignore[method-assign]
+    return found
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.0, 7.0])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_profile_changes_on_a_live_pair_without_a_loss(apart: float, turned: bool) -> None:
+    """Whoever hears of it first: encrypted all the time, and in the end with the new suite only."""
+    cluster = enforced(classes())
+    if turned:
+        cluster.ends = cluster.ends[::-1]
+    lost = watched(cluster)
+    for number, profile in enumerate(("cnsa", "chacha20", "cnsa", "default"), 11):
+        cluster.publish(classes(generation=number, profile=profile), apart=apart)
+        cluster.run(35)
+        assert [{PairState.ENCRYPTED}] * 2 == cluster.states()
+        for end in cluster.ends:
+            assert [Profile(profile)] == [profile_of(sa) for sa in end.ike.sas.values()]
+    assert [] == lost
+
+
+def test_a_profile_that_flips_back_at_once_leaves_what_was() -> None:
+    """The daemon would make no third IKE_SA."""
+    cluster = enforced(classes())
+    lost = watched(cluster)
+    cluster.publish(classes(generation=11, profile="cnsa"))
+    cluster.run(1)
+    cluster.publish(classes(generation=12))
+    cluster.run(30)
+    for end in cluster.ends:
+        assert [Profile.DEFAULT] == [profile_of(sa) for sa in end.ike.sas.values()]
+    assert [] == lost
+
+
+def test_a_profile_that_one_daemon_cannot_do_comes_up_nowhere_weaker() -> None:
+    """Blocked at that end and named; the other goes on trying; the old SAs carry on meanwhile."""
+    cluster = enforced(classes())
+    lost = watched(cluster)
+    cluster.publish(classes(generation=11, profile="pq"))
+    cluster.run(20)
+    assert [{PairState.BLOCKED}] * 2 == cluster.states()
+    for end in cluster.ends:
+        assert {} == end.ike.conns
+        assert ["pq" in record.error for record in end.agent.records.values()] == [True]
+        assert [Profile.DEFAULT] == [profile_of(sa) for sa in end.ike.sas.values()]
+    cluster.publish(classes(generation=12))
+    cluster.run(20)
+    assert [{PairState.ENCRYPTED}] * 2 == cluster.states()
+    assert [] == lost
+
+
+@pytest.mark.parametrize("apart", [0.0, 2.0])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_class_opens_and_closes_a_pair_without_a_loss(apart: float, turned: bool) -> None:
+    """Under enforce, without a phase: with a generation one way, at any time the other."""
+    cluster = enforced(classes(lab_prod="off"))
+    if turned:
+        cluster.ends = cluster.ends[::-1]
+    lost = watched(cluster)
+    lab = worlds.two_classes("lab", "prod")
+    cluster.publish(classes(generation=11, lab_prod="off"), lab, apart)
+    cluster.run(40)
+    assert [{PairState.CLEAR}] * 2 == cluster.states()
+    for end in cluster.ends:
+        assert set(Direction) == end.clear()
+        assert [{}, {}, {}] == [end.ike.sas, end.ike.conns, end.ike.traps]
+    prod = worlds.two_classes("prod", "prod")
+    cluster.publish(classes(generation=11, lab_prod="off"), prod, apart)
+    cluster.run(40)
+    assert [{PairState.ENCRYPTED}] * 2 == cluster.states()
+    assert all(end.clear() == set() for end in cluster.ends)
+    assert [] == lost
+
+
+def test_a_class_that_closes_a_pair_which_does_not_come_up_closes_it_in_time() -> None:
+    """Thirty seconds, and not a step later."""
+    cluster = enforced(classes(lab_prod="off"), worlds.two_classes("lab", "prod"))
+    cluster.ends[1].ike.stop()
+    cluster.publish(classes(lab_prod="off"), worlds.two_classes("prod", "prod"))
+    cluster.run(29)
+    assert [{PairState.PENDING}] * 2 == cluster.states()
+    cluster.run(3)
+    assert [{PairState.BLOCKED}] * 2 == cluster.states()
+    assert all(end.clear() == set() for end in cluster.ends)
+
+
+def test_a_pair_that_is_closed_again_before_its_sas_are_gone_loses_nothing() -> None:
+    """Off and on within seconds."""
+    cluster = enforced(classes(lab_prod="off"))
+    lost = watched(cluster)
+    cluster.publish(classes(generation=11, lab_prod="off"), worlds.two_classes("lab", "prod"))
+    cluster.run(6)
+    cluster.publish(classes(generation=11, lab_prod="off"), worlds.two_classes("prod", "prod"))
+    cluster.run(40)
+    assert [{PairState.ENCRYPTED}] * 2 == cluster.states()
+    assert [] == lost
+
+
+LABELS = st.lists(
+    st.tuples(
+        st.sampled_from(["label", "mute", "raise", "profile", "crash", "start", "restart", "fail"]),
+        st.integers(0, 1),
+        st.sampled_from(["lab", "prod", "new"]),
+        st.sampled_from([0.5, 3.0, 15.0]),
+    ),
+    max_size=10,
+)
+
+
+@settings(max_examples=25)
+@given(LABELS)
+def test_whatever_rows_say_a_pair_is_never_clear_that_must_not_be(
+    events: list[tuple[str, int, str, float]],
+) -> None:
+    """Labels come, go and lie; the truth with a new generation puts it right."""
+    pairs = {"lab_prod": "off", "lab_lab": "prefer/cnsa", "prod_prod": "require/chacha20"}
+    cluster = enforced(classes(**pairs))
+    for what, index, label, seconds in events:
+        name = (A, B)[index]
+        mode = "" if what == "mute" else "require"
+        row = worlds.labelled(name, f"10.0.0.{index + 1}", label if mode else "", mode)
+        said = cluster.policy
+        if what in ("raise", "profile"):
+            said = replace(said, generation=said.generation + 1)
+        if what == "profile":
+            said = replace(said, profile=Profile.CNSA)
+        if what in ("label", "mute", "raise"):
+            cluster.publish(said, {**cluster.rows, name: row})
+        elif what == "profile":
+            cluster.publish(said)
+        else:
+            _disturb(cluster, what, index, "initiate")
+        cluster.run(seconds)
+    for end in cluster.ends:
+        if not end.ike.running:
+            end.ike.start()
+    truth = classes(generation=cluster.policy.generation + 1, **pairs)
+    cluster.publish(truth, worlds.two_classes("prod", "prod"))
+    cluster.run(15, pace=1)
+    for end in cluster.ends:
+        end.ike.dpd()
+    cluster.run(80, pace=1)
+    assert [{PairState.ENCRYPTED}] * 2 == cluster.states()
+    for end in cluster.ends:
+        assert {Profile.CHACHA20} == {profile_of(sa) for sa in end.ike.sas.values()}
+    cluster.publish(replace(truth, generation=99), worlds.two_classes("lab", "prod"))
+    cluster.run(40, pace=1)
+    assert [{PairState.CLEAR}] * 2 == cluster.states()

@@ -26,7 +26,7 @@ from controller.plan.steps import (
     Unload,
 )
 from controller.plan.world import PairIntent
-from ovn_ipsec.model.policy import Mode, Phase
+from ovn_ipsec.model.policy import Mode, Phase, Profile
 from ovn_ipsec.model.status import PairState
 from tests.contracts.ike_backend import config
 from tests.worlds import A, B, C, policy
@@ -64,9 +64,9 @@ UP = replace(LOADED, sas=(full(),))
 TRAPPED = replace(UP, traps=frozenset(CHILDREN))
 
 
-def at(phase: Phase, now: float = 100.0, me: str = A, **more: bool) -> Context:
+def at(phase: Phase, now: float = 100.0, me: str = A, **more: object) -> Context:
     """The initiator's view unless ``me`` says otherwise; the peer is chB."""
-    return Context(phase=phase, now=now, this_chassis=type(A)(me), **more)
+    return Context(phase=phase, now=now, this_chassis=type(A)(me), **more)  # type: ignore[arg-type]
 
 
 def run(record: PairRecord, seen: ConnSeen, context: Context, **more: object) -> Decision:
@@ -96,6 +96,7 @@ def test_life_is_total_and_says_what_the_design_says() -> None:
     for up in (False, True):
         assert LIFE[Demand.NONE, up] is PairState.CLEAR
         assert LIFE[Demand.GONE, up] is PairState.LINGERING
+        assert LIFE[Demand.BARRED, up] is PairState.QUARANTINED
     assert LIFE[Demand.OPEN, False] is LIFE[Demand.OPEN, True] is PairState.PENDING
     assert LIFE[Demand.CLOSED, False] is PairState.BLOCKED
     assert LIFE[Demand.CLOSED, True] is PairState.ENCRYPTED
@@ -272,12 +273,34 @@ def test_a_replaced_configuration_comes_up_before_the_old_one_goes() -> None:
     waiting = run(record, loaded, at(Phase.ENFORCE, 100.1), config=NEW_CONFIG)
     assert ((), record.retry_at) == (waiting.steps, waiting.wake_at)
     both = replace(loaded, sas=(full(1), full(2)))
-    last = run(record, both, at(Phase.ENFORCE, 101), config=NEW_CONFIG)
+    beside = run(record, both, at(Phase.ENFORCE, 101), config=NEW_CONFIG)
+    assert ((), 101 + upkeep.RETIRE_S) == (beside.steps, beside.wake_at)
+    last = run(kept(beside), both, at(Phase.ENFORCE, 101 + upkeep.RETIRE_S), config=NEW_CONFIG)
     assert (TerminateIke(name=NAME, ike_id=1),) == last.steps
     done = run(
-        kept(last), replace(loaded, sas=(full(2),)), at(Phase.ENFORCE, 102), config=NEW_CONFIG
+        kept(last), replace(loaded, sas=(full(2),)), at(Phase.ENFORCE, 104), config=NEW_CONFIG
     )
     assert ((), frozenset(), 0) == (done.steps, kept(done).stale, kept(done).attempts)
+    assert kept(done).fresh_at is None
+
+
+def test_each_end_makes_the_child_anew_that_it_sends_over() -> None:
+    """A responder sends over a new child before the initiator can take that in."""
+    old, half = full(1), sa(2, child("out", 20))
+    stale = replace(latched(), stale=frozenset({10, 11}))
+    seen = replace(TRAPPED, sas=(old, half))
+    waiting = run(stale, seen, at(Phase.ENFORCE))
+    assert ((), 100 + upkeep.HAND_OVER_S) == (waiting.steps, waiting.wake_at)
+    own = run(kept(waiting), seen, at(Phase.ENFORCE, 100 + upkeep.HAND_OVER_S))
+    assert (IN,) == own.steps
+    turned = replace(TRAPPED, sas=(old, sa(2, child("in", 20), mine=False)))
+    other = run(stale, turned, at(Phase.ENFORCE, me=C))
+    assert (OUT,) == other.steps
+    assert () == run(kept(other), turned, at(Phase.ENFORCE, 100.5, C)).steps
+    odd = replace(TRAPPED, sas=(old, sa(2, child("out", 20), mine=False)))
+    assert () == run(stale, odd, at(Phase.ENFORCE, me=C)).steps
+    both = run(kept(waiting), replace(TRAPPED, sas=(old, full(2))), at(Phase.ENFORCE, 101))
+    assert kept(both).half_at is None
 
 
 def test_a_replacement_that_fails_backs_off() -> None:
@@ -297,9 +320,124 @@ def test_a_passive_end_leaves_a_replacement_to_the_initiator() -> None:
 def test_a_stale_child_beside_a_new_one_goes_alone() -> None:
     """An IKE_SA that carries new children stays."""
     mixed = sa(1, child("out", 1), child("out", 10), child("in", 11))
-    record = replace(latched(), stale=frozenset({1}))
+    record = replace(latched(), stale=frozenset({1}), fresh_at=90.0)
     decision = run(record, replace(TRAPPED, sas=(mixed,)), at(Phase.ENFORCE))
     assert (TerminateChild(name=NAME, child_id=1),) == decision.steps
+
+
+def test_the_other_end_retires_what_the_initiator_does_not() -> None:
+    """A moment later, so that the two never delete at once."""
+    record = replace(latched(), stale=frozenset({10, 11}))
+    both = replace(TRAPPED, sas=(full(1), full(2)))
+    first = run(record, both, at(Phase.ENFORCE, me=C))
+    assert ((), 100 + upkeep.SETTLE_S) == (first.steps, first.wake_at)
+    later = run(kept(first), both, at(Phase.ENFORCE, 100 + upkeep.SETTLE_S, C))
+    assert (TerminateIke(name=NAME, ike_id=1),) == later.steps
+
+
+def test_a_configuration_that_comes_back_finds_its_own_sas() -> None:
+    """The daemon makes no others beside them; those of the one between go."""
+    record = kept(run(latched(), TRAPPED, at(Phase.ENFORCE), config=NEW_CONFIG))
+    between = replace(TRAPPED, config=NEW_CONFIG.fingerprint, sas=(full(1), full(2)))
+    record = kept(run(record, between, at(Phase.ENFORCE, 101), config=NEW_CONFIG))
+    back = run(record, between, at(Phase.ENFORCE, 101.5))
+    assert [Load, Install, Install] == kinds(back)
+    assert {20, 21} == kept(back).stale
+    after = replace(between, config=CONFIG.fingerprint)
+    last = run(kept(back), after, at(Phase.ENFORCE, 101.5 + upkeep.RETIRE_S))
+    assert (TerminateIke(name=NAME, ike_id=2),) == last.steps
+
+
+GCM, CNSA_SUITE = "AES_GCM_16-256/PRF_HMAC_SHA2_256/ECP_256", "AES_GCM_16-256/PRF_HMAC_SHA2_384/"
+CNSA = replace(INTENT, profile=Profile.CNSA)
+
+
+def test_sas_of_another_profile_are_replaced_whoever_made_them() -> None:
+    """Also by a controller that was restarted: the suite tells; one that nobody knows is left."""
+    old = replace(full(1), suite=GCM)
+    record = replace(latched(), profile=Profile.CNSA)
+    first = run(record, replace(TRAPPED, sas=(old,)), at(Phase.ENFORCE), intent=CNSA)
+    assert (OUT,) == first.steps
+    assert {10, 11} == kept(first).stale
+    new = replace(full(2), suite=CNSA_SUITE + "ECP_384")
+    both = replace(TRAPPED, sas=(old, new))
+    second = run(kept(first), both, at(Phase.ENFORCE, 101), intent=CNSA)
+    third = run(kept(second), both, at(Phase.ENFORCE, 103), intent=CNSA)
+    assert (TerminateIke(name=NAME, ike_id=1),) == third.steps
+    odd = replace(TRAPPED, sas=(replace(old, suite="NULL/NONE"),))
+    assert () == run(record, odd, at(Phase.ENFORCE), intent=CNSA).steps
+    without = run(record, replace(TRAPPED, sas=(old,)), at(Phase.ENFORCE), config=None, intent=CNSA)
+    assert () == without.steps
+
+
+@pytest.mark.parametrize(
+    ("phase", "closed", "state"),
+    [
+        (Phase.PREPARE, False, PairState.CLEAR),
+        (Phase.ESTABLISH, False, PairState.PENDING),
+        (Phase.ESTABLISH, True, PairState.BLOCKED),
+        (Phase.ENFORCE, False, PairState.BLOCKED),
+    ],
+)
+def test_a_profile_that_the_daemon_cannot_do_is_not_replaced_by_a_weaker_one(
+    phase: Phase, closed: bool, state: PairState
+) -> None:
+    """What was loaded goes, what is up stays, and the error says why."""
+    context = at(phase, profiles=frozenset({Profile.DEFAULT}))
+    record = replace(NEW, closed=closed, mode=Mode.REQUIRE)
+    decision = run(record, TRAPPED, context, intent=CNSA)
+    assert [Uninstall, Uninstall, Unload] == kinds(decision)
+    assert (state, True) == (kept(decision).state, "cnsa" in kept(decision).error)
+    assert () == run(record, NOTHING_SEEN, context, intent=CNSA).steps
+    able = run(kept(decision), UP, at(phase), intent=INTENT)
+    assert "" == kept(able).error
+    lifted = run(kept(decision), NOTHING_SEEN, context, intent=replace(CNSA, mode=Mode.OFF))
+    assert () == lifted.steps
+
+
+@pytest.mark.parametrize("before", [Mode.OFF, Mode.PREFER])
+def test_what_was_clear_may_stay_so_for_a_while_when_a_class_changes(before: Mode) -> None:
+    """Under enforce: until it is up, one direction at a time, or until its time is over."""
+    record = kept(run(NEW, NOTHING_SEEN, at(Phase.ENFORCE), intent=replace(INTENT, mode=before)))
+    first = run(record, NOTHING_SEEN, at(Phase.ENFORCE, 200))
+    record = kept(first)
+    assert (PairState.PENDING, 230.0) == (record.state, record.closes_at)
+    assert 2 == len(clear_flows(record, 200))
+    assert 230.0 == changes_over_at(record, 229)
+    up = kept(run(record, UP, at(Phase.ENFORCE, 210)))
+    up = kept(run(up, UP, at(Phase.ENFORCE, 210 + UP_FOR)))
+    assert (True, 210 + life.SWITCH_IN_S) == (up.closed, up.accept_until)
+    assert kept(run(up, UP, at(Phase.ENFORCE, 213))).closes_at is None
+    late = kept(run(record, LOADED, at(Phase.ENFORCE, 230)))
+    assert (PairState.BLOCKED, frozenset()) == (late.state, clear_flows(late, 230))
+    back = kept(run(record, LOADED, at(Phase.ENFORCE, 210), intent=replace(INTENT, mode=before)))
+    assert back.closes_at is None
+
+
+def test_what_is_new_under_enforce_is_closed_at_once() -> None:
+    """Also when a phase changes with the mode: only a class that changes gives time."""
+    record = replace(NEW, mode=Mode.REQUIRE)
+    assert kept(run(record, NOTHING_SEEN, at(Phase.ENFORCE))).closed
+    record = kept(run(NEW, NOTHING_SEEN, at(Phase.ESTABLISH)))
+    assert record.closes_at is None
+    assert kept(run(record, NOTHING_SEEN, at(Phase.ENFORCE, 101))).closed
+
+
+def test_a_rule_that_opens_a_pair_leaves_its_sas_until_the_peer_has_followed() -> None:
+    """We accept, then send, then take down; the passive end last."""
+    off = replace(INTENT, mode=Mode.OFF)
+    record = kept(run(latched(), TRAPPED, at(Phase.ENFORCE, 100), intent=off))
+    waiting = run(record, UP, at(Phase.ENFORCE, 100 + life.RELAX_OUT_S), intent=off)
+    assert ((), 100 + life.RELEASE_S) == (waiting.steps, waiting.wake_at)
+    assert 2 == len(clear_flows(kept(waiting), 100 + life.RELAX_OUT_S))
+    ends = 100 + life.RELEASE_S
+    assert [Unload, TerminateIke] == kinds(run(record, UP, at(Phase.ENFORCE, ends), intent=off))
+    passive = at(Phase.ENFORCE, ends, C)
+    assert () == run(record, UP, passive, intent=off).steps
+    passive = replace(passive, now=ends + life.TEARDOWN_GRACE_S)
+    assert [Unload, TerminateIke] == kinds(run(record, UP, passive, intent=off))
+    again = kept(run(record, UP, at(Phase.ENFORCE, 105)))
+    assert (105.0, False) == (again.up_at, again.closed)
 
 
 def test_of_two_sas_the_initiator_keeps_its_own_after_a_while() -> None:
@@ -356,6 +494,8 @@ INBOUND = replace(
         (CLOSED, replace(GUARD, local=frozenset()), NOTHING_SEEN, Phase.ESTABLISH, 1),
         (replace(CLOSED, closed=False), None, NOTHING_SEEN, Phase.ESTABLISH, 0),
         (replace(CLOSED, closed=False), None, NOTHING_SEEN, Phase.ENFORCE, 1),
+        (replace(CLOSED, closed=False, closes_at=9.0), None, NOTHING_SEEN, Phase.ENFORCE, 0),
+        (replace(CLOSED, closed=False, closes_at=5.0), None, NOTHING_SEEN, Phase.ENFORCE, 1),
         (NEW, None, NOTHING_SEEN, Phase.ENFORCE, 0),
     ],
 )

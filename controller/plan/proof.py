@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: how this chassis proves who it is to one peer, and what it accepts from it.
+
+A Proof is one way of authentication with one peer, both sides alike. Of several the first is used
+and the others are accepted: each becomes a connection of its own in the IKE daemon, and whoever
+answers takes the one that the other end has chosen. So nothing but the initiator's choice has to
+change to go from one way to another, and no connection accepts just anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+
+from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.policy import Auth
+from ovn_ipsec.pki.psk import psk_for_pair
+
+from .credential import Credential, Secret
+
+KEY_PREFIX = "ovn-psk-"
+"""Of the daemon's ids of the keys that are ours."""
+
+
+@lru_cache(maxsize=256)
+def _digest(blob: bytes) -> str:
+    return sha256(blob).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedKey:
+    """The key of two chassis, under the id by which the IKE daemon keeps it."""
+
+    id: str
+    peer: ChassisName
+    """Its only owner: one that both ends own would be found for any third."""
+    value: Secret = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """One way to authenticate with one peer."""
+
+    auth: Auth
+    certificate_der: bytes = b""
+    """Ours; empty with psk."""
+    trusted_der: tuple[bytes, ...] = ()
+    """ca: the authorities that the peer's may come from. pinned: those that the peer may show."""
+    keys: tuple[SharedKey, ...] = ()
+    """psk: the first is used, all are accepted."""
+
+    @property
+    def mark(self) -> str:
+        """What we prove ourselves with: another mark asks for another authentication."""
+        own = self.keys[0].id if self.keys else _digest(self.certificate_der)
+        return f"{self.auth} {own}"
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """All of it, short and without a secret, for a fingerprint."""
+        ids = tuple(key.id for key in self.keys)
+        return (self.mark, tuple(map(_digest, self.trusted_der)), ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What this chassis has to prove itself with."""
+
+    ca: Credential | None = None
+    pinned: Credential | None = None
+    """Its own certificate; the authorities in it are none."""
+    secrets: tuple[Secret, ...] = ()
+
+    @property
+    def auths(self) -> frozenset[Auth]:
+        """The ways that it could go."""
+        found = {Auth.CA: self.ca, Auth.PINNED: self.pinned, Auth.PSK: self.secrets}
+        return frozenset(auth for auth, means in found.items() if means)
+
+
+def shared_key(secret: Secret, this: ChassisName, peer: ChassisName) -> SharedKey:
+    """Derive the key of a pair of chassis; its id tells secrets apart and none of them."""
+    value = psk_for_pair(secret.reveal(), this, peer)
+    name = sha256(b"ovn-ipsec psk id 1:" + value).hexdigest()[:16]
+    return SharedKey(id=f"{KEY_PREFIX}{peer}-{name}", peer=peer, value=Secret(value))
+
+
+def proofs(
+    means: Means,
+    ways: Iterable[Auth],
+    this: ChassisName,
+    peer: ChassisName,
+    pins: tuple[bytes, ...],
+) -> tuple[Proof, ...]:
+    """Say how this chassis and a peer can authenticate.
+
+    Args:
+        means: What this chassis has.
+        ways: What policy says: the way in use first, then those that are accepted.
+        this: Our name.
+        peer: The other end's.
+        pins: Certificates that the peer has published; empty: none that is good.
+
+    Returns:
+        In the order of `ways`, without those that something is missing for; each once.
+    """
+    found = (_proof(means, auth, (this, peer), pins) for auth in dict.fromkeys(ways))
+    return tuple(proof for proof in found if proof is not None)
+
+
+def _proof(
+    means: Means, auth: Auth, ends: tuple[ChassisName, ChassisName], pins: tuple[bytes, ...]
+) -> Proof | None:
+    if auth is Auth.PSK:
+        keys = tuple(shared_key(secret, *ends) for secret in means.secrets)
+        return Proof(auth=auth, keys=keys) if keys else None
+    own = means.ca if auth is Auth.CA else means.pinned
+    if own is None or (auth is Auth.PINNED and not pins):
+        return None
+    trusted = own.ca_der if auth is Auth.CA else pins
+    return Proof(auth=auth, certificate_der=own.certificate_der, trusted_der=trusted)

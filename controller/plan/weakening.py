@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: an Encap row weakens nothing by itself; what a pair was stated to be holds until then.
+
+Encap rows can be written by the chassis that own them, SB_Global by no chassis. So a row may raise
+the mode of its pairs at any time, and lower it only together with a new generation, which
+ovn-ipsec-northd raises in the transaction in which it weakens classes. A row that asks for less is
+refused with an InputError until it is put right, and what held goes on.
+
+A row without our keys states nothing. ovn-controller makes such rows when it restarts, and for a
+few seconds the default would hold for a pair that is stated to be clear, or the reverse. So a pair
+keeps what was last stated within the generation; under a later one it keeps that or takes what the
+policy says without the keys, whichever is the stronger, and its first statement is taken as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.policy import ClusterPolicy, Treatment, strongest
+from ovn_ipsec.schema.encap import CLASS, MODE, TABLE
+
+from .world import Label, PairIntent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """The last statement of a pair that was taken, hence the strongest of its generation."""
+
+    generation: int
+    treatment: Treatment
+    labels: tuple[Label, Label]
+    """The rows' words for it: the local and the remote encap's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """How a pair is treated, and what is remembered for the next time."""
+
+    intent: PairIntent
+    statement: Statement | None
+    refused: bool = False
+    """Whether the rows ask for less than holds."""
+
+
+def rule(statement: Statement | None, offered: PairIntent, policy: ClusterPolicy) -> Ruling:
+    """Rule on what the rows of a pair say.
+
+    Args:
+        statement: What was last taken; None for a pair that is new.
+        offered: What the rows and the policy say now.
+        policy: The policy that it was computed from.
+
+    Returns:
+        The intent that holds: within one generation never weaker than any that was stated.
+    """
+    taken = Statement(
+        generation=policy.generation, treatment=offered.treatment, labels=offered.labels
+    )
+    if statement is None:
+        return Ruling(intent=offered, statement=taken if offered.stated else None)
+    kept = _kept(statement, offered, policy)
+    same = statement.generation == policy.generation
+    if not offered.stated:
+        mode = kept.mode if same else strongest(kept.mode, offered.mode)
+        return Ruling(intent=replace(kept, mode=mode), statement=statement)
+    if same and offered.mode.strength < kept.mode.strength:
+        return Ruling(intent=kept, statement=statement, refused=True)
+    return Ruling(intent=offered, statement=taken)
+
+
+def _kept(statement: Statement, offered: PairIntent, policy: ClusterPolicy) -> PairIntent:
+    kept = statement.treatment
+    return replace(offered, mode=strongest(policy.floor, kept.mode), profile=kept.profile)
+
+
+def refusal(this_chassis: ChassisName, ruling: Ruling, offered: PairIntent) -> InputError:
+    """Say which row asks for less than holds, and what.
+
+    Args:
+        this_chassis: Our name.
+        ruling: A ruling that refused.
+        offered: What it refused.
+    """
+    pair, old = offered.pair, ruling.statement
+    ours = old is not None and (
+        old.labels[1] == offered.labels[1] and old.labels[0] != offered.labels[0]
+    )
+    label = offered.labels[0 if ours else 1]
+    chassis, ip = (this_chassis, pair.local) if ours else (pair.peer, pair.remote)
+    key, text = (CLASS, label.class_name) if label.class_name is not None else (MODE, label.mode)
+    return InputError(
+        table=TABLE,
+        row=f"{chassis}/{ip}",
+        key=f"options:{key}",
+        text=str(text or ""),
+        reason=f"makes {offered.mode} of {ruling.intent.mode} without a new generation of the "
+        "policy; what holds is kept",
+    )
