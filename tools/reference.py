@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -17,12 +18,18 @@ ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
 NOTE = "<!-- Written by tools/reference.py; do not edit: run `make docs`. -->\n"
 TABLES = (
-    ("NB_Global.options", nb_global, ("MODE", "ROLLOUT", "AUTH", "PROFILE", "HOLD"), "operator"),
+    (
+        "NB_Global.options",
+        nb_global,
+        ("MODE", "ROLLOUT", "AUTH", "PROFILE", "HOLD", "QUARANTINE"),
+        "operator",
+    ),
     ("Logical_Switch.other_config", nb_global, ("NETWORK_MODE",), "operator"),
     ("NB_Global.external_ids", nb_global, ("REPORT_KEYS",), "ovn-ipsec-northd"),
     ("SB_Global.external_ids", sb_global, ("KEYS",), "ovn-ipsec-northd"),
     ("Encap.options", encap, ("KEYS",), "ovn-ipsec-northd"),
-    ("Chassis_Private.external_ids", report, ("KEYS",), "ovn-ipsec-controller, its own row"),
+    ("Chassis_Private.external_ids", report, ("KEYS", "REQUEST"), "ovn-ipsec-controller, own row"),
+    ("Chassis_Private.external_ids", report, ("ANSWER",), "ovn-ipsec-northd"),
     ("Open_vSwitch.other_config", open_vswitch, ("TUNNELS", "VICI"), "operator"),
 )
 
@@ -48,16 +55,26 @@ def keys() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _helps(group: click.Group, context: click.Context) -> Iterator[tuple[str, str]]:
+    """Path below `ovn-ipsec` and help text of every command, groups before their commands."""
+    names = COMMANDS if group is cli else group.list_commands(context)
+    for name in names:
+        command = group.get_command(context, name)
+        assert command is not None  # noqa: S101 - the group lists it
+        own = click.Context(command, info_name=name, parent=context, max_content_width=80)
+        yield own.command_path.removeprefix("ovn-ipsec "), command.get_help(own)
+        if isinstance(command, click.Group):
+            yield from _helps(command, own)
+
+
 def commands() -> str:
     """Print the help of ovn-ipsec and of each of its commands."""
     lines = ["# The command ovn-ipsec", NOTE]
     context = click.Context(cli, info_name="ovn-ipsec", max_content_width=80)
     lines += ["```", cli.get_help(context), "```"]
-    for name in COMMANDS:
-        command = cli.get_command(context, name)
-        assert command is not None  # noqa: S101 - COMMANDS is its own list
-        own = click.Context(command, info_name=name, parent=context)
-        lines += ["", f"## {name}", "", "```", command.get_help(own), "```"]
+    for title, text in _helps(cli, context):
+        level = "#" * (1 + len(title.split()))
+        lines += ["", f"{level} {title}", "", "```", text, "```"]
     return "\n".join(lines) + "\n"
 
 

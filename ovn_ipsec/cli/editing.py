@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: a change of the rules in NB: what it would do, and what speaks against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..errors import InputError
+from ..model.policy import Rule
+from ..schema.fields import Place
+from ..schema.nb_global import TABLE
+from ..schema.rules import PREFIX, RuleError, is_rule_key
+from .evaluate import (
+    Difference,
+    Rules,
+    asked,
+    difference,
+    effective,
+    missing,
+    shadowed,
+    unable,
+)
+from .view import Snapshot, with_options
+
+OFF = "the switch is off: rules count once NB_Global ipsec is true"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A change that may be written."""
+
+    changes: Mapping[str, str | None]
+    """Keys of NB_Global.options; None removes one."""
+    now: Snapshot
+    then: Snapshot
+
+    @property
+    def before(self) -> Rules:
+        """What northd goes by now."""
+        return effective(self.now)
+
+    @property
+    def after(self) -> Rules:
+        """What NB would ask for."""
+        return asked(self.then)
+
+    @property
+    def named(self) -> frozenset[str]:
+        """Networks whose chassis have to be known to assess it."""
+        return self.before.named | self.after.named
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """What a change would do."""
+
+    difference: Difference
+    refusals: tuple[str | RuleError, ...]
+    """Faults that it would bring in: northd would keep the last good policy."""
+    warnings: tuple[str, ...]
+
+
+def propose(snapshot: Snapshot, changes: Mapping[str, str | None]) -> Proposal:
+    """Think of a change as made."""
+    return Proposal(changes=changes, now=snapshot, then=with_options(snapshot, changes))
+
+
+def key_of(priority: int) -> str:
+    """The key of a rule."""
+    return f"{PREFIX}{priority}"
+
+
+def place_of(priority: int | None) -> Place:
+    """Where a rule stands; without a priority it stands nowhere yet."""
+    return Place(table=TABLE, row=".", key="rule" if priority is None else key_of(priority))
+
+
+def to_add(rule: Rule) -> dict[str, str | None]:
+    """The change that adds a rule, or puts it in the place of another."""
+    return {key_of(rule.priority): str(rule)}
+
+
+def to_delete(priority: int) -> dict[str, str | None]:
+    """The change that deletes a rule."""
+    return {key_of(priority): None}
+
+
+def to_replace(options: Mapping[str, str], rules: Iterable[Rule]) -> dict[str, str | None]:
+    """The change that puts rules in the place of all that there are, well written or not."""
+    changes: dict[str, str | None] = {key: None for key in options if is_rule_key(key)}
+    return changes | {key_of(rule.priority): str(rule) for rule in rules}
+
+
+def assess(proposal: Proposal) -> Assessment:
+    """Compare before and after; memberships must be known for every network named."""
+    now, then = proposal.now, proposal.then
+    before, after = proposal.before, proposal.after
+    old: list[str | RuleError] = [*_faults(now), *unable(now, asked(now))]
+    new: list[str | RuleError] = [*_faults(then), *unable(then, after)]
+    known = {_words(fault) for fault in old}
+    return Assessment(
+        difference=difference(now, before, after),
+        refusals=tuple(fault for fault in new if _words(fault) not in known),
+        warnings=(
+            *([] if now.ipsec else [OFF]),
+            *(
+                f"nothing new is taken over while this stands: {_words(fault)}"
+                for fault in new
+                if _words(fault) in known
+            ),
+            *_changed_shadows(proposal),
+        ),
+    )
+
+
+def _faults(snapshot: Snapshot) -> list[str | RuleError]:
+    """What keeps a policy from being taken over, RuleErrors as they are."""
+    errors: list[InputError] = [*snapshot.network_errors]
+    if snapshot.junk:
+        errors += snapshot.errors
+    errors += missing(snapshot, snapshot.asked.rules)
+    return [error if isinstance(error, RuleError) else str(error) for error in errors]
+
+
+def _words(fault: str | RuleError) -> str:
+    return str(fault)
+
+
+def _changed_shadows(proposal: Proposal) -> list[str]:
+    old = shadowed(proposal.now.asked.rules)
+    return [
+        f"rule {low} can never decide: rule {high} matches all of its pairs"
+        for low, high in shadowed(proposal.after.rules).items()
+        if old.get(low) != high
+    ]

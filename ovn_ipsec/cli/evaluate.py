@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: rules and a cluster to what each rule decides, what a change would change, and faults."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from itertools import islice
+
+from ..errors import InputError
+from ..model.policy import (
+    ClusterPolicy,
+    Mode,
+    Phase,
+    Profile,
+    Rule,
+    Selector,
+    SelectorKind,
+    Treatment,
+    class_pair,
+    strongest,
+)
+from ..policy.classes import RuleBook, Signature, Subject, Verdict
+from ..policy.topology import Membership
+from ..schema import nb_global, sb_global
+from ..schema.encap import EncapIntent
+from ..schema.fields import Place
+from ..schema.rules import missing_networks, parse_rule
+from .pairs import Ends, kinds, usable
+from .view import ChassisView, Snapshot
+
+SWITCH = "switch"
+"""Stands in SB before a rule that a Logical_Switch asked for, where others have their priority."""
+
+EXAMPLES = 20
+_NOWHERE = Membership()
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Everything that decides about a pair."""
+
+    default: Treatment
+    rules: tuple[Rule, ...] = ()
+    """Highest priority first."""
+    networks: Mapping[str, Mode] = field(default_factory=dict)
+    """Logical switches that ask for themselves."""
+
+    @property
+    def named(self) -> frozenset[str]:
+        """Networks whose chassis have to be known."""
+        selectors = [selector for rule in self.rules for selector in rule.selectors]
+        chosen = {s.argument for s in selectors if s.kind is SelectorKind.NETWORK}
+        return frozenset(chosen | self.networks.keys())
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """As SB carries them."""
+        own = [f"{SWITCH} {network_rule(name, mode)}" for name, mode in self.networks.items()]
+        return (*sorted(own), *(f"{rule.priority} {rule}" for rule in self.rules))
+
+
+def network_rule(name: str, mode: Mode) -> str:
+    """The rule that Logical_Switch.other_config:ovn-ipsec is short for."""
+    ends = (Selector(SelectorKind.NETWORK, name), Selector(SelectorKind.ANY))
+    return str(Rule(priority=1, selectors=ends, mode=mode))
+
+
+def asked(snapshot: Snapshot, rules: Iterable[Rule] | None = None) -> Rules:
+    """What NB asks for, as far as it parses; with other rules than its own if some are given."""
+    policy = snapshot.asked
+    chosen = policy.rules if rules is None else rules
+    return Rules(
+        default=Treatment(mode=policy.mode, profile=policy.profile),
+        rules=tuple(sorted(chosen, key=lambda rule: -rule.priority)),
+        networks=snapshot.networks,
+    )
+
+
+def published(policy: ClusterPolicy) -> Rules:
+    """The rules that SB carries; one that does not parse is left out."""
+    rules: list[Rule] = []
+    networks: dict[str, Mode] = {}
+    place = Place(table=sb_global.TABLE, row=".", key=sb_global.RULES)
+    for line in policy.rules:
+        head, _, text = line.partition(" ")
+        number = re.fullmatch("[0-9]{1,5}", head, re.ASCII)
+        try:
+            rule = parse_rule(place, int(head) if number else 1, text)
+        except InputError:
+            continue
+        if head == SWITCH:
+            networks[rule.selectors[0].argument] = rule.mode
+        else:
+            rules.append(rule)
+    default = Treatment(mode=policy.default, profile=policy.profile)
+    return Rules(default=default, rules=tuple(rules), networks=networks)
+
+
+def is_on(policy: ClusterPolicy | None) -> bool:
+    """Whether SB has a policy in force."""
+    return policy is not None and policy.phase is not Phase.OFF
+
+
+def effective(snapshot: Snapshot) -> Rules:
+    """What northd goes by: what NB asks for, or the last good policy where that is refused."""
+    wanted = asked(snapshot)
+    broken = snapshot.broken or bool(missing(snapshot, wanted.rules))
+    if snapshot.policy is not None and is_on(snapshot.policy) and broken:
+        return published(snapshot.policy)
+    return wanted
+
+
+class Evaluation:
+    """One set of rules, asked about one cluster."""
+
+    def __init__(self, snapshot: Snapshot, rules: Rules) -> None:
+        """Compile the rules."""
+        self.rules = rules
+        self.book = RuleBook(rules.rules, rules.default, rules.networks)
+        self._memberships = snapshot.memberships
+
+    def signature(self, view: ChassisView, intent: EncapIntent) -> Signature | None:
+        """The traits of an encap; None where no rule applies, for another zone's chassis."""
+        if view.chassis.is_remote:
+            return None
+        membership = self._memberships.get(view.name, _NOWHERE)
+        return self.book.signature(
+            Subject(
+                chassis=view.name,
+                hostname=view.hostname,
+                zones=view.chassis.zones,
+                azs=view.azs,
+                ip=intent.encap.ip,
+                hosts=membership.hosts,
+                reaches=membership.reaches,
+            )
+        )
+
+    def verdict(self, one: Signature | None, other: Signature | None) -> Verdict:
+        """What the rules say of a pair."""
+        if one is None or other is None:
+            return Verdict(treatment=self.rules.default, rule=None, network=None)
+        return self.book.decide(one, other)
+
+
+def in_force(policy: ClusterPolicy, one: EncapIntent, other: EncapIntent) -> Treatment:
+    """What controllers read out of SB for a pair.
+
+    Returns:
+        What the matrix says of the two classes. Where an end has no class, or the matrix does not
+        name the two: the stronger of both ends' modes, a missing key being the default. Never
+        below the floor.
+    """
+    if one.class_name is not None and other.class_name is not None:
+        found = policy.pairs.get(class_pair(one.class_name, other.class_name))
+        if found is not None:
+            return Treatment(mode=strongest(policy.floor, found.mode), profile=found.profile)
+    modes = (one.mode or policy.default, other.mode or policy.default)
+    return Treatment(mode=strongest(policy.floor, *modes), profile=policy.profile)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How many pairs each part of the policy decides."""
+
+    rules: Mapping[int, int]
+    """By priority."""
+    networks: Mapping[str, int]
+    """Pairs that a network's own setting makes stronger than rules do."""
+    default: int
+    total: int
+
+
+def tally(snapshot: Snapshot, rules: Rules) -> Tally:
+    """Count the pairs of the cluster by what decides them."""
+    evaluation = Evaluation(snapshot, rules)
+    by_rule: Counter[int] = Counter()
+    by_network: Counter[str] = Counter()
+    default = 0
+    for kind in kinds(snapshot.chassis.values(), evaluation.signature):
+        verdict = evaluation.verdict(*kind.faces)
+        if verdict.network is not None:
+            by_network[verdict.network] += kind.count
+        elif verdict.rule is not None:
+            by_rule[verdict.rule.priority] += kind.count
+        else:
+            default += kind.count
+    total = default + by_rule.total() + by_network.total()
+    return Tally(rules=by_rule, networks=by_network, default=default, total=total)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Pairs that would be treated otherwise than now."""
+
+    old: Treatment
+    new: Treatment
+    count: int
+    examples: tuple[Ends, ...]
+
+    @property
+    def weakens(self) -> bool:
+        """Whether the new mode is weaker."""
+        return self.new.mode.strength < self.old.mode.strength
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What other rules would change."""
+
+    changes: tuple[Change, ...]
+    """Weakened pairs first, then by what they become."""
+    same: int
+    """Pairs that stay as they are."""
+
+    @property
+    def weakened(self) -> int:
+        """Pairs that get a weaker mode."""
+        return sum(change.count for change in self.changes if change.weakens)
+
+
+def difference(snapshot: Snapshot, before: Rules, after: Rules) -> Difference:
+    """Compare two sets of rules over all pairs of the cluster."""
+    old, new = Evaluation(snapshot, before), Evaluation(snapshot, after)
+    counts: Counter[tuple[Treatment, Treatment]] = Counter()
+    examples: dict[tuple[Treatment, Treatment], list[Ends]] = {}
+    same = 0
+
+    def face(view: ChassisView, intent: EncapIntent) -> tuple[Signature | None, Signature | None]:
+        return old.signature(view, intent), new.signature(view, intent)
+
+    for kind in kinds(snapshot.chassis.values(), face):
+        (one, one_new), (other, other_new) = kind.faces
+        key = (old.verdict(one, other).treatment, new.verdict(one_new, other_new).treatment)
+        if key[0] == key[1]:
+            same += kind.count
+            continue
+        counts[key] += kind.count
+        shown = examples.setdefault(key, [])
+        shown.extend(kind.examples(EXAMPLES - len(shown)))
+    changes = [
+        Change(old=key[0], new=key[1], count=count, examples=tuple(examples[key]))
+        for key, count in counts.items()
+    ]
+    changes.sort(key=lambda change: (not change.weakens, words(change.old), words(change.new)))
+    return Difference(changes=tuple(changes), same=same)
+
+
+def first_examples(changes: Iterable[Change]) -> tuple[tuple[Change, Ends], ...]:
+    """At most EXAMPLES of all changes, those that weaken first."""
+    pairs = ((change, ends) for change in changes for ends in change.examples)
+    return tuple(islice(pairs, EXAMPLES))
+
+
+def words(treatment: Treatment) -> str:
+    """A treatment as people read it: `require`, `require cnsa`."""
+    if treatment.mode is Mode.OFF or treatment.profile is Profile.DEFAULT:
+        return str(treatment.mode)
+    return f"{treatment.mode} {treatment.profile}"
+
+
+def missing(snapshot: Snapshot, rules: Iterable[Rule]) -> tuple[InputError, ...]:
+    """Selectors of networks that do not exist."""
+    return missing_networks(nb_global.TABLE, rules, snapshot.switches)
+
+
+def unable(snapshot: Snapshot, rules: Rules) -> tuple[str, ...]:
+    """Say which chassis cannot do a cipher suite that they would have to, as northd decides it."""
+    evaluation = Evaluation(snapshot, rules)
+    held: dict[Signature, list[ChassisView]] = {}
+    for view in snapshot.chassis.values():
+        for intent in usable(view):
+            signature = evaluation.signature(view, intent)
+            if signature is not None:
+                held.setdefault(signature, []).append(view)
+    lacking: dict[Profile, set[str]] = {}
+    for one, views in held.items():
+        verdicts = (evaluation.verdict(one, other).treatment for other in held)
+        needed = {verdict.profile for verdict in verdicts if verdict.mode is not Mode.OFF}
+        for view in views:
+            if view.digest is not None:
+                for profile in needed - view.digest.profiles:
+                    lacking.setdefault(profile, set()).add(view.name)
+    return tuple(_lack(profile, sorted(names)) for profile, names in sorted(lacking.items()))
+
+
+def _lack(profile: Profile, names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"profile {profile}: the IKE daemon of {', '.join(names[:_NAMED])}{more} cannot do it"
+
+
+def shadowed(rules: Iterable[Rule]) -> dict[int, int]:
+    """Rules that can never decide, whatever chassis there are.
+
+    Returns:
+        By priority, the higher priority of a rule that matches all of its pairs. One that only
+        several rules together leave nothing to is not found.
+    """
+    ordered = sorted(rules, key=lambda rule: -rule.priority)
+    found: dict[int, int] = {}
+    for index, rule in enumerate(ordered):
+        for above in ordered[:index]:
+            if covers(above.selectors, rule.selectors):
+                found[rule.priority] = above.priority
+                break
+    return found
+
+
+def covers(wide: tuple[Selector, Selector], narrow: tuple[Selector, Selector]) -> bool:
+    """Whether every pair that `narrow` selects is selected by `wide`; False when in doubt."""
+    return any(
+        _covers(wide[0], one) and _covers(wide[1], other) for one, other in (narrow, narrow[::-1])
+    )
+
+
+def _covers(wide: Selector, narrow: Selector) -> bool:
+    if wide == narrow or wide.kind is SelectorKind.ANY:
+        return True
+    if wide.kind is not narrow.kind:
+        return False
+    if wide.kind is SelectorKind.CIDR:
+        one, other = ip_network(wide.argument), ip_network(narrow.argument)
+        return (
+            one.version == other.version
+            and one.prefixlen <= other.prefixlen
+            and other.network_address in one
+        )
+    if wide.kind in (SelectorKind.CHASSIS, SelectorKind.HOST):
+        forms = {"*": ".*", "?": "[^*]"}
+        pattern = "".join(forms.get(c, re.escape(c)) for c in wide.argument)
+        return re.fullmatch(pattern, narrow.argument) is not None
+    return False

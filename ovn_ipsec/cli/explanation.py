@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: why the pairs of two chassis are treated as they are, and what to do if that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..model.policy import ClusterPolicy, Mode, Phase, Treatment
+from ..model.status import Digest, PairState
+from ..policy.classes import Verdict
+from ..schema import nb_global
+from ..schema.report import printable
+from .evaluate import Evaluation, effective, in_force, is_on, network_rule, unable, words
+from .judge import FIX_KEY, NO_AGENT, NO_NORTHD, SEE_LOG, Finding
+from .pairs import Ends, between, has_tunnels, tunnel_type
+from .settings import Exit
+from .view import ChassisView, Snapshot
+
+LivePeers = Mapping[tuple[str, str, str], Mapping[str, Any]]
+"""What the controller of this host says: by peer, local and remote address."""
+
+SEE_ROLLOUT = "wait for the rollout: ovn-ipsec status"
+HELD = (
+    "a network counts for minutes after its last port has left; if that is not it, read the log"
+    " of ovn-ipsec-northd"
+)
+WHO_WRITES = (
+    "ovn-ipsec-northd puts it right within seconds; if it comes back, somebody else writes the row"
+)
+SEE_NETWORK = (
+    "UDP 500 and 4500 and IP protocol 50 must pass between the two, and both certificates must be"
+    " good: docs/howto/diagnose.md"
+)
+END_QUARANTINE = (
+    "when it may be trusted again, take it out of NB_Global options:ovn-ipsec-quarantine; if its"
+    " certificate was revoked, it needs another one too"
+)
+ONE_ADDRESS = "give each chassis an address of its own: external_ids:ovn-encap-ip"
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndLine:
+    """One end of a pair."""
+
+    chassis: str
+    ip: str
+    mode: str
+    """options:ovn-ipsec of the Encap row; empty when it says nothing that can be used."""
+    class_name: str
+    """options:ovn-ipsec-class of it."""
+    class_wanted: str
+    """The class that the rules put it in."""
+    traits: tuple[str, ...]
+    """The selectors that it matches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairLine:
+    """One pair."""
+
+    type: str
+    ends: tuple[EndLine, EndLine]
+    decided_by: str
+    wanted: Treatment
+    """What the rules say now."""
+    carried: Treatment | None
+    """What SB makes of it; None while encryption is off. A controller takes from a row that was
+    weakened without a new generation no less than held before."""
+    state: str
+    """A word of PairState; or UNKNOWN."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """All that `ovn-ipsec explain` says."""
+
+    chassis: tuple[ChassisView, ChassisView]
+    pairs: tuple[PairLine, ...]
+    reason: str
+    """Why there are no pairs; empty when there are."""
+    findings: tuple[Finding, ...]
+    exit: Exit
+
+
+def explain(snapshot: Snapshot, one: str, other: str, live: LivePeers) -> Explanation:
+    """Explain the pairs of two chassis that exist.
+
+    Args:
+        snapshot: With the memberships of every network that rules name.
+        one: Name of a chassis.
+        other: Name of another one.
+        live: Empty when neither is this host.
+    """
+    first, second = snapshot.chassis[one], snapshot.chassis[other]
+    rules = effective(snapshot)
+    evaluation = Evaluation(snapshot, rules)
+    stale = snapshot.policy is not None and rules.texts != snapshot.policy.rules
+    exact = not stale and not rules.named
+    findings = [*_cluster(snapshot)]
+    for view in (first, second):
+        findings += [*_contested(view), *_quarantined(snapshot.policy, view)]
+    pairs: list[PairLine] = []
+    for ends in between(first, second):
+        line = _pair(snapshot, evaluation, ends, live)
+        pairs.append(line)
+        findings.extend(_of_pair(snapshot, line, stale=stale))
+        findings.extend(_of_rows(snapshot, line, classes=exact))
+    if pairs:
+        findings.extend(_of_chassis(snapshot, (first, second)))
+        findings.extend(
+            Finding(subject="cluster", problem=text, next_step=FIX_KEY)
+            for text in unable(snapshot, rules)
+        )
+    blind = any(line.state == UNKNOWN for line in pairs)
+    return Explanation(
+        chassis=(first, second),
+        pairs=tuple(pairs),
+        reason="" if pairs else why_none(first, second),
+        findings=tuple(dict.fromkeys(findings)),
+        exit=Exit.DEGRADED if findings else Exit.CANNOT_TELL if blind else Exit.WELL,
+    )
+
+
+def decider(verdict: Verdict, *, local: bool = True) -> str:
+    """Name what decided a pair; `local` is False for one with another availability zone."""
+    if not local:
+        return "the default: rules do not reach into another availability zone"
+    by = "the default: no rule matches"
+    if verdict.rule is not None:
+        by = f"rule {verdict.rule.priority}: {verdict.rule}"
+    if verdict.network is None:
+        return by
+    own = network_rule(verdict.network, verdict.treatment.mode)
+    return f"the network's own setting, {own}; without it {by}"
+
+
+def why_none(one: ChassisView, other: ChassisView) -> str:
+    """Say why OVN makes no tunnel between two chassis."""
+    if one.name == other.name:
+        return "a chassis has no tunnel to itself"
+    if one.chassis.is_remote and other.chassis.is_remote:
+        return "both belong to another availability zone"
+    if not has_tunnels(one.chassis, other.chassis):
+        if one.chassis.is_remote or other.chassis.is_remote:
+            local, far = (other, one) if one.chassis.is_remote else (one, other)
+            if not local.chassis.is_interconn:
+                return (
+                    f"{far.name} is in another availability zone, and {local.name} no gateway to it"
+                )
+        return f"their transport zones do not overlap: {_zones(one)} and {_zones(other)}"
+    if tunnel_type(one.chassis.encaps, other.chassis.encaps) is None:
+        return "they have no tunnel type in common that IPsec covers"
+    return "none of their addresses fit together"
+
+
+def _zones(view: ChassisView) -> str:
+    zones = ", ".join(printable(zone, 40) for zone in sorted(view.chassis.zones))
+    return f"{view.name} is in {zones or 'none'}"
+
+
+def _pair(snapshot: Snapshot, evaluation: Evaluation, ends: Ends, live: LivePeers) -> PairLine:
+    signatures = [evaluation.signature(end.view, end.encap) for end in ends]
+    verdict = evaluation.verdict(*signatures)
+    carried = None
+    if snapshot.policy is not None and is_on(snapshot.policy):
+        carried = in_force(snapshot.policy, ends[0].encap, ends[1].encap)
+    told = _live(ends, live)
+    state, why = told or _state(snapshot.policy, verdict.treatment, carried, ends)
+    lines = []
+    for end, signature in zip(ends, signatures, strict=True):
+        name = None if signature is None else evaluation.book.class_name(signature)
+        lines.append(
+            EndLine(
+                chassis=end.view.name,
+                ip=str(end.encap.encap.ip),
+                mode=end.encap.mode or "",
+                class_name=end.encap.class_name or "",
+                class_wanted=name or "",
+                traits=() if signature is None else evaluation.book.traits(signature),
+            )
+        )
+    return PairLine(
+        type=ends[0].encap.encap.type,
+        ends=(lines[0], lines[1]),
+        decided_by=decider(verdict, local=None not in signatures),
+        wanted=verdict.treatment,
+        carried=carried,
+        state=state,
+        why=why,
+    )
+
+
+def _state(
+    policy: ClusterPolicy | None, wanted: Treatment, carried: Treatment | None, ends: Ends
+) -> tuple[str, str]:
+    """What is in force, as far as both digests leave no other."""
+    if policy is None or carried is None:
+        return PairState.CLEAR, "encryption is off"
+    local = [end.view for end in ends if not end.view.chassis.is_remote]
+    barred = [end.view.name for end in ends if end.view.chassis.name in policy.quarantine]
+    if barred:
+        return PairState.BLOCKED, f"{barred[0]} is in quarantine"
+    for view in local:
+        if view.digest is None:
+            return UNKNOWN, f"{view.name} has no controller that reports"
+        if not follows(view.digest, policy):
+            return UNKNOWN, f"{view.name} is still at generation {_place(view.digest)}"
+    if carried.mode.strength < wanted.mode.strength:
+        return UNKNOWN, "controllers take less than before only with a new generation"
+    return _deduced(policy, carried, local)
+
+
+def _deduced(
+    policy: ClusterPolicy, carried: Treatment, local: Iterable[ChassisView]
+) -> tuple[str, str]:
+    """What is in force between chassis that follow the policy."""
+    if carried.mode is Mode.OFF:
+        return PairState.CLEAR, "policy says so, and both ends follow it"
+    for view in local:
+        if view.digest is not None and view.digest.counts.all_up and view.digest.counts.encrypted:
+            return PairState.ENCRYPTED, f"every pair of {view.name} that is to be encrypted is"
+    closed = policy.phase is Phase.ENFORCE and carried.mode is Mode.REQUIRE
+    what = "encrypted or dropped, never clear" if closed else "perhaps clear"
+    where = " or ".join(view.name for view in local)
+    return UNKNOWN, f"{what}: not every pair is up; run this on {where} to see this one"
+
+
+def _live(ends: Ends, live: LivePeers) -> tuple[str, str] | None:
+    for ours, theirs in (ends, ends[::-1]):
+        key = (theirs.view.name, str(ours.encap.encap.ip), str(theirs.encap.encap.ip))
+        if key in live:
+            peer = live[key]
+            parts = [f"says the controller of {ours.view.name}"]
+            parts += [f"treats it as {peer['mode']}"] if "mode" in peer else []
+            parts += [f"for {peer['since_s']} s"] if "since_s" in peer else []
+            parts += [str(peer["suite"])] if peer.get("suite") else []
+            parts += [f"last error: {peer['last_error']}"] if peer.get("last_error") else []
+            return printable(str(peer.get("state", UNKNOWN)), 40), printable(", ".join(parts), 400)
+    return None
+
+
+def follows(digest: Digest, policy: ClusterPolicy) -> bool:
+    """Whether a controller has applied what SB carries."""
+    return (digest.generation, digest.phase) == (policy.generation, policy.phase)
+
+
+def _place(digest: Digest) -> str:
+    return f"{digest.generation} {digest.phase}"
+
+
+def _cluster(snapshot: Snapshot) -> list[Finding]:
+    found: list[tuple[str, str]] = []
+    if snapshot.ipsec and snapshot.policy is None and snapshot.sb_error is None:
+        found.append(("ipsec is on, and nothing has answered it", NO_NORTHD))
+    if snapshot.sb_error is not None:
+        found.append((snapshot.sb_error.diagnostics(), NO_NORTHD))
+    if error := snapshot.reported.get(nb_global.ERROR):
+        found.append((error, FIX_KEY))
+    return [
+        Finding(subject="cluster", problem=printable(text, 400), next_step=step)
+        for text, step in found
+    ]
+
+
+def _contested(view: ChassisView) -> list[Finding]:
+    return [
+        Finding(
+            subject=view.name,
+            problem=f"another chassis claims {ip} too, and both are refused",
+            next_step=ONE_ADDRESS,
+        )
+        for ip in sorted(view.contested, key=str)
+    ]
+
+
+def _quarantined(policy: ClusterPolicy | None, view: ChassisView) -> list[Finding]:
+    if policy is None or not is_on(policy) or view.chassis.name not in policy.quarantine:
+        return []
+    problem = "in quarantine: nobody has SAs with it, and nothing is exchanged in clear"
+    return [Finding(subject=view.name, problem=problem, next_step=END_QUARANTINE)]
+
+
+def _of_pair(snapshot: Snapshot, line: PairLine, *, stale: bool) -> list[Finding]:
+    """What is wrong with one pair.
+
+    Args:
+        snapshot: The cluster.
+        line: The pair.
+        stale: Whether SB does not carry the rules that `line` was decided by.
+    """
+    subject = " - ".join(f"{end.chassis} {end.ip}" for end in line.ends)
+    found: list[Finding] = []
+    if line.carried is not None and line.carried != line.wanted and snapshot.ipsec:
+        problem = f"rules say {words(line.wanted)}, SB carries {words(line.carried)}"
+        step = SEE_ROLLOUT if stale else HELD
+        found.append(Finding(subject=subject, problem=problem, next_step=step))
+    barred = frozenset[str]() if snapshot.policy is None else snapshot.policy.quarantine
+    free = barred.isdisjoint(end.chassis for end in line.ends)
+    if free and line.state in (PairState.PENDING, PairState.BLOCKED):
+        problem = f"{line.state}, {line.why}"
+        found.append(Finding(subject=subject, problem=problem, next_step=SEE_NETWORK))
+    return found
+
+
+def _of_rows(snapshot: Snapshot, line: PairLine, *, classes: bool) -> list[Finding]:
+    """What is wrong with the Encap rows of a pair.
+
+    Args:
+        snapshot: The cluster.
+        line: The pair.
+        classes: Whether northd surely works with what `line` was decided by: the same rules, and
+            no network, whose memberships it holds for a while.
+    """
+    found: list[Finding] = []
+    for end in line.ends:
+        view = snapshot.chassis[end.chassis]
+        if line.carried is None or view.chassis.is_remote or snapshot.policy is None:
+            continue
+        wrong = _row(end, snapshot.policy.default, classes=classes)
+        if wrong:
+            name = f"{end.chassis} {end.ip}"
+            found.append(Finding(subject=name, problem=wrong, next_step=WHO_WRITES))
+    return found
+
+
+def _row(end: EndLine, default: Mode, *, classes: bool) -> str:
+    """How an Encap row differs from what northd writes there."""
+    if end.mode != default:
+        return f"its Encap row says {end.mode or 'nothing'} and not {default}"
+    if classes and end.class_name != end.class_wanted:
+        says, wanted = (
+            f"class {n}" if n else "no class" for n in (end.class_name, end.class_wanted)
+        )
+        return f"its Encap row says {says} and not {wanted}"
+    return ""
+
+
+def _of_chassis(snapshot: Snapshot, views: Iterable[ChassisView]) -> list[Finding]:
+    """What is wrong with the controllers; nothing is asked of those of another zone."""
+    found: list[tuple[str, str, str]] = []
+    if snapshot.policy is None or not is_on(snapshot.policy):
+        return []
+    for view in views:
+        if view.chassis.is_remote:
+            continue
+        if view.digest_error is not None:
+            found.append((view.name, view.digest_error.diagnostics(), SEE_LOG))
+        elif view.digest is None:
+            found.append((view.name, "no controller", NO_AGENT))
+        else:
+            if view.digest.problem:
+                found.append((view.name, view.digest.problem, SEE_LOG))
+            if not follows(view.digest, snapshot.policy):
+                place = f"still at generation {_place(view.digest)}"
+                found.append((view.name, place, SEE_LOG))
+    return [
+        Finding(subject=name, problem=printable(text, 400), next_step=step)
+        for name, text, step in found
+    ]

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: `ovn-ipsec policy`: rules listed, checked, compared, tried, added and deleted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, BinaryIO, ParamSpec
+
+import click
+
+from ..errors import EdgeError, OvsdbConflict
+from .settings import Exit, Settings
+
+if TYPE_CHECKING:
+    from ..ovsdb.session import Session
+    from .editing import Proposal
+    from .rulefile import RuleFile
+    from .view import Snapshot
+
+P = ParamSpec("P")
+PRIORITY = click.IntRange(1, 32767)
+CHANGED = "somebody changed NB_Global.options meanwhile; nothing was written, run this again"
+
+
+def ends_with(command: Callable[P, Exit]) -> Callable[P, None]:
+    """Turn what a command returns into the exit status, and no answer into 2."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            status = command(*args, **kwargs)
+        except OvsdbConflict:
+            click.echo(f"ovn-ipsec: {CHANGED}", err=True)
+            status = Exit.DEGRADED
+        except EdgeError as error:
+            click.echo(f"ovn-ipsec: {error.diagnostics()}", err=True)
+            status = Exit.CANNOT_TELL
+        sys.exit(status)
+
+    return run
+
+
+@contextmanager
+def _cluster(settings: Settings) -> Iterator[tuple[Session, Snapshot]]:
+    """Both databases, read; NB stays connected."""
+    from . import gather  # noqa: PLC0415 - --help stays quick
+
+    with gather.northbound(settings) as nb:
+        yield nb, gather.snapshot(settings, nb)
+
+
+def _proposal(settings: Settings, snapshot: Snapshot, changes: dict[str, str | None]) -> Proposal:
+    """A change, with everything that is needed to assess it."""
+    from .editing import propose  # noqa: PLC0415
+    from .gather import with_networks  # noqa: PLC0415
+
+    named = propose(snapshot, changes).named
+    return propose(with_networks(settings, snapshot, named), changes)
+
+
+def _file(source: BinaryIO) -> RuleFile:
+    from .rulefile import parse_file  # noqa: PLC0415
+
+    return parse_file(source.read().decode(errors="surrogateescape"))
+
+
+@click.group(name="policy")
+def command() -> None:
+    """See and change which pairs of chassis are encrypted, and how.
+
+    A rule is SELECTOR SELECTOR MODE [profile=NAME]; the highest priority that matches a pair
+    decides. The selectors are any, chassis:GLOB, host:GLOB, zone:NAME, az:NAME, cidr:PREFIX and
+    network:NAME, the modes off, prefer and require.
+    """
+
+
+@command.command(name="list")
+@click.pass_obj
+@ends_with
+def list_command(settings: Settings) -> Exit:
+    """Show the rules, how many pairs each decides, and what is in force."""
+    from .evaluate import asked  # noqa: PLC0415 - --help stays quick
+    from .gather import with_networks  # noqa: PLC0415
+    from .listing import make_listing  # noqa: PLC0415
+    from .policy_show import show_listing  # noqa: PLC0415
+
+    with _cluster(settings) as (_, snapshot):
+        seen = with_networks(settings, snapshot, asked(snapshot).named)
+    listing = make_listing(seen)
+    show_listing(listing, as_json=settings.as_json)
+    return listing.exit
+
+
+@command.command(name="add")
+@click.argument("words", metavar="RULE...", nargs=-1, required=True)
+@click.option("--priority", type=PRIORITY, metavar="N", help="1 to 32767; the highest decides.")
+@click.option("--replace", is_flag=True, help="Put it in the place of the rule of that priority.")
+@click.option("--dry-run", is_flag=True, help="Show what it would change, and write nothing.")
+@click.pass_obj
+@ends_with
+def add_command(
+    settings: Settings, words: tuple[str, ...], priority: int | None, replace: bool, dry_run: bool
+) -> Exit:
+    """Add a rule, such as: zone:dc1 zone:dc2 require profile=cnsa.
+
+    Without --priority it gets the lowest free hundred above the highest that there is.
+    """
+    from ..schema.rules import RuleError, parse_rule  # noqa: PLC0415 - --help stays quick
+    from .editing import key_of, place_of, to_add  # noqa: PLC0415
+    from .policy_show import refuse  # noqa: PLC0415
+    from .rulefile import free_priority, taken_priorities  # noqa: PLC0415
+
+    text = " ".join(words)
+    try:
+        parse_rule(place_of(priority), priority or 1, text)
+    except RuleError as error:
+        return refuse([error], as_json=settings.as_json)
+    if replace and priority is None:
+        return refuse(["--replace needs --priority"], as_json=settings.as_json)
+    with _cluster(settings) as (nb, snapshot):
+        chosen = priority or free_priority(taken_priorities(snapshot.options))
+        if chosen is None:
+            reason = "no hundred is free above the highest priority; choose one with --priority"
+            return refuse([reason], as_json=settings.as_json)
+        if key_of(chosen) in snapshot.options and not replace:
+            reason = f"priority {chosen} is taken; choose another, or put this there: --replace"
+            return refuse([reason], as_json=settings.as_json)
+        rule = parse_rule(place_of(chosen), chosen, text)
+        changes = to_add(rule)
+        proposal = _proposal(settings, snapshot, changes)
+        return _change(settings, nb, proposal, dry_run=dry_run)
+
+
+@command.command(name="delete")
+@click.argument("priority", type=PRIORITY)
+@click.option("--dry-run", is_flag=True, help="Show what it would change, and write nothing.")
+@click.pass_obj
+@ends_with
+def delete_command(settings: Settings, priority: int, dry_run: bool) -> Exit:
+    """Delete the rule of a priority."""
+    from .editing import key_of, to_delete  # noqa: PLC0415 - --help stays quick
+    from .policy_show import refuse  # noqa: PLC0415
+
+    with _cluster(settings) as (nb, snapshot):
+        if key_of(priority) not in snapshot.options:
+            reason = f"there is no rule of priority {priority}; see ovn-ipsec policy list"
+            return refuse([reason], as_json=settings.as_json)
+        proposal = _proposal(settings, snapshot, to_delete(priority))
+        return _change(settings, nb, proposal, dry_run=dry_run)
+
+
+def _change(settings: Settings, nb: Session, proposal: Proposal, *, dry_run: bool) -> Exit:
+    """Say what a change does, and write it unless something speaks against it."""
+    from .editing import assess  # noqa: PLC0415 - --help stays quick
+    from .gather import write_options  # noqa: PLC0415
+    from .policy_show import show_change  # noqa: PLC0415
+
+    assessment = assess(proposal)
+    refused = bool(assessment.refusals)
+    writes = not refused and not dry_run
+    if not settings.as_json:
+        show_change(proposal.changes, assessment, as_json=False, written=False)
+    if writes:
+        write_options(nb, proposal.changes)
+    if settings.as_json:
+        show_change(proposal.changes, assessment, as_json=True, written=writes)
+    elif not refused:
+        click.echo("written" if writes else "nothing was written")
+    return Exit.DEGRADED if refused else Exit.WELL
+
+
+@command.command(name="check")
+@click.argument("file", type=click.File("rb"))
+@click.pass_obj
+@ends_with
+def check_command(settings: Settings, file: BinaryIO) -> Exit:
+    """Check a file of rules, PRIORITY RULE a line; needs no database.
+
+    Lines that begin with # say nothing. FILE may be - for standard input.
+    """
+    from .evaluate import shadowed  # noqa: PLC0415 - --help stays quick
+    from .policy_show import show_check  # noqa: PLC0415
+
+    found = _file(file)
+    show_check(found, shadowed(found.rules), as_json=settings.as_json)
+    return Exit.DEGRADED if found.faults else Exit.WELL
+
+
+@command.command(name="diff")
+@click.argument("file", type=click.File("rb"))
+@click.pass_obj
+@ends_with
+def diff_command(settings: Settings, file: BinaryIO) -> Exit:
+    """Show what would change if the rules in FILE were all rules; writes nothing.
+
+    FILE is as for check.
+    """
+    from ..schema.rules import RuleError  # noqa: PLC0415 - --help stays quick
+    from .editing import assess, to_replace  # noqa: PLC0415
+    from .evaluate import missing  # noqa: PLC0415
+    from .policy_show import show_check, show_difference  # noqa: PLC0415
+
+    found = _file(file)
+    if found.faults:
+        show_check(found, {}, as_json=settings.as_json)
+        return Exit.DEGRADED
+    with _cluster(settings) as (_, snapshot):
+        changes = to_replace(snapshot.options, found.rules)
+        proposal = _proposal(settings, snapshot, changes)
+    faults = [
+        found.fault(error, rule.priority)
+        for rule in found.rules
+        for error in missing(proposal.then, [rule])
+        if isinstance(error, RuleError)
+    ]
+    assessment = assess(proposal)
+    show_difference(assessment, faults, as_json=settings.as_json)
+    return Exit.DEGRADED if assessment.refusals else Exit.WELL
+
+
+@command.command(name="test")
+@click.argument("one", metavar="A")
+@click.argument("other", metavar="B")
+@click.pass_obj
+@ends_with
+def test_command(settings: Settings, one: str, other: str) -> Exit:
+    """Show which rule decides each pair of the chassis A and B."""
+    from .evaluate import asked  # noqa: PLC0415 - --help stays quick
+    from .gather import with_networks  # noqa: PLC0415
+    from .policy_show import show_test  # noqa: PLC0415
+    from .trial import try_pairs, unknown  # noqa: PLC0415
+
+    with _cluster(settings) as (_, snapshot):
+        for name in (one, other):
+            if message := unknown(snapshot, name):
+                click.echo(f"ovn-ipsec: {message}", err=True)
+                return Exit.CANNOT_TELL
+        seen = with_networks(settings, snapshot, asked(snapshot).named)
+    show_test(try_pairs(seen, one, other), as_json=settings.as_json)
+    return Exit.WELL

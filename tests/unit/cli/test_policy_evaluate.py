@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each rule decides, what other rules would change, and which rules never decide."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from policy_world import chassis, cluster, hosts, labelled, member, published, report
+
+from ovn_ipsec.cli.evaluate import (
+    EXAMPLES,
+    Evaluation,
+    asked,
+    covers,
+    difference,
+    effective,
+    first_examples,
+    in_force,
+    shadowed,
+    tally,
+    unable,
+    words,
+)
+from ovn_ipsec.cli.evaluate import (
+    published as rules_of,
+)
+from ovn_ipsec.cli.pairs import between
+from ovn_ipsec.cli.view import Snapshot
+from ovn_ipsec.model.policy import ClassName, Mode, Phase, Profile, Rule, Treatment
+from ovn_ipsec.schema.encap import EncapIntent
+from ovn_ipsec.schema.fields import Place
+from ovn_ipsec.schema.rules import parse_rule
+from ovn_ipsec.schema.sb_global import parse_policy
+
+SELECTORS = (
+    *("any", "chassis:hv*", "chassis:hv?", "chassis:hv1", "chassis:*", "host:x", "zone:a"),
+    *("zone:b", "az:one", "cidr:10.0.0.0/8", "cidr:10.0.0.0/30", "cidr:fd00::/8"),
+    *("network:web", "network:db"),
+)
+REQUIRE, OFF = Treatment(mode=Mode.REQUIRE), Treatment(mode=Mode.OFF)
+
+
+def rule(text: str, priority: int = 100) -> Rule:
+    return parse_rule(Place(table="NB_Global", row=".", key="x"), priority, text)
+
+
+@st.composite
+def world(draw) -> Snapshot:
+    rows, memberships = [], {}
+    for n in range(draw(st.integers(0, 5))):
+        rows.append(
+            chassis(
+                f"hv{n}",
+                f"10.0.{draw(st.integers(0, 1))}.{n + 1}",
+                f"fd00::{n + 1}",
+                zones=draw(st.sets(st.sampled_from("ab"))),
+                hostname=draw(st.sampled_from("xy")),
+                other=draw(st.sampled_from([{}, {}, {"is_remote": "true"}])),
+            )
+        )
+        own = draw(st.sets(st.sampled_from(["web", "db"])))
+        memberships[f"hv{n}"] = member(*own, reaches=draw(st.sets(st.sampled_from(["web", "db"]))))
+    switches = [("web", draw(st.sampled_from([{}, {"ovn-ipsec": "prefer"}]))), ("db", {})]
+    texts = draw(
+        st.dictionaries(
+            st.integers(1, 6),
+            st.tuples(
+                st.sampled_from(SELECTORS), st.sampled_from(SELECTORS), st.sampled_from(list(Mode))
+            ).map(" ".join),
+        )
+    )
+    return cluster(*rows, rules=texts, switches=switches, memberships=memberships)
+
+
+@given(world())
+def test_every_pair_is_decided_once(made: Snapshot):
+    """By what the rule book says of it, asked pair by pair."""
+    evaluation = Evaluation(made, asked(made))
+    by: Counter[object] = Counter()
+    for one, other in combinations(made.chassis.values(), 2):
+        for ends in between(one, other):
+            verdict = evaluation.verdict(*(evaluation.signature(e.view, e.encap) for e in ends))
+            by[verdict.network or (verdict.rule and verdict.rule.priority)] += 1
+    found = tally(made, asked(made))
+    assert by == Counter({**found.rules, **found.networks, None: found.default})
+    assert by.total() == found.total
+
+
+@given(world())
+def test_a_rule_that_is_said_never_to_decide_decides_nothing(made: Snapshot):
+    """In no cluster."""
+    found = tally(made, asked(made))
+    for low, high in shadowed(made.asked.rules).items():
+        assert (0, True) == (found.rules.get(low, 0), low < high)
+
+
+@given(world(), world())
+def test_a_difference_counts_every_pair(made: Snapshot, other: Snapshot):
+    """Once, as changed or as unchanged; the same rules change nothing."""
+    before, after = asked(made), asked(other)
+    found = difference(made, before, after)
+    changed = sum(change.count for change in found.changes)
+    assert tally(made, before).total == changed + found.same
+    assert () == difference(made, before, before).changes
+    assert all(change.old != change.new for change in found.changes)
+
+
+def test_weakened_pairs_come_first_and_are_counted():
+    """They are what an operator must not overlook."""
+    made = cluster(*hosts(3), rules={100: "chassis:hv3 any prefer"})
+    after = asked(made, [rule("chassis:hv1 chassis:hv2 off"), rule("any any require", 50)])
+    found = difference(made, asked(made), after)
+    assert [(True, 1), (False, 2)] == [(c.weakens, c.count) for c in found.changes]
+    assert (1, 0) == (found.weakened, found.same)
+
+
+def test_examples_are_twenty_at_most():
+    """However many pairs change."""
+    made = cluster(*hosts(12))
+    found = difference(made, asked(made), asked(made, [rule("any any off")]))
+    assert [66] == [change.count for change in found.changes]
+    assert EXAMPLES == len(first_examples(found.changes))
+
+
+def test_another_profile_is_a_change():
+    """But weakens nothing."""
+    made = cluster(*hosts(2))
+    after = asked(made, [rule("any any require profile=cnsa")])
+    (change,) = difference(made, asked(made), after).changes
+    assert ("require", "require cnsa", False) == (
+        words(change.old),
+        words(change.new),
+        change.weakens,
+    )
+
+
+def test_what_is_clear_has_no_profile():
+    """Even where the cluster's is not the default."""
+    assert "off" == words(Treatment(mode=Mode.OFF, profile=Profile.CNSA))
+
+
+def test_rules_do_not_reach_into_another_availability_zone():
+    """Nobody labels those encaps."""
+    far = chassis("far", "10.1.0.1", other={"is_remote": "true"})
+    near = chassis("near", "10.1.0.2", other={"is_interconn": "true"})
+    made = cluster(far, near, rules={100: "any any off"})
+    assert (1, {}) == (tally(made, asked(made)).default, tally(made, asked(made)).rules)
+    assert () == unable(made, asked(made, [rule("any any require profile=pq")]))
+
+
+def test_what_sb_carries_is_read_back():
+    """Rules, what networks ask for, and nothing of what does not parse."""
+    texts = ("switch network:web any prefer", "200 zone:a any off", "x any any off", "100 junk")
+    policy = parse_policy(published(*texts, default=Mode.PREFER))
+    assert policy is not None
+    found = rules_of(policy)
+    assert {"web": Mode.PREFER} == found.networks
+    assert ["zone:a any off", "any any off"] == [str(r) for r in found.rules]
+    assert (Mode.PREFER, {"web"}) == (found.default.mode, found.named)
+
+
+def test_rules_are_written_as_sb_carries_them():
+    """So that the two can be compared."""
+    made = cluster(rules={100: "any any off"}, switches=[("web", {"ovn-ipsec": "require"})])
+    assert ("switch network:web any require", "100 any any off") == asked(made).texts
+
+
+@pytest.mark.parametrize(
+    ("rules", "sb", "expected"),
+    [
+        ({200: "any any prefer"}, published("100 any any off"), [200]),
+        ({200: "any any prefe"}, published("100 any any off"), [100]),
+        ({200: "network:web any off"}, published("100 any any off"), [100]),
+        ({200: "any any prefer", 300: "x"}, published("100 any any off", phase=Phase.OFF), [200]),
+        ({200: "any any prefer", 300: "x"}, {}, [200]),
+    ],
+)
+def test_the_last_good_policy_holds_while_nb_is_refused(
+    rules: dict[int, str], sb: dict[str, str], expected: list[int]
+):
+    """And what NB says where there is none."""
+    made = cluster(rules=rules, sb=sb)
+    assert expected == [r.priority for r in effective(made).rules]
+
+
+A, B = ClassName("a"), ClassName("b")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "floor", "mode"),
+    [
+        ((Mode.REQUIRE, A), (Mode.REQUIRE, B), Mode.OFF, Mode.OFF),
+        ((Mode.REQUIRE, A), (Mode.REQUIRE, B), Mode.PREFER, Mode.PREFER),
+        ((Mode.REQUIRE, A), (Mode.REQUIRE, A), Mode.OFF, Mode.REQUIRE),
+        ((Mode.OFF, A), (Mode.OFF, A), Mode.OFF, Mode.OFF),
+        ((Mode.OFF, A), (Mode.PREFER, None), Mode.OFF, Mode.PREFER),
+        ((None, None), (Mode.OFF, B), Mode.OFF, Mode.REQUIRE),
+    ],
+)
+def test_what_controllers_read_out_of_sb(one, other, floor: Mode, mode: Mode):
+    """The matrix; where it says nothing, the stronger of both rows, and never below the floor."""
+    text = published(pairs={(A, B): OFF}, floor=floor)
+    policy = parse_policy(text)
+    assert policy is not None
+    (view,) = cluster(*hosts(1)).chassis.values()
+    ends = [
+        EncapIntent(encap=view.chassis.encaps[0].encap, mode=m, class_name=c)
+        for m, c in (one, other)
+    ]
+    assert mode is in_force(policy, ends[0], ends[1]).mode
+    assert mode is in_force(policy, ends[1], ends[0]).mode
+
+
+@given(world())
+def test_labels_and_matrix_say_what_the_rules_say(made: Snapshot):
+    """What northd would write is read back as the verdict of every pair."""
+    evaluation = Evaluation(made, asked(made))
+    views = [view for view in made.chassis.values() if not view.chassis.is_remote]
+    signatures = [evaluation.signature(v, e) for v in views for e in v.chassis.encaps]
+    matrix = evaluation.book.matrix([s for s in signatures if s is not None])
+    policy = parse_policy(published(pairs=matrix.pairs, floor=matrix.floor))
+    assert policy is not None
+    for ends in (e for one, other in combinations(views, 2) for e in between(one, other)):
+        both = [evaluation.signature(end.view, end.encap) for end in ends]
+        names = [evaluation.book.class_name(s) for s in both if s is not None]
+        rows = [
+            EncapIntent(encap=end.encap.encap, mode=Mode.REQUIRE, class_name=name)
+            for end, name in zip(ends, names, strict=True)
+        ]
+        assert evaluation.verdict(*both).treatment == in_force(policy, rows[0], rows[1])
+
+
+def test_the_builder_of_labels_labels_as_northd_does():
+    """No class without rules, and the default mode."""
+    rows = hosts(1)
+    (raw,) = labelled(cluster(*rows), rows)
+    assert {"ovn-ipsec": "require"} == raw.encaps[0].options
+
+
+def test_a_chassis_that_cannot_do_a_profile_is_named():
+    """Those without a controller are not asked; after three the rest is counted."""
+    rows = (*hosts(5), chassis("silent", "10.0.0.9"))
+    old = {f"hv{n}": report(profiles=frozenset({Profile.DEFAULT})) for n in range(1, 6)}
+    made = cluster(*rows, privates=old)
+    after = asked(made, [rule("any any require profile=cnsa")])
+    text = "profile cnsa: the IKE daemon of hv1, hv2, hv3 and 2 more cannot do it"
+    assert (text,) == unable(made, after)
+    (text,) = unable(made, asked(made, [rule("chassis:hv1 any require profile=pq")]))
+    assert "hv1, hv2, hv3 and" in text
+    assert () == unable(made, asked(made, [rule("chassis:hv1 any off")]))
+
+
+def test_two_chassis_are_named_without_counting_more():
+    """Only those that would need it."""
+    made = cluster(*hosts(3), privates={f"hv{n}": report() for n in (1, 2, 3)})
+    after = asked(made, [rule("chassis:hv1 chassis:hv2 require profile=pq")])
+    assert ("profile pq: the IKE daemon of hv1, hv2 cannot do it",) == unable(made, after)
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "expected"),
+    [
+        ("any any", "zone:a network:web", True),
+        ("zone:a any", "zone:b zone:a", True),
+        ("zone:a zone:a", "zone:a zone:b", False),
+        ("zone:a any", "az:a any", False),
+        ("chassis:hv* any", "chassis:hv1? any", True),
+        ("chassis:hv? any", "chassis:hv* any", False),
+        ("chassis:hv? any", "chassis:hv? any", True),
+        ("chassis:h.1 any", "chassis:hv1 any", False),
+        ("chassis:hv1 any", "host:hv1 any", False),
+        ("host:*.example any", "any host:a.example", True),
+        ("cidr:10.0.0.0/8 any", "cidr:10.1.0.0/16 any", True),
+        ("cidr:10.1.0.0/16 any", "cidr:10.0.0.0/8 any", False),
+        ("cidr:10.0.0.0/8 any", "cidr:192.168.0.0/16 any", False),
+        ("cidr:::/0 any", "cidr:10.0.0.0/8 any", False),
+        ("network:web any", "network:web network:db", True),
+        ("network:web any", "zone:a network:web", True),
+        ("network:web any", "network:db any", False),
+        ("zone:a any", "any any", False),
+    ],
+)
+def test_which_rules_cover_which(wide: str, narrow: str, expected: bool):
+    """Either way round."""
+    one, other = rule(f"{wide} off").selectors, rule(f"{narrow} off").selectors
+    assert [expected, expected] == [covers(one, other), covers(one[::-1], other)]
