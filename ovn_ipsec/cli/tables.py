@@ -33,7 +33,7 @@ class Screen:
         shown = [i for i in range(len(columns)) if any(row[i] for row in kept)]
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for index in shown:
-            table.add_column(columns[index])
+            table.add_column(columns[index], overflow="fold")
         for row in kept:
             table.add_row(*(Text(row[index]) for index in shown))
         self._console.print(table)
