@@ -68,7 +68,7 @@ def use_tls(private_key: str, certificate: str, ca_cert: str) -> None:
 class Session:
     """A monitored database."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a connection has
         self,
         remotes: str,
         schema: dict[str, Any],
@@ -76,6 +76,7 @@ class Session:
         leader_only: bool = False,
         probe_interval_s: float = 5.0,
         lock: str | None = None,
+        only: Mapping[str, list[list[str]]] | None = None,
     ) -> None:
         """Store what open() needs.
 
@@ -85,12 +86,14 @@ class Session:
             leader_only: Talk to the Raft leader only: needed where the lock or a write must hold.
             probe_interval_s: Seconds between probes of an idle connection; 0 for none.
             lock: OVSDB lock (RFC 7047 section 4.1.8) that every write here asserts.
+            only: Conditions by table (ovsdb-server(7), monitor_cond): other rows do not come.
         """
         self.remotes = remotes
         self._schema = schema
         self._leader_only = leader_only
         self._probe_interval_s = probe_interval_s
         self._lock = lock
+        self._only = dict(only or {})
         self._idl: _RecordingIdl | None = None
         self._write: ovs.db.idl.Transaction | None = None
         self._failure: OvsdbError | None = None
@@ -106,6 +109,12 @@ class Session:
             probe_interval=int(self._probe_interval_s * 1000),
             leader_only=self._leader_only,
         )
+        for table, conditions in self._only.items():
+            # Not by cond_change(): while a change is pending Idl.wait() does not wait.
+            state = self._idl.tables[table].condition_state
+            state.init(conditions)
+            state.request()
+            state.ack()
         if self._lock is not None:
             self._idl.set_lock(self._lock)
 
