@@ -12,7 +12,14 @@ from pathlib import Path
 from .host import Host, python
 from .jsonrpc import Database
 from .process import Daemon
-from .settings import CREDENTIALS, NB_PORT, SB_PORT, ClusterSettings
+from .settings import (
+    CENTRAL_IPV4,
+    CREDENTIALS,
+    NB_PORT,
+    SB_NORTHD_PORT,
+    SB_PORT,
+    ClusterSettings,
+)
 
 NB_SOCKET = "/run/ovn/ovnnb_db.sock"
 SB_SOCKET = "/run/ovn/ovnsb_db.sock"
@@ -43,20 +50,29 @@ class Central(Host):
         self._database("nb", NB_SOCKET)
         self._database("sb", SB_SOCKET)
         _open_to_network(self.nb, "NB_Global", self._remote(NB_PORT))
-        _open_to_network(self.sb, "SB_Global", self._remote(SB_PORT, rbac=self._settings.rbac))
-        remotes = (f"--ovnnb-db=unix:{NB_SOCKET}", f"--ovnsb-db=unix:{SB_SOCKET}")
+        remotes = [self._remote(SB_PORT, rbac=self._settings.rbac)]
+        if self._settings.tls:
+            remotes.append(self._remote(SB_NORTHD_PORT))
+        _open_to_network(self.sb, "SB_Global", *remotes)
         log = f"--log-file={self.logs}/ovn-northd.log"
-        self.daemon("ovn-northd", ["ovn-northd", "--pidfile", log, *remotes]).start(wait=False)
+        argv = ["ovn-northd", "--pidfile", log, *self._northd_options()]
+        self.daemon("ovn-northd", argv).start(wait=False)
 
     def start_ipsec(self, *arguments: str, env: Mapping[str, str] | None = None) -> Daemon:
         """Start ``ovn-ipsec-northd`` (its ``Daemon`` is in ``daemons`` from then on)."""
         name = "ovn-ipsec-northd"
-        remotes = (f"--ovnnb-db=unix:{NB_SOCKET}", f"--ovnsb-db=unix:{SB_SOCKET}")
         log = f"--log-file={self.logs}/{name}.log"
-        argv = python("-m", "northd_ext", *remotes, log, *arguments)
+        argv = python("-m", "northd_ext", *self._northd_options(), log, *arguments)
         daemon = self.daemon(name, argv, env=env)
         daemon.start()
         return daemon
+
+    def _northd_options(self) -> tuple[str, ...]:
+        """Return how a northd reaches both databases: by TLS where the cluster has it."""
+        if not self._settings.tls:
+            return (f"--ovnnb-db=unix:{NB_SOCKET}", f"--ovnsb-db=unix:{SB_SOCKET}")
+        nb, sb = (f"ssl:{CENTRAL_IPV4}:{port}" for port in (NB_PORT, SB_NORTHD_PORT))
+        return (f"--ovnnb-db={nb}", f"--ovnsb-db={sb}", *tls_options())
 
     def _remote(self, port: int, *, rbac: bool = False) -> dict[str, str]:
         scheme = "pssl" if self._settings.tls else "ptcp"
@@ -89,13 +105,17 @@ def tls_options() -> tuple[str, ...]:
     )
 
 
-def _open_to_network(database: Database, table: str, remote: Mapping[str, str]) -> None:
+def _open_to_network(database: Database, table: str, *remotes: Mapping[str, str]) -> None:
+    names = [f"remote{number}" for number in range(len(remotes))]
+    rows = [{**remote, "inactivity_probe": PROBE_MS} for remote in remotes]
     database.transact(
+        *(
+            {"op": "insert", "table": "Connection", "row": row, "uuid-name": name}
+            for row, name in zip(rows, names, strict=True)
+        ),
         {
             "op": "insert",
-            "table": "Connection",
-            "row": {**remote, "inactivity_probe": PROBE_MS},
-            "uuid-name": "remote",
+            "table": table,
+            "row": {"connections": ["set", [["named-uuid", name] for name in names]]},
         },
-        {"op": "insert", "table": table, "row": {"connections": ["named-uuid", "remote"]}},
     )

@@ -89,7 +89,8 @@ class Chassis(Host):
         """Start ``ovn-ipsec-controller`` (its ``Daemon`` is in ``daemons`` from then on)."""
         # Pidfile and control socket stay where ovs-appctl -t looks for them.
         log = f"--log-file={self.logs}/{CONTROLLER}.log"
-        argv = python("-m", "controller", log, *arguments)
+        tls = tls_options() if self._cluster.tls else ()
+        argv = python("-m", "controller", log, *tls, *arguments)
         daemon = self.daemon(CONTROLLER, argv, env=env)
         daemon.start()
         return daemon

@@ -77,7 +77,8 @@ class Cluster:
         """The chassis by name: ``h1``, ``h2`` and so on."""
         self.workloads: dict[str, Workload] = {}
         """The workloads by name: ``w1`` on ``h1`` and so on."""
-        self.wire = Wire([f"u{index}" for index in range(1, self.settings.chassis + 1)])
+        links = [f"u{index}" for index in range(1, self.settings.chassis + 1)]
+        self.wire = Wire(links, self.settings.clear_ports)
         """The witness of the underlay."""
         self._progress = progress or (lambda _: None)
         self._started_at = time.monotonic()

@@ -54,13 +54,15 @@ class Authority:
 
         Args:
             name: The common name, and the DNS name unless ``san`` says otherwise.
-            days: Validity from now.
+            days: Validity from now; 0 makes one that has expired already.
             extensions: More of them, as ``openssl req -addext`` takes them.
             san: The subject alternative name, such as ``DNS:h1,IP:10.9.0.1``.
         """
         usages = ("extendedKeyUsage=serverAuth,clientAuth", "basicConstraints=CA:FALSE")
         wanted = (f"subjectAltName={san or f'DNS:{name}'}", *usages, *extensions)
-        self._request(name, f"/O=ovn-ipsec lab/CN={name}", days, wanted, signed=True)
+        self._request(name, f"/O=ovn-ipsec lab/CN={name}", max(days, 1), wanted, signed=True)
+        if days == 0:
+            self._expire(name)
         return Credentials(
             certificate=(self.folder / f"{name}.crt").read_text(),
             private_key=(self.folder / f"{name}.key").read_text(),
@@ -75,13 +77,25 @@ class Authority:
     def _request(
         self, stem: str, subject: str, days: int, extensions: Sequence[str], *, signed: bool
     ) -> None:
-        argv = ["openssl", "req", "-x509", "-new", *_NEW_KEY, "-sha256", "-subj", subject]
+        argv = ["req", "-x509", "-new", *_NEW_KEY, "-sha256", "-subj", subject]
         argv += ["-config", "/dev/null", "-days", str(days)]
         argv += ["-keyout", f"{stem}.key", "-out", f"{stem}.crt"]
         argv += [word for extension in extensions for word in ("-addext", extension)]
         if signed:
             argv += ["-CA", "ca.crt", "-CAkey", "ca.key"]
+        self._openssl(argv)
+        (self.folder / f"{stem}.key").chmod(0o600)
+
+    def _expire(self, stem: str) -> None:
+        # ``openssl req`` refuses a validity of no days, ``openssl x509`` does not.
+        certificate, request, names = f"{stem}.crt", f"{stem}.csr", "-copy_extensions"
+        made = ["-x509toreq", "-in", certificate, "-signkey", f"{stem}.key", names, "copy"]
+        self._openssl(["x509", *made, "-out", request])
+        signed = ["-req", "-in", request, "-CA", "ca.crt", "-CAkey", "ca.key", "-days", "0"]
+        self._openssl(["x509", *signed, names, "copyall", "-out", certificate])
+
+    def _openssl(self, arguments: Sequence[str]) -> None:
+        argv = ["openssl", *arguments]
         done = subprocess.run(argv, check=False, capture_output=True, text=True, cwd=self.folder)
         if done.returncode != 0:
             raise CommandError(tuple(argv), done.returncode, done.stderr)
-        (self.folder / f"{stem}.key").chmod(0o600)

@@ -16,6 +16,8 @@ CENTRAL_IPV4 = "10.9.0.254"
 CENTRAL_IPV6 = "fd09::fe"
 SB_PORT = 6642
 NB_PORT = 6641
+SB_NORTHD_PORT = 16642
+"""SB without a role, for the northds of a cluster whose SB_PORT has one."""
 CREDENTIALS = "/etc/ovn-ipsec/tls"
 """Folder on each host with ``cert.pem``, ``key.pem`` (0600) and ``ca.pem``."""
 
@@ -63,6 +65,8 @@ class ClusterSettings:
     """NB and SB over TLS, with the same authority as the tunnels."""
     rbac: bool = False
     """SB with role ovn-controller, as ``ovn-sbctl set-connection role=``; needs ``tls``."""
+    clear_ports: tuple[int, ...] = (6081, 4789)
+    """UDP ports that mean clear text to the witness: Geneve (RFC 8926) and VXLAN (RFC 7348)."""
     strongswan_conf: str | None = None
     """The drop-in for ``/etc/strongswan.d``; None takes the laboratory's."""
 

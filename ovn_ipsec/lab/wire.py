@@ -62,6 +62,8 @@ class Sighting(NamedTuple):
     kind: Kind
     source: str
     destination: str
+    vni: int = 0
+    """Of a clear packet: the datapath that it is for (Datapath_Binding.tunnel_key)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class Wire:
     def counts(self, since: Mark | None = None, until: Mark | None = None) -> dict[FlowKey, Flow]:
         """Return what was seen in between, by kind, source and destination."""
         flows: dict[FlowKey, Flow] = {}
-        for at, kind, source, destination in self.sightings(since, until):
+        for at, kind, source, destination, _ in self.sightings(since, until):
             key = (kind, source, destination)
             before = flows.get(key)
             flows[key] = Flow(before.count + 1, before.first, at) if before else Flow(1, at, at)
@@ -165,7 +167,7 @@ class Wire:
                     self._seen.append(Sighting(_kernel_time(ancillary), *what))
 
 
-def classify(frame: bytes, clear_ports: frozenset[int]) -> tuple[Kind, str, str] | None:
+def classify(frame: bytes, clear_ports: frozenset[int]) -> tuple[Kind, str, str, int] | None:
     """Tell what an Ethernet frame is; None for what the witness does not count.
 
     A later IPv4 fragment of a UDP packet has no ports and is not counted: its first one was.
@@ -180,11 +182,14 @@ def classify(frame: bytes, clear_ports: frozenset[int]) -> tuple[Kind, str, str]
             ends = frame[22:38], frame[38:54]
         case _:
             return None
-    kind = _kind(protocol, b"" if offset else frame[start:], clear_ports)
+    payload = b"" if offset else frame[start:]
+    kind = _kind(protocol, payload, clear_ports)
     if kind is None:
         return None
     source, destination = (str(ipaddress.ip_address(end)) for end in ends)
-    return kind, source, destination
+    # Behind the UDP header, in Geneve (RFC 8926) as in VXLAN (RFC 7348).
+    vni = int.from_bytes(payload[12:15], "big") if kind is Kind.CLEAR else 0
+    return kind, source, destination, vni
 
 
 def _kind(protocol: int, payload: bytes, clear_ports: frozenset[int]) -> Kind | None:

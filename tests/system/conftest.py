@@ -70,7 +70,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     with Cluster(settings, progress=_progress) as built:
         yield built
         if request.session.testsfailed:
-            built.save_logs()
+            built.save_logs(_artefacts())
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +100,13 @@ def enforced(product: Cluster) -> Cluster:
     helpers.enforce(product)
     helpers.wait_all_encrypted(product)
     return product
+
+
+def _artefacts() -> Path | None:
+    """Name a new folder for the logs of one cluster."""
+    if not (text := os.environ.get("OVN_IPSEC_LAB_ARTEFACTS")):
+        return None
+    return Path(text) / f"cluster-{len(list(Path(text).glob('cluster-*')))}"
 
 
 def _progress(text: str) -> None:

@@ -24,6 +24,21 @@ KEY = "ovn-ipsec"
 PATIENCE_S = 120.0
 """Emulation is some twenty times slower than iron; nothing is waited for longer than this."""
 
+PORTS_S = 3.0
+"""After the switch ovn-controller replaces its tunnel ports; what is lost by then is its own."""
+
+PORTS_LOST = 40
+"""More than this is not its doing: 2 to 3 were seen; 32 on a busy machine, in one 1.0 s loop."""
+
+CHANGE_LOST = 2
+"""One each way, when the ends of a pair change over: each for itself, seconds after the switch."""
+
+
+def say(fact: str, **values: object) -> None:
+    """Print what was measured, for whoever reads the log of a run."""
+    words = " ".join(f"{name}={value}" for name, value in values.items())
+    print(f"MEASURED {fact}: {words}", flush=True)
+
 
 # --- the databases ---------------------------------------------------------------------------
 
@@ -38,6 +53,11 @@ def nb_report(cluster: Cluster) -> dict[str, str]:
     """Return NB_Global.external_ids."""
     found: dict[str, str] = cluster.nb.row("NB_Global", "external_ids")["external_ids"]
     return found
+
+
+def summary(cluster: Cluster) -> str:
+    """Return the summary that the operator reads."""
+    return nb_report(cluster).get("ovn-ipsec-summary", "")
 
 
 def state(cluster: Cluster) -> str:
@@ -69,6 +89,11 @@ def digest(cluster: Cluster, chassis: str) -> dict[str, str]:
     return {key: text for key, text in values.items() if key.startswith("ovn-ipsec-")}
 
 
+def problem(cluster: Cluster, chassis: str) -> str:
+    """Return what a chassis says is wrong with it."""
+    return digest(cluster, chassis).get("ovn-ipsec-problem", "")
+
+
 def pair_counts(cluster: Cluster, chassis: str) -> dict[str, int]:
     """Return how many pairs of a chassis are in each state, from its digest."""
     words = digest(cluster, chassis).get("ovn-ipsec-pairs", "").split()
@@ -98,6 +123,11 @@ def peers(chassis: Chassis) -> list[dict[str, Any]]:
     """Return the pairs of a chassis as its controller sees them."""
     found: list[dict[str, Any]] = json.loads(chassis.appctl(CONTROLLER, "peers/show", "json"))
     return found
+
+
+def states_with(chassis: Chassis, peer: str) -> set[str]:
+    """Return the states of a chassis' pairs with one peer."""
+    return {str(one["state"]) for one in peers(chassis) if one["peer"] == peer}
 
 
 def spis(cluster: Cluster) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -145,6 +175,12 @@ def wait_clean(chassis: Chassis) -> None:
         raise AssertionError(f"{error}: {leftovers(chassis)}") from error
 
 
+def _moment(at: float) -> str:
+    """Write a monotonic time as the logs do."""
+    moment = utc_now() - timedelta(seconds=time.monotonic() - at)
+    return f"{moment:%H:%M:%S.%f}"
+
+
 # --- traffic ---------------------------------------------------------------------------------
 
 
@@ -181,12 +217,9 @@ class Traffic:
 
     @property
     def lost_at(self) -> list[str]:
-        """When the first and the last lost ping was sent, as the logs write it."""
+        """When the lost pings were sent, as the logs write it; at most some twenty of them."""
         times = self._pinger.lost_times(self._ping_mark)
-        ends = [times[0], times[-1]] if times else []
-        now, clock_now = time.monotonic(), utc_now()
-        moments = [clock_now - timedelta(seconds=now - one) for one in ends]
-        return [f"{moment:%H:%M:%S.%f}" for moment in moments]
+        return [_moment(one) for one in times[:: len(times) // 20 + 1]]
 
     @property
     def received(self) -> int:
@@ -222,10 +255,24 @@ class Traffic:
         """Let it go on."""
         time.sleep(seconds)
 
+    def assert_only_ports_lost(self) -> None:
+        """Since the mark, a turn of the switch: what was lost is ovn-controller's own doing."""
+        assert self.lost_after(PORTS_S) <= CHANGE_LOST, self.lost_at
+        assert self.lost <= PORTS_LOST, self.lost_at
+
     def assert_encrypted(self) -> None:
         """Since the mark: no clear packet between any two hosts, ESP in both directions."""
-        assert self.clear == {}
+        assert self.clear == {}, self._leaks()
         assert len(self.esp) == 2, self.esp
+
+    def _leaks(self) -> list[str]:
+        """Who was clear, when, and how often."""
+        flows = self._cluster.wire.counts(self._wire_mark)
+        return [
+            f"{source} to {target} {_moment(flow.first)} to {_moment(flow.last)} x {flow.count}"
+            for (kind, source, target), flow in flows.items()
+            if kind is Kind.CLEAR
+        ]
 
     def _flows(self, kind: Kind) -> dict[FlowKey, int]:
         flows = self._cluster.wire.counts(self._wire_mark)
@@ -266,10 +313,18 @@ def relax(cluster: Cluster, timeout: float = PATIENCE_S) -> float:
     return wait_state(cluster, "off", timeout)
 
 
-def wait_all_encrypted(cluster: Cluster, names: Iterable[str] | None = None) -> None:
-    """Wait until every pair of these chassis (all by default) is encrypted."""
+def wait_all_encrypted(
+    cluster: Cluster, names: Iterable[str] | None = None, *, each: int = 1
+) -> None:
+    """Wait until every pair of these chassis (all by default) is encrypted.
+
+    Args:
+        cluster: Where.
+        names: Of the chassis.
+        each: How many pairs two chassis form.
+    """
     for name in names or cluster.chassis:
-        chassis, number = cluster.chassis[name], len(cluster.chassis) - 1
+        chassis, number = cluster.chassis[name], each * (len(cluster.chassis) - 1)
 
         def up(one: Chassis = chassis, wanted: int = number) -> bool:
             return all_encrypted(one, number=wanted)

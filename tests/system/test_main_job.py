@@ -10,25 +10,17 @@ import time
 
 import helpers
 import pytest
+from helpers import say
 
 from ovn_ipsec.lab.chassis import CONTROLLER
 from ovn_ipsec.lab.cluster import Cluster
 from ovn_ipsec.lab.host import python
 from ovn_ipsec.lab.waiting import wait_until
 
-PORTS_S = 3.0
-"""After the switch ovn-controller replaces its tunnel ports; what is lost by then is its own."""
-PORTS_LOST = 12
-"""More than this is not ovn-controller's doing: 2 to 3 were seen in the emulated laboratory."""
 HANDOVER_LOST = 6
 """0.3 s: the emulated initiator installs its end that much later than the responder."""
-OUTAGE_S = 20.0
+OUTAGE_S = 60.0
 """How long a killed controller stays away."""
-
-
-def _say(fact: str, **values: object) -> None:
-    words = " ".join(f"{name}={value}" for name, value in values.items())
-    print(f"MEASURED {fact}: {words}", flush=True)
 
 
 # --- the switch ------------------------------------------------------------------------------
@@ -41,9 +33,8 @@ def test_switch_encrypts_everything_and_undoes_it_without_a_trace(switched_off: 
         took = helpers.enforce(cluster)
         ping.run(2)
         lost = ping.lost
-        _say("enable", seconds=f"{took:.1f}", lost=lost, sent=ping.sent, at=ping.lost_at)
-        assert ping.lost_after(PORTS_S) <= 1
-        assert lost <= PORTS_LOST
+        say("enable", seconds=f"{took:.1f}", lost=lost, sent=ping.sent, at=ping.lost_at)
+        ping.assert_only_ports_lost()
         ping.mark()
         ping.run(3)
         ping.assert_encrypted()
@@ -52,9 +43,8 @@ def test_switch_encrypts_everything_and_undoes_it_without_a_trace(switched_off: 
         took = helpers.relax(cluster)
         ping.run(2)
         lost = ping.lost
-        _say("disable", seconds=f"{took:.1f}", lost=lost, sent=ping.sent, at=ping.lost_at)
-        assert ping.lost_after(PORTS_S) <= 1
-        assert lost <= PORTS_LOST
+        say("disable", seconds=f"{took:.1f}", lost=lost, sent=ping.sent, at=ping.lost_at)
+        ping.assert_only_ports_lost()
         ping.mark()
         ping.run(2)
         assert not ping.esp
@@ -78,7 +68,7 @@ def test_killed_controller_changes_nothing_and_adopts_what_it_finds(enforced: Cl
         h1.daemons[CONTROLLER].start()
         helpers.wait_all_encrypted(cluster)
         ping.run(5)
-        _say("controller killed", lost=ping.lost, sent=ping.sent)
+        say("controller killed", lost=ping.lost, sent=ping.sent)
         assert ping.lost == 0
         ping.assert_encrypted()
     assert helpers.spis(cluster) == before
@@ -95,9 +85,9 @@ def test_killed_ike_daemon_comes_back_without_a_gap(enforced: Cluster) -> None:
         h1.daemons["charon"].start()
         begin = time.monotonic()
         helpers.wait_all_encrypted(cluster)
-        _say("charon killed", healed_s=f"{time.monotonic() - begin:.1f}")
+        say("charon killed", healed_s=f"{time.monotonic() - begin:.1f}")
         ping.run(10)
-        _say("charon killed", lost=ping.lost, sent=ping.sent, at=ping.lost_at)
+        say("charon killed", lost=ping.lost, sent=ping.sent, at=ping.lost_at)
         assert ping.lost <= HANDOVER_LOST
         ping.assert_encrypted()
     helpers.wait_state(cluster, "enforced")
@@ -115,15 +105,15 @@ def test_stopped_ike_daemon_blocks_is_reported_and_heals(enforced: Cluster) -> N
             return helpers.pair_counts(cluster, "h1").get("blocked") == 2
 
         wait_until(blocked, 60, "h1 reports its pairs blocked", every=0.1)
-        _say("charon stopped", blocked_s=f"{time.monotonic() - begin:.1f}")
+        say("charon stopped", blocked_s=f"{time.monotonic() - begin:.1f}")
         helpers.wait_state(cluster, "enforced (degraded)", 60)
-        _say("charon stopped", degraded_s=f"{time.monotonic() - begin:.1f}")
+        say("charon stopped", degraded_s=f"{time.monotonic() - begin:.1f}")
         ping.run(3)
         assert ping.lost > 0
         h1.daemons["charon"].start()
         begin = time.monotonic()
         ping.wait_answers(20, 60)
-        _say("charon back", traffic_s=f"{time.monotonic() - begin:.1f}")
+        say("charon back", traffic_s=f"{time.monotonic() - begin:.1f}")
         helpers.wait_all_encrypted(cluster)
         helpers.wait_state(cluster, "enforced")
         assert ping.clear == {}
@@ -143,7 +133,7 @@ def test_flushed_ruleset_comes_back_and_nothing_is_clear_meanwhile(enforced: Clu
         begin = time.monotonic()
         h1.run(["nft", "flush", "ruleset"])
         wait_until(lambda: helpers.has_table(h1), 60, "our table back", every=0.1)
-        _say("ruleset flushed", back_s=f"{time.monotonic() - begin:.1f}", lost=ping.lost)
+        say("ruleset flushed", back_s=f"{time.monotonic() - begin:.1f}", lost=ping.lost)
         ping.run(3)
         assert ping.lost == 0
         ping.assert_encrypted()
@@ -159,7 +149,7 @@ def test_flushed_policies_come_back_and_nothing_is_clear_meanwhile(enforced: Clu
         begin = time.monotonic()
         h1.run(["ip", "xfrm", "policy", "flush"])
         ping.wait_answers(20, 60)
-        _say("policies flushed", traffic_s=f"{time.monotonic() - begin:.1f}", lost=ping.lost)
+        say("policies flushed", traffic_s=f"{time.monotonic() - begin:.1f}", lost=ping.lost)
         helpers.wait_all_encrypted(cluster)
         wait_until(lambda: len(helpers.xfrm_policies(h1)) >= len(before), 60, "all policies back")
         ping.assert_encrypted()
@@ -187,7 +177,7 @@ def test_plain_restart_of_ovn_controller_keeps_the_sas(enforced: Cluster) -> Non
         ping.run(3)
         h1.daemons["ovn-controller"].start()
         took = ping.wait_answers(20)
-        _say("ovn-controller restarted", traffic_s=f"{took:.1f}", lost=ping.lost)
+        say("ovn-controller restarted", traffic_s=f"{took:.1f}", lost=ping.lost)
         helpers.wait_all_encrypted(cluster)
         helpers.wait_state(cluster, "enforced")
         ping.run(3)
@@ -205,7 +195,7 @@ def test_restart_on_central_changes_nothing_on_the_wire(enforced: Cluster, daemo
         ping.run(8)
         helpers.wait_state(cluster, "enforced")
         helpers.wait_all_encrypted(cluster)
-        _say("restart", daemon=daemon, lost=ping.lost, sent=ping.sent, at=ping.lost_at)
+        say("restart", daemon=daemon, lost=ping.lost, sent=ping.sent, at=ping.lost_at)
         assert ping.lost == 0
         ping.assert_encrypted()
     assert helpers.spis(cluster) == before
@@ -231,7 +221,7 @@ def test_second_northd_takes_over_when_the_active_one_is_killed(enforced: Cluste
             first.kill()
             begin = time.monotonic()
             wait_until(lambda: "active" in central.appctl(name, "status"), 60, "second active")
-            _say("northd killed", takeover_s=f"{time.monotonic() - begin:.1f}")
+            say("northd killed", takeover_s=f"{time.monotonic() - begin:.1f}")
             helpers.write_encap_mode(cluster, "h2", "off")
             wait_until(
                 lambda: helpers.encap_mode(cluster, "h2") == "require", 30, "row put right again"

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who must not weaken a cluster: a chassis in SB, a stranger on the underlay, bad credentials."""
+"""Who must not weaken a cluster: a chassis in SB, a stranger on the underlay, the stock daemon."""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections.abc import Iterator
 
 import helpers
 import pytest
@@ -81,3 +83,44 @@ def test_clear_geneve_of_a_stranger_is_not_delivered(switched_off: Cluster) -> N
         time.sleep(2)
         assert stranger.received(heard) == []
         assert _denied(h1) - before >= 20
+
+
+# --- the stock daemon ------------------------------------------------------------------------
+
+MONITOR = "ovs-monitor-ipsec"
+STAND_IN = f"/etc/ovn-ipsec/{MONITOR}"
+
+
+@pytest.fixture
+def stock_daemon(switched_off: Cluster) -> Iterator[Chassis]:
+    """h3, on which a process that looks like the stock daemon runs, and our controller knows."""
+    cluster, chassis = switched_off, switched_off.chassis["h3"]
+    helpers.wait_clean(chassis)
+    chassis.write(STAND_IN, "import time\ntime.sleep(3600)\n")
+    process = chassis.popen([sys.executable, STAND_IN])
+    try:
+        wait_until(lambda: MONITOR in helpers.problem(cluster, "h3"), 60, "the conflict named")
+        yield chassis
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_live_stock_daemon_is_not_fought_with(switched_off: Cluster, stock_daemon: Chassis) -> None:
+    """The controller keeps its hands off h3 and says why; h1 and h2 are encrypted without it."""
+    cluster, h1 = switched_off, switched_off.chassis["h1"]
+    with helpers.traffic(cluster) as ping:
+        helpers.switch(cluster, on=True)
+        helpers.wait_state(cluster, "preparing (degraded)", 60)
+        assert f"h3: {MONITOR}" in helpers.summary(cluster)
+        # ``prepare`` waits its 60 s for h3, which cannot follow.
+        wait_until(lambda: helpers.states_with(h1, "h2") == {"encrypted"}, 150, "h1-h2 encrypted")
+        ping.assert_only_ports_lost()
+        ping.mark()
+        ping.run(2)
+        assert len(ping.esp) == 2
+        assert ping.lost == 0
+        assert f"h3: {MONITOR}" in helpers.summary(cluster)
+        assert helpers.state(cluster) == "establishing (degraded)"
+        assert helpers.leftovers(stock_daemon) == []
+        assert [key for key in ping.clear if not {*stock_daemon.encap_ips} & {*key}] == []
