@@ -10,7 +10,7 @@ GUEST = $(PYTHON) -m ovn_ipsec.lab.guest --anywhere --mem 8 --timeout 2400
 SOURCES = ovn_ipsec controller northd_ext tests tools
 ARGS =
 
-.PHONY: help setup sandbox check check-fast lint types arch unit functional system bench bench-policy docs
+.PHONY: help setup sandbox check check-fast lint types arch unit functional system bench bench-policy bench-ovn docs
 
 help:
 	@echo 'setup      install what is missing: Debian packages, .venv (quick when nothing is)'
@@ -19,6 +19,7 @@ help:
 	@echo 'check-fast lint, types, arch and unit tests, in seconds'
 	@echo 'bench      cost beside ovs-monitor-ipsec, into docs/explanation/cost.md'
 	@echo 'bench-policy what rules cost, into docs/explanation/policy-cost.md'
+	@echo 'bench-ovn  what it costs OVN itself, into docs/explanation/ovn-cost.md'
 	@echo 'docs       write the generated reference pages again'
 
 setup:
@@ -59,6 +60,9 @@ bench:
 
 bench-policy:
 	$(PYTHON) tests/bench/policy/run.py $(ARGS)
+
+bench-ovn:
+	$(PYTHON) tests/bench/ovn_cost/run.py $(ARGS)
 
 docs:
 	$(PYTHON) tools/reference.py
