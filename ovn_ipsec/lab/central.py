@@ -51,7 +51,7 @@ class Central(Host):
         self._database("sb", SB_SOCKET)
         _open_to_network(self.nb, "NB_Global", self._remote(NB_PORT))
         remotes = [self._remote(SB_PORT, rbac=self._settings.rbac)]
-        if self._settings.tls:
+        if self._by_tls:
             remotes.append(self._remote(SB_NORTHD_PORT))
         _open_to_network(self.sb, "SB_Global", *remotes)
         log = f"--log-file={self.logs}/ovn-northd.log"
@@ -67,9 +67,14 @@ class Central(Host):
         daemon.start()
         return daemon
 
+    @property
+    def _by_tls(self) -> bool:
+        """Whether the northds reach the databases by TLS."""
+        return self._settings.tls and not self._settings.northd_socket
+
     def _northd_options(self) -> tuple[str, ...]:
         """Return how a northd reaches both databases: by TLS where the cluster has it."""
-        if not self._settings.tls:
+        if not self._by_tls:
             return (f"--ovnnb-db=unix:{NB_SOCKET}", f"--ovnsb-db=unix:{SB_SOCKET}")
         nb, sb = (f"ssl:{CENTRAL_IPV4}:{port}" for port in (NB_PORT, SB_NORTHD_PORT))
         return (f"--ovnnb-db={nb}", f"--ovnsb-db={sb}", *tls_options())

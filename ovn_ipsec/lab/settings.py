@@ -65,6 +65,9 @@ class ClusterSettings:
     """NB and SB over TLS, with the same authority as the tunnels."""
     rbac: bool = False
     """SB with role ovn-controller, as ``ovn-sbctl set-connection role=``; needs ``tls``."""
+    northd_socket: bool = False
+    """The northds reach the databases by their sockets also under ``tls``: then SB has no remote
+    without a role."""
     clear_ports: tuple[int, ...] = (6081, 4789)
     """UDP ports that mean clear text to the witness: Geneve (RFC 8926) and VXLAN (RFC 7348)."""
     strongswan_conf: str | None = None

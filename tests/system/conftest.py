@@ -37,8 +37,17 @@ def _why_not() -> str:
     return "not in namespaces of its own: see tests/system/conftest.py"
 
 
+def _order(item: pytest.Item) -> tuple[bool, str]:
+    """The laboratory itself first, before our programs run; at last what needs its own cluster."""
+    call = getattr(item, "callspec", None)
+    settings = call.params.get("cluster") if call is not None else None
+    return item.path != HERE / "test_lab.py", repr(settings) if settings is not None else ""
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the system tests where they cannot run, and say why."""
+    """Build each cluster once; skip the tests where they cannot run, and say why."""
+    items.sort(key=_order)
     ours = [item for item in items if HERE in item.path.parents]
     if ours and (reason := _why_not()):
         for item in ours:

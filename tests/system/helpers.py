@@ -30,8 +30,8 @@ PORTS_S = 3.0
 PORTS_LOST = 40
 """More than this is not its doing: 2 to 3 were seen; 32 on a busy machine, in one 1.0 s loop."""
 
-CHANGE_LOST = 2
-"""One each way, when the ends of a pair change over: each for itself, seconds after the switch."""
+CHANGE_LOST = 1
+"""What may be lost later than that, when the ends of a pair change over."""
 
 
 def say(fact: str, **values: object) -> None:
