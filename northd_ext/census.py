@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: SbView to Census: who follows the policy, who lags and why, and how many pairs are up."""
+"""Pure: a Ledger to Census: who follows the policy, who lags and why, and how many pairs are up."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from ovn_ipsec.model.policy import NO_POLICY, Auth, ClusterPolicy, Mode
-from ovn_ipsec.model.status import Digest, PairCounts
+from ovn_ipsec.model.policy import NO_POLICY, Auth, ClusterPolicy, Mode, Phase
+from ovn_ipsec.model.status import PairCounts
 
-from .classify import Assignment
-from .views import ChassisFacts, SbView
+from .ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +27,8 @@ class Census:
     """Chassis without a controller that others have tunnels to: these pairs can never come up."""
     problems: tuple[tuple[str, str], ...]
     """What controllers say is wrong."""
-    auths: tuple[tuple[str, frozenset[Auth]], ...] = ()
-    """How each chassis with a controller could prove who it is."""
+    lacking: Mapping[Auth, tuple[str, ...]] = field(default_factory=dict)
+    """Chassis whose controller lacks what a way of authentication needs."""
     counts: PairCounts
     """Sum of the reports: a pair between two controllers counts at both ends."""
 
@@ -40,7 +39,7 @@ class Census:
 
     def unable(self, auth: Auth) -> tuple[str, ...]:
         """Chassis that lack what this way of authentication needs."""
-        return tuple(name for name, able in self.auths if auth not in able)
+        return self.lacking.get(auth, ())
 
     @property
     def all_up(self) -> bool:
@@ -48,61 +47,41 @@ class Census:
         return self.acknowledged and not self.absent and self.counts.all_up
 
 
-def take_census(
-    policy: ClusterPolicy | None, sb: SbView, assignment: Assignment | None = None
-) -> Census:
+def take_census(policy: ClusterPolicy | None, ledger: Ledger) -> Census:
     """Count the chassis against a policy; those of other availability zones are left out.
 
     Args:
         policy: What is published.
-        sb: Who there is.
-        assignment: The classes: one without a controller is missed only where a pair of it is of
-            the strongest mode that the policy has; None: all are.
+        ledger: Who there is, and the classes: one without a controller is missed only where a
+            pair of it is of the strongest mode that the policy has; all are without classes.
     """
     wanted = policy or NO_POLICY
-    local = sorted((c for c in sb.chassis.values() if not c.is_remote), key=lambda c: c.name)
-    digests = [(c.name, c.digest) for c in local if c.digest is not None]
-    behind = tuple((name, _place(d)) for name, d in digests if not _follows(d, wanted))
+    tally = ledger.tally
+    here = (wanted.generation, wanted.phase)
+    behind = tally.places.told({at: _word(*at) for at in tally.places if at != here})
     return Census(
-        chassis=len(local),
-        ready=len(digests) - len(behind),
+        chassis=tally.chassis,
+        ready=len(tally.places) - len(behind),
         behind=behind,
-        junk=tuple(c.name for c in local if c.digest_error is not None),
-        absent=_absent(local, wanted.end_mode, assignment),
-        auths=tuple((name, d.auths) for name, d in digests),
-        problems=tuple((name, d.problem) for name, d in digests if d.problem),
-        counts=_total([d.counts for _, d in digests]),
+        junk=tuple(sorted(tally.junk)),
+        absent=_absent(ledger, wanted.end_mode),
+        lacking={
+            auth: tally.auths.names(able for able in tally.auths if auth not in able)
+            for auth in Auth
+        },
+        problems=tally.problems.told({problem: problem for problem in tally.problems}),
+        counts=tally.counts,
     )
 
 
-def _follows(digest: Digest, policy: ClusterPolicy) -> bool:
-    return digest.generation == policy.generation and digest.phase is policy.phase
+def _word(generation: int, phase: Phase) -> str:
+    return f"at generation {generation} {phase}"
 
 
-def _place(digest: Digest) -> str:
-    return f"at generation {digest.generation} {digest.phase}"
-
-
-def _absent(
-    local: list[ChassisFacts], mode: Mode, assignment: Assignment | None
-) -> tuple[str, ...]:
-    users = Counter(kind for chassis in local for kind in chassis.types)
-    return tuple(
-        chassis.name
-        for chassis in local
-        if chassis.digest is None
-        and chassis.digest_error is None
-        and any(users[kind] > 1 for kind in chassis.types)
-        and not (assignment is not None and assignment.needs_nobody(chassis, mode))
-    )
-
-
-def _total(counts: list[PairCounts]) -> PairCounts:
-    return PairCounts(
-        clear=sum(c.clear for c in counts),
-        pending=sum(c.pending for c in counts),
-        blocked=sum(c.blocked for c in counts),
-        encrypted=sum(c.encrypted for c in counts),
-        lingering=sum(c.lingering for c in counts),
-        quarantined=sum(c.quarantined for c in counts),
+def _absent(ledger: Ledger, mode: Mode) -> tuple[str, ...]:
+    return ledger.unmanaged.names(
+        need
+        for need in ledger.unmanaged
+        if any(ledger.users[kind] > 1 for kind in need.types)
+        and not ledger.needs_nobody(need.signatures, mode)
     )

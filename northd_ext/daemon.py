@@ -22,10 +22,10 @@ from .members import Members
 from .northbound import Northbound
 from .policy import EncapChange, SbPlan, evaluate
 from .report import LAG_GRACE_S, make_report
-from .rollout import Event, Step, deadline_s, step
+from .rollout import TURN_S, Event, Step, deadline_s, step
 from .settling import Settling
 from .southbound import Southbound
-from .target import NO_SIGNING, Signing, Target, Targeting, named
+from .target import NO_SIGNING, Signing, Target, Targeting
 from .views import NbView, SbView
 
 LOCK = "ovn_ipsec_northd"
@@ -81,10 +81,12 @@ class Northd:
         self._reached = _Reached()
         self._settling, self._targeting = Settling(), Targeting()
         self._decided: ClusterPolicy | None = None
+        self._noted: tuple[InputError, ...] = ()
+        """What the last evaluation could not take as it is."""
         self._refused: frozenset[str] = frozenset()
         self._paused = self._ready = self._active = False
         self._dirty = True
-        self._due: float | None = 0.0
+        self._due: float | None = None
         self._evaluated = self._reported = 0.0
 
     def run(self) -> None:
@@ -110,8 +112,9 @@ class Northd:
         self._service.close()
 
     def _forget(self) -> None:
-        """Parse everything again: a turn that broke off may have lost changes."""
+        """Start over with nothing remembered: a turn that broke off may have lost changes."""
         self._northbound, self._southbound = Northbound(self._nb), Southbound(self._sb)
+        self._targeting = Targeting()
         self._members.close()
 
     def _wait(self) -> None:
@@ -120,11 +123,19 @@ class Northd:
         self._nb.wait(poller)
         self._sb.wait(poller)
         self._members.wait(poller)
-        if self._due is not None and not self._writing:
-            poller.timer_wait(max(0, int((self._due - monotonic()) * 1000) + 1))
+        due = self._next()
+        if due is not None and not self._writing:
+            poller.timer_wait(max(0, int((due - monotonic()) * 1000) + 1))
         if self._service.stopping:
             poller.immediate_wake()
         poller.block()
+
+    def _next(self) -> float | None:
+        """When the next turn has something to do even if nothing happens."""
+        times = [] if self._due is None else [self._due]
+        if self._enrolment is not None and self._active and self._ready:
+            times.append(max(0.0, self._enrolment.wake_at()))
+        return min(times, default=None)
 
     def _wake_at(self, when: float | None) -> None:
         if when is not None:
@@ -143,7 +154,10 @@ class Northd:
         if self._writing or not (self._nb.loaded and self._sb.loaded):
             return
         self._tell_ready()
+        looked = self._look(now)
         if not self._dirty and (self._due is None or now < self._due):
+            if looked:
+                self._enrol()
             return
         if now < self._evaluated + EVALUATE_EVERY_S:
             self._wake_at(self._evaluated + EVALUATE_EVERY_S)
@@ -153,7 +167,7 @@ class Northd:
         if nb is not None and sb is not None:
             asked = nb.asked.policy
             hold_s = HOLD_S if asked is None else asked.hold_s
-            self._members.want(named(nb, sb.policy), hold_s)
+            self._members.want(self._targeting.named(nb, sb.policy), hold_s)
             sb = self._members.add_to(sb, now)
             self._wake_at(self._members.deadline())
             self._reconcile(nb, sb, now)
@@ -191,15 +205,15 @@ class Northd:
             return
         waited = now - self._reached.since
         written = self._settling.written_classes(sb)
-        target, assignment = self._targeting.run(nb, sb, written, self._signing(sb, now))
-        census = take_census(sb.policy, sb, assignment)
+        target, ledger = self._targeting.run(nb, sb, written, self._signing(sb))
+        census = take_census(sb.policy, ledger)
         decided = step(nb, sb, target, census, waited)
-        plan = evaluate(decided.policy, sb, assignment, written)
-        self._log_refusals(target, sb, plan)
+        plan = evaluate(decided.policy, sb.policy, ledger)
+        self._note_refusals(target, sb, plan)
         self._apply(decided, plan.changes, now)
         self._enrol()
         self._report(nb, sb, target, census, now)
-        for after in (deadline_s(sb.policy), LAG_GRACE_S):
+        for after in (deadline_s(sb.policy), LAG_GRACE_S, TURN_S):
             if after is not None and waited < after:
                 self._wake_at(self._reached.since + after)
 
@@ -232,15 +246,21 @@ class Northd:
             encaps=len(changes),
         )
 
-    def _signing(self, sb: SbView, now: float) -> Signing:
+    def _signing(self, sb: SbView) -> Signing:
         """What the authority says; where it is another process', what was published stays."""
-        if self._enrolment is None:
-            if sb.policy is None or not sb.policy.authorities:
-                return NO_SIGNING
-            return Signing(authorities=sb.policy.authorities, barred=sb.policy.quarantine)
-        self._enrolment.look(now)
-        self._wake_at(self._enrolment.wake_at())
-        return self._enrolment.signing
+        if self._enrolment is not None:
+            return self._enrolment.signing
+        if sb.policy is None or not sb.policy.authorities:
+            return NO_SIGNING
+        return Signing(authorities=sb.policy.authorities, barred=sb.policy.quarantine)
+
+    def _look(self, now: float) -> bool:
+        """Look at the authority's books if it is time to; only what is new there is evaluated."""
+        enrolment = self._enrolment
+        if enrolment is None or not self._active or now < enrolment.wake_at():
+            return False
+        self._dirty |= enrolment.look(now)
+        return True
 
     def _enrol(self) -> None:
         """Answer chassis that ask for a certificate."""
@@ -248,6 +268,7 @@ class Northd:
             return
         southbound = self._southbound
         answers = self._enrolment.answer(southbound.asked(), southbound.remotes(), utc_now())
+        self._log_refusals()
         if answers:
             southbound.publish_certificates(answers)
 
@@ -273,13 +294,15 @@ class Northd:
         phase = str(policy.phase)
         self._log.info("phase", generation=policy.generation, phase=phase, role=self._role)
 
-    def _log_refusals(self, target: Target, sb: SbView, plan: SbPlan) -> None:
-        refusals: list[InputError] = [*target.errors, *([sb.error] if sb.error else [])]
-        refusals += [c.digest_error for c in sb.chassis.values() if c.digest_error is not None]
-        refusals += plan.refusals
-        if self._enrolment is not None:
-            refusals += self._enrolment.refusals
-        self._log_new(refusals)
+    def _note_refusals(self, target: Target, sb: SbView, plan: SbPlan) -> None:
+        noted: list[InputError] = [*target.errors, *([sb.error] if sb.error else [])]
+        noted += [c.digest_error for c in sb.chassis.values() if c.digest_error is not None]
+        self._noted = (*noted, *plan.refusals)
+        self._log_refusals()
+
+    def _log_refusals(self) -> None:
+        asking = () if self._enrolment is None else self._enrolment.refusals
+        self._log_new((*self._noted, *asking))
 
     def _log_new(self, refusals: Iterable[InputError]) -> None:
         found = {str(error): error for error in refusals}

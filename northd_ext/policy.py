@@ -7,7 +7,6 @@ it falls back to; where rules tell encaps apart, also its class.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,8 +14,8 @@ from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.policy import ClassName, ClusterPolicy, Mode, Phase
 from ovn_ipsec.schema import encap as schema
 
-from .classify import Assignment
-from .views import EncapFacts, SbView
+from .ledger import Ledger
+from .views import EncapFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,55 +43,51 @@ class SbPlan:
 
 
 def evaluate(
-    policy: ClusterPolicy | None,
-    sb: SbView,
-    assignment: Assignment | None,
-    written: Mapping[str, ClassName | None],
+    policy: ClusterPolicy | None, published: ClusterPolicy | None, ledger: Ledger
 ) -> SbPlan:
     """Compare what each encap carries with what it is to carry.
 
     Args:
         policy: What SB is to carry from now on; None leaves every row as it is.
-        sb: What SB carries. Encaps of is-remote chassis are ovn-ic's and never touched.
-        assignment: The classes; None when they are not known: then only off writes anything.
-        written: The class that was last written to each encap, by label: another text is not ours.
+        published: What SB carries.
+        ledger: What the encaps carry, and their classes; without them only off writes anything.
+            Encaps of is-remote chassis are ovn-ic's and never touched.
     """
     changes: list[EncapChange] = []
     refusals: list[InputError] = []
-    if policy is None or (assignment is None and policy.phase is not Phase.OFF):
+    if policy is None or (ledger.book is None and policy.phase is not Phase.OFF):
         return SbPlan(changes=(), refusals=())
-    published = sb.policy or policy
-    before = None if published.phase is Phase.OFF else published.default
+    held = published or policy
+    before = None if held.phase is Phase.OFF else held.default
     after = None if policy.phase is Phase.OFF else policy.default
-    for encap in _writable(sb):
-        name = None
-        if after is not None and assignment is not None:
-            name = assignment.class_of(encap.row)
-        text, held = encap.text, encap.class_text
-        if text == after == before and held == name:
-            continue
-        if text is not None and text != before:
-            refusals.append(_refusal(encap, schema.MODE, text, before))
-        if held is not None and held != name and held != written.get(encap.label, held):
-            refusals.append(_refusal(encap, schema.CLASS, held, name))
-        if text != after or held != name:
-            change = EncapChange(
-                row=encap.row, label=encap.label, mode=after, class_name=name, had=held
-            )
-            changes.append(change)
+    names = {
+        kind: None if after is None else ledger.class_of(kind.signature) for kind in ledger.kinds
+    }
+    wrong = {
+        kind: name
+        for kind, name in names.items()
+        if not (kind.text == after == before and kind.class_text == name)
+    }
+    for chassis in ledger.kinds.names(wrong):
+        for encap, kind in ledger.encaps(chassis):
+            if kind not in wrong:
+                continue
+            name = wrong[kind]
+            if kind.text is not None and kind.text != before:
+                refusals.append(_refusal(encap, schema.MODE, kind.text, before))
+            if kind.class_text not in (None, name) and kind.ours is False:
+                refusals.append(_refusal(encap, schema.CLASS, str(kind.class_text), name))
+            if (kind.text, kind.class_text) != (after, name):
+                changes.append(_change(encap, after, name))
     return SbPlan(
-        changes=tuple(sorted(changes, key=lambda change: (change.label, change.row))),
-        refusals=tuple(sorted(refusals, key=lambda refusal: (refusal.row, refusal.key))),
+        changes=tuple(sorted(changes, key=lambda one: (one.label, one.row))),
+        refusals=tuple(sorted(refusals, key=lambda one: (one.row, one.key, one.text))),
     )
 
 
-def _writable(sb: SbView) -> Iterator[EncapFacts]:
-    return (
-        encap
-        for chassis in sb.chassis.values()
-        if not chassis.is_remote
-        for encap in chassis.encaps
-        if encap.protectable
+def _change(encap: EncapFacts, mode: Mode | None, name: ClassName | None) -> EncapChange:
+    return EncapChange(
+        row=encap.row, label=encap.label, mode=mode, class_name=name, had=encap.class_text
     )
 
 

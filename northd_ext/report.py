@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from heapq import nsmallest
 
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, EncryptionPolicy, Mode, Phase
 from ovn_ipsec.schema import nb_global
@@ -59,8 +60,8 @@ def make_report(
     if sb.policy is None and sb.error is not None:
         report[nb_global.GENERATION] = str(nb.reported_generation)
     if errors:
-        texts = [printable(error.diagnostics(), _ERROR_MAX) for error in errors]
-        report[nb_global.ERROR] = _first(texts, "; ")
+        texts = [printable(error.diagnostics(), _ERROR_MAX) for error in errors[:NAMED]]
+        report[nb_global.ERROR] = _first(texts, "; ", len(errors))
     return report
 
 
@@ -97,7 +98,8 @@ def summarize(census: Census, asked: EncryptionPolicy | None = None) -> str:
     ]
     head = f"chassis {census.chassis} ready {census.ready} lagging {len(laggards)}"
     if laggards:
-        head += f" ({_first(_named(sorted(laggards)), ', ')})"
+        first = nsmallest(NAMED, laggards)
+        head += f" ({_first(_named(first), ', ', len(laggards))})"
     counts = census.counts
     parts = [
         head,
@@ -107,9 +109,11 @@ def summarize(census: Census, asked: EncryptionPolicy | None = None) -> str:
     if counts.quarantined:
         parts[-1] += f" quarantined {counts.quarantined}"
     if asked is not None and asked.enabled and census.unable(asked.auth):
-        parts.append(f"no {asked.auth} credential: {_first(census.unable(asked.auth), ', ')}")
+        unable = census.unable(asked.auth)
+        parts.append(f"no {asked.auth} credential: {_first(unable, ', ', len(unable))}")
     if census.problems:
-        parts.append(_first(_named(census.problems), "; "))
+        named = _named(census.problems[:NAMED])
+        parts.append(_first(named, "; ", len(census.problems)))
     return " | ".join(parts)
 
 
@@ -117,8 +121,9 @@ def _named(items: Iterable[tuple[str, str]]) -> list[str]:
     return [f"{printable(name, _NAME_MAX)}: {printable(text, _TEXT_MAX)}" for name, text in items]
 
 
-def _first(texts: Sequence[str], separator: str) -> str:
+def _first(texts: Sequence[str], separator: str, count: int) -> str:
+    """Join the first few of so many texts; the others need not be there."""
     shown = list(texts[:NAMED])
-    if len(texts) > NAMED:
-        shown.append(f"and {len(texts) - NAMED} more")
+    if count > NAMED:
+        shown.append(f"and {count - NAMED} more")
     return separator.join(shown)

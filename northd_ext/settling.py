@@ -4,7 +4,9 @@
 A write to Encap costs every chassis a recompute (design 2). So a difference has to hold for a
 while, differences that come together are written together, and an encap that loses its key again
 and again is put right less and less often. Nothing is less safe for it: the policy in SB_Global
-holds whatever an Encap row says.
+holds whatever an Encap row says. A row that somebody has put into another class is not lost but
+claims something, and whoever does that again and again is not to gain time: it waits FOREIGN_MAX_S
+at most.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from .views import SbView
 
 SETTLE_S = 2.0
 BACK_OFF_MAX_S = 300.0
+FOREIGN_MAX_S = 8.0
+"""The same for a row that carries a class which nobody gave it."""
 FORGET_S = 600.0
 """An encap that was right for so long starts over."""
 
@@ -28,7 +32,14 @@ class _Trouble:
     delay_s: float = SETTLE_S
     since: float | None = None
     """When the difference was first seen; None while there is none."""
+    foreign: bool = False
+    """Whether the row carries a class which nobody gave it."""
     repaired: float = 0.0
+
+    @property
+    def wait_s(self) -> float:
+        """How long a difference has to last."""
+        return min(self.delay_s, FOREIGN_MAX_S) if self.foreign else self.delay_s
 
 
 class Settling:
@@ -63,15 +74,16 @@ class Settling:
         """
         fresh = tuple(change for change in changes if self.wants_now(change))
         changes = [change for change in changes if not self.wants_now(change)]
-        wrong = {change.label for change in changes}
+        wrong = {change.label: _is_foreign(change) for change in changes}
         for label in [key for key, t in self._troubles.items() if key not in wrong]:
             trouble = self._troubles[label]
             trouble.since = None
             if now - trouble.repaired >= FORGET_S:
                 del self._troubles[label]
-        for label in wrong:
+        for label, foreign in wrong.items():
             trouble = self._troubles.setdefault(label, _Trouble(repaired=now))
             trouble.since = now if trouble.since is None else trouble.since
+            trouble.foreign = foreign
         if not any(self._ripe(label, now) for label in wrong):
             return fresh
         settled = (
@@ -92,15 +104,20 @@ class Settling:
             if self.wants_now(change):
                 continue
             trouble = self._troubles.setdefault(change.label, _Trouble())
-            trouble.delay_s = min(2 * trouble.delay_s, BACK_OFF_MAX_S)
+            limit_s = FOREIGN_MAX_S if _is_foreign(change) else BACK_OFF_MAX_S
+            trouble.delay_s = max(trouble.delay_s, min(2 * trouble.delay_s, limit_s))
             trouble.since, trouble.repaired = None, now
         self.stated(changes)
 
     def deadline(self) -> float | None:
         """When the next change is due, on the clock of `now`; None when there is none."""
-        times = [t.since + t.delay_s for t in self._troubles.values() if t.since is not None]
+        times = [t.since + t.wait_s for t in self._troubles.values() if t.since is not None]
         return min(times, default=None)
 
     def _ripe(self, label: str, now: float) -> bool:
         trouble = self._troubles[label]
-        return trouble.since is not None and now >= trouble.since + trouble.delay_s
+        return trouble.since is not None and now >= trouble.since + trouble.wait_s
+
+
+def _is_foreign(change: EncapChange) -> bool:
+    return change.had not in (None, change.class_name)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: what NB asks for, checked against the cluster: rules, networks, cipher suites.
 
-What cannot be understood or done leaves the last good policy in force: the rules that SB carries
-are read back, so that this holds over a restart too.
+What cannot be done leaves the last good policy in force, as what cannot be understood does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import combinations_with_replacement
 from types import MappingProxyType
 
 from ovn_ipsec.errors import InputError
@@ -21,55 +21,19 @@ from ovn_ipsec.model.policy import (
     Mode,
     Phase,
     Profile,
-    Rule,
-    Selector,
     SelectorKind,
     Treatment,
     class_pair,
 )
-from ovn_ipsec.policy.classes import RuleBook, Signature
-from ovn_ipsec.schema import fields as parse
-from ovn_ipsec.schema import nb_global, sb_global
-from ovn_ipsec.schema.fields import Place
-from ovn_ipsec.schema.rules import PRIORITY_MAX, missing_networks, parse_rule
+from ovn_ipsec.policy.classes import Matrix, RuleBook
+from ovn_ipsec.schema import nb_global
+from ovn_ipsec.schema.sb_global import TEXT_MAX
 
-from .classify import Assignment, Classifier
-from .views import EncapFacts, NbView, SbView
-
-SWITCH = "switch"
-"""Stands before a rule that a Logical_Switch asked for, where others have their priority."""
+from .intent import Intent, Intents
+from .ledger import Able, Ledger
+from .views import NbView, SbView
 
 _NAMED = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
-    """The rules that shall hold."""
-
-    policy: EncryptionPolicy | None
-    """None: what is published stays, with its rules, since what is asked for cannot be had."""
-    default: Treatment
-    rules: tuple[Rule, ...] = ()
-    networks: Mapping[str, Mode] = field(default_factory=dict)
-    """Of logical switches that ask for themselves."""
-    errors: tuple[InputError, ...] = ()
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """As SB carries the rules."""
-        own = [f"{SWITCH} {_network_rule(name, mode)}" for name, mode in self.networks.items()]
-        return (*sorted(own), *(f"{rule.priority} {rule}" for rule in self.rules))
-
-    @property
-    def named(self) -> frozenset[str]:
-        """Networks that a rule or a switch names: whose chassis have to be known."""
-        chosen = {
-            selector.argument
-            for rule in self.rules
-            for selector in rule.selectors
-            if selector.kind is SelectorKind.NETWORK
-        }
-        return frozenset(chosen | self.networks.keys())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,87 +70,32 @@ class Target:
     errors: tuple[InputError, ...] = ()
 
 
-def choose(nb: NbView, published: ClusterPolicy | None) -> Intent:
-    """Choose between what NB asks for and the last good policy."""
-    asked, errors = nb.asked.policy, [*nb.asked.errors, *nb.errors]
-    fatal = bool(nb.errors)
-    if asked is not None:
-        unknown = missing_networks(nb_global.TABLE, asked.rules, nb.switches)
-        errors += unknown
-        if not (fatal or unknown) or not asked.enabled:
-            return Intent(
-                policy=asked,
-                default=Treatment(mode=asked.mode, profile=asked.profile),
-                rules=asked.rules,
-                networks=nb.networks,
-                errors=tuple(errors),
-            )
-    return _last_good(published, tuple(errors))
-
-
-def named(nb: NbView, published: ClusterPolicy | None) -> frozenset[str]:
-    """Networks whose chassis have to be known: of what is asked for and of the last good policy."""
-    return choose(nb, published).named | _last_good(published, ()).named
-
-
-def _last_good(published: ClusterPolicy | None, errors: tuple[InputError, ...]) -> Intent:
-    if published is None:
-        return Intent(policy=None, default=Treatment(mode=Mode.OFF), errors=errors)
-    rules: list[Rule] = []
-    networks: dict[str, Mode] = {}
-    found: list[InputError] = []
-    for line in published.rules:
-        place = Place(table=sb_global.TABLE, row=".", key=sb_global.RULES)
-        head, _, text = line.partition(" ")
-        try:
-            rule = parse_rule(
-                place, 1 if head == SWITCH else parse.integer(place, head, 1, PRIORITY_MAX), text
-            )
-        except InputError as error:
-            found.append(error)
-            continue
-        if head == SWITCH:
-            networks[rule.selectors[0].argument] = rule.mode
-        else:
-            rules.append(rule)
-    return Intent(
-        policy=None,
-        default=Treatment(mode=published.default, profile=published.profile),
-        rules=tuple(rules),
-        networks=networks,
-        errors=(*errors, *found),
-    )
-
-
-def _network_rule(name: str, mode: Mode) -> str:
-    ends = (Selector(SelectorKind.NETWORK, name), Selector(SelectorKind.ANY))
-    return str(Rule(priority=1, selectors=ends, mode=mode))
-
-
-@dataclass(slots=True)
 class _Book:
-    """One set of rules, compiled once, and what it says of the encaps."""
+    """The rules of the last intent, compiled, and what they say of the chassis."""
 
-    key: object = None
-    book: RuleBook | None = None
-    classifier: Classifier = field(default_factory=Classifier)
+    def __init__(self) -> None:
+        self._key: object = None
+        self.ledger = Ledger(None)
 
-    def run(self, intent: Intent, sb: SbView) -> Assignment | None:
-        memberships = sb.memberships if intent.named else {}
-        if memberships is None:
-            return None
+    def turn_to(self, intent: Intent) -> Ledger:
         key = (intent.rules, intent.default, tuple(sorted(intent.networks.items())))
-        if self.book is None or key != self.key:
-            self.key, self.book = key, RuleBook(intent.rules, intent.default, intent.networks)
-        return self.classifier.run(self.book, sb.chassis, memberships)
+        if self.ledger.book is None or key != self._key:
+            book = RuleBook(intent.rules, intent.default, intent.networks)
+            self._key, self.ledger = key, Ledger(book)
+        return self.ledger
 
 
 class Targeting:
-    """Remembers compiled rules and classes between two looks; otherwise a function of the views."""
+    """Remembers rules, classes and sums between two looks; otherwise a function of the views."""
 
     def __init__(self) -> None:
         """Start with nothing compiled."""
-        self._asked, self._kept = _Book(), _Book()
+        self._intents = Intents()
+        self._asked, self._kept, self._unknown = _Book(), _Book(), Ledger(None)
+
+    def named(self, nb: NbView, published: ClusterPolicy | None) -> frozenset[str]:
+        """Networks whose chassis have to be known."""
+        return self._intents.named(nb, published)
 
     def run(
         self,
@@ -194,7 +103,7 @@ class Targeting:
         sb: SbView,
         written: Mapping[str, ClassName | None],
         signing: Signing = NO_SIGNING,
-    ) -> tuple[Target, Assignment | None]:
+    ) -> tuple[Target, Ledger]:
         """Work out what SB is to carry.
 
         Args:
@@ -204,22 +113,30 @@ class Targeting:
             signing: What the authority of this process, if it has one, says.
 
         Returns:
-            The target, and the classes behind it; None when they are not known.
+            The target, and the classes and sums behind it, which hold until the next run.
         """
-        intent = choose(nb, sb.policy)
-        books = self._asked if intent.policy is not None else self._kept
-        assignment = books.run(intent, sb)
+        intent = self._intents.chosen(nb, sb.policy)
+        book = self._asked if intent.policy is not None else self._kept
+        ledger = self._look(book, intent, sb, written)
         errors = intent.errors
-        if assignment is not None and intent.policy is not None and intent.policy.enabled:
-            unable = [*_unable(sb, assignment), *_too_many(assignment)]
+        if intent.policy is not None and intent.policy.enabled:
+            unable = [*_unable(ledger), *_too_many(ledger)]
             errors = (*errors, *unable)
             if unable and not _carries(sb.policy, intent):
-                intent = _last_good(sb.policy, ())
-                assignment = self._kept.run(intent, sb)
-        target = _target(intent, errors, sb, assignment, written)
+                intent = self._intents.last_good(sb.policy)
+                ledger = self._look(self._kept, intent, sb, written)
+        target = _target(intent, errors, sb, ledger)
         if nb.asked.policy is not None:
             target = replace(target, quarantine=nb.asked.policy.quarantine | signing.barred)
-        return replace(target, authorities=signing.authorities), assignment
+        return replace(target, authorities=signing.authorities), ledger
+
+    def _look(
+        self, book: _Book, intent: Intent, sb: SbView, written: Mapping[str, ClassName | None]
+    ) -> Ledger:
+        memberships = sb.memberships if intent.named else {}
+        ledger = self._unknown if memberships is None else book.turn_to(intent)
+        ledger.update(sb.chassis, memberships or {}, written)
+        return ledger
 
 
 def _carries(published: ClusterPolicy | None, intent: Intent) -> bool:
@@ -230,61 +147,43 @@ def _carries(published: ClusterPolicy | None, intent: Intent) -> bool:
     )
 
 
-def _target(
-    intent: Intent,
-    errors: tuple[InputError, ...],
-    sb: SbView,
-    assignment: Assignment | None,
-    written: Mapping[str, ClassName | None],
-) -> Target:
-    if assignment is None:
+def _target(intent: Intent, errors: tuple[InputError, ...], sb: SbView, ledger: Ledger) -> Target:
+    matrix = ledger.matrix
+    if matrix is None:
         off = intent.policy is not None and not intent.policy.enabled
         return Target(policy=intent.policy if off else None, known=False, errors=errors)
     return Target(
         policy=intent.policy,
         texts=intent.texts,
-        pairs=assignment.matrix.pairs,
-        floor=assignment.matrix.floor,
+        pairs=matrix.pairs,
+        floor=matrix.floor,
         vnis=_vnis(intent, sb),
-        weakens=_weakens(sb, assignment, intent.default.mode, written),
+        weakens=sb.policy is not None and _weakens(sb.policy, ledger, matrix, intent.default.mode),
         errors=errors,
     )
 
 
-def _unable(sb: SbView, assignment: Assignment) -> list[InputError]:
+def _unable(ledger: Ledger) -> list[InputError]:
     """One error for each cipher suite that a chassis cannot do and would have to."""
-    if assignment.matrix.profiles <= {Profile.DEFAULT}:
+    if ledger.matrix is None or ledger.matrix.profiles <= {Profile.DEFAULT}:
         return []
-    needs = {one: _profiles(assignment, one) for one in assignment.present}
-    lacking: dict[Profile, list[str]] = {}
-    for chassis in sb.chassis.values():
-        if chassis.digest is None:
-            continue
-        for encap in chassis.encaps:
-            signature = assignment.signatures.get(encap.row)
-            if signature is not None:
-                for profile in needs[signature] - chassis.digest.profiles:
-                    lacking.setdefault(profile, []).append(chassis.name)
-    return [_lacks(profile, sorted(set(names))) for profile, names in sorted(lacking.items())]
+    lacking: dict[Profile, list[Able]] = {}
+    for able in ledger.able:
+        for profile in ledger.profiles(able.signature) - able.profiles:
+            lacking.setdefault(profile, []).append(able)
+    return [_lacks(profile, ledger.able.names(lacking[profile])) for profile in sorted(lacking)]
 
 
-def _profiles(assignment: Assignment, one: Signature) -> frozenset[Profile]:
-    verdicts = (assignment.book.decide(one, other).treatment for other in assignment.present)
-    return frozenset(t.profile for t in verdicts if t.mode is not Mode.OFF)
-
-
-def _too_many(assignment: Assignment) -> list[InputError]:
+def _too_many(ledger: Ledger) -> list[InputError]:
     """Refuse classes whose pairs are more than one key of SB can carry."""
-    size = len(sb_global.format_pairs(assignment.matrix.pairs))
-    if size <= sb_global.TEXT_MAX:
+    if ledger.size <= TEXT_MAX:
         return []
-    reason = f"they make {len(assignment.present)} classes, more than SB_Global can carry"
-    return [
-        InputError(table=nb_global.TABLE, row=".", key="rules", text=f"{size} bytes", reason=reason)
-    ]
+    text = f"{ledger.size} bytes"
+    reason = f"they make {len(ledger.present)} classes, more than SB_Global can carry"
+    return [InputError(table=nb_global.TABLE, row=".", key="rules", text=text, reason=reason)]
 
 
-def _lacks(profile: Profile, names: list[str]) -> InputError:
+def _lacks(profile: Profile, names: tuple[str, ...]) -> InputError:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return InputError(
         table=nb_global.TABLE,
@@ -310,49 +209,28 @@ def _vnis(intent: Intent, sb: SbView) -> frozenset[int]:
     return frozenset().union(*(sb.tunnel_keys.get(name, frozenset()) for name in closed))
 
 
-def _weakens(
-    sb: SbView,
-    assignment: Assignment,
-    default: Mode,
-    written: Mapping[str, ClassName | None],
-) -> bool:
+def _weakens(published: ClusterPolicy, ledger: Ledger, matrix: Matrix, default: Mode) -> bool:
     """Whether a pair is treated less well by the classes that its ends are moved to."""
-    if sb.policy is None:
+    moves: set[tuple[str | None, str | None]] = set()
+    for kind in ledger.kinds:
+        wanted = ledger.class_of(kind.signature)
+        moves.add((kind.class_text if kind.ours else wanted, wanted))
+    if all(had == wanted for had, wanted in moves) and published.pairs == matrix.pairs:
         return False
-    moves: set[tuple[ClassName | None, ClassName | None]] = set()
-    changed = False
-    for encap in _protected(sb, assignment):
-        wanted = assignment.class_of(encap.row)
-        had = wanted
-        if encap.label in written and encap.class_text == written[encap.label]:
-            had = written[encap.label]
-        changed |= had != wanted
-        moves.add((had, wanted))
-    if not changed and sb.policy.pairs == assignment.matrix.pairs:
-        return False
-    published, pairs = sb.policy, assignment.matrix.pairs
 
-    def mode(
-        of: Mapping[ClassPair, Treatment], fallback: Mode, ends: tuple[object, object]
-    ) -> Mode:
-        one, other = ends
-        if one is None or other is None:
-            return fallback
-        found = of.get(class_pair(ClassName(str(one)), ClassName(str(other))))
-        return fallback if found is None else found.mode
+    def weaker(one: tuple[str | None, str | None], other: tuple[str | None, str | None]) -> bool:
+        old = _mode(published.pairs, published.default, one[0], other[0])
+        new = _mode(matrix.pairs, default, one[1], other[1])
+        return new is not old and new.strength < old.strength
 
-    return any(
-        mode(pairs, default, (new, new_other)).strength
-        < mode(published.pairs, published.default, (old, old_other)).strength
-        for old, new in moves
-        for old_other, new_other in moves
-    )
+    return any(weaker(one, other) for one, other in combinations_with_replacement(moves, 2))
 
 
-def _protected(sb: SbView, assignment: Assignment) -> Iterator[EncapFacts]:
-    return (
-        encap
-        for chassis in sb.chassis.values()
-        for encap in chassis.encaps
-        if encap.row in assignment.signatures
-    )
+def _mode(
+    pairs: Mapping[ClassPair, Treatment], default: Mode, one: str | None, other: str | None
+) -> Mode:
+    """The mode of a pair of classes, of which either may have no name."""
+    if one is None or other is None:
+        return default
+    found = pairs.get(class_pair(ClassName(one), ClassName(other)))
+    return default if found is None else found.mode

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from northd_ext.classify import Classifier
+from northd_ext.ledger import Ledger
 from northd_ext.policy import EncapChange, SbPlan
 from northd_ext.policy import evaluate as evaluate_classes
 from northd_ext.views import STATE_PHASE, ChassisFacts, EncapFacts, NbView, SbView
@@ -37,7 +37,9 @@ def view(*chassis: ChassisFacts, policy: ClusterPolicy | None = ENFORCED) -> SbV
 def evaluate(policy: ClusterPolicy | None, sb: SbView) -> SbPlan:
     """Evaluate without any rule."""
     book = RuleBook((), Treatment(mode=Mode.REQUIRE))
-    return evaluate_classes(policy, sb, Classifier().run(book, sb.chassis, {}), {})
+    ledger = Ledger(book)
+    ledger.update(sb.chassis, {}, {})
+    return evaluate_classes(policy, sb.policy, ledger)
 
 
 def nb(**report: str) -> NbView:
@@ -93,6 +95,13 @@ def test_remote_chassis_and_other_types_are_never_written() -> None:
     plan = evaluate(ENFORCED, view(remote, other))
     assert (plan.changes, plan.refusals) == ((), ())
     assert frozenset() == other.types
+
+
+def test_encap_that_is_right_stays_beside_one_that_is_wrong() -> None:
+    """Only rows that differ are written, also of one chassis."""
+    right, wrong = encap(1, "require"), encap(2)
+    plan = evaluate(ENFORCED, view(ChassisFacts(name="hv1", encaps=(right, wrong))))
+    assert [change.row for change in plan.changes] == [wrong.row]
 
 
 def test_never_asked_for_leaves_everything() -> None:

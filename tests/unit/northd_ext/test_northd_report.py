@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from northd_ext.census import Census
 from northd_ext.policy import EncapChange
 from northd_ext.report import is_degraded, make_report, state_word, summarize
-from northd_ext.settling import BACK_OFF_MAX_S, FORGET_S, SETTLE_S, Settling
+from northd_ext.settling import BACK_OFF_MAX_S, FOREIGN_MAX_S, FORGET_S, SETTLE_S, Settling
 from northd_ext.target import Target
 from northd_ext.views import NbView, SbView
 from ovn_ipsec.errors import InputError
@@ -211,6 +211,36 @@ def test_repairs_back_off() -> None:
     settling.due([change(1)], now)
     settling.due([change(1), change(2)], now)
     assert (change(2),) == settling.due([change(1), change(2)], now + SETTLE_S)
+
+
+def waits(settling: Settling, times: int, wrong: EncapChange) -> list[float]:
+    """How long each of so many repairs of this has to wait."""
+    now, found = 0.0, []
+    for _ in range(times):
+        settling.due([wrong], now)
+        deadline = settling.deadline()
+        assert deadline is not None
+        assert settling.due([wrong], deadline - 0.1) == ()
+        assert (wrong,) == settling.due([wrong], deadline)
+        found.append(deadline - now)
+        now = deadline
+        settling.repaired([wrong], now)
+    return found
+
+
+def test_class_of_somebody_else_is_put_right_soon_however_often() -> None:
+    """Who labels his row again and again gains a few seconds, also with a row that gets lost."""
+    lost, foreign = change(1), replace(change(1), had="c1")
+    settling = Settling()
+    assert waits(settling, 5, foreign) == [2.0, 4.0, 8.0, 8.0, 8.0]
+    assert waits(settling, 7, lost)[-1] == BACK_OFF_MAX_S
+    assert waits(settling, 2, foreign) == [FOREIGN_MAX_S] * 2
+    assert waits(settling, 1, lost) == [BACK_OFF_MAX_S]
+    settling.due([lost], 0.0)
+    settling.due([foreign], 1.0)
+    assert settling.deadline() == FOREIGN_MAX_S
+    settling.due([lost], 2.0)
+    assert settling.deadline() == BACK_OFF_MAX_S
 
 
 def test_long_peace_is_forgiven() -> None:

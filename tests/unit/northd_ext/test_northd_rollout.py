@@ -9,7 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from northd_ext.census import take_census
+from northd_ext.census import Census
+from northd_ext.census import take_census as take_census_of
+from northd_ext.ledger import Ledger
 from northd_ext.report import summarize
 from northd_ext.rollout import TRANSITIONS, TURN_S, Event, Step, deadline_s, is_done, step
 from northd_ext.target import Signing, Target, Targeting
@@ -64,6 +66,13 @@ def chassis(
         )
     encap = EncapFacts(row=UUID(int=number), label=str(number), type=kind, text=None)
     return ChassisFacts(name=f"hv{number}", encaps=(encap,), digest=digest)
+
+
+def take_census(published: ClusterPolicy | None, sb: SbView) -> Census:
+    """Count the chassis without any rule."""
+    ledger = Ledger(None)
+    ledger.update(sb.chassis, {}, {})
+    return take_census_of(published, ledger)
 
 
 def take(

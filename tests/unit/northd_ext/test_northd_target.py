@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""northd_ext.target, classify and policy: rules to what SB is to carry."""
+"""northd_ext.intent, target, ledger and policy: rules to what SB is to carry."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from uuid import UUID
 import pytest
 
 from northd_ext.census import take_census
-from northd_ext.classify import Assignment, Classifier
+from northd_ext.intent import Intent, choose
+from northd_ext.ledger import Ledger
 from northd_ext.policy import evaluate
 from northd_ext.rollout import Event, Step, step
 from northd_ext.settling import Settling
-from northd_ext.target import Intent, Target, Targeting, choose, named
+from northd_ext.target import Target, Targeting
 from northd_ext.views import ChassisFacts, EncapFacts, NbView, SbView
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.policy import (
@@ -89,16 +90,15 @@ class Cluster:
         self.sb = SbView(policy=None, chassis={c.name: c for c in members})
         self.targeting, self.settling, self.now = Targeting(), Settling(), 0.0
         self.target = Target(policy=None)
-        self.assignment: Assignment | None = None
 
     def look(self, view: NbView) -> Step:
         """One turn as the daemon takes it; what is due is written."""
         self.now += 10.0
         written = self.settling.written_classes(self.sb)
-        self.target, self.assignment = self.targeting.run(view, self.sb, written)
-        census = take_census(self.sb.policy, self.sb, self.assignment)
+        self.target, ledger = self.targeting.run(view, self.sb, written)
+        census = take_census(self.sb.policy, ledger)
         taken = step(view, self.sb, self.target, census, 0.0)
-        plan = evaluate(taken.policy, self.sb, self.assignment, written)
+        plan = evaluate(taken.policy, self.sb.policy, ledger)
         self.refusals = plan.refusals
         changes = plan.changes
         if taken.event is not Event.CHANGE:
@@ -218,7 +218,8 @@ def test_unknown_networks_wait_and_joins_follow_at_once() -> None:
     view = nb(asks("network:payments any require", "any any off"), "payments")
     assert cluster.look(view).policy is None
     assert not cluster.target.known
-    assert named(view, cluster.sb.policy) == {"payments"}
+    for _ in range(2):
+        assert cluster.targeting.named(view, cluster.sb.policy) == {"payments"}
     members = {"hv1": PAYMENTS, "hv2": PAYMENTS}
     keys = {"payments": frozenset({5})}
     cluster.sb = replace(cluster.sb, memberships=members, tunnel_keys=keys)
@@ -324,16 +325,18 @@ def test_chassis_without_a_controller_is_missed_only_where_it_is_needed() -> Non
     )
     for texts, absent in (((), ("hv3",)), (("chassis:hv3 any off",), ())):
         book = RuleBook(rules(*texts), Treatment(mode=Mode.REQUIRE))
-        assignment = Classifier().run(book, sb.chassis, {})
-        assert take_census(policy, sb, assignment).absent == absent
+        ledger = Ledger(book)
+        ledger.update(sb.chassis, {}, {})
+        assert take_census(policy, ledger).absent == absent
 
 
 def test_classes_are_worked_out_for_changed_chassis_only() -> None:
     """The result is that of a fresh look, whatever came and went."""
-    book = RuleBook(rules("zone:a zone:b off"), Treatment(mode=Mode.REQUIRE))
+    texts = rules("zone:a zone:b off")
+    book = RuleBook(texts, Treatment(mode=Mode.REQUIRE))
     remote = replace(hv(9, "a"), is_remote=True)
     stt = replace(hv(8), encaps=(EncapFacts(row=UUID(int=8), label="x", type="stt", text=None),))
-    kept = Classifier()
+    kept = Ledger(book)
     members = {c.name: c for c in (hv(1, "a"), hv(2, "b"), remote, stt)}
     for change in (
         {"hv8": hv(8)},
@@ -343,11 +346,12 @@ def test_classes_are_worked_out_for_changed_chassis_only() -> None:
         {},
         {"hv3": hv(3)},
     ):
-        fresh = Classifier().run(book, members, {})
-        found = kept.run(book, members, {})
-        assert found.signatures == fresh.signatures
-        assert found.matrix == fresh.matrix
-        assert set(found.present) == set(fresh.present)
+        fresh = Ledger(RuleBook(texts, Treatment(mode=Mode.REQUIRE)))
+        fresh.update(members, {}, {})
+        kept.update(members, {}, {})
+        assert {n: kept.encaps(n) for n in members} == {n: fresh.encaps(n) for n in members}
+        assert kept.matrix == fresh.matrix
+        assert kept.present == fresh.present
         members = {n: c for n, c in {**members, **change}.items() if c is not None}
 
 

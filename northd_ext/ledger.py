@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: what one set of rules says of every chassis, worked out anew only for those that changed.
+
+A decision has to look at thousands of chassis of which one or two have changed. So what follows
+from a single chassis is kept beside the very objects that it was made from (an edge replaces the
+facts of a chassis whose rows change), and what is asked of all chassis is asked of groups of them:
+of encaps that rules and rows do not tell apart, of chassis at one generation, and so on. The groups
+are few, and a chassis that changes moves from one to another.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
+from operator import is_not
+from typing import NamedTuple
+
+from ovn_ipsec.model.policy import ClassName, Mode, Profile, Treatment
+from ovn_ipsec.policy.classes import NOTHING, REST, Matrix, RuleBook, Signature, Subject
+from ovn_ipsec.policy.topology import Membership
+from ovn_ipsec.schema.sb_global import format_pairs
+
+from .groups import Groups
+from .tally import Tally
+from .views import ChassisFacts, EncapFacts
+
+_NOWHERE = Membership(hosts=frozenset(), reaches=frozenset())
+
+
+class Kind(NamedTuple):
+    """All that a decision sees of an encap."""
+
+    signature: Signature
+    text: str | None
+    """See EncapFacts.text."""
+    class_text: str | None
+    """See EncapFacts.class_text."""
+    ours: bool | None
+    """Whether this class is what was last written there; None: nothing is known to have been."""
+
+
+class Need(NamedTuple):
+    """All that tells whether others miss a chassis without a controller."""
+
+    types: frozenset[str]
+    signatures: frozenset[Signature]
+
+
+class Able(NamedTuple):
+    """An encap's signature, and the cipher suites that its controller can do."""
+
+    signature: Signature
+    profiles: frozenset[Profile]
+
+
+_Encaps = tuple[tuple[EncapFacts, Kind], ...]
+"""Those that are written: not of is-remote chassis, nor of types without IPsec."""
+
+
+class Ledger:
+    """What the rules of one book say of the chassis that were last shown to it."""
+
+    def __init__(self, book: RuleBook | None) -> None:
+        """Start with no chassis.
+
+        Args:
+            book: The rules; None where the classes cannot be known: then all are NOTHING.
+        """
+        self.book = book
+        self.matrix: Matrix | None = None
+        """The treatment of every pair of classes; None without a book."""
+        self.size = 0
+        """Bytes of that matrix as SB carries it."""
+        self.present: frozenset[Signature] = frozenset()
+        """Every signature that some encap has."""
+        self.kinds: Groups[Kind] = Groups()
+        """Chassis by the kinds of their encaps."""
+        self.unmanaged: Groups[Need] = Groups()
+        """Chassis without a controller."""
+        self.able: Groups[Able] = Groups()
+        """Chassis with one, by what it can do."""
+        self.users: Counter[str] = Counter()
+        """How many chassis have encaps of a type that IPsec covers."""
+        self.tally = Tally()
+        self._facts: dict[str, ChassisFacts] = {}
+        self._members: dict[str, Membership] = {}
+        self._encaps: dict[str, _Encaps] = {}
+        self._labels: Groups[str] = Groups()
+        self._written: dict[str, ClassName | None] = {}
+        self._met: dict[ClassName, tuple[Treatment, ...]] = {}
+
+    def update(
+        self,
+        chassis: Mapping[str, ChassisFacts],
+        memberships: Mapping[str, Membership],
+        written: Mapping[str, ClassName | None],
+    ) -> None:
+        """Take in what there is now.
+
+        Args:
+            chassis: All chassis by name; one whose facts are the same object costs a lookup.
+            memberships: Networks by chassis; the same holds.
+            written: The class that was last written to each encap, by label.
+        """
+        members = self._members
+        differing = self._relabelled(written)
+        differing.update(_replaced(chassis, self._facts))
+        differing |= members.keys() - memberships.keys()
+        moved = _replaced(memberships, members)
+        differing.update(name for name in moved if members.get(name) != memberships[name])
+        for name in differing & chassis.keys():
+            self._put(name, chassis[name], memberships.get(name))
+        if len(self._facts) != len(chassis):
+            for name in self._facts.keys() - chassis.keys():
+                self._put(name, None, None)
+        if self.book is not None:
+            self._decide(self.book)
+
+    def encaps(self, chassis: str) -> _Encaps:
+        """The encaps of a chassis that are written, and what kind each is of."""
+        return self._encaps[chassis]
+
+    def class_of(self, signature: Signature) -> ClassName | None:
+        """The class that an encap is to carry; None for no key, and where it is not known."""
+        return None if self.book is None else self.book.class_name(signature)
+
+    def needs_nobody(self, signatures: frozenset[Signature], mode: Mode) -> bool:
+        """Whether no pair of a chassis with these signatures is of this mode or a stronger one."""
+        return self.book is not None and all(
+            treatment.mode.strength < mode.strength
+            for signature in signatures
+            for treatment in self._met[self.class_of(signature) or REST]
+        )
+
+    def profiles(self, signature: Signature) -> frozenset[Profile]:
+        """Cipher suites that the pairs of an encap use; none without a book."""
+        met = self._met.get(self.class_of(signature) or REST, ())
+        return frozenset(t.profile for t in met if t.mode is not Mode.OFF)
+
+    def _decide(self, book: RuleBook) -> None:
+        present = frozenset(kind.signature for kind in self.kinds)
+        if self.matrix is None or present != self.present:
+            self.present, self.matrix = present, book.matrix(present)
+            self.size = len(format_pairs(self.matrix.pairs))
+            classes = [self.class_of(one) or REST for one in present]
+            self._met = _meetings(self.matrix, classes, book.default)
+
+    def _relabelled(self, written: Mapping[str, ClassName | None]) -> set[str]:
+        """Chassis of encaps to which something else was last written than was known so far."""
+        held = self._written
+        if written == held:
+            return set()
+        labels = {*_replaced(written, held), *(written.keys() ^ held.keys())}
+        self._written = dict(written)
+        return set(self._labels.names(labels))
+
+    def _kind(self, facts: ChassisFacts, encap: EncapFacts, membership: Membership) -> Kind:
+        signature, ours = NOTHING, None
+        if self.book is not None:
+            subject = Subject(
+                chassis=facts.name,
+                hostname=facts.hostname,
+                zones=facts.zones,
+                azs=facts.azs,
+                ip=encap.ip,
+                hosts=membership.hosts,
+                reaches=membership.reaches,
+            )
+            signature = self.book.signature(subject)
+        if encap.label in self._written:
+            ours = encap.class_text == self._written[encap.label]
+        return Kind(signature, encap.text, encap.class_text, ours)
+
+    def _put(self, name: str, facts: ChassisFacts | None, membership: Membership | None) -> None:
+        """Replace what is known of a chassis, in every sum; without facts it is gone."""
+        old, had = self._facts.pop(name, None), self._encaps.pop(name, ())
+        self._members.pop(name, None)
+        encaps: _Encaps = ()
+        if facts is not None:
+            encaps = tuple(
+                (encap, self._kind(facts, encap, membership or _NOWHERE))
+                for encap in facts.encaps
+                if encap.protectable and not facts.is_remote
+            )
+            self._facts[name], self._encaps[name] = facts, encaps
+        if membership is not None:
+            self._members[name] = membership
+        self.tally.put(name, old, facts)
+        self.users.subtract(_types(had))
+        self.users.update(_types(encaps))
+        self._labels.put(name, *(encap.label for encap, _ in encaps))
+        self.kinds.put(name, *(kind for _, kind in encaps))
+        self._sort(name, facts, encaps)
+
+    def _sort(self, name: str, facts: ChassisFacts | None, encaps: _Encaps) -> None:
+        """Put a chassis among those with a controller, or among those without."""
+        signatures = frozenset(kind.signature for _, kind in encaps)
+        able: list[Able] = []
+        needs: list[Need] = []
+        if facts is not None and facts.digest is not None:
+            able = [Able(one, facts.digest.profiles) for one in signatures]
+        elif facts is not None and facts.digest_error is None and encaps:
+            needs = [Need(_types(encaps), signatures)]
+        self.able.put(name, *able)
+        self.unmanaged.put(name, *needs)
+
+
+def _replaced(new: Mapping[str, object], old: Mapping[str, object]) -> Iterator[str]:
+    """Names with another object than before: no loop of ours, since there are thousands."""
+    return compress(new, map(is_not, new.values(), map(old.get, new)))
+
+
+def _types(encaps: _Encaps) -> frozenset[str]:
+    return frozenset(encap.type for encap, _ in encaps)
+
+
+def _meetings(
+    matrix: Matrix, classes: Sequence[ClassName], default: Treatment
+) -> dict[ClassName, tuple[Treatment, ...]]:
+    """How each class meets the others and itself, each treatment once."""
+    found: dict[ClassName, dict[ClassName, Treatment]] = {name: {} for name in classes}
+    for (one, other), treatment in matrix.pairs.items():
+        found[one][other] = found[other][one] = treatment
+    met: dict[ClassName, tuple[Treatment, ...]] = {}
+    for name, others in found.items():
+        treatments = {id(treatment): treatment for treatment in others.values()}
+        if len(others) < len(found):
+            treatments[id(default)] = default
+        met[name] = tuple(treatments.values())
+    return met

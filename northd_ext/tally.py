@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: sums of what the chassis report, kept as single chassis change."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from ovn_ipsec.model.policy import Auth, Phase
+from ovn_ipsec.model.status import Digest, PairCounts
+
+from .groups import Groups
+from .views import ChassisFacts
+
+_STATES = tuple(field.name for field in fields(PairCounts))
+
+
+class Tally:
+    """What the chassis of this availability zone report, by what they have in common."""
+
+    def __init__(self) -> None:
+        """Start with no chassis."""
+        self.chassis = 0
+        self.places: Groups[tuple[int, Phase]] = Groups()
+        """By the generation and phase that the controller has applied."""
+        self.auths: Groups[frozenset[Auth]] = Groups()
+        """By how the chassis could prove who it is."""
+        self.problems: Groups[str] = Groups()
+        """By what is wrong there: only those where something is."""
+        self.junk: set[str] = set()
+        """Those whose report does not parse."""
+        self._sums = dict.fromkeys(_STATES, 0)
+
+    @property
+    def counts(self) -> PairCounts:
+        """Sum of the reports."""
+        return PairCounts(**self._sums)
+
+    def put(self, name: str, old: ChassisFacts | None, new: ChassisFacts | None) -> None:
+        """Replace what is known of a chassis; those of ovn-ic's do not count.
+
+        Args:
+            name: Of the chassis.
+            old: What was put last; None when nothing was.
+            new: What holds now; None when it is gone.
+        """
+        before, after = _counted(old), _counted(new)
+        self.chassis += (after is not None) - (before is not None)
+        digest = None if after is None else after.digest
+        self._add(None if before is None else before.digest, -1)
+        self._add(digest, 1)
+        self.junk.discard(name)
+        if after is not None and after.digest_error is not None:
+            self.junk.add(name)
+        if digest is None:
+            for groups in (self.places, self.auths, self.problems):
+                groups.put(name)
+            return
+        self.places.put(name, (digest.generation, digest.phase))
+        self.auths.put(name, digest.auths)
+        self.problems.put(name, *([digest.problem] if digest.problem else []))
+
+    def _add(self, digest: Digest | None, times: int) -> None:
+        if digest is not None:
+            for state in _STATES:
+                self._sums[state] += times * getattr(digest.counts, state)
+
+
+def _counted(facts: ChassisFacts | None) -> ChassisFacts | None:
+    return None if facts is None or facts.is_remote else facts

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""northd_ext.daemon: what wakes it, and what of that is worth a decision."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from northd_ext.daemon import Northd
+from northd_ext.enrolment import LOOK_S
+from northd_ext.target import NO_SIGNING
+from northd_ext.views import NbView, SbView
+from ovn_ipsec.errors import InputError
+from ovn_ipsec.schema.nb_global import ParsedPolicy
+
+REFUSAL = InputError(table="Chassis_Private", row="hv1", key="csr", text="x", reason="not yours")
+
+
+class Session:
+    """A database that is there, in which nothing happens."""
+
+    loaded = has_lock = True
+    busy = False
+
+    def run(self) -> bool:
+        """Nothing has arrived."""
+        return False
+
+    def failure(self) -> None:
+        """No write has failed."""
+
+    def hold_lock(self, wanted: bool) -> None:
+        """It is held as the test says."""
+
+
+class Books:
+    """An authority whose books change when the test says so."""
+
+    def __init__(self) -> None:
+        self.signing, self.news, self.looks, self.answers = NO_SIGNING, False, 0, 0
+        self.refusals: tuple[InputError, ...] = ()
+        self._look_at = float("-inf")
+
+    def look(self, now: float) -> bool:
+        """Whether there is news, at most every LOOK_S."""
+        if now < self._look_at:
+            return False
+        self._look_at = now + LOOK_S
+        self.looks += 1
+        news, self.news = self.news, False
+        return news
+
+    def wake_at(self) -> float:
+        """When the next look is due."""
+        return self._look_at
+
+    def answer(self, *_: object) -> dict[str, str]:
+        """Refuse everybody."""
+        self.answers += 1
+        self.refusals = (REFUSAL,)
+        return {}
+
+
+class Watched(Northd):
+    """Counts its decisions, and writes nothing."""
+
+    decisions = 0
+
+    def _reconcile(self, nb: NbView, sb: SbView, now: float) -> None:
+        self.decisions += 1
+
+    def _log_new(self, refusals: Any) -> None:
+        self.said = [str(one) for one in refusals]
+
+
+@pytest.fixture
+def books() -> Books:
+    """An authority."""
+    return Books()
+
+
+@pytest.fixture
+def northd(books: Books) -> Watched:
+    """The active northd of an idle cluster that is switched off."""
+    nb = NbView(asked=ParsedPolicy(policy=None, errors=()), report={})
+    sb = SbView(policy=None, chassis={})
+    service = SimpleNamespace(run=lambda: None)
+    made = Watched(service, Session(), Session(), Session(), books)  # type: ignore[arg-type]
+    made._members = SimpleNamespace(  # type: ignore[assignment]
+        run=lambda: False, want=lambda *_: None, add_to=lambda sb, _: sb, deadline=lambda: None
+    )
+    made._northbound = SimpleNamespace(observe=lambda: nb)  # type: ignore[assignment]
+    made._southbound = SimpleNamespace(  # type: ignore[assignment]
+        observe=lambda: sb, asked=list, remotes=list
+    )
+    return made
+
+
+def test_a_look_at_the_books_that_finds_nothing_decides_nothing(
+    northd: Watched, books: Books
+) -> None:
+    """It answers who still waits for a certificate, says whom it refused, and sleeps on."""
+    northd._turn(100.0)
+    assert (northd.decisions, books.looks) == (1, 1)
+    assert northd._next() == 100.0 + LOOK_S
+    northd._turn(100.0 + LOOK_S / 2)
+    assert (northd.decisions, books.looks, books.answers) == (1, 1, 0)
+    northd._turn(100.0 + LOOK_S)
+    assert (northd.decisions, books.looks, books.answers) == (1, 2, 1)
+    assert northd.said == [str(REFUSAL)]
+    assert northd._next() == 100.0 + 2 * LOOK_S
+
+
+def test_a_look_that_finds_news_decides(northd: Watched, books: Books) -> None:
+    """A chassis that was revoked is in quarantine at once."""
+    northd._turn(100.0)
+    books.news = True
+    northd._turn(100.0 + LOOK_S)
+    assert (northd.decisions, books.looks) == (2, 2)
+
+
+def test_standby_does_not_look(northd: Watched, books: Books) -> None:
+    """Only the active one signs, and only it wakes up for that."""
+    northd._sb.has_lock = False  # type: ignore[misc]
+    northd._turn(100.0)
+    northd._turn(200.0)
+    assert (northd.decisions, books.looks) == (1, 0)
+    assert northd._next() is None
+
+
+def test_before_the_databases_are_there_nothing_is_due(northd: Watched) -> None:
+    """It waits for them, and does not spin."""
+    northd._sb.loaded = False  # type: ignore[misc]
+    northd._turn(100.0)
+    assert northd._next() is None
