@@ -63,9 +63,9 @@ def _do(backend: IkeBackend, step: Step) -> None:
 def _after(step: Step, seen: ConnSeen) -> ConnSeen:
     match step:
         case Load(config=config):
-            return replace(seen, config=config.fingerprint, present=True)
+            return replace(seen, config=config.fingerprint, marks=config.marks, present=True)
         case Unload():
-            return replace(seen, config="", present=False)
+            return replace(seen, config="", marks=(), present=False)
         case Install(child=child):
             return replace(seen, traps=seen.traps | {child})
         case Uninstall(child=child):

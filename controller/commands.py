@@ -23,6 +23,7 @@ def register(service: Service, controller: Controller) -> None:
     service.command("xfrm/policies", "", 0, 0, commands.policies)
     service.command("xfrm/state", "", 0, 0, commands.states)
     service.command("refresh", "", 0, 0, commands.refresh)
+    service.command("credentials/renew", "", 0, 0, commands.renew)
 
 
 class _Commands:
@@ -36,7 +37,8 @@ class _Commands:
 
     def status(self, argv: list[str]) -> str:
         controller = self._controller
-        agent, ike, credential = controller.agent, controller.ike, controller.credentials
+        agent, ike, keeper = controller.agent, controller.ike, controller.trust.keeper
+        own = keeper.means.ca or keeper.means.pinned
         applied = controller.applied
         found: dict[str, object] = {
             "chassis": agent.this_chassis if agent is not None else None,
@@ -49,7 +51,8 @@ class _Commands:
             "southbound_connected": bool(
                 controller.southbound and controller.southbound.session.connected
             ),
-            "certificate": credential.credential.subject if credential.credential else None,
+            "certificate": own.subject if own is not None else None,
+            "auths": sorted(keeper.auths),
             "tunnel_ports": "own" if controller.ports.owns else "adopt",
             "problems": controller.problems(),
         }
@@ -79,6 +82,10 @@ class _Commands:
         return "\n".join(
             f"{s.src} {s.dst} proto {s.proto} spi {s.spi:#010x} reqid {s.reqid}" for s in states
         )
+
+    def renew(self, _argv: list[str]) -> str:
+        self._controller.trust.keeper.renew()
+        return ""
 
     def refresh(self, _argv: list[str]) -> str:
         controller = self._controller

@@ -1,80 +1,265 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: this chassis' certificate and key, read when they change; bad new ones are refused."""
+"""Shell: what this chassis proves itself with, looked at when it may have changed.
+
+A new credential that is bad is refused and reported, and the one before stays in use.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import structlog
 
 from ovn_ipsec.errors import CredentialError
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.schema.open_vswitch import CredentialFiles
+from ovn_ipsec.model.policy import Auth
+from ovn_ipsec.schema.open_vswitch import PSK_FILE, CredentialFiles
 
 from . import credentials
+from .enrolment import Enrolment
+from .own_pin import OwnPin
 from .plan.credential import Credential, Secret, check
+from .plan.pins import KEY
+from .plan.proof import Means
 
 _log = structlog.get_logger()
 
-LOOK_S = 2.0
+LOOK_S = 1.0
+NO_FILES = "no certificate: set Open_vSwitch other_config certificate, private_key, ca_cert"
+NO_SECRET = f"no secret: set Open_vSwitch other_config {PSK_FILE}"
 
 
-class CredentialKeeper:
-    """The credential in use, and what is wrong with it or with the one that should follow."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What is asked of this chassis, and what it has been given."""
+
+    chassis: ChassisName
+    ways: tuple[Auth, ...]
+    """How policy lets chassis authenticate: the way in use first."""
+    authorities: str = ""
+    """Of those that sign requests, PEM; empty: nobody does."""
+    files: CredentialFiles | None = None
+    psk_file: str = ""
+    crl_file: str = ""
+    pin: str = ""
+    """What the own Chassis row says."""
+    answer: str = ""
+    """What the own Chassis_Private row says."""
+
+
+class CaFiles:
+    """Certificate, key and authorities in files that the operator names."""
 
     def __init__(self) -> None:
-        """Start without one."""
+        """Start without any."""
         self.credential: Credential | None = None
         self.key: Secret | None = None
-        self.problem = "no certificate is configured"
-        self._files: CredentialFiles | None = None
-        self._stamp: object = None
-        self._look_at = float("-inf")
+        self.problem = ""
+        self._seen: object = None
 
-    def run(
-        self, files: CredentialFiles | None, chassis: ChassisName, now: float, wall: datetime
-    ) -> bool:
-        """Look at the files when it is time or their names changed.
-
-        Returns:
-            Whether another credential is in use now.
-        """
-        if now < self._look_at and files == self._files:
-            return False
-        self._look_at = now + LOOK_S
-        if files is None:
-            self._files = None
-            self._say(
-                "no certificate: set Open_vSwitch other_config certificate, private_key, ca_cert"
-            )
-            return False
-        stamp = credentials.stamp(files)
-        if (files, stamp) == (self._files, self._stamp) and not self.problem:
-            self._check_dates(chassis, wall)
-            return False
-        self._files, self._stamp = files, stamp
+    def run(self, files: CredentialFiles, chassis: ChassisName, wall: datetime) -> None:
+        """Read the files if they have changed, or were bad."""
+        seen = (files, credentials.stamp(files), chassis)
+        if seen == self._seen and not self.problem:
+            if self.credential is not None:
+                self._say("; ".join(check(self.credential, chassis, wall)))
+            return
+        self._seen = seen
         try:
             credential, key = credentials.read(files, chassis, wall)
         except CredentialError as error:
             self._say(error.diagnostics())
-            return False
-        self._say("")
-        if self.credential is not None and credential.fingerprint == self.credential.fingerprint:
-            return False
-        self.credential, self.key = credential, key
-        _log.info("credential_loaded", subject=credential.subject, until=credential.not_after)
-        return True
-
-    def _check_dates(self, chassis: ChassisName, wall: datetime) -> None:
-        if self.credential is None:
             return
-        self._say("; ".join(check(self.credential, chassis, wall)))
+        self._say("")
+        if self.credential is None or credential.fingerprint != self.credential.fingerprint:
+            self.credential, self.key = credential, key
+            _log.info("credential_loaded", subject=credential.subject, until=credential.not_after)
 
     def _say(self, problem: str) -> None:
         if problem and problem != self.problem:
             _log.error("credential_refused", reason=problem)
         self.problem = problem
 
+
+class SecretFile:
+    """The secret that the cluster shares."""
+
+    def __init__(self) -> None:
+        """Start without one."""
+        self.secrets: tuple[Secret, ...] = ()
+        self.problem = ""
+        self._seen: object = None
+
+    def run(self, path: str) -> None:
+        """Read the file if it has changed, or was bad."""
+        seen = (path, credentials.stamp_of(path))
+        if seen == self._seen and not self.problem:
+            return
+        self._seen = seen
+        try:
+            found = credentials.read_secrets(path)
+        except CredentialError as error:
+            if error.diagnostics() != self.problem:
+                _log.error("credential_refused", reason=error.diagnostics())
+            self.problem = error.diagnostics()
+            return
+        self.problem = ""
+        if [s.reveal() for s in found] != [s.reveal() for s in self.secrets]:
+            self.secrets = found
+            _log.info("secret_loaded", path=path, secrets=len(found))
+
+
+class CrlFile:
+    """What authorities have revoked."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self.crls: tuple[bytes, ...] = ()
+        self.problem = ""
+        self._seen: object = None
+
+    def run(self, path: str, wall: datetime) -> None:
+        """Read the file; a bad one leaves what was read before."""
+        seen = (path, credentials.stamp_of(path))
+        if seen == self._seen and not self.problem:
+            return
+        self._seen = seen
+        try:
+            self.crls, late = credentials.read_crls(path, wall)
+            problem = late and f"{path}: a CRL is out of date: {late}"
+        except CredentialError as error:
+            problem = error.diagnostics()
+        if problem and problem != self.problem:
+            _log.error("crl_refused", reason=problem)
+        self.problem = problem
+
+
+class CredentialKeeper:
+    """What is in use of each way, and what is wrong with it or with what should follow."""
+
+    def __init__(self, folder: Path) -> None:
+        """Store where keys that are made here are kept."""
+        self.files = CaFiles()
+        self.enrolment = Enrolment(folder)
+        self.own_pin = OwnPin(folder)
+        self.psk = SecretFile()
+        self.crl = CrlFile()
+        self.means = Means()
+        self._needs: Needs | None = None
+        self._look_at = float("-inf")
+        self._wall: datetime | None = None
+
+    def run(self, needs: Needs, now: float, wall: datetime) -> bool:
+        """Look at everything when it is time or something else is asked for.
+
+        Returns:
+            Whether something else is in use now.
+        """
+        if now < self._look_at and needs == self._needs:
+            return False
+        self._look_at, self._needs, self._wall = now + LOOK_S, needs, wall
+        if needs.files is not None:
+            self.files.run(needs.files, needs.chassis, wall)
+        if self._enrols(needs):
+            self.enrolment.run(needs.chassis, needs.authorities, needs.answer, wall)
+        if Auth.PINNED in needs.ways:
+            self.own_pin.run(needs.chassis, needs.pin, now, wall)
+        if needs.psk_file:
+            self.psk.run(needs.psk_file)
+        if needs.crl_file:
+            self.crl.run(needs.crl_file, wall)
+        before = self.means
+        self.means = Means(
+            ca=self._ca(needs), pinned=self.own_pin.credential, secrets=self.psk.secrets
+        )
+        return self.means != before
+
+    @staticmethod
+    def _enrols(needs: Needs) -> bool:
+        return Auth.CA in needs.ways and needs.files is None and bool(needs.authorities)
+
+    def _ca(self, needs: Needs) -> Credential | None:
+        found = (self.files.credential, self.enrolment.credential)
+        first, second = found if needs.files is not None else reversed(found)
+        return first or second
+
+    def renew(self) -> None:
+        """Make new keys for what is made here, whatever the age of those in use."""
+        self.enrolment.renew()
+        self.own_pin.renew()
+        self._look_at = float("-inf")
+
+    @property
+    def keys(self) -> dict[str, Secret]:
+        """The private keys that the IKE daemon is to have, by its ids: of the ways of policy."""
+        ways = self._needs.ways if self._needs is not None else ()
+        found = (self.files, self.enrolment, self.own_pin)
+        owned = {Auth.CA: self.means.ca, Auth.PINNED: self.means.pinned}
+        used = {own.key_id for way, own in owned.items() if own is not None and way in ways}
+        return {
+            one.credential.key_id: one.key
+            for one in found
+            if one.credential is not None and one.key is not None and one.credential.key_id in used
+        }
+
+    @property
+    def request(self) -> str:
+        """What the own Chassis_Private row shall ask for; empty: nothing."""
+        needs = self._needs
+        return self.enrolment.request if needs is not None and self._enrols(needs) else ""
+
+    @property
+    def pin(self) -> str:
+        """What the own Chassis row shall publish; empty: nothing."""
+        needs = self._needs
+        return self.own_pin.text if needs is not None and Auth.PINNED in needs.ways else ""
+
+    @property
+    def auths(self) -> frozenset[Auth]:
+        """Ways for which everything is there and good, now."""
+        needs, wall = self._needs, self._wall
+        if needs is None or wall is None:
+            return frozenset()
+        found = set(self.means.auths)
+        if self.means.ca is not None and check(self.means.ca, needs.chassis, wall):
+            found.discard(Auth.CA)
+        if not self.pin or self.pin != needs.pin:
+            found.discard(Auth.PINNED)
+        return frozenset(found)
+
+    @property
+    def expires(self) -> datetime | None:
+        """When the certificate in use ends; None without one."""
+        way = self._needs.ways[0] if self._needs is not None else Auth.CA
+        own = {Auth.CA: self.means.ca, Auth.PINNED: self.means.pinned}.get(way)
+        return own.not_after if own is not None else None
+
+    def problems(self) -> list[str]:
+        """What is wrong with the ways that policy asks for, or that the operator has set up."""
+        needs = self._needs
+        if needs is None:
+            return []
+        words: list[str] = []
+        if needs.files is not None:
+            words.append(self.files.problem)
+        elif self._enrols(needs):
+            words.append(self.enrolment.problem)
+        elif Auth.CA in needs.ways:
+            words.append(NO_FILES)
+        if Auth.PINNED in needs.ways:
+            words.append(self.own_pin.problem)
+            if self.pin != needs.pin:
+                words.append(f"{KEY} is not in our Chassis row yet")
+        if needs.psk_file:
+            words.append(self.psk.problem)
+        elif Auth.PSK in needs.ways:
+            words.append(NO_SECRET)
+        if needs.crl_file:
+            words.append(self.crl.problem)
+        return [word for word in words if word]
+
     def wake_at(self) -> float:
-        """When the files are looked at again, monotonic seconds."""
+        """When it is time to look again, monotonic seconds."""
         return self._look_at

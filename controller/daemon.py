@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,16 +18,14 @@ from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Phase, Profile
 from ovn_ipsec.ovsdb.schemas import SOUTHBOUND, VSWITCH
 from ovn_ipsec.ovsdb.session import Session, use_tls
 from ovn_ipsec.schema.open_vswitch import LocalChassis
-from ovn_ipsec.schema.report import format_digest
+from ovn_ipsec.schema.report import REQUEST, format_digest
 from ovn_ipsec.service import Service, notify_systemd
 
 from . import local as local_db
 from . import report
 from .apply import apply_steps
 from .changes import log_change
-from .configs import Configs
 from .conflict import ConflictWatch
-from .credential_keeper import CredentialKeeper
 from .guard.keeper import GuardKeeper
 from .guard.nft import NftGuardLayer
 from .guard.xfrm import XfrmGuardLayer
@@ -43,6 +41,7 @@ from .plan.steps import Initiate
 from .ports import PortKeeper
 from .southbound import Southbound
 from .state_dir import StateDir
+from .trust import Trust
 
 _log = structlog.get_logger()
 
@@ -77,8 +76,7 @@ class Controller:
         self.state = StateDir(settings.state_dir)
         self.guard = GuardKeeper([NftGuardLayer(), XfrmGuardLayer()])
         self.kernel = KernelWatch(self.guard, self.state)
-        self.credentials = CredentialKeeper()
-        self.configs = Configs(self.state, self.credentials)
+        self.trust = Trust(self.state)
         self.ports = PortKeeper(settings.rundir)
         self.conflict = ConflictWatch()
         self.agent: Agent | None = None
@@ -124,7 +122,7 @@ class Controller:
                 self.ike.backend.close()
             self._report(self.agent, now)
             return
-        self._observe_credentials(self.agent, self.here, now)
+        self.trust.run(self.agent, self.here, self._loaded_southbound(), now)
         self._observe_ike(self.agent, now)
         self._act(self.agent, now)
         self.ports.run(self.vswitch, self.agent, self.here, self._sb_global(), now)
@@ -144,7 +142,8 @@ class Controller:
         if here.name is not None and (self.agent is None or self.agent.this_chassis != here.name):
             self._become(here.name)
         if self.agent is not None and (old is None or old.vici != here.vici or self.ike is None):
-            self.ike = IkeLink(StrongSwan(self.settings.vici or here.vici or DEFAULT_URI))
+            charon = StrongSwan(self.settings.vici or here.vici or DEFAULT_URI)
+            self.ike = IkeLink(charon, self.trust.keys, self.state.mark)
         if here.remote and (old is None or old.remote != here.remote):
             self._connect_southbound(here)
         self.kernel.hurry(now)
@@ -169,10 +168,15 @@ class Controller:
         self.southbound = Southbound(session)
         _log.info("southbound_connecting", remote=here.remote)
 
+    def _loaded_southbound(self) -> Southbound | None:
+        found = self.southbound
+        return found if found is not None and found.session.loaded else None
+
     def _sb_global(self) -> tuple[bool, Mapping[str, str]]:
-        if self.southbound is None or not self.southbound.session.loaded:
+        southbound = self._loaded_southbound()
+        if southbound is None:
             return False, {}
-        seen = self.southbound.seen_global()
+        seen = southbound.seen_global()
         return seen.ipsec, seen.options
 
     def _observe_southbound(self, agent: Agent) -> None:
@@ -192,18 +196,12 @@ class Controller:
             if policy.phase is not phase:
                 self._phase_since = clock.monotonic()
             _log.info("policy", generation=policy.generation, phase=policy.phase.value)
+        self.trust.note(agent, southbound, clock.monotonic())
         for error in agent.take_refusals():
             _log.error("row_refused", reason=error.diagnostics())
         if not self._ready:
             self._ready = True
             notify_systemd("READY=1")
-
-    def _observe_credentials(self, agent: Agent, here: LocalChassis, now: float) -> None:
-        if self.credentials.run(here.files, agent.this_chassis, now, clock.utc_now()):
-            self.configs.clear()
-            agent.touch_all()
-            if self.ike is not None and self.credentials.key is not None:
-                self.ike.use_key(self.credentials.key)
 
     def _observe_ike(self, agent: Agent, now: float) -> None:
         if self.ike is None:
@@ -224,13 +222,14 @@ class Controller:
             if agent.retries(name) and self.ike is not None:
                 self.ike.look(agent, name)
             decision = agent.decide(
-                name, partial(self.configs.make, agent), self._context(agent, now)
+                name, partial(self.trust.configs.make, agent), self._context(agent, now)
             )
             if decision is None:
                 continue
             if any(isinstance(step, Initiate) for step in decision.steps):
                 self._bucket = self._bucket.take()
             log_change(before, decision.record)
+            self.trust.settle(agent, name, decision)
             decisions.append((name, decision))
         if agent.idle and not self._synced:
             self._synced = True
@@ -238,6 +237,8 @@ class Controller:
         held = self._keep_guard(agent) if self._synced else False
         for name, decision in decisions:
             self._apply(agent, name, decision)
+        if agent.idle and self.ike is not None and self.ike.ready:
+            self.trust.tidy(self.ike.backend)
         if agent.idle and held and self.applied != agent.policy and not agent.settling(now):
             self.applied = agent.policy
             self._report_at = now
@@ -253,6 +254,7 @@ class Controller:
             may_start=self._bucket.allows,
             phase_since=self._phase_since,
             profiles=frozenset(Profile) if agent.able is None else agent.able,
+            quarantine=agent.policy.quarantine,
         )
 
     def _keep_guard(self, agent: Agent) -> bool:
@@ -280,7 +282,7 @@ class Controller:
             agent.touch_at(name, clock.monotonic() + STEP_RETRY_S)
             _log.warning("step_failed", connection=name, reason=failure.diagnostics())
         elif decision.record is None:
-            self.configs.drop(name)
+            self.trust.drop(name)
 
     # --- report ----------------------------------------------------------------------------------
 
@@ -289,9 +291,8 @@ class Controller:
         if self.conflict.problem:
             return [self.conflict.problem]
         words: list[str] = []
-        active = self.agent is not None and self.agent.policy.phase is not Phase.OFF
-        if active or (self.here is not None and self.here.files is not None):
-            words.append(self.credentials.problem)
+        if self.agent is not None:
+            words.extend(self.trust.problems(self.agent.policy))
         if self.ike is not None:
             words.append(self.ike.problem and f"IKE daemon: {self.ike.problem}")
         words.extend(f"guard {name}: {what}" for name, what in self.guard.problems().items())
@@ -305,19 +306,20 @@ class Controller:
         southbound = self.southbound
         if southbound is None or not self._ready or now < self._report_at:
             return
-        credential = self.credentials.credential
+        keeper = self.trust.keeper
         version = self.ike.version if self.ike is not None else ""
-        keys = format_digest(
-            report.digest(
-                agent,
-                self.applied,
-                daemon=f"strongSwan {version}" if version else "",
-                problems=self.problems(),
-                expires=credential.not_after if credential is not None else None,
-            )
+        digest = report.digest(
+            agent,
+            self.applied,
+            daemon=f"strongSwan {version}" if version else "",
+            problems=self.problems(),
+            expires=keeper.expires,
         )
+        keys = format_digest(replace(digest, auths=keeper.auths))
+        if keeper.request:
+            keys[REQUEST] = keeper.request
         self._report_at = now + REPORT_S
-        southbound.publish(agent.this_chassis, keys)
+        southbound.publish(agent.this_chassis, keys, keeper.pin)
 
     # --- wait ------------------------------------------------------------------------------------
 
@@ -328,7 +330,7 @@ class Controller:
             self.southbound.session.wait(poller)
         for number in self.kernel.filenos():
             poller.fd_wait(number, ovs.poller.POLLIN)
-        times = [self.kernel.wake_at(), self.credentials.wake_at(), self.conflict.look_at]
+        times = [self.kernel.wake_at(), self.trust.keeper.wake_at(), self.conflict.look_at]
         if self.ike is not None:
             number = self.ike.backend.fileno()
             if number >= 0:

@@ -13,6 +13,7 @@ from .apply import apply_steps
 from .guard.keeper import GuardKeeper
 from .ike.backend import IkeBackend
 from .ike_link import mirror
+from .keyring import Keyring
 from .plan.agent import Agent
 from .plan.pair import remove_steps
 from .state_dir import StateDir
@@ -21,7 +22,7 @@ _log = structlog.get_logger()
 
 
 def flush(state: StateDir, guard: GuardKeeper, backend: IkeBackend) -> None:
-    """Take the guard, every connection and every SA of ours away.
+    """Take the guard, every connection, SA and key of ours away.
 
     Raises:
         EdgeError: The guard could not be removed.
@@ -31,6 +32,7 @@ def flush(state: StateDir, guard: GuardKeeper, backend: IkeBackend) -> None:
     try:
         backend.open()
         _remove_connections(backend)
+        Keyring(state).tidy(backend, frozenset())
     except IkeError as error:
         # Without the daemon there is nothing to unload, and the guard has to go all the same.
         _log.warning("ike_daemon_not_flushed", reason=error.diagnostics())

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: the link to the IKE daemon: connect, observe, follow events, load our key again.
+"""Shell: the link to the IKE daemon: connect, observe, follow events, keep its keys in order.
 
 While the daemon is away nothing is known of it, and the kernel says whether a pair is protected.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import structlog
 
@@ -13,13 +15,14 @@ from ovn_ipsec.model.observation import Known, Unknown
 
 from .apply import after_restart
 from .ike.backend import IkeBackend
+from .keyring import Keyring
 from .plan.agent import Agent
-from .plan.credential import Secret
 from .plan.ike import CHILDREN, ConnName, DaemonSeen
-from .plan.record import NOTHING_SEEN, ConnSeen
+from .plan.record import NOTHING_SEEN, ConnSeen, marks_of
 
 _log = structlog.get_logger()
 
+WhatMade = Callable[[ConnName], str]
 RETRY_S = 1.0
 RECOVERING_S = 60.0
 BULK = 40
@@ -29,21 +32,23 @@ BULK = 40
 class IkeLink:
     """One backend and what was last seen of it, written into the agent."""
 
-    def __init__(self, backend: IkeBackend) -> None:
-        """Store the backend; it is opened by run()."""
+    def __init__(self, backend: IkeBackend, keys: Keyring, known: WhatMade | None = None) -> None:
+        """Store the backend; it is opened by run().
+
+        Args:
+            backend: The daemon.
+            keys: What it shall hold besides connections.
+            known: What SAs were made from that an earlier life of this program has left.
+        """
         self.backend = backend
+        self.keys = keys
+        self._known = known or (lambda _name: "")
         self.problem = "not connected yet"
         self.version = ""
         self.recovering_until = float("-inf")
         self._since: str | None = None
         self._retry_at = float("-inf")
-        self._key: Secret | None = None
-        self._key_loaded = False
         self._up = False
-
-    def use_key(self, key: Secret) -> None:
-        """Set the private key that every daemon is given."""
-        self._key, self._key_loaded = key, False
 
     @property
     def ready(self) -> bool:
@@ -59,15 +64,14 @@ class IkeLink:
         if not self.backend.connected:
             lost = self._lose(agent)
             return self._connect(agent, now) or lost
-        if not self._key_loaded:
-            self._load_key()
+        self._load_keys()
         return self._follow(agent)
 
     def _lose(self, agent: Agent) -> bool:
         if not self._up:
             return False
         self._up = False
-        self._key_loaded = False
+        self.keys.lost()
         self.problem = "the IKE daemon does not answer"
         _log.error("ike_daemon_lost")
         for name, seen in list(agent.seen.items()):
@@ -86,18 +90,13 @@ class IkeLink:
                 _log.warning("ike_daemon_unreachable", reason=error.diagnostics())
             self.problem = error.diagnostics()
             return False
-        self._load_key()
+        self._load_keys()
         return self._observe(agent, now)
 
-    def _load_key(self) -> None:
-        if self._key is None or not self.backend.connected:
-            return
-        try:
-            self.backend.load_key(self._key)
-            self._key_loaded = True
-        except IkeError as error:
-            self.problem = error.diagnostics()
-            _log.error("ike_key_refused", reason=error.diagnostics())
+    def _load_keys(self) -> None:
+        problem = self.keys.load(self.backend)
+        if problem:
+            self.problem = problem
 
     def _observe(self, agent: Agent, now: float) -> bool:
         match self.backend.observe():
@@ -121,7 +120,7 @@ class IkeLink:
             profiles=" ".join(sorted(seen.profiles)),
             connections=len(seen.conns),
         )
-        mirror(agent, seen)
+        mirror(agent, seen, known=self._known)
         return True
 
     def _follow(self, agent: Agent) -> bool:
@@ -164,8 +163,22 @@ class IkeLink:
         return None if self.backend.connected else self._retry_at
 
 
-def mirror(agent: Agent, seen: DaemonSeen, *, keep_configs: bool = False) -> None:
-    """Write a full observation into the agent; what the daemon does not have is gone from there."""
+def mirror(
+    agent: Agent,
+    seen: DaemonSeen,
+    *,
+    keep_configs: bool = False,
+    known: WhatMade = lambda _name: "",
+) -> None:
+    """Write a full observation into the agent; what the daemon does not have is gone from there.
+
+    Args:
+        agent: Whose picture of the daemon it is.
+        seen: All of it.
+        keep_configs: Whether it is the daemon that we have loaded; else its configurations are
+            somebody else's, and `known` says what SAs were made from.
+        known: What ``settled_mark`` said of a connection; empty: nothing.
+    """
     names: set[ConnName] = set(agent.seen) | set(seen.conns) | set(seen.sas)
     names |= {name for name, _ in seen.traps}
     for name in names:
@@ -175,6 +188,7 @@ def mirror(agent: Agent, seen: DaemonSeen, *, keep_configs: bool = False) -> Non
             name,
             ConnSeen(
                 config=old.config if keep_configs and present else "",
+                marks=old.marks if keep_configs else marks_of(known(name)),
                 present=present,
                 traps=frozenset(child for child in CHILDREN if (name, child) in seen.traps),
                 sas=seen.sas.get(name, ()),

@@ -94,6 +94,7 @@ def _peer(agent: Agent, record: PairRecord, now: float) -> dict[str, Any]:
         "spis": sorted(f"{child.spi_in:08x}" for child in seen.children()),
         "traps": len(seen.traps),
         "orphaned": seen.orphaned,
+        "auth": next((sa.auth.value for sa in seen.sas if established(sa)), ""),
         "suite": next((child.suite for child in seen.children()), ""),
         "last_error": record.error,
     }

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: the southbound rows of every chassis in, this chassis' digest out."""
+"""Edge: the southbound rows of every chassis in, this chassis' digest and certificate out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-
-import ovs.db.idl
 
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.policy import ClusterPolicy
 from ovn_ipsec.ovsdb.session import Change, Row, Session
 from ovn_ipsec.schema import report, sb_global
 from ovn_ipsec.schema.encap import ParsedChassis, RawChassis, RawEncap, parse_chassis
+
+from .plan import pins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,7 @@ class Southbound:
         self.session = session
         self._rows: dict[str, Row] = {}
         self._private: dict[str, Row] = {}
+        self._touched: dict[str, None] = {}
 
     def changed_chassis(self) -> Iterator[tuple[str, ParsedChassis | None]]:
         """Chassis whose rows or encaps changed since the last call; None: the row is gone."""
@@ -47,9 +48,28 @@ class Southbound:
             elif change.table == "Encap":
                 names[change.row.chassis_name] = None
         names.update(dict.fromkeys(self._vanished()))
+        self._touched.update(names)
         for name in names:
             found = self._rows.get(name)
             yield name, None if found is None else parse_chassis(_raw(found))
+
+    def changed_pins(self) -> Iterator[tuple[str, str | None]]:
+        """What chassis whose rows changed since the last call publish; None: the row is gone.
+
+        After changed_chassis(): that takes the changes in.
+        """
+        names, self._touched = self._touched, {}
+        for name in names:
+            found = self._rows.get(name)
+            yield name, None if found is None else found.external_ids.get(pins.KEY, "")
+
+    def published(self, name: str) -> tuple[str, str]:
+        """What the rows of a chassis say: its certificate to pin, and the answer to its request."""
+        row, private = self._rows.get(name), self._private.get(name)
+        return (
+            "" if row is None else row.external_ids.get(pins.KEY, ""),
+            "" if private is None else private.external_ids.get(report.ANSWER, ""),
+        )
 
     def _vanished(self) -> list[str]:
         """Chassis that went while the connection was down: the IDL reloads without saying so."""
@@ -83,32 +103,47 @@ class Southbound:
             refused = error
         return GlobalSeen(policy=policy, error=refused, ipsec=row.ipsec, options=dict(row.options))
 
-    def publish(self, name: str, digest: Mapping[str, str]) -> bool:
-        """Write the digest where it differs.
+    def publish(self, name: str, digest: Mapping[str, str], pin: str) -> bool:
+        """Write the digest, and the certificate to pin, where they differ.
+
+        Args:
+            name: This chassis.
+            digest: Keys for its Chassis_Private row; those of ours that are not there go.
+            pin: For its Chassis row; empty: none.
 
         Returns:
-            Whether the row now says so, or a write is on its way; False when it has to be tried
+            Whether the rows now say so, or a write is on its way; False when it has to be tried
             again: another write is under way, or this chassis has no row.
         """
         if self.session.busy:
             return False
-        row: Row = self._private.get(name)
-        if not row:
-            return False
-        current = row.external_ids
-        new = {key: text for key, text in digest.items() if current.get(key) != text}
-        old = [key for key in report.KEYS if key in current and key not in digest]
-        if not new and not old:
-            return True
+        private, row = self._private.get(name), self._rows.get(name)
+        writes: list[tuple[Row, str, str | None]] = []
+        if private:
+            known = (*report.KEYS, report.REQUEST)
+            writes += _differences(private, known, digest)
+        if row:
+            writes += _differences(row, (pins.KEY,), {pins.KEY: pin} if pin else {})
+        if writes:
+            self.session.transact(lambda _txn: _write(writes))
+        return bool(private)
 
-        def build(_txn: ovs.db.idl.Transaction) -> None:
-            for key, text in new.items():
-                row.setkey("external_ids", key, text)
-            for key in old:
-                row.delkey("external_ids", key)
 
-        self.session.transact(build)
-        return True
+def _differences(
+    row: Row, known: Iterable[str], wanted: Mapping[str, str]
+) -> list[tuple[Row, str, str | None]]:
+    current = row.external_ids
+    changed = [(row, key, text) for key, text in wanted.items() if current.get(key) != text]
+    gone = [(row, key, None) for key in known if key in current and key not in wanted]
+    return [*changed, *gone]
+
+
+def _write(writes: Iterable[tuple[Row, str, str | None]]) -> None:
+    for row, key, text in writes:
+        if text is None:
+            row.delkey("external_ids", key)
+        else:
+            row.setkey("external_ids", key, text)
 
 
 def _raw(row: Row) -> RawChassis:

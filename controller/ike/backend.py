@@ -68,7 +68,7 @@ class IkeBackend(Protocol):
         """Ask how the daemon is doing; it answers even when it is out of workers."""
 
     def load(self, conn: ConnConfig) -> None:
-        """Load or replace a connection; SAs and traps stay as they are.
+        """Load or replace a connection and its shared keys; SAs and traps stay as they are.
 
         Raises:
             IkeError: the daemon refused it, or is gone.
@@ -145,6 +145,23 @@ class IkeBackend(Protocol):
 
     def unload_key(self, key_id: str) -> None:
         """Take a private key away; SAs stay. One that is not loaded is no error.
+
+        Raises:
+            IkeError: the daemon is gone.
+        """
+
+    def shared_keys(self) -> Known[frozenset[str]] | Unknown:
+        """Read the ids of the shared keys that were loaded over this interface."""
+
+    def load_crl(self, der: bytes) -> None:
+        """Give the daemon a list of revoked certificates; SAs stay.
+
+        Raises:
+            IkeError: the daemon refused it, or is gone.
+        """
+
+    def unload_shared(self, key_id: str) -> None:
+        """Take a shared key away; SAs stay. One that is not loaded is no error.
 
         Raises:
             IkeError: the daemon is gone.

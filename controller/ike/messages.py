@@ -13,9 +13,10 @@ from typing import TypeAlias
 
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.chassis import IpAddress
-from ovn_ipsec.model.policy import Tuning
+from ovn_ipsec.model.policy import Auth, Tuning
 
-from ..plan.ike import IN, OUT, ChildSa, ConnConfig, ConnName, IkeSa, gone, is_ours
+from ..plan.ike import IN, OUT, ChildSa, ConnConfig, ConnName, IkeSa, gone, parse_spelled, spelled
+from ..plan.proof import Proof, SharedKey
 
 Section: TypeAlias = dict[str, "str | bytes | list[str] | list[bytes] | Section"]
 """What goes out."""
@@ -32,23 +33,28 @@ REASON_MAX, REASONS_MAX = 200, 3
 
 REASON = re.compile(
     rb"notify error|AUTHENTICATION_FAILED|NO_PROPOSAL_CHOSEN|TS_UNACCEPTABLE"
-    rb"|unacceptable|inacceptable"
+    rb"|unacceptable|inacceptable|MAC mismatched|switching to peer config"
     rb"|no trusted |no private key|no shared key|no issuer certificate|is not trusted"
     rb"|validation failed|verification failed|constraint check failed|certificate invalid"
-    rb"|certificate has been revoked|does not match|no acceptable|no proposal|no alternative"
+    rb"|certificate (has been|was) revoked|does not match|no acceptable|no proposal|no alternative"
     rb"|giving up after|not responding|unable to install|failed to establish|error writing"
 )
 """Picks the log lines that say why an attempt failed, out of some twenty for each attempt."""
+OTHER_WAY = "switching to peer config"
+"""What was said before was about a way of authentication that the peer has not chosen."""
+OTHER_KEY = "looking for another key"
+"""The end of a line that is no reason yet."""
 
 
-def connection(conn: ConnConfig) -> Section:
-    """Format a connection for load-conn.
+def connection(conn: ConnConfig, proof: Proof) -> Section:
+    """Format a connection for load-conn, as far as one way of authentication goes.
 
     Args:
         conn: the connection.
+        proof: one of its proofs.
 
     Returns:
-        One section, named as the connection.
+        One section, named as the connection and the way.
     """
     pair, tuning = conn.pair, conn.tuning
     local, remote = _host(pair.local), _host(pair.remote)
@@ -67,16 +73,7 @@ def connection(conn: ConnConfig) -> Section:
         "dpd_delay": str(tuning.dpd_delay_s or DPD_DELAY_S),
         "rekey_time": str(rekey),
         "over_time": str(lifetime - rekey),
-        "local": {
-            "auth": "pubkey",
-            "id": f"fqdn:{conn.local_id}",
-            "certs": [conn.certificate_der],
-        },
-        "remote": {
-            "auth": "pubkey",
-            "id": f"fqdn:{conn.remote_id}",
-            "cacerts": list(conn.ca_der),
-        },
+        **_rounds(conn, proof),
         "children": {
             OUT: {
                 **child,
@@ -94,7 +91,33 @@ def connection(conn: ConnConfig) -> Section:
     }
     if tuning.dpd_timeout_s is not None:
         body["dpd_timeout"] = str(tuning.dpd_timeout_s)
-    return {str(conn.name): body}
+    return {spelled(conn.name, proof.auth): body}
+
+
+def _rounds(conn: ConnConfig, proof: Proof) -> Section:
+    """Both authentication rounds: each names its identity, and what vouches for it."""
+    how = "psk" if proof.auth is Auth.PSK else "pubkey"
+    local: Section = {"auth": how, "id": f"fqdn:{conn.local_id}"}
+    remote: Section = {"auth": how, "id": f"fqdn:{conn.remote_id}"}
+    # The daemon takes an IKE_SA of an equal configuration, whatever secret it came from. This says
+    # nothing to the peer, and sets configurations apart that it would take for one.
+    apart = [*(key.id for key in proof.keys[:1]), *([str(conn.epoch)] if conn.epoch else [])]
+    if apart:
+        local["eap_id"] = "+".join(apart)
+    if proof.auth is not Auth.PSK:
+        local["certs"] = [proof.certificate_der]
+        remote["cacerts" if proof.auth is Auth.CA else "certs"] = list(proof.trusted_der)
+    return {"local": local, "remote": remote}
+
+
+def shared_key(key: SharedKey) -> Section:
+    """Format a key for load-shared: of the peer alone, so that it is found for no other."""
+    return {
+        "id": key.id,
+        "type": "ike",
+        "data": key.value.reveal(),
+        "owners": [f"fqdn:{key.peer}"],
+    }
 
 
 def _child(proposals: Iterable[str], tuning: Tuning) -> Section:
@@ -140,19 +163,20 @@ def parse_ike_sas(items: Iterable[Seen]) -> dict[ConnName, tuple[IkeSa, ...]]:
     found: dict[ConnName, list[IkeSa]] = {}
     for item in items:
         for name, section in item.items():
-            if is_ours(name) and isinstance(section, Mapping):
-                conn = ConnName(name)
-                found.setdefault(conn, []).append(_ike_sa(conn, section))
+            known = parse_spelled(name)
+            if known is not None and isinstance(section, Mapping):
+                found.setdefault(known[0], []).append(_ike_sa(known, section))
     return {conn: tuple(sorted(sas, key=lambda sa: sa.id)) for conn, sas in found.items()}
 
 
-def _ike_sa(conn: ConnName, seen: Seen) -> IkeSa:
+def _ike_sa(known: tuple[ConnName, Auth], seen: Seen) -> IkeSa:
     initiator = text(seen, "initiator", "no") == "yes"
     spis = (number(seen, "initiator-spi", 16), number(seen, "responder-spi", 16, 0))
     parts = [_suite(seen, "encr-alg", "encr-keysize"), text(seen, "prf-alg", "")]
     parts += [text(seen, "dh-group", ""), text(seen, "ke1-alg", "")]
     return IkeSa(
-        conn=conn,
+        conn=known[0],
+        auth=known[1],
         id=number(seen, "uniqueid"),
         state=text(seen, "state"),
         initiator=initiator,
@@ -192,14 +216,25 @@ def _suite(seen: Seen, algorithm: str, size: str) -> str:
     return f"{name}-{bits}" if bits else name
 
 
-def parse_conns(seen: Seen) -> frozenset[ConnName]:
-    """Parse the answer to get-conns, leaving out what is not ours."""
-    names = map(words, listed(seen, "conns"))
-    return frozenset(ConnName(name) for name in names if is_ours(name))
+def parse_conns(seen: Seen) -> dict[ConnName, frozenset[Auth]]:
+    """Parse the answer to get-conns, leaving out what is not ours.
+
+    Returns:
+        The ways for which each connection is loaded.
+    """
+    return _ways(map(words, listed(seen, "conns")))
+
+
+def _ways(names: Iterable[str]) -> dict[ConnName, frozenset[Auth]]:
+    found: dict[ConnName, frozenset[Auth]] = {}
+    for known in map(parse_spelled, names):
+        if known is not None:
+            found[known[0]] = found.get(known[0], frozenset()) | {known[1]}
+    return found
 
 
 def parse_keys(seen: Seen) -> frozenset[str]:
-    """Parse the answer to get-keys."""
+    """Parse the answer to get-keys or get-shared."""
     return frozenset(map(words, listed(seen, "keys")))
 
 
@@ -208,29 +243,26 @@ def parse_algorithms(seen: Seen) -> frozenset[str]:
     return frozenset(name for kind in seen for name in section(seen, kind))
 
 
-def parse_traps(items: Iterable[Seen]) -> frozenset[tuple[ConnName, str]]:
+def parse_traps(items: Iterable[Seen]) -> dict[tuple[ConnName, str], frozenset[Auth]]:
     """Parse what list-policies streams, leaving out what is not ours.
 
     Returns:
-        Connection and child of each trap.
+        By connection and child, the ways for which there is a trap.
     """
-    found = set()
+    found: dict[tuple[ConnName, str], frozenset[Auth]] = {}
     for item in items:
         for policy in item.values():
             if isinstance(policy, Mapping):
-                ike = words(policy.get("ike", b""))
-                if is_ours(ike):
-                    found.add((ConnName(ike), text(policy, "child")))
-    return frozenset(found)
+                known = parse_spelled(words(policy.get("ike", b"")))
+                if known is not None:
+                    trap = (known[0], text(policy, "child"))
+                    found[trap] = found.get(trap, frozenset()) | {known[1]}
+    return found
 
 
-def touched(event: Seen) -> frozenset[ConnName]:
-    """Name the connections of ours that an updown or rekey event is about."""
-    return frozenset(
-        ConnName(name)
-        for name, value in event.items()
-        if isinstance(value, Mapping) and is_ours(name)
-    )
+def touched(event: Seen) -> dict[ConnName, frozenset[Auth]]:
+    """Name the connections of ours that an updown or rekey event is about, and their ways."""
+    return _ways(name for name, value in event.items() if isinstance(value, Mapping))
 
 
 def reason(event: Seen) -> tuple[ConnName, str] | None:
@@ -239,10 +271,10 @@ def reason(event: Seen) -> tuple[ConnName, str] | None:
     Returns:
         Connection and text, when it says why an attempt of a connection of ours failed.
     """
-    name, message = words(event.get("ikesa-name", b"")), event.get("msg", b"")
-    if not is_ours(name) or not isinstance(message, bytes) or not REASON.search(message):
+    known, message = parse_spelled(words(event.get("ikesa-name", b""))), event.get("msg", b"")
+    if known is None or not isinstance(message, bytes) or not REASON.search(message):
         return None
-    return ConnName(name), words(message).strip()[:REASON_MAX]
+    return known[0], words(message).strip()[:REASON_MAX]
 
 
 def joined(reasons: Iterable[tuple[ConnName, str]]) -> tuple[tuple[ConnName, str], ...]:
@@ -255,6 +287,11 @@ def joined(reasons: Iterable[tuple[ConnName, str]]) -> tuple[tuple[ConnName, str
     """
     last: dict[ConnName, dict[str, None]] = {}
     for conn, words_ in reasons:
+        if words_.startswith(OTHER_WAY):
+            last.pop(conn, None)
+            continue
+        if words_.endswith(OTHER_KEY):
+            continue
         mine = last.setdefault(conn, {})
         mine.pop(words_, None)
         mine[words_] = None

@@ -6,19 +6,23 @@ Edge (charon). Input: connection configurations. Output: what charon holds.
 Two sessions: requests on one; updown, rekey and log events on the other, so that no event stands
 between a request and its answer. Every ``initiate`` and ``terminate`` returns at once
 (``timeout=-1``): a waiting one takes a worker of charon's, and with all of them taken it stalls.
+
+A connection is several of charon's, one for each way of authentication, under names that
+``plan.ike.spelled`` makes: a responder takes the one whose constraints the initiator has met.
 """
 
 import socket
+from collections.abc import Mapping
 from io import BytesIO
 
 from vici.protocol import FiniteStream, Packet
 
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.observation import Known, Unknown
-from ovn_ipsec.model.policy import Profile
+from ovn_ipsec.model.policy import Auth, Profile
 
 from ..plan.credential import Secret
-from ..plan.ike import ConnConfig, ConnName, DaemonSeen, IkeSa, able
+from ..plan.ike import ConnConfig, ConnName, DaemonSeen, IkeSa, able, spelled
 from . import messages
 from .backend import DaemonStats, Events
 from .messages import Section, Seen
@@ -31,6 +35,7 @@ EVENTS = ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "log")
 _LOG = bytes([Packet.EVENT, len(b"log")]) + b"log"
 _GONE = ("not found", "no matching SAs")
 _AT_ONCE = "-1"
+_PLAIN = frozenset({Auth.CA})
 
 
 class StrongSwan:
@@ -55,6 +60,10 @@ class StrongSwan:
         self._lost = False
         self._since = self._version = ""
         self._profiles: frozenset[Profile] = frozenset()
+        self._first: dict[ConnName, Auth] = {}
+        """The way that each connection starts with, as it was loaded last."""
+        self._ways: dict[ConnName, frozenset[Auth]] = {}
+        """Under which names charon may hold something of a connection."""
 
     def _connect(self, deadline_s: float) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -105,19 +114,34 @@ class StrongSwan:
         """Read everything of ours."""
         try:
             conns = messages.parse_conns(self._call("get-conns"))
-            policies = self._stream("list-policies", {"trap": "yes"})
-            sas = self._stream("list-sas", {})
-            seen = DaemonSeen(
-                since=self._since,
-                version=self._version,
-                conns=conns,
-                sas=messages.parse_ike_sas(sas),
-                traps=messages.parse_traps(policies),
-                profiles=self._profiles,
-            )
+            traps = messages.parse_traps(self._stream("list-policies", {"trap": "yes"}))
+            sas = messages.parse_ike_sas(self._stream("list-sas", {}))
         except IkeError as error:
             return Unknown(str(error))
-        return Known(seen)
+        self._ways = {}
+        self._note(conns)
+        for (conn, _), ways in traps.items():
+            self._note({conn: ways})
+        for conn, found in sas.items():
+            self._note({conn: frozenset(sa.auth for sa in found)})
+        return Known(
+            DaemonSeen(
+                since=self._since,
+                version=self._version,
+                conns=frozenset(conns),
+                sas=sas,
+                traps=frozenset(traps),
+                profiles=self._profiles,
+            )
+        )
+
+    def _note(self, ways: Mapping[ConnName, frozenset[Auth]]) -> None:
+        for conn, more in ways.items():
+            self._ways[conn] = self._ways.get(conn, frozenset()) | more
+
+    def _spelled(self, conn: ConnName) -> list[str]:
+        """Every name under which charon may hold something of a connection, plain first."""
+        return [spelled(conn, auth) for auth in Auth if auth in self._ways.get(conn, _PLAIN)]
 
     def observe_sas(self, conn: ConnName) -> Known[tuple[IkeSa, ...]] | Unknown:
         """Read the IKE_SAs of one connection, sorted by id.
@@ -126,7 +150,9 @@ class StrongSwan:
         is not listed counts as gone.
         """
         try:
-            items = self._stream("list-sas", {"ike": conn})
+            items: list[Seen] = []
+            for name in self._spelled(conn):
+                items += self._stream("list-sas", {"ike": name})
             return Known(messages.parse_ike_sas(items).get(conn, ()))
         except IkeError as error:
             return Unknown(str(error))
@@ -141,10 +167,20 @@ class StrongSwan:
     def load(self, conn: ConnConfig) -> None:
         """Load or replace a connection; SAs and traps stay as they are.
 
+        Its shared keys go first, the one to use last of them: charon takes the youngest.
+
         Raises:
             IkeError: charon refused it, or is gone.
         """
-        self._call("load-conn", messages.connection(conn))
+        for proof in conn.proofs:
+            for key in reversed(proof.keys):
+                self._call("load-shared", messages.shared_key(key))
+            self._call("load-conn", messages.connection(conn, proof))
+        ways = frozenset(proof.auth for proof in conn.proofs)
+        for auth in self._ways.get(conn.name, frozenset()) - ways:
+            self._call_or_gone("unload-conn", {"name": spelled(conn.name, auth)})
+        self._note({conn.name: ways})
+        self._first[conn.name] = conn.proofs[0].auth
 
     def unload(self, name: ConnName) -> None:
         """Unload a connection; SAs and traps stay. One that is not loaded is no error.
@@ -152,7 +188,8 @@ class StrongSwan:
         Raises:
             IkeError: charon is gone.
         """
-        self._call_or_gone("unload-conn", {"name": name})
+        for text in self._spelled(name):
+            self._call_or_gone("unload-conn", {"name": text})
 
     def install(self, name: ConnName, child: str) -> None:
         """Install the trap of a child, in place of its older one without a gap.
@@ -160,7 +197,11 @@ class StrongSwan:
         Raises:
             IkeError: the connection is not loaded, or charon is gone.
         """
-        self._call("install", {"ike": name, "child": child})
+        first = self._starts_with(name)
+        self._call("install", {"ike": first, "child": child})
+        for text in self._spelled(name):
+            if text != first:
+                self._call_or_gone("uninstall", {"ike": text, "child": child})
 
     def uninstall(self, name: ConnName, child: str) -> None:
         """Remove the trap of a child; none is no error.
@@ -168,7 +209,8 @@ class StrongSwan:
         Raises:
             IkeError: charon is gone.
         """
-        self._call_or_gone("uninstall", {"ike": name, "child": child})
+        for text in self._spelled(name):
+            self._call_or_gone("uninstall", {"ike": text, "child": child})
 
     def initiate(self, name: ConnName, child: str) -> None:
         """Start to bring a child up, and do not wait: the outcome is in events and SAs.
@@ -176,7 +218,11 @@ class StrongSwan:
         Raises:
             IkeError: the connection is not loaded, or charon is gone.
         """
-        self._call("initiate", {"ike": name, "child": child, "timeout": _AT_ONCE})
+        first = self._starts_with(name)
+        self._call("initiate", {"ike": first, "child": child, "timeout": _AT_ONCE})
+
+    def _starts_with(self, name: ConnName) -> str:
+        return spelled(name, self._first.get(name, Auth.CA))
 
     def terminate_ike(self, ike_id: int, *, force: bool = False) -> None:
         """Start to take an IKE_SA down with its children; one that is gone is no error.
@@ -236,6 +282,29 @@ class StrongSwan:
         """
         self._call_or_gone("unload-key", {"id": key_id})
 
+    def shared_keys(self) -> Known[frozenset[str]] | Unknown:
+        """Read the ids of the shared keys that were loaded over vici."""
+        try:
+            return Known(messages.parse_keys(self._call("get-shared")))
+        except IkeError as error:
+            return Unknown(str(error))
+
+    def load_crl(self, der: bytes) -> None:
+        """Give charon a list of revoked certificates; SAs stay.
+
+        Raises:
+            IkeError: charon refused it, or is gone.
+        """
+        self._call("load-cert", {"type": "X509_CRL", "data": der})
+
+    def unload_shared(self, key_id: str) -> None:
+        """Take a shared key away; SAs stay. One that is not loaded is no error.
+
+        Raises:
+            IkeError: charon is gone.
+        """
+        self._call_or_gone("unload-shared", {"id": key_id})
+
     def fileno(self) -> int:
         """Give the descriptor that is readable when events wait; -1 while not connected."""
         return self._events.fileno()
@@ -272,9 +341,11 @@ class StrongSwan:
         body: BytesIO = FiniteStream(packet[2 + packet[1] :])
         event = self._events.decode(body)
         if not is_log:
-            conns |= messages.touched(event)
-        elif (found := messages.reason(event)) is not None:
-            reasons.append(found)
+            found = messages.touched(event)
+            self._note(found)
+            conns.update(found)
+        elif (words := messages.reason(event)) is not None:
+            reasons.append(words)
 
     def _read_stats(self) -> DaemonStats:
         seen = self._call("stats")

@@ -139,6 +139,10 @@ class Agent:
         """Mark every pair to be looked at."""
         self._dirty.update(dict.fromkeys(chain(self.records, self._intents, self.seen)))
 
+    def touch_peer(self, peer: str) -> None:
+        """Mark the pairs with one chassis to be looked at."""
+        self._dirty.update(dict.fromkeys(self._by_peer.get(peer, ())))
+
     def _refresh(self, peer: str) -> None:
         found, errors = self.world.pairs_with(self.this_chassis, peer, self.policy)
         before = self._by_peer.get(peer, frozenset())

@@ -28,6 +28,7 @@ CURVES = ("secp256r1", "secp384r1", "secp521r1")
 """What charon signs with (RFC 4754, RFC 7427)."""
 DER_MAX = 0xFFFF
 """What one vici value holds."""
+_CRL_END = b"-----END X509 CRL-----"
 USAGES = frozenset(
     {
         ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
@@ -66,6 +67,27 @@ def parse_certificates(place: str, data: bytes, what: str) -> list[x509.Certific
     except (ValueError, UnsupportedAlgorithm):
         refuse(place, f"holds no {what} in PEM that can be parsed")
     return found
+
+
+def parse_crls(place: str, data: bytes, now: datetime) -> tuple[tuple[bytes, ...], str]:
+    """Parse the revocation lists of a PEM text, at least one.
+
+    Returns:
+        Each in DER, and which is out of date: the daemon then takes no certificate for revoked.
+    """
+    blocks = data.split(_CRL_END)[:-1]
+    try:
+        found = [x509.load_pem_x509_crl(block + _CRL_END) for block in blocks]
+        der = tuple(crl.public_bytes(Encoding.DER) for crl in found)
+        ends = [(crl.issuer.rfc4514_string()[:80], crl.next_update_utc) for crl in found]
+    except (ValueError, UnsupportedAlgorithm):
+        refuse(place, "holds no CRL in PEM that can be parsed")
+    if not found:
+        refuse(place, "holds no CRL in PEM that can be parsed")
+    if max(map(len, der)) > DER_MAX:
+        refuse(place, f"a CRL of more than {DER_MAX} bytes, which the IKE daemon refuses")
+    late = (f"{name} since {moment(end)}" for name, end in ends if end is not None and now >= end)
+    return der, ", ".join(late)
 
 
 def judge(

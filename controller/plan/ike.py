@@ -12,14 +12,15 @@ of each child stays unused.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import NewType
 
 from ovn_ipsec.model.chassis import ChassisName, Pair
-from ovn_ipsec.model.policy import Profile, Tuning
+from ovn_ipsec.model.policy import Auth, Profile, Tuning
+
+from .proof import Proof
 
 ConnName = NewType("ConnName", str)
 
@@ -112,6 +113,7 @@ STOCK_ESP_PROPOSALS = ("aes256gcm16-modp2048-esn-noesn", "aes256gcm16-esn-noesn"
 _PREFIX = "ovn-"
 _NAME_MAX, _NAME_KEPT = 120, 100
 _NAME = re.compile(r"ovn-[A-Za-z0-9._-]{1,120}(?:~[0-9a-f]{8})?@([0-9a-f.:]+)%([0-9a-f.:]+)\Z")
+_WAY = "+"
 _GONE = frozenset({"DELETED", "REKEYED"})
 
 
@@ -146,9 +148,20 @@ def is_ours(name: str) -> bool:
     return f"{remote}%{local}" == f"{match[1]}%{match[2]}" and remote.version == local.version
 
 
-@lru_cache(maxsize=64)
-def _digest(blob: bytes) -> str:
-    return sha256(blob).hexdigest()
+def spelled(name: ConnName, auth: Auth) -> str:
+    """Name the connection of a pair for one way of authentication, as the daemon knows it.
+
+    Each way is a connection of its own there, so an SA tells by its name how it came about.
+    """
+    return str(name) if auth is Auth.CA else f"{name}{_WAY}{auth}"
+
+
+def parse_spelled(text: str) -> tuple[ConnName, Auth] | None:
+    """Undo ``spelled``; None for a name that is not ours."""
+    name, sign, way = text.partition(_WAY)
+    if not is_ours(name) or (sign and way not in (Auth.PINNED, Auth.PSK)):
+        return None
+    return ConnName(name), Auth(way) if sign else Auth.CA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,32 +178,50 @@ class ConnConfig:
     esp_proposals: tuple[str, ...] = DEFAULT_ESP_PROPOSALS
     ike_proposals: tuple[str, ...] = DEFAULT_IKE_PROPOSALS
     tuning: Tuning
-    certificate_der: bytes
-    ca_der: tuple[bytes, ...]
-    """The authorities that the peer's certificate may come from."""
+    proofs: tuple[Proof, ...]
+    """How both ends authenticate: by the first, and by the others if the peer begins so."""
+    epoch: int = 0
+    """Sets it apart from an equal one of before: the daemon then makes a new IKE_SA for it."""
+    _marks: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
     _fingerprint: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def fingerprint(self) -> str:
         """Digest of every field, the same in every process; computed once."""
         if not self._fingerprint:
-            text = repr(
-                (
-                    self.name,
-                    self.pair,
-                    self.local_id,
-                    self.remote_id,
-                    self.reqid_out,
-                    self.reqid_in,
-                    self.esp_proposals,
-                    self.ike_proposals,
-                    self.tuning,
-                    _digest(self.certificate_der),
-                    tuple(map(_digest, self.ca_der)),
-                )
-            )
-            object.__setattr__(self, "_fingerprint", sha256(text.encode()).hexdigest()[:32])
+            proofs = tuple(proof.parts for proof in self.proofs)
+            text = repr((self._own_parts(), proofs, self.epoch))
+            object.__setattr__(self, "_fingerprint", _digest(text))
         return self._fingerprint
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What SAs are made from: a digest of the settings, then one of each proof; computed once.
+
+        A CHILD_SA of other settings, or whose IKE_SA is of another proof than the first, has to be
+        made anew. What we accept from the peer is no part of any.
+        """
+        if not self._marks:
+            found = (f"{proof.auth}:{_digest(proof.mark)}" for proof in self.proofs)
+            object.__setattr__(self, "_marks", (_digest(repr(self._own_parts())), *found))
+        return self._marks
+
+    def _own_parts(self) -> tuple[object, ...]:
+        return (
+            self.name,
+            self.pair,
+            self.local_id,
+            self.remote_id,
+            self.reqid_out,
+            self.reqid_in,
+            self.esp_proposals,
+            self.ike_proposals,
+            self.tuning,
+        )
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +269,8 @@ class IkeSa:
     remote_spi: int = 0
     suite: str = ""
     """Such as ``AES_GCM_16-256/PRF_HMAC_SHA2_256/CURVE_25519``, for people."""
+    auth: Auth = Auth.CA
+    """How both ends have authenticated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

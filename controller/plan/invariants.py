@@ -24,10 +24,10 @@ def never_clear(
 ) -> tuple[str, ...]:
     """Name the pairs whose traffic could be clear and must not be.
 
-    A pair is bound when it is closed, or required under enforce; one that was clear when a class
-    changed has a while until then. It is held when the guard is in
-    force for it, or when SAs protect it both ways. Relax and off bind nothing. While a pair changes
-    over, clear text that arrives is still taken; none leaves.
+    A pair is bound when it is closed, in quarantine, or required under enforce; one that was clear
+    when a class changed has a while until then. It is held when the guard is in force for it, or
+    when SAs protect it both ways. Relax and off bind nothing. While a pair changes over, clear text
+    that arrives is still taken; none leaves.
 
     Args:
         records: The pairs, as they were last decided.
@@ -55,7 +55,7 @@ def never_clear(
 
 
 def _is_bound(record: PairRecord, policy: ClusterPolicy, now: float) -> bool:
-    if record.closed:
+    if record.closed or record.barred:
         return True
     late = record.closes_at is not None and now < record.closes_at
     return policy.phase is Phase.ENFORCE and record.mode is Mode.REQUIRE and not late

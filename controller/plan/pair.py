@@ -16,10 +16,10 @@ from ovn_ipsec.model.policy import Mode, Phase, Treatment
 from ovn_ipsec.model.status import PairState
 
 from .guard import ClearFlow, ClearPair
-from .ike import ConnConfig, ConnName
+from .ike import ConnConfig, ConnName, IkeSa
 from .record import ConnSeen, Context, Decision, PairRecord, initiates
 from .steps import Load, Step, TerminateIke, Uninstall, Unload
-from .upkeep import initiation, misfits, repair, retire, traps
+from .upkeep import initiation, misfits, overtaken, repair, retire, traps
 from .world import PairIntent
 
 LINGER_S = 60.0
@@ -70,6 +70,8 @@ LIFE: dict[tuple[Demand, bool], PairState] = {
 
 def demand_of(record: PairRecord, phase: Phase) -> Demand:
     """What is demanded, from policy, phase and the latch."""
+    if record.barred:
+        return Demand.BARRED
     if record.gone_at is not None:
         return Demand.GONE
     if phase in (Phase.OFF, Phase.RELAX) or record.mode is Mode.OFF:
@@ -90,6 +92,7 @@ def observe_pair(
         record = replace(record, gone_at=gone_at)
     else:
         record = _follow(record, intent, context)
+    record = _bar(record, context)
     up = (seen.up or seen.orphaned) and record.profile in context.profiles
     up_at = None
     if up:
@@ -135,6 +138,17 @@ def _follow(record: PairRecord, intent: PairIntent, context: Context) -> PairRec
     )
 
 
+def _bar(record: PairRecord, context: Context) -> PairRecord:
+    """Close a pair at once, both ways, while one of its chassis is in quarantine."""
+    ends = {context.this_chassis, record.pair.peer}
+    if context.phase in (Phase.OFF, Phase.RELAX) or not ends & context.quarantine:
+        return replace(record, barred=False)
+    never = float("-inf")
+    return replace(
+        record, barred=True, closed=True, accept_until=never, send_from=never, closes_at=None
+    )
+
+
 def _latch(record: PairRecord, context: Context) -> PairRecord:
     """Close a pair, or open it again: one direction at a time, so that nothing is lost."""
     now = context.now
@@ -152,7 +166,7 @@ def _latch(record: PairRecord, context: Context) -> PairRecord:
 
 def clear_flows(record: PairRecord, now: float) -> frozenset[ClearFlow]:
     """The directions of a pair in which clear text may pass now; none to a peer without rows."""
-    if record.gone_at is not None:
+    if record.gone_at is not None or record.barred:
         return frozenset()
     pair = record.pair
     out, into = ClearPair(
@@ -196,7 +210,9 @@ def decide(
     record = observe_pair(record, intent, seen, context)
     demand = demand_of(record, context.phase)
     unable = record.profile not in context.profiles and record.mode is not Mode.OFF
-    if demand is Demand.GONE:
+    if demand is Demand.BARRED:
+        decision = _banish(record, seen, context)
+    elif demand is Demand.GONE:
         decision = _linger(record, seen, context)
     elif unable and context.phase not in (Phase.OFF, Phase.RELAX):
         decision = _refuse(record, seen)
@@ -217,12 +233,22 @@ def _linger(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
     return Decision(record=None, steps=remove_steps(record.name, seen))
 
 
-def remove_steps(name: ConnName, seen: ConnSeen) -> tuple[Step, ...]:
+def _banish(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
+    """End what there is without waiting for the peer's word: it may never give it."""
+    since = record.gone_at
+    steps = remove_steps(record.name, seen, force=True)
+    if since is not None and context.now >= since + LINGER_S:
+        return Decision(record=None, steps=steps)
+    fresh = replace(record, error="", attempts=0, retry_at=0.0, stale=frozenset())
+    return Decision(record=fresh, steps=steps, wake_at=None if since is None else since + LINGER_S)
+
+
+def remove_steps(name: ConnName, seen: ConnSeen, *, force: bool = False) -> tuple[Step, ...]:
     """Take everything of a connection away: traps, configuration, then SAs."""
     steps: list[Step] = [Uninstall(name=name, child=child) for child in sorted(seen.traps)]
     if seen.present:
         steps.append(Unload(name=name))
-    steps.extend(TerminateIke(name=name, ike_id=sa.id) for sa in seen.sas)
+    steps.extend(TerminateIke(name=name, ike_id=sa.id, force=force) for sa in seen.sas)
     return tuple(steps)
 
 
@@ -267,8 +293,10 @@ def _load(config: ConnConfig | None, seen: ConnSeen) -> tuple[Step, ...]:
 def _protect(
     record: PairRecord, config: ConnConfig | None, seen: ConnSeen, context: Context
 ) -> Decision:
-    steps: list[Step] = list(_load(config, seen))
     record = _age(record, config, seen)
+    if config is not None and record.followed:
+        config = replace(config, epoch=record.followed)
+    steps: list[Step] = list(_load(config, seen))
     if steps:
         record = replace(record, attempts=0, retry_at=0.0)
     loaded = config is not None or bool(seen.config)
@@ -287,15 +315,32 @@ def _protect(
 def _age(record: PairRecord, config: ConnConfig | None, seen: ConnSeen) -> PairRecord:
     """Tell the CHILD_SAs of the configuration that shall be from those of another one.
 
-    A configuration that comes back finds its own SAs: the daemon would make no others beside them.
+    One that the peer has begun in the way that shall be used is none of another, though it came
+    while we still used the other way; one of a way that is not accepted any more is, whenever it
+    came. And a configuration that comes back finds its own SAs: the daemon would make no others
+    beside them. What nothing is known of counts as made now.
     """
-    known = dict(record.made)
-    ids = (child.id for sa in seen.sas for child in sa.children)
-    made = {number: known.get(number, seen.config) for number in ids}
-    record = replace(record, made=frozenset(made.items()))
+    made, proved = dict(record.made), dict(record.proved)
+    wanted = config.marks if config is not None else ("", "")
+    now = seen.marks or wanted
+    made = {c.id: made.get(c.id) or now[0] for sa in seen.sas for c in sa.children}
+    proved = {sa.id: proved.get(sa.id) or _proofs(sa, now) for sa in seen.sas}
+    record = replace(record, made=frozenset(made.items()), proved=frozenset(proved.items()))
     if config is None:
         return record
-    stale = record.stale
-    if seen.config and seen.config != config.fingerprint:
-        stale = frozenset(number for number, one in made.items() if one != config.fingerprint)
-    return replace(record, stale=stale | misfits(record.profile, seen))
+    ways = {proof.auth for proof in config.proofs}
+    stale = frozenset(
+        child.id
+        for sa in seen.sas
+        for child in sa.children
+        if made[child.id] != wanted[0] or wanted[1] not in proved[sa.id] or sa.auth not in ways
+    )
+    stale |= misfits(record.profile, seen)
+    followed = overtaken(record.followed, seen, stale)
+    older = frozenset(c.id for sa in seen.sas if sa.id < followed for c in sa.children)
+    return replace(record, stale=stale | older, followed=followed)
+
+
+def _proofs(sa: IkeSa, marks: tuple[str, ...]) -> tuple[str, ...]:
+    own = (mark for mark in marks if mark.startswith(f"{sa.auth}:"))
+    return tuple(dict.fromkeys((marks[1], *own)))

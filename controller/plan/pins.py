@@ -118,8 +118,6 @@ class _Held:
     text: str
     current: Pin | None = None
     former: Pin | None = None
-    until: float = float("-inf")
-    """How long `former` is held, monotonic seconds."""
     gone_at: float | None = None
 
 
@@ -130,6 +128,8 @@ class Pins:
         """Start empty."""
         self._held: dict[str, _Held] = {}
         self._unread: set[str] = set()
+        self._former: dict[str, float] = {}
+        """How long the former ones are held, monotonic seconds."""
         self._refusals: dict[str, InputError] = {}
         self._news: list[InputError] = []
 
@@ -175,8 +175,17 @@ class Pins:
         if row in self._unread:
             self._unread.discard(row)
             self._read(row, held, now, wall)
-        pins = [held.current, held.former if now < held.until else None]
+        pins = [held.current, held.former]
         return tuple(pin.der for pin in pins if pin is not None and wall < pin.not_after)
+
+    def due(self, now: float) -> list[str]:
+        """Chassis whose former certificate has been held long enough, each once."""
+        found = [row for row, until in self._former.items() if now >= until]
+        for row in found:
+            del self._former[row]
+            if row in self._held:
+                self._held[row].former = None
+        return found
 
     def _read(self, row: str, held: _Held, now: float, wall: datetime) -> None:
         self._refusals.pop(row, None)
@@ -187,7 +196,7 @@ class Pins:
             self._news.append(error)
             return
         if held.current is not None and held.current != pin:
-            held.former, held.until = held.current, now + HOLD_S
+            held.former, self._former[row] = held.current, now + HOLD_S
         held.current = pin
 
     def refusals(self) -> tuple[InputError, ...]:

@@ -20,6 +20,9 @@ class ConnSeen:
 
     config: str = ""
     """Fingerprint of what this daemon was given; empty: nothing, or not by us."""
+    marks: tuple[str, ...] = ()
+    """ConnConfig.marks of that; of what an earlier life of ours has loaded the first two, if known.
+    """
     present: bool = False
     """Whether the daemon has a connection of this name at all."""
     traps: frozenset[str] = frozenset()
@@ -73,15 +76,42 @@ class PairRecord:
     retry_at: float = 0.0
     repaired_at: float = float("-inf")
     made: frozenset[tuple[int, str]] = frozenset()
-    """CHILD_SAs, and the fingerprint of the configuration that was in force when they came."""
+    """CHILD_SAs, and the mark of the settings that were in force when they came."""
+    proved: frozenset[tuple[int, tuple[str, ...]]] = frozenset()
+    """IKE_SAs, and the marks of what they were authenticated with: of the proof that was in use
+    when they came, and of the one that belongs to the way that the peer has chosen."""
     stale: frozenset[int] = frozenset()
     """CHILD_SAs made from a configuration that was replaced since."""
+    followed: int = 0
+    """The IKE_SA of the peer's that made us replace our part, too, while it is there; else 0."""
+    stale_at: float | None = None
+    """Since when there are any, and no successor of one."""
+    barred: bool = False
+    """One of the two chassis is in quarantine."""
     half_at: float | None = None
     """Since when the first successor is up, and the other end may make the second."""
     fresh_at: float | None = None
     """Since when their successors are up."""
     doubled_at: float | None = None
     error: str = ""
+
+
+def settled_mark(record: PairRecord, seen: ConnSeen) -> str:
+    """What all SAs of a pair were made from; empty while it is not up or they differ.
+
+    Kept over a restart, it tells which SAs a credential that was replaced meanwhile leaves behind.
+    """
+    if not (seen.up and seen.config):
+        return ""
+    settings, proof = seen.marks[:2]
+    settled = all(mark == settings for _, mark in record.made)
+    settled = settled and all(proof in marks for _, marks in record.proved)
+    return f"{settings},{proof}" if settled else ""
+
+
+def marks_of(settled: str) -> tuple[str, ...]:
+    """Undo ``settled_mark``."""
+    return tuple(settled.split(",")) if settled else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +131,8 @@ class Context:
     """When the phase began."""
     profiles: frozenset[Profile] = frozenset(Profile)
     """What the IKE daemon can do; all while that is not known."""
+    quarantine: frozenset[ChassisName] = frozenset()
+    """Chassis with whom nothing is exchanged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

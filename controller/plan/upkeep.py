@@ -13,7 +13,17 @@ from zlib import crc32
 
 from ovn_ipsec.model.policy import Profile
 
-from .ike import CHILDREN, IN, OUT, ConnName, IkeSa, established, installed, profile_of
+from .ike import (
+    CHILDREN,
+    IN,
+    OUT,
+    ConnName,
+    IkeSa,
+    established,
+    installed,
+    installed_children,
+    profile_of,
+)
 from .record import ConnSeen, Context, PairRecord, initiates
 from .steps import Initiate, Install, RekeyChild, Step, TerminateChild, TerminateIke
 
@@ -27,6 +37,10 @@ RETIRE_S = 2.0
 """How long a replaced SA stands beside its successor: by then the peer has installed it too."""
 HAND_OVER_S = 5.0
 """How long the initiator of a replacement waits for the other end to make its own child anew."""
+REPLACE_GRACE_S = 8.0
+"""How long the passive end waits, when its own part was replaced, for the initiator to begin."""
+FOLLOW_S = 15
+"""How old what we send over must be for the peer's replacement of its part to make us follow."""
 REPAIR_S = 5.0
 """Between two attempts to put kernel entries of one pair back."""
 IN_FLIGHT_S = 5.0
@@ -79,7 +93,12 @@ def initiation(
     missing = [child for child in CHILDREN if child not in fresh]
     half = bool(record.stale) and len(missing) == 1
     half_at = context.now if record.half_at is None else record.half_at
-    record = replace(record, half_at=half_at if half else None)
+    stale_at = context.now if record.stale_at is None else record.stale_at
+    record = replace(
+        record,
+        half_at=half_at if half else None,
+        stale_at=stale_at if record.stale and missing else None,
+    )
     turn = _turn(record, missing, context)
     if not missing or not loaded or turn is None or not context.daemon_ready:
         return record, (), None
@@ -100,12 +119,18 @@ def initiation(
 
 
 def _turn(record: PairRecord, missing: list[str], context: Context) -> float | None:
-    """From when this end may initiate; None: not while the pair is up."""
+    """From when this end may initiate; None: not while the pair is up.
+
+    Where only the passive end's part was replaced, the other end knows nothing of it.
+    """
     first = initiates(context.this_chassis, record.pair.peer)
     if record.half_at is not None and first == (missing == [IN]):
         return record.half_at + (HAND_OVER_S if first else 0.0)
     if first:
         return context.now
+    if record.down_at is None and record.stale_at is not None:
+        half_at = record.half_at
+        return record.stale_at + REPLACE_GRACE_S if half_at is None else half_at + HAND_OVER_S
     if record.down_at is None:
         return None
     return record.down_at + (RECOVERY_GRACE_S if context.recovering else GRACE_S)
@@ -125,7 +150,8 @@ def retire(
 ) -> tuple[PairRecord, tuple[Step, ...], float | None]:
     """Take down what was replaced, once its successor carries traffic.
 
-    The designated initiator does; the other end only if that does not.
+    The end that made the successor does, or else the designated initiator; the other end only if
+    that does not.
     """
     present = frozenset(child.id for sa in seen.sas for child in sa.children)
     stale = record.stale & present
@@ -136,11 +162,19 @@ def retire(
         return replace(record, fresh_at=None), (), None
     fresh_at = context.now if record.fresh_at is None else record.fresh_at
     record = replace(record, fresh_at=fresh_at)
-    first = initiates(context.this_chassis, record.pair.peer)
+    first = initiates(context.this_chassis, record.pair.peer) or _made_here(seen, stale)
     ends = fresh_at + (RETIRE_S if first else SETTLE_S)
     if context.now < ends:
         return record, (), ends
     return record, tuple(_drop_stale(record.name, seen, stale)), None
+
+
+def _made_here(seen: ConnSeen, stale: frozenset[int]) -> bool:
+    """Whether what is not stale is ours by initiation."""
+    return any(
+        sa.initiator and _complete(sa) and not stale & {child.id for child in sa.children}
+        for sa in seen.sas
+    )
 
 
 def misfits(profile: Profile, seen: ConnSeen) -> frozenset[int]:
@@ -153,6 +187,30 @@ def misfits(profile: Profile, seen: ConnSeen) -> frozenset[int]:
     )
 
 
+def overtaken(followed: int, seen: ConnSeen, stale: frozenset[int]) -> int:
+    """Tell which IKE_SA the peer has begun to replace what it sends over, if it has.
+
+    Its own part was replaced, of which we know nothing else: there is a younger IKE_SA over which
+    it only sends. What we send over is ours to make anew, unless that was a moment ago.
+
+    Args:
+        followed: What this said the last time.
+        seen: The SAs.
+        stale: CHILD_SAs that are to be replaced anyway.
+
+    Returns:
+        Its id, for as long as it is there; all that is older is to be replaced. 0: there is none.
+    """
+    fresh = [(sa, c) for sa in seen.sas for c in sa.children if installed(c) and c.id not in stale]
+    begun = (sa.id for sa, _ in fresh if not sa.initiator and installed_children(sa) == {IN})
+    youngest = max(begun, default=0)
+    replaced = any(sa.id < youngest and child.name == IN for sa, child in fresh)
+    sent = [(sa.id, child.install_s) for sa, child in fresh if child.name == OUT]
+    if replaced and sent and all(n < youngest and age >= FOLLOW_S for n, age in sent):
+        return youngest
+    return followed if any(sa.id == followed for sa in seen.sas) else 0
+
+
 def _drop_stale(name: ConnName, seen: ConnSeen, stale: frozenset[int]) -> Iterator[Step]:
     for sa in seen.sas:
         old = [child.id for child in sa.children if child.id in stale]
@@ -163,13 +221,13 @@ def _drop_stale(name: ConnName, seen: ConnSeen, stale: frozenset[int]) -> Iterat
 
 
 def _complete(sa: IkeSa) -> bool:
-    return established(sa) and {c.name for c in sa.children if installed(c)} >= set(CHILDREN)
+    return established(sa) and installed_children(sa) >= set(CHILDREN)
 
 
 def _dedupe(
     record: PairRecord, seen: ConnSeen, context: Context
 ) -> tuple[PairRecord, tuple[Step, ...], float | None]:
-    """Keep one IKE_SA where a crossing left several; only the designated initiator decides."""
+    """Keep the youngest IKE_SA where several are left; only the designated initiator decides."""
     complete = [sa for sa in seen.sas if _complete(sa)]
     if len(seen.sas) < 2 or not complete:
         return replace(record, doubled_at=None), (), None
@@ -179,7 +237,7 @@ def _dedupe(
         return record, (), None
     if context.now < doubled_at + SETTLE_S:
         return record, (), doubled_at + SETTLE_S
-    kept = max(complete, key=lambda sa: (sa.initiator, sa.id))
+    kept = max(complete, key=lambda sa: sa.id)
     steps = tuple(
         TerminateIke(name=record.name, ike_id=sa.id, force=not established(sa))
         for sa in seen.sas

@@ -15,6 +15,8 @@ from .fields import Place
 TABLE = "Open_vSwitch"
 TUNNELS = "ovn-ipsec-tunnels"
 VICI = "ovn-ipsec-vici"
+PSK_FILE = "ovn-ipsec-psk-file"
+CRL_FILE = "ovn-ipsec-crl-file"
 
 
 class Tunnels(StrEnum):
@@ -55,6 +57,10 @@ class LocalChassis:
     df_default: str
     """external_ids:ovn-encap-df_default, likewise; empty when not set."""
     errors: tuple[InputError, ...]
+    psk_file: str = ""
+    """other_config:ovn-ipsec-psk-file: where the secret of the cluster is; empty when not set."""
+    crl_file: str = ""
+    """other_config:ovn-ipsec-crl-file: what authorities have revoked, PEM; empty when not set."""
 
 
 def parse_local(
@@ -110,4 +116,6 @@ def parse_local(
         tos=external("ovn-encap-tos", "none"),
         df_default=external("ovn-encap-df_default"),
         errors=tuple(errors),
+        psk_file=other_config.get(PSK_FILE, ""),
+        crl_file=other_config.get(CRL_FILE, ""),
     )

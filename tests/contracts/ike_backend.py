@@ -21,13 +21,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from controller.ike.backend import IkeBackend
+from controller.plan.certificate import describe
 from controller.plan.credential import Secret
 from controller.plan.ike import ConnConfig, ConnName, conn_name
+from controller.plan.proof import Means, Proof, proofs
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
 from ovn_ipsec.model.observation import Known, Unknown
-from ovn_ipsec.model.policy import Profile, Tuning
+from ovn_ipsec.model.policy import Auth, Profile, Tuning
+from ovn_ipsec.pki.profile import self_signed
 
 LOCAL_IP, PEER_IP = "10.9.0.1", "10.9.0.2"
 SILENT_IP = "10.9.0.99"
@@ -47,6 +50,20 @@ class Authority:
         self.key = new_key()
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.certificate = self._sign(self.name, self.key, now, days, None, ca=ca)
+
+    def revoked(self, *certificates: x509.Certificate, now=None, days: int = 30) -> bytes:
+        """Give a list of what it has revoked, DER."""
+        now = now or utc_now()
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self.name)
+        builder = builder.last_update(now - DAY).next_update(now + days * DAY)
+        builder = builder.add_extension(x509.CRLNumber(len(certificates) + 1), critical=False)
+        # The daemon finds a list by this.
+        keyid = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        builder = builder.add_extension(keyid, critical=False)
+        for certificate in certificates:
+            entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number)
+            builder = builder.add_revoked_certificate(entry.revocation_date(now - DAY).build())
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER)
 
     def issue(self, name: str, *, key=None, now=None, days: int = 30, san=...):
         """Sign a certificate; gives it and its key."""
@@ -106,6 +123,7 @@ def config(
     peer: str = "chB",
     addresses: tuple[str, str] = (LOCAL_IP, PEER_IP),
     reqids: tuple[int, int] = (1, 2),
+    auth: Auth = Auth.CA,
 ) -> ConnConfig:
     """Make a connection."""
     pair = Pair(
@@ -124,9 +142,32 @@ def config(
         reqid_out=reqids[0],
         reqid_in=reqids[1],
         tuning=Tuning(),
-        certificate_der=der(identity(local)[0]),
-        ca_der=(der(lab().certificate),),
+        proofs=ways(local, peer, auth),
     )
+
+
+SECRET, OTHER_SECRET = Secret(b"the secret of the lab's cluster"), Secret(b"another secret of it")
+
+
+@cache
+def pin(name: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Give the certificate that a chassis has made itself, and its key, the same each time."""
+    key = new_key()
+    pem = self_signed(key, ChassisName(name), 30 * DAY, utc_now())
+    return x509.load_pem_x509_certificate(pem.encode()), key
+
+
+def ways(
+    local: str, peer: str, *auths: Auth, secrets: tuple[Secret, ...] = (SECRET,), **means: object
+) -> tuple[Proof, ...]:
+    """Say how two chassis authenticate, the way in use first."""
+    own = Means(
+        ca=describe("lab", identity(local)[0], [lab().certificate]),
+        pinned=describe("lab", pin(local)[0], []),
+        secrets=secrets,
+    )
+    own = replace(own, **means)  # type: ignore[arg-type]
+    return proofs(own, auths, ChassisName(local), ChassisName(peer), (der(pin(peer)[0]),))
 
 
 def seen(observation):
@@ -152,7 +193,13 @@ class IkeBackendContract:
         """Unknown, not empty; and a command says so."""
         assert not ike.connected
         assert ike.fileno() == -1
-        for observation in (ike.observe(), ike.observe_sas(NOBODY), ike.stats(), ike.keys()):
+        for observation in (
+            ike.observe(),
+            ike.observe_sas(NOBODY),
+            ike.stats(),
+            ike.keys(),
+            ike.shared_keys(),
+        ):
             assert isinstance(observation, Unknown)
         with pytest.raises(IkeError):
             ike.load(config())
@@ -253,6 +300,58 @@ class IkeBackendContract:
         assert seen(opened.keys()) == {key_id(key)}
         opened.unload_key(key_id(key))
         assert seen(opened.keys()) == frozenset()
+
+    def test_each_way_to_authenticate_is_one_connection(self, opened: IkeBackend):
+        """However many there are and whichever is first; with its traps, until it is unloaded."""
+        conn = config()
+        both = {(conn.name, "out"), (conn.name, "in")}
+        for auths in (
+            (Auth.CA, Auth.PSK),
+            (Auth.PSK, Auth.CA),
+            (Auth.PSK,),
+            (Auth.PSK, Auth.PINNED),
+            (Auth.PINNED, Auth.PSK),
+            (Auth.PINNED,),
+        ):
+            opened.load(replace(conn, proofs=ways("chA", "chB", *auths)))
+            for child in ("out", "in"):
+                opened.install(conn.name, child)
+            found = seen(opened.observe())
+            assert (found.conns, found.traps) == ({conn.name}, both)
+        opened.unload(conn.name)
+        found = seen(opened.observe())
+        assert (found.conns, found.traps) == (frozenset(), both)
+        for child in ("out", "in"):
+            opened.uninstall(conn.name, child)
+        assert seen(opened.observe()).traps == frozenset()
+        self.forget_shared(opened)
+
+    def forget_shared(self, ike: IkeBackend) -> None:
+        """Take away all shared keys."""
+        for key_id in seen(ike.shared_keys()):
+            ike.unload_shared(key_id)
+        assert seen(ike.shared_keys()) == frozenset()
+
+    def test_a_shared_key_comes_with_its_connection(self, opened: IkeBackend):
+        """Under its id, until it is taken away; twice is no error, either way."""
+        conn = config(auth=Auth.PSK)
+        (proof,) = conn.proofs
+        opened.load(conn)
+        opened.load(conn)
+        assert seen(opened.shared_keys()) == {proof.keys[0].id}
+        (changed,) = ways("chA", "chB", Auth.PSK, secrets=(OTHER_SECRET, SECRET))
+        opened.load(replace(conn, proofs=(changed,)))
+        assert seen(opened.shared_keys()) == {key.id for key in changed.keys}
+        opened.unload_shared(proof.keys[0].id)
+        opened.unload_shared(proof.keys[0].id)
+        assert seen(opened.shared_keys()) == {changed.keys[0].id}
+        self.forget_shared(opened)
+
+    def test_a_list_of_revoked_certificates_is_taken(self, opened: IkeBackend):
+        """Twice is no error."""
+        crl = Authority("another").revoked(identity("chA")[0])
+        opened.load_crl(crl)
+        opened.load_crl(crl)
 
     def test_after_close_everything_is_unknown_again(self, opened: IkeBackend):
         """What the daemon holds stays."""

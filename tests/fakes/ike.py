@@ -28,7 +28,7 @@ from controller.plan.ike import (
 )
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.observation import Known, Unknown
-from ovn_ipsec.model.policy import Profile
+from ovn_ipsec.model.policy import Auth, Profile
 
 
 class FakeIke:
@@ -44,12 +44,17 @@ class FakeIke:
         self.sas: dict[int, IkeSa] = {}
         self.made_from: dict[int, ConnConfig] = {}
         self.loaded_keys: dict[str, bytes] = {}
+        self.loaded_shared: dict[str, bytes] = {}
+        self.loaded_crls: list[x509.CertificateRevocationList] = []
         self.calls: list[tuple[object, ...]] = []
         self.answers = True
         """Whether peers answer; else an attempt stays CONNECTING."""
         self.refuses: dict[ConnName, str] = {}
         """Connections whose attempts fail, and the daemon's words."""
         self.next_id = 1
+        self.clock = 0.0
+        self.born: dict[int, float] = {}
+        """When CHILD_SAs came, by their ids."""
         self._connected = False
         self._failures: dict[str, list[Exception]] = defaultdict(list)
         self._touched: set[ConnName] = set()
@@ -72,6 +77,8 @@ class FakeIke:
         self._drop_session()
         for held in (self.conns, self.traps, self.sas, self.made_from, self.loaded_keys):
             held.clear()
+        self.loaded_shared.clear()
+        self.loaded_crls.clear()
 
     def start(self) -> None:
         """Start it again, empty."""
@@ -88,7 +95,7 @@ class FakeIke:
         self.sas[sa.id] = sa
         config = made_from or self.conns.get(sa.conn)
         if config is not None:
-            self.made_from[sa.id] = config
+            self.made_from.setdefault(sa.id, _one_way(config, sa.auth))
         self.touch(sa.conn)
         return sa
 
@@ -171,6 +178,8 @@ class FakeIke:
     def load(self, conn: ConnConfig) -> None:
         self._enter("load", conn.name)
         self.conns[conn.name] = conn
+        keys = (key for proof in conn.proofs for key in proof.keys)
+        self.loaded_shared.update((key.id, key.value.reveal()) for key in keys)
 
     def unload(self, name: ConnName) -> None:
         self._enter("unload", name)
@@ -191,7 +200,8 @@ class FakeIke:
             self.say(name, self.refuses[name])
             return
         mine = [sa for sa in self.sas.values() if sa.conn == name]
-        mine = [sa for sa in mine if self.made_from.get(sa.id) == config]
+        wanted = _one_way(config, config.proofs[0].auth)
+        mine = [sa for sa in mine if self.made_from.get(sa.id) == wanted]
         if any(sa.state == "CONNECTING" for sa in mine):
             return
         sa = next((sa for sa in reversed(mine) if established(sa)), None) or self._new_sa(config)
@@ -251,6 +261,21 @@ class FakeIke:
         self._enter("unload_key", key_id)
         self.loaded_keys.pop(key_id, None)
 
+    def shared_keys(self) -> Known[frozenset[str]] | Unknown:
+        try:
+            self._enter("shared_keys")
+        except IkeError as error:
+            return Unknown(str(error))
+        return Known(frozenset(self.loaded_shared))
+
+    def load_crl(self, der: bytes) -> None:
+        self._enter("load_crl")
+        self.loaded_crls.append(x509.load_der_x509_crl(der))
+
+    def unload_shared(self, key_id: str) -> None:
+        self._enter("unload_shared", key_id)
+        self.loaded_shared.pop(key_id, None)
+
     def fileno(self) -> int:
         return -1
 
@@ -297,7 +322,7 @@ class FakeIke:
 
     def _new_sa(self, config: ConnConfig) -> IkeSa:
         number = self._take_id()
-        self.made_from[number] = config
+        self.made_from[number] = _one_way(config, config.proofs[0].auth)
         return IkeSa(
             conn=config.name,
             id=number,
@@ -308,6 +333,7 @@ class FakeIke:
             local_spi=0x1000 + number,
             remote_spi=0x2000 + number if self.answers else 0,
             suite=_suite(config) if self.answers else "",
+            auth=config.proofs[0].auth,
         )
 
     def _fresh_child(self) -> dict[str, int]:
@@ -329,7 +355,13 @@ class FakeIke:
     def _seen(self) -> Mapping[ConnName, tuple[IkeSa, ...]]:
         found: dict[ConnName, tuple[IkeSa, ...]] = {}
         for _, sa in sorted(self.sas.items()):
-            kept = tuple(child for child in sa.children if not gone(child))
+            kept = tuple(
+                replace(
+                    child, install_s=int(self.clock - self.born.setdefault(child.id, self.clock))
+                )
+                for child in sa.children
+                if not gone(child)
+            )
             found[sa.conn] = (*found.get(sa.conn, ()), replace(sa, children=kept))
         return found
 
@@ -341,6 +373,11 @@ _SUITES = {
     Profile.CNSA: "AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384",
     Profile.PQ: "AES_GCM_16-256/PRF_HMAC_SHA2_384/CURVE_25519/ML_KEM_768",
 }
+
+
+def _one_way(config: ConnConfig, auth: Auth) -> ConnConfig:
+    """What the daemon holds of a connection for one way: it finds an IKE_SA of an equal one."""
+    return replace(config, proofs=tuple(proof for proof in config.proofs if proof.auth is auth))
 
 
 def _suite(config: ConnConfig) -> str:

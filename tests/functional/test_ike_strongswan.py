@@ -57,6 +57,8 @@ def clean(backend: StrongSwan) -> None:
             backend.terminate_ike(sa.id, force=True)
     for key in seen(backend.keys()):
         backend.unload_key(key)
+    for key in seen(backend.shared_keys()):
+        backend.unload_shared(key)
     eventually(lambda: not seen(backend.observe()).sas)
     backend.close()
 
@@ -142,8 +144,8 @@ def test_two_chassis_authenticate_each_other(ike: StrongSwan, peer: StrongSwan, 
         certificate, key = lab().issue(name, key=made[kind]())
         backend.load_key(secret(key))
         ends[name] = der(certificate)
-    here = replace(config(), certificate_der=ends["chA"])
-    there = peer_config(certificate_der=ends["chB"])
+    here = replace(config(), proofs=(replace(config().proofs[0], certificate_der=ends["chA"]),))
+    there = peer_config(proofs=(replace(peer_config().proofs[0], certificate_der=ends["chB"]),))
     ike.load(here)
     peer.load(there)
     ike.initiate(here.name, "out")
@@ -178,7 +180,8 @@ def test_a_peer_of_another_authority_is_a_reason(ike: StrongSwan, peer: StrongSw
     keys_for(ike, peer)
     certificate, key = Authority("other CA").issue("chB")
     peer.load_key(secret(key))
-    peer.load(peer_config(certificate_der=der(certificate)))
+    proof = replace(peer_config().proofs[0], certificate_der=der(certificate))
+    peer.load(peer_config(proofs=(proof,)))
     ike.load(config())
     ike.initiate(config().name, "out")
     eventually(lambda: collected(ike, config(), "no issuer certificate found"))

@@ -11,37 +11,24 @@ import structlog
 
 from controller.changes import log_change
 from controller.configs import Configs
-from controller.credential_keeper import CredentialKeeper
 from controller.plan.agent import Agent
-from controller.plan.credential import Credential
 from controller.plan.ike import SUITES
 from controller.plan.record import PairRecord
 from controller.plan.world import PairIntent
 from controller.state_dir import StateDir
-from ovn_ipsec.model.policy import Mode, Profile, Tuning
+from ovn_ipsec.model.policy import Auth, Mode, Profile, Tuning
 from ovn_ipsec.model.status import PairState
-from tests.contracts.ike_backend import NOW, config
-from tests.worlds import A
+from tests.contracts.ike_backend import config, ways
+from tests.worlds import A, B
 
 INTENT = PairIntent(pair=config().pair, mode=Mode.REQUIRE, csum=None)
-CREDENTIAL = Credential(
-    certificate_der=b"c",
-    key_id="00",
-    ca_der=(b"a",),
-    not_before=NOW,
-    not_after=NOW,
-    names=(A,),
-    subject="CN=chA",
-    fingerprint="f",
-)
 
 
 @pytest.fixture
 def configs(tmp_path: Path) -> Configs:
-    state, keeper = StateDir(tmp_path), CredentialKeeper()
+    state = StateDir(tmp_path)
     state.open()
-    keeper.credential = CREDENTIAL
-    return Configs(state, keeper)
+    return Configs(state, lambda peer, auths: ways(A, peer, *auths))
 
 
 @pytest.mark.parametrize("profile", Profile)
@@ -62,17 +49,31 @@ def test_a_connection_offers_its_pairs_profile_and_nothing_else(
     assert made != configs.make(agent, replace(INTENT, profile=profile))
 
 
-def test_without_a_credential_there_is_no_connection(configs: Configs) -> None:
-    """And what was made is made anew when it is another, or the pair was gone."""
+def test_without_a_way_to_authenticate_there_is_no_connection(tmp_path: Path) -> None:
+    """And what was made is made anew when one is another, or the pair was gone."""
+    state, found = StateDir(tmp_path), {B: ways(A, B, Auth.PSK)}
+    state.open()
+    configs = Configs(state, lambda peer, _auths: found[peer])
     agent = Agent(A)
     made = configs.make(agent, INTENT)
+    assert made is configs.make(agent, INTENT)
+    assert configs.shared_ids() == {made.proofs[0].keys[0].id}
     configs.drop(config().name)
     again = configs.make(agent, INTENT)
     assert made is not again
     configs.clear()
     assert again == configs.make(agent, INTENT)
-    configs._credentials.credential = None
+    found[B] = ways(A, B, Auth.CA)
+    assert again == configs.make(agent, INTENT), "nobody said that it is another"
+    configs.forget("nobody")
+    assert again == configs.make(agent, INTENT)
+    configs.forget(B)
+    assert again != configs.make(agent, INTENT)
+    assert (configs.shared_ids(), configs.has(config().name)) == (frozenset(), True)
+    found[B] = ()
+    configs.forget(B)
     assert configs.make(agent, INTENT) is None
+    assert not configs.has(config().name)
 
 
 RECORD = PairRecord(name=config().name, pair=config().pair)

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -21,8 +23,10 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from controller.credentials import read, stamp
+from controller.credentials import read, read_secrets, stamp
+from controller.plan import certificate as certificate_module
 from controller.plan.credential import Credential, Secret, check, listed
 from ovn_ipsec.errors import CredentialError, Retry
 from ovn_ipsec.model.chassis import ChassisName
@@ -30,6 +34,7 @@ from ovn_ipsec.schema.open_vswitch import CredentialFiles
 from tests.contracts.ike_backend import DAY, NOW, Authority, der, key_id, new_key
 
 CHASSIS = ChassisName("chA")
+SERVER_AUTH = ExtendedKeyUsageOID.SERVER_AUTH
 GOOD = Credential(
     certificate_der=b"c",
     key_id="ab",
@@ -297,3 +302,128 @@ def test_a_stamp_changes_with_the_file(folder: Folder):
     seen.add(stamp(folder.files))
     assert len(seen) == 4
     assert stamp(folder.files)[1] is None
+
+
+def usage(**on: bool) -> x509.KeyUsage:
+    names = "digital_signature content_commitment key_encipherment data_encipherment key_agreement"
+    flags = dict.fromkeys([*names.split(), "key_cert_sign", "crl_sign"], False)
+    return x509.KeyUsage(**{**flags, **on}, encipher_only=False, decipher_only=False)
+
+
+def limited(folder: Folder, *extensions: x509.ExtensionType, issuer: bool = False) -> None:
+    """Put a certificate, or an authority, with these extensions besides."""
+    authority, key = folder.authority, new_key()
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(authority.name if issuer else x509.Name([]))
+        .issuer_name(authority.name)
+        .public_key((authority.key if issuer else key).public_key())
+        .serial_number(7)
+        .not_valid_before(NOW - DAY)
+        .not_valid_after(NOW + DAY)
+        .add_extension(x509.BasicConstraints(ca=issuer, path_length=None), critical=True)
+    )
+    if not issuer:
+        san = x509.SubjectAlternativeName([x509.DNSName(CHASSIS)])
+        builder = builder.add_extension(san, critical=False)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    certificate = builder.sign(authority.key, SHA256())
+    if issuer:
+        pem = certificate.public_bytes(Encoding.PEM)
+        Path(folder.files.ca_cert).write_bytes(pem)
+    else:
+        folder.put(certificate, key)
+
+
+def test_a_certificate_must_be_meant_for_this(folder: Folder):
+    """By key usage and extended key usage, where it says; so must its authority."""
+    limited(folder, usage(digital_signature=True), x509.ExtendedKeyUsage([SERVER_AUTH]))
+    assert folder.read()
+    limited(folder, usage(content_commitment=True))
+    assert folder.read()
+    limited(folder, usage(key_agreement=True))
+    folder.refuse("c.pem", "keyUsage lacks digitalSignature")
+    limited(folder, x509.ExtendedKeyUsage([x509.ObjectIdentifier("1.2.3")]))
+    folder.refuse("c.pem", "extendedKeyUsage allows neither IKE nor TLS")
+    limited(folder)
+    limited(folder, usage(key_cert_sign=True), issuer=True)
+    assert folder.read()
+    limited(folder, usage(digital_signature=True), issuer=True)
+    folder.refuse("ca.pem", "not a CA")
+
+
+def test_an_authority_must_say_that_it_is_one(folder: Folder):
+    """Without basicConstraints it is none (RFC 5280 section 4.2.1.9)."""
+    authority = folder.authority
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(authority.name)
+        .issuer_name(authority.name)
+        .public_key(authority.key.public_key())
+        .serial_number(7)
+        .not_valid_before(NOW - DAY)
+        .not_valid_after(NOW + DAY)
+        .sign(authority.key, SHA256())
+    )
+    Path(folder.files.ca_cert).write_bytes(certificate.public_bytes(Encoding.PEM))
+    folder.refuse("ca.pem", "not a CA")
+
+
+def test_what_does_not_fit_a_message_is_refused(folder: Folder):
+    """The daemon takes 65535 bytes in one value."""
+    limited(folder, x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), b"x" * 66_000))
+    folder.refuse("c.pem", "more than 65535 bytes")
+
+
+def test_a_key_of_an_unknown_type_is_refused():
+    """The library knows it by its number only."""
+
+    def unknown() -> Any:
+        raise UnsupportedAlgorithm("1.2.3")
+
+    with pytest.raises(CredentialError, match="unknown type"):
+        certificate_module._known("c.pem", unknown)
+
+
+def secrets(path: Path, text: bytes, mode: int = 0o600) -> tuple[bytes, ...]:
+    path.touch()
+    path.chmod(mode)
+    path.write_bytes(text)
+    return tuple(secret.reveal() for secret in read_secrets(str(path)))
+
+
+def test_a_secret_file_holds_one_or_two(tmp_path: Path):
+    """One a line; the first is used."""
+    path, one, two = tmp_path / "psk", b"the first secret", b"another secret of it"
+    assert secrets(path, one) == (one,)
+    assert secrets(path, one + b"\n") == (one,)
+    assert secrets(path, one + b"\r\n" + two + b"\r\n") == (one, two)
+    assert secrets(path, one + b"\n" + one + b"\n") == (one,)
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "mode"),
+    [
+        ("others may read", b"the first secret", 0o640),
+        ("too short", b"short", 0o600),
+        ("too short", b"the first secret\nshort", 0o600),
+        ("more than 2 lines", b"the first secret\nthe other secret\nand one secret more", 0o600),
+    ],
+)
+def test_a_bad_secret_file_is_refused(tmp_path: Path, words: str, text: bytes, mode: int):
+    """Without a word of what it holds."""
+    path = tmp_path / "psk"
+    with pytest.raises(CredentialError) as caught:
+        secrets(path, text, mode)
+    assert words in str(caught.value)
+    assert "psk" in str(caught.value)
+    assert "the first secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_secret_file_that_is_not_there_is_named(tmp_path: Path):
+    """And one whose name can be none."""
+    for path in (str(tmp_path / "none"), "/a\0b"):
+        with pytest.raises(CredentialError):
+            read_secrets(path)

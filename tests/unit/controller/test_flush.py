@@ -10,6 +10,8 @@ import pytest
 
 from controller.flush import flush
 from controller.guard.keeper import GuardKeeper
+from controller.keyring import Keyring
+from controller.plan.credential import Secret
 from controller.plan.guard import GuardState
 from controller.state_dir import StateDir
 from ovn_ipsec.errors import EdgeError, IkeError, NftError
@@ -35,6 +37,20 @@ def test_guard_and_boot_guard_are_gone(tmp_path: Path) -> None:
     flush(state, GuardKeeper([layer]), FakeIke())
     assert state.boot_guard() is None
     assert GuardKeeper([layer]).found() is None
+
+
+def test_keys_of_ours_are_taken_back(tmp_path: Path) -> None:
+    """Private ones that were given, shared ones by their ids; others stay."""
+    state, layer = enforced(tmp_path)
+    ike, ours, theirs = FakeIke(), Secret(b"ours"), Secret(b"theirs")
+    ike.open()
+    ring = Keyring(state)
+    ring.want({FakeIke.key_id(ours): ours})
+    ring.load(ike)
+    kept = ike.load_key(theirs)
+    ike.loaded_shared.update({"ovn-psk-chB-1": b"x", "swanctl": b"y"})
+    flush(state, GuardKeeper([layer]), ike)
+    assert ({kept}, {"swanctl"}) == (ike.loaded_keys.keys(), ike.loaded_shared.keys())
 
 
 def test_guard_goes_without_the_daemon_too(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from vici.protocol import FiniteStream, Message
 
 from controller.ike import messages
-from controller.plan.ike import ChildSa, ConnConfig, IkeSa
+from controller.plan.ike import ChildSa, ConnConfig, IkeSa, spelled
 from ovn_ipsec.errors import IkeError
-from ovn_ipsec.model.policy import Tuning
+from ovn_ipsec.model.policy import Auth, Tuning
 from tests.contracts.ike_backend import config
 from tests.unit.controller.test_ike_plan import pairs
 
@@ -74,13 +74,13 @@ def decoded(section: messages.Section):
 @given(configs())
 def test_a_connection_survives_the_wire(conn: ConnConfig):
     """Every value is there, and as it must be for no packet to be lost."""
-    ((name, body),) = decoded(messages.connection(conn)).items()
+    ((name, body),) = decoded(messages.connection(conn, conn.proofs[0])).items()
     assert name == conn.name
     assert body["unique"] == b"never"
     assert body["keyingtries"] == b"0"
     assert body["mobike"] == b"no"
     assert body["remote"]["id"] == b"fqdn:" + conn.remote_id.encode()
-    assert body["local"]["certs"] == [conn.certificate_der]
+    assert body["local"]["certs"] == [conn.proofs[0].certificate_der]
     assert ("dpd_timeout" in body) == (conn.tuning.dpd_timeout_s is not None)
     assert (body["encap"] == b"yes") == conn.tuning.force_encapsulation
     ike_s = int(body["rekey_time"]) + int(body["over_time"])
@@ -105,8 +105,8 @@ def test_the_selectors_of_the_two_ends_mirror(conn: ConnConfig):
         out_port=pair.in_port,
         in_port=pair.out_port,
     )
-    (here,) = messages.connection(conn).values()
-    (there,) = messages.connection(replace(conn, pair=mirrored)).values()
+    (here,) = messages.connection(conn, conn.proofs[0]).values()
+    (there,) = messages.connection(replace(conn, pair=mirrored), conn.proofs[0]).values()
     for mine, theirs in (("out", "in"), ("in", "out")):
         one, other = here["children"][mine], there["children"][theirs]
         assert one["local_ts"] == other["remote_ts"]
@@ -116,7 +116,7 @@ def test_the_selectors_of_the_two_ends_mirror(conn: ConnConfig):
 def test_ports_stand_at_the_receiving_end():
     """Out: theirs. In: ours."""
     pair = replace(config().pair, out_port=6081, in_port=6082)
-    (body,) = messages.connection(replace(config(), pair=pair)).values()
+    (body,) = messages.connection(replace(config(), pair=pair), config().proofs[0]).values()
     children = body["children"]
     assert children["out"]["local_ts"] == ["10.9.0.1/32[17]"]
     assert children["out"]["remote_ts"] == ["10.9.0.2/32[17/6081]"]
@@ -204,8 +204,10 @@ def test_a_peer_cannot_spoil_an_observation_with_its_identity():
 
 def test_lists_of_names_hold_only_ours():
     """Keys are all of them ours."""
-    assert messages.parse_conns({"conns": [b"home", NAME.encode(), b"\xff"]}) == {NAME}
-    assert messages.parse_conns({}) == frozenset()
+    names = [b"home", NAME.encode(), NAME.encode() + b"+psk", b"\xff"]
+    found = messages.parse_conns({"conns": names})
+    assert found == {NAME: {Auth.CA, Auth.PSK}}
+    assert messages.parse_conns({}) == {}
     assert messages.parse_keys({"keys": [b"ab", b"cd"]}) == {"ab", "cd"}
     with pytest.raises(IkeError):
         messages.parse_conns({"conns": b"x"})
@@ -231,13 +233,14 @@ def test_traps_are_named_by_connection_and_child():
     """Others' traps are left out."""
     ours = {f"{NAME}/out": {"ike": NAME.encode(), "child": b"out"}}
     other = {"home/net": {"ike": b"home", "child": b"net"}, "odd": b"x", "none": {}}
-    assert messages.parse_traps([ours, other]) == {(NAME, "out")}
+    assert messages.parse_traps([ours, other]) == {(NAME, "out"): {Auth.CA}}
 
 
 def test_an_event_touches_its_connection():
     """Whether up or down."""
-    assert messages.touched({"up": b"yes", NAME: {}}) == {NAME}
-    assert messages.touched({NAME: b"x", "home": {}}) == frozenset()
+    assert messages.touched({"up": b"yes", NAME: {}}) == {NAME: {Auth.CA}}
+    assert messages.touched({f"{NAME}+pinned": {}}) == {NAME: {Auth.PINNED}}
+    assert messages.touched({NAME: b"x", "home": {}}) == {}
 
 
 def test_only_reasons_for_failures_are_kept_of_the_log():
@@ -265,3 +268,39 @@ def test_words_are_printable_whatever_the_bytes(junk: bytes):
     """A log or a status can take them."""
     assert messages.words(junk).isprintable()
     assert messages.words([junk]) == ""
+
+
+@pytest.mark.parametrize("auth", Auth)
+def test_both_rounds_name_who_and_what_vouches(auth: Auth):
+    """Both the same way, each with its name; nothing but that way's own trust."""
+    conn = config(auth=auth)
+    (proof,) = conn.proofs
+    ((name, body),) = decoded(messages.connection(conn, proof)).items()
+    assert name == spelled(conn.name, auth)
+    how = b"psk" if auth is Auth.PSK else b"pubkey"
+    assert (body["local"].pop("auth"), body["remote"].pop("auth")) == (how, how)
+    assert (body["local"].pop("id"), body["remote"].pop("id")) == (b"fqdn:chA", b"fqdn:chB")
+    kind = {Auth.CA: "cacerts", Auth.PINNED: "certs"}.get(auth)
+    assert body["remote"] == ({kind: list(proof.trusted_der)} if kind else {})
+    psk = {"eap_id": proof.keys[0].id.encode()} if proof.keys else {}
+    assert body["local"] == ({"certs": [proof.certificate_der]} if kind else psk)
+
+
+def test_a_shared_key_belongs_to_the_peer_alone():
+    """Else it would be found for every other peer of ours."""
+    key = config(auth=Auth.PSK).proofs[0].keys[0]
+    found = decoded(messages.shared_key(key))
+    assert found["owners"] == [b"fqdn:chB"]
+    assert found["data"] == key.value.reveal()
+    assert found["id"] == key.id.encode()
+
+
+def test_a_way_that_the_peer_has_not_chosen_is_no_reason():
+    """Nor is a key that is tried before the right one."""
+    said = [
+        (NAME, f"selected peer config '{NAME}' unacceptable: non-matching authentication done"),
+        (NAME, f"switching to peer config '{NAME}+psk'"),
+    ]
+    assert messages.joined(said) == ()
+    assert messages.joined([(NAME, "signature validation failed, looking for another key")]) == ()
+    assert messages.joined([*said, (NAME, "TS_UNACCEPTABLE")]) == ((NAME, "TS_UNACCEPTABLE"),)

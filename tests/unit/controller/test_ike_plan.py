@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from controller.plan import ike
 from controller.plan.ike import ChildSa, IkeSa, conn_name, is_ours
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
-from ovn_ipsec.model.policy import Profile, Tuning
-from tests.contracts.ike_backend import config
+from ovn_ipsec.model.policy import Auth, Profile, Tuning
+from tests.contracts.ike_backend import OTHER_SECRET, SECRET, config, ways
 
 CHASSIS = st.from_regex(r"[A-Za-z0-9._-]{1,253}\Z", fullmatch=True).map(ChassisName)
 PORTS = st.integers(1, 65_535)
@@ -98,8 +98,12 @@ def test_a_fingerprint_is_of_every_field(pair: Pair):
         {"esp_proposals": ike.STOCK_ESP_PROPOSALS},
         {"ike_proposals": ike.STOCK_IKE_PROPOSALS},
         {"tuning": Tuning(force_encapsulation=True)},
-        {"certificate_der": b"other"},
-        {"ca_der": (b"other",)},
+        {"proofs": ways("chA", "chB", Auth.PSK)},
+        {"proofs": ways("chA", "chB", Auth.PINNED)},
+        {"proofs": ways("chA", "chB", Auth.CA, Auth.PSK)},
+        {"proofs": ways("chA", "chB", Auth.PSK, Auth.CA)},
+        {"proofs": (replace(conn.proofs[0], certificate_der=b"other"),)},
+        {"proofs": (replace(conn.proofs[0], trusted_der=(b"other",)),)},
     ]
     prints = {replace(conn, **change).fingerprint for change in changes}  # type: ignore[arg-type]
     assert len(prints | {conn.fingerprint}) == len(changes) + 1
@@ -107,9 +111,7 @@ def test_a_fingerprint_is_of_every_field(pair: Pair):
 
 def test_a_fingerprint_is_the_same_in_every_process():
     """It may be kept."""
-    conn = replace(
-        config(), certificate_der=b"c", ca_der=(b"a",), pair=replace(config().pair, in_port=1)
-    )
+    conn = replace(config(auth=Auth.PSK), pair=replace(config().pair, in_port=1))
     assert conn.fingerprint == conn.fingerprint
     assert conn == replace(conn)
     assert "fingerprint" not in repr(conn)
@@ -208,3 +210,34 @@ def test_addresses_are_written_short():
         config().pair, local=ip_address("fd00:0:0:0:0:0:0:1"), remote=ip_address("fd00::2")
     )
     assert conn_name(pair) == "ovn-chB@fd00::2%fd00::1"
+
+
+@pytest.mark.parametrize("auth", Auth)
+def test_each_way_has_a_name_of_its_own(auth: Auth):
+    """That of the authority's is the plain one; no other word behind it is ours."""
+    text = ike.spelled(config().name, auth)
+    assert ike.parse_spelled(text) == (config().name, auth)
+    assert (text == config().name) == (auth is Auth.CA)
+    assert ike.parse_spelled(f"{config().name}+x") is None
+    assert ike.parse_spelled(f"{config().name}+ca") is None
+    assert ike.parse_spelled("home+psk") is None
+
+
+def marks(*auths: Auth, **means: object) -> tuple[str, ...]:
+    return replace(config(), proofs=ways("chA", "chB", *auths, **means)).marks  # type: ignore[arg-type]
+
+
+def test_a_mark_is_of_what_we_prove_ourselves_with():
+    """What else is accepted is no part of it; a secret is in none."""
+    conn = config()
+    more = replace(conn.proofs[0], trusted_der=(*conn.proofs[0].trusted_der, b"another authority"))
+    assert replace(conn, proofs=(more,)).marks == conn.marks
+    assert replace(conn, proofs=(more,)).fingerprint != conn.fingerprint
+    assert marks(Auth.CA, Auth.PSK)[:2] == conn.marks
+    assert marks(Auth.PSK, Auth.CA) == (*marks(Auth.PSK), conn.marks[1])
+    assert len({marks(auth)[1] for auth in Auth}) == len(Auth)
+    assert all(marks(auth)[1].startswith(f"{auth}:") for auth in Auth)
+    both = marks(Auth.PSK, secrets=(SECRET, OTHER_SECRET))
+    assert both == marks(Auth.PSK) != marks(Auth.PSK, secrets=(OTHER_SECRET, SECRET))
+    tuned = replace(conn, tuning=Tuning(force_encapsulation=True)).marks
+    assert (tuned[0] != conn.marks[0], tuned[1]) == (True, conn.marks[1])

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from controller.credential_keeper import LOOK_S, CredentialKeeper
 from controller.guard.keeper import GuardKeeper
 from controller.ike_link import RECOVERING_S, RETRY_S, IkeLink
+from controller.keyring import Keyring
 from controller.plan.agent import Agent
 from controller.plan.credential import Secret
 from controller.plan.guard import ClearPair, GuardState, flows_of
 from controller.plan.ike import ConnName
-from controller.state_dir import FIRST_REQID, StateDir
+from controller.state_dir import FIRST_REQID, MARKS_SLACK, StateDir
 from ovn_ipsec.errors import EdgeError, NftError
-from ovn_ipsec.schema.open_vswitch import CredentialFiles
-from tests.contracts.ike_backend import NOW, config
+from ovn_ipsec.model.policy import Auth
+from tests.contracts.ike_backend import config, lab
 from tests.fakes.ike import FakeIke
 from tests.fakes.kernel import NO_PACKETS, FakeGuardLayer
 from tests.worlds import A
@@ -159,11 +159,12 @@ def test_vnis_that_no_layer_holds_are_said() -> None:
     assert keeper.problems() == {"nft": "refused"}
 
 
-def test_the_link_connects_again_and_again() -> None:
+def test_the_link_connects_again_and_again(tmp_path: Path) -> None:
     """Once in a while, and with our key; then it says so."""
     ike, agent = FakeIke(running=False), Agent(A)
-    link = IkeLink(ike)
-    link.use_key(Secret(b"key"))
+    keys = Keyring(StateDir(tmp_path))
+    keys.want({"id": Secret(b"key")})
+    link = IkeLink(ike, keys)
     assert not link.run(agent, 10)
     assert not link.run(agent, 10.5)
     assert 10 + RETRY_S == link.wake_at()
@@ -174,10 +175,10 @@ def test_the_link_connects_again_and_again() -> None:
     assert link.wake_at() is None
 
 
-def test_a_daemon_that_came_back_is_recovering() -> None:
+def test_a_daemon_that_came_back_is_recovering(tmp_path: Path) -> None:
     """What it held is forgotten, and what it holds is read."""
     ike, agent = FakeIke(), Agent(A)
-    link = IkeLink(ike)
+    link = IkeLink(ike, Keyring(StateDir(tmp_path)))
     link.run(agent, 10)
     ike.load(config())
     ike.initiate(NAME, "out")
@@ -193,10 +194,10 @@ def test_a_daemon_that_came_back_is_recovering() -> None:
     assert 15 + RECOVERING_S == link.recovering_until
 
 
-def test_what_cannot_be_observed_deletes_nothing() -> None:
+def test_what_cannot_be_observed_deletes_nothing(tmp_path: Path) -> None:
     """Unknown is not empty."""
     ike, agent = FakeIke(), Agent(A)
-    link = IkeLink(ike)
+    link = IkeLink(ike, Keyring(StateDir(tmp_path)))
     link.run(agent, 10)
     ike.load(config())
     ike.initiate(NAME, "out")
@@ -208,13 +209,113 @@ def test_what_cannot_be_observed_deletes_nothing() -> None:
     assert link.problem
 
 
-def test_no_certificate_is_said_and_asked_for_again_in_a_while() -> None:
-    """Missing files are refused by name."""
-    keeper = CredentialKeeper()
-    assert not keeper.run(None, A, 10, NOW)
-    assert "set Open_vSwitch" in keeper.problem
-    assert 10 + LOOK_S == keeper.wake_at()
-    assert not keeper.run(None, A, 10.1, NOW)
-    files = CredentialFiles(certificate="/no/c", private_key="/no/k", ca_cert="/no/a")
-    assert not keeper.run(files, A, 10.2, NOW)
-    assert "/no/" in keeper.problem
+def test_what_sas_were_made_from_is_kept_over_a_restart(tmp_path: Path) -> None:
+    """The last word counts; nothing is written twice, and the journal does not grow for ever."""
+    first = StateDir(tmp_path / "state")
+    first.open()
+    assert first.mark(NAME) == ""
+    first.keep_mark(NAME, "one,ca:x")
+    first.keep_mark(NAME, "two,ca:x")
+    first.keep_mark(NAME, "two,ca:x")
+    journal = tmp_path / "state" / "made-from"
+    assert 2 == len(journal.read_text().splitlines())
+    second = StateDir(first.path)
+    second.open()
+    assert "two,ca:x" == second.mark(NAME)
+    for number in range(MARKS_SLACK + 5):
+        second.keep_mark(NAME, f"{number},ca:x")
+    assert len(journal.read_text().splitlines()) < 10
+    third = StateDir(first.path)
+    third.open()
+    assert f"{MARKS_SLACK + 4},ca:x" == third.mark(NAME)
+    journal.unlink()
+    journal.mkdir()
+    with pytest.raises(EdgeError):
+        third.keep_mark(NAME, "another")
+
+
+def test_the_keyring_gives_what_is_wanted_and_takes_back_what_is_ours(tmp_path: Path) -> None:
+    """Over a restart, too; a key of somebody else's stays."""
+    ike, state = FakeIke(), StateDir(tmp_path)
+    state.open()
+    ike.open()
+    one, two, theirs = (Secret(text) for text in (b"one", b"two", b"theirs"))
+    ids = {key: ike.load_key(key) for key in (theirs,)}
+    ids |= {key: FakeIke.key_id(key) for key in (one, two)}
+    ring = Keyring(state)
+    ring.want({ids[one]: one})
+    assert ring.load(ike) == ""
+    assert ring.load(ike) == ""
+    assert {ids[theirs], ids[one]} == ike.loaded_keys.keys()
+    ring.want({ids[two]: two})
+    ring.load(ike)
+    ring.tidy(ike, frozenset())
+    assert {ids[theirs], ids[two]} == ike.loaded_keys.keys()
+    assert {ids[two]} == state.key_ids()
+    calls = len(ike.calls)
+    ring.tidy(ike, frozenset())
+    assert len(ike.calls) == calls, "nothing is looked at until something changes"
+    again = Keyring(state)
+    again.want({ids[one]: one})
+    again.load(ike)
+    again.tidy(ike, frozenset())
+    assert {ids[theirs], ids[one]} == ike.loaded_keys.keys()
+    ike.crash()
+    ike.start()
+    ike.open()
+    again.lost()
+    again.load(ike)
+    assert {ids[one]} == ike.loaded_keys.keys()
+
+
+def test_shared_keys_that_nothing_uses_are_taken_back(tmp_path: Path) -> None:
+    """Ours only; what cannot be read now is read later."""
+    ike, ring = FakeIke(), Keyring(StateDir(tmp_path))
+    ike.open()
+    conn = config(auth=Auth.PSK)
+    ike.load(conn)
+    (key,) = conn.proofs[0].keys
+    ike.loaded_shared.update({"ovn-psk-x-1": b"old", "swanctl": b"theirs"})
+    ike.fail_next("shared_keys")
+    ring.tidy(ike, frozenset({key.id}))
+    assert "ovn-psk-x-1" in ike.loaded_shared
+    ring.tidy(ike, frozenset({key.id}))
+    assert {key.id, "swanctl"} == ike.loaded_shared.keys()
+    ring.dirty()
+    ring.tidy(ike, frozenset())
+    assert {"swanctl"} == ike.loaded_shared.keys()
+
+
+def test_a_key_that_is_refused_is_said_and_tried_again(tmp_path: Path) -> None:
+    """And a daemon that is away is not asked."""
+    ike, ring = FakeIke(), Keyring(StateDir(tmp_path))
+    ring.want({FakeIke.key_id(Secret(b"one")): Secret(b"one")})
+    assert ring.load(ike) == ""
+    ike.open()
+    ike.fail_next("load_key")
+    assert "made to fail" in ring.load(ike)
+    link = IkeLink(ike, ring)
+    ike.fail_next("load_key")
+    link.run(Agent(A), 10)
+    assert ring.load(ike) == ""
+    assert ike.loaded_keys
+
+
+def test_revocation_lists_are_given_to_every_daemon(tmp_path: Path) -> None:
+    """Once each; and to the next one again."""
+    ike, ring = FakeIke(), Keyring(StateDir(tmp_path))
+    crl = lab().revoked()
+    ring.revoke((crl,))
+    ike.open()
+    ike.fail_next("load_crl")
+    assert "made to fail" in ring.load(ike)
+    ring.load(ike)
+    ring.revoke((crl,))
+    ring.load(ike)
+    assert 1 == len(ike.loaded_crls)
+    ike.crash()
+    ike.start()
+    ring.lost()
+    ike.open()
+    ring.load(ike)
+    assert 1 == len(ike.loaded_crls)

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +16,9 @@ from controller.apply import apply_steps
 from controller.guard.keeper import GuardKeeper
 from controller.ike.messages import Section, connection
 from controller.ike_link import IkeLink
+from controller.keyring import Keyring
 from controller.plan.agent import Agent, guard_remembers
+from controller.plan.certificate import is_signed
 from controller.plan.guard import ClearFlow, Direction
 from controller.plan.ike import (
     CHILDREN,
@@ -26,13 +30,16 @@ from controller.plan.ike import (
     profile_of,
 )
 from controller.plan.invariants import never_clear
-from controller.plan.record import NOTHING_SEEN, Context
+from controller.plan.proof import Proof
+from controller.plan.record import NOTHING_SEEN, Context, settled_mark
 from controller.plan.world import PairIntent
+from controller.state_dir import StateDir
 from ovn_ipsec.errors import IkeError, NftError
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profile
+from ovn_ipsec.model.policy import NO_POLICY, Auth, ClusterPolicy, Mode, Phase, Profile
 from ovn_ipsec.model.status import PairState
 from tests import worlds
+from tests.contracts.ike_backend import ways
 from tests.fakes.ike import FakeIke
 from tests.fakes.kernel import FakeGuardLayer
 from tests.worlds import A, B, policy
@@ -63,6 +70,8 @@ class WiredIke(FakeIke):
         config = self.conns.get(name)
         theirs = self._theirs(config) if config is not None else None
         self.refuses = {} if theirs is not None else {name: "no answer"}
+        if config and theirs and not _agree(config.proofs[0], theirs.proofs):
+            self.refuses = {name: "received AUTHENTICATION_FAILED notify error"}
         if config and theirs and config.ike_proposals != theirs.ike_proposals:
             self.refuses = {name: "received NO_PROPOSAL_CHOSEN notify error"}
         super().initiate(name, child)
@@ -106,6 +115,21 @@ class WiredIke(FakeIke):
         self.peer.put(mirrored if old is None else replace(mirrored, initiator=old.initiator))
 
 
+def _agree(mine: Proof, theirs: Iterable[Proof]) -> bool:
+    """Whether the other end answers in the same way, and each takes what the other shows."""
+    other = next((proof for proof in theirs if proof.auth is mine.auth), None)
+    return other is not None and _accepts(mine, other) and _accepts(other, mine)
+
+
+def _accepts(one: Proof, other: Proof) -> bool:
+    if one.auth is Auth.PSK:
+        return other.keys[0].value.reveal() in {key.value.reveal() for key in one.keys}
+    if one.auth is Auth.PINNED:
+        return other.certificate_der in one.trusted_der
+    shown = x509.load_der_x509_certificate(other.certificate_der)
+    return any(is_signed(shown, x509.load_der_x509_certificate(ca)) for ca in one.trusted_der)
+
+
 def _same(one: IkeSa, other: IkeSa) -> bool:
     return one.initiator_spi == other.initiator_spi
 
@@ -119,6 +143,10 @@ class End:
         self.ike.next_id = first_id
         self.layers = [FakeGuardLayer(name="nft"), FakeGuardLayer(name="xfrm")]
         self.became_clear: list[str] = []
+        self.marks: dict[ConnName, str] = {}
+        """On disk."""
+        self.means: dict[str, object] = {}
+        """What this end proves itself with, where it is not what all have."""
         self.restart({}, NO_POLICY)
 
     def restart(self, rows: worlds.Rows, wanted: ClusterPolicy) -> None:
@@ -129,7 +157,9 @@ class End:
         self.agent = Agent(self.name)
         self.agent.was_closed = lambda record: guard_remembers(self.found, record)
         self.ike.disconnect()
-        self.link = IkeLink(self.ike)
+        known = dict(self.marks)
+        keys = Keyring(StateDir(Path("/none")))
+        self.link = IkeLink(self.ike, keys, lambda name: known.get(name, ""))
         self.synced = False
         for row, parsed in rows.items():
             self.agent.put_chassis(row, parsed)
@@ -147,12 +177,12 @@ class End:
             ike_proposals=SUITES[intent.profile].ike,
             esp_proposals=SUITES[intent.profile].esp,
             tuning=self.agent.policy.tuning,
-            certificate_der=b"certificate",
-            ca_der=(b"authority",),
+            proofs=ways(self.name, intent.pair.peer, *self.agent.policy.auth, **self.means),
         )
 
     def step(self, now: float) -> None:
         """One pass of the loop; the invariant is looked at after each step of the plan."""
+        self.ike.clock = now
         self.link.run(self.agent, now)
         self._audit()
         decisions = []
@@ -166,8 +196,13 @@ class End:
                 recovering=now < self.link.recovering_until,
                 may_start=self.link.ready,
                 profiles=frozenset(Profile) if self.agent.able is None else self.agent.able,
+                quarantine=self.agent.policy.quarantine,
             )
+            seen = self.agent.seen.get(name, NOTHING_SEEN)
             decision = self.agent.decide(name, self.config, context)
+            if decision is not None and decision.record is not None:
+                mark = settled_mark(decision.record, seen)
+                self.marks.update({name: mark} if mark else {})
             if decision is not None:
                 decisions.append((name, decision))
         self.synced = self.synced or self.agent.idle
@@ -278,7 +313,7 @@ class Cluster:
 
 def _children(end: End) -> Iterator[Section]:
     for config in end.ike.conns.values():
-        body = connection(config)[config.name]
+        body = connection(config, config.proofs[0])[config.name]
         assert isinstance(body, dict)
         children = body["children"]
         assert isinstance(children, dict)

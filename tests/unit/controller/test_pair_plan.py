@@ -59,9 +59,15 @@ def full(number: int = 1, **how: bool) -> IkeSa:
     return sa(number, child("out", number * 10), child("in", number * 10 + 1), **how)
 
 
-LOADED = ConnSeen(config=CONFIG.fingerprint, present=True)
+LOADED = ConnSeen(config=CONFIG.fingerprint, marks=CONFIG.marks, present=True)
 UP = replace(LOADED, sas=(full(),))
 TRAPPED = replace(UP, traps=frozenset(CHILDREN))
+LOADED_NEW = replace(TRAPPED, config=NEW_CONFIG.fingerprint, marks=NEW_CONFIG.marks)
+
+
+def old(*children: int) -> frozenset[tuple[int, str]]:
+    """What is remembered of CHILD_SAs that another configuration made."""
+    return frozenset((number, "of another") for number in children)
 
 
 def at(phase: Phase, now: float = 100.0, me: str = A, **more: object) -> Context:
@@ -269,7 +275,7 @@ def test_a_replaced_configuration_comes_up_before_the_old_one_goes() -> None:
     assert [Load, Install, Install, Initiate] == kinds(first)
     record = kept(first)
     assert {10, 11} == record.stale
-    loaded = replace(TRAPPED, config=NEW_CONFIG.fingerprint)
+    loaded = replace(TRAPPED, config=NEW_CONFIG.fingerprint, marks=NEW_CONFIG.marks)
     waiting = run(record, loaded, at(Phase.ENFORCE, 100.1), config=NEW_CONFIG)
     assert ((), record.retry_at) == (waiting.steps, waiting.wake_at)
     both = replace(loaded, sas=(full(1), full(2)))
@@ -286,27 +292,27 @@ def test_a_replaced_configuration_comes_up_before_the_old_one_goes() -> None:
 
 def test_each_end_makes_the_child_anew_that_it_sends_over() -> None:
     """A responder sends over a new child before the initiator can take that in."""
-    old, half = full(1), sa(2, child("out", 20))
-    stale = replace(latched(), stale=frozenset({10, 11}))
-    seen = replace(TRAPPED, sas=(old, half))
+    first, half = full(1), sa(2, child("out", 20))
+    stale = replace(latched(), made=old(10, 11))
+    seen = replace(TRAPPED, sas=(first, half))
     waiting = run(stale, seen, at(Phase.ENFORCE))
     assert ((), 100 + upkeep.HAND_OVER_S) == (waiting.steps, waiting.wake_at)
     own = run(kept(waiting), seen, at(Phase.ENFORCE, 100 + upkeep.HAND_OVER_S))
     assert (IN,) == own.steps
-    turned = replace(TRAPPED, sas=(old, sa(2, child("in", 20), mine=False)))
+    turned = replace(TRAPPED, sas=(first, sa(2, child("in", 20), mine=False)))
     other = run(stale, turned, at(Phase.ENFORCE, me=C))
     assert (OUT,) == other.steps
     assert () == run(kept(other), turned, at(Phase.ENFORCE, 100.5, C)).steps
-    odd = replace(TRAPPED, sas=(old, sa(2, child("out", 20), mine=False)))
+    odd = replace(TRAPPED, sas=(first, sa(2, child("out", 20), mine=False)))
     assert () == run(stale, odd, at(Phase.ENFORCE, me=C)).steps
-    both = run(kept(waiting), replace(TRAPPED, sas=(old, full(2))), at(Phase.ENFORCE, 101))
+    both = run(kept(waiting), replace(TRAPPED, sas=(first, full(2))), at(Phase.ENFORCE, 101))
     assert kept(both).half_at is None
 
 
 def test_a_replacement_that_fails_backs_off() -> None:
     """The old SAs being up does not make the new ones urgent."""
     record = kept(run(latched(), TRAPPED, at(Phase.ENFORCE), config=NEW_CONFIG))
-    loaded = replace(TRAPPED, config=NEW_CONFIG.fingerprint)
+    loaded = replace(TRAPPED, config=NEW_CONFIG.fingerprint, marks=NEW_CONFIG.marks)
     record = kept(run(record, loaded, at(Phase.ENFORCE, record.retry_at), config=NEW_CONFIG))
     assert 2 == record.attempts
 
@@ -320,15 +326,15 @@ def test_a_passive_end_leaves_a_replacement_to_the_initiator() -> None:
 def test_a_stale_child_beside_a_new_one_goes_alone() -> None:
     """An IKE_SA that carries new children stays."""
     mixed = sa(1, child("out", 1), child("out", 10), child("in", 11))
-    record = replace(latched(), stale=frozenset({1}), fresh_at=90.0)
+    record = replace(latched(), made=old(1), fresh_at=90.0)
     decision = run(record, replace(TRAPPED, sas=(mixed,)), at(Phase.ENFORCE))
     assert (TerminateChild(name=NAME, child_id=1),) == decision.steps
 
 
 def test_the_other_end_retires_what_the_initiator_does_not() -> None:
     """A moment later, so that the two never delete at once."""
-    record = replace(latched(), stale=frozenset({10, 11}))
-    both = replace(TRAPPED, sas=(full(1), full(2)))
+    record = replace(latched(), made=old(10, 11))
+    both = replace(TRAPPED, sas=(full(1), full(2, mine=False)))
     first = run(record, both, at(Phase.ENFORCE, me=C))
     assert ((), 100 + upkeep.SETTLE_S) == (first.steps, first.wake_at)
     later = run(kept(first), both, at(Phase.ENFORCE, 100 + upkeep.SETTLE_S, C))
@@ -338,7 +344,7 @@ def test_the_other_end_retires_what_the_initiator_does_not() -> None:
 def test_a_configuration_that_comes_back_finds_its_own_sas() -> None:
     """The daemon makes no others beside them; those of the one between go."""
     record = kept(run(latched(), TRAPPED, at(Phase.ENFORCE), config=NEW_CONFIG))
-    between = replace(TRAPPED, config=NEW_CONFIG.fingerprint, sas=(full(1), full(2)))
+    between = replace(LOADED_NEW, sas=(full(1), full(2)))
     record = kept(run(record, between, at(Phase.ENFORCE, 101), config=NEW_CONFIG))
     back = run(record, between, at(Phase.ENFORCE, 101.5))
     assert [Load, Install, Install] == kinds(back)
@@ -440,14 +446,14 @@ def test_a_rule_that_opens_a_pair_leaves_its_sas_until_the_peer_has_followed() -
     assert (105.0, False) == (again.up_at, again.closed)
 
 
-def test_of_two_sas_the_initiator_keeps_its_own_after_a_while() -> None:
-    """The other end only waits."""
+def test_of_two_sas_the_initiator_keeps_the_younger_after_a_while() -> None:
+    """Whoever made it had a reason. The other end only waits."""
     twice = replace(TRAPPED, sas=(full(1), full(2, mine=False), sa(3, state="CONNECTING")))
     first = run(latched(), twice, at(Phase.ENFORCE))
     assert ((), 100 + upkeep.SETTLE_S) == (first.steps, first.wake_at)
     second = run(kept(first), twice, at(Phase.ENFORCE, 110))
     assert (
-        TerminateIke(name=NAME, ike_id=2),
+        TerminateIke(name=NAME, ike_id=1),
         TerminateIke(name=NAME, ike_id=3, force=True),
     ) == second.steps
     assert () == run(kept(first), twice, at(Phase.ENFORCE, 110, C)).steps

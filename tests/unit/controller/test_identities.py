@@ -1,0 +1,409 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a chassis proves itself with, on a disk of its own: made, asked for, read, replaced."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from controller import keypair
+from controller.credential_keeper import LOOK_S, NO_FILES, NO_SECRET, CredentialKeeper, Needs
+from controller.enrolment import Enrolment
+from controller.keypair import KeyPair
+from controller.own_pin import SWITCH_S, OwnPin
+from controller.plan.pins import parse_pin
+from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.model.policy import Auth
+from ovn_ipsec.pki.errors import PkiError
+from ovn_ipsec.pki.profile import certificate_pem
+from ovn_ipsec.pki.request import check_request
+from ovn_ipsec.schema.open_vswitch import CredentialFiles
+from tests.contracts.ike_backend import DAY, NOW, Authority
+from tests.worlds import A, B
+
+YEAR = timedelta(days=365)
+
+
+# --- pins ----------------------------------------------------------------------------------------
+
+
+def test_a_pin_is_made_once_and_kept(tmp_path: Path) -> None:
+    """In a file of our own; what is published can be pinned, and its key is the daemon's."""
+    pin = OwnPin(tmp_path)
+    assert pin.run(A, "", 0, NOW)
+    assert parse_pin(A, pin.text, NOW).der
+    assert pin.problem == ""
+    assert (tmp_path / "pinned.pem").stat().st_mode & 0o777 == 0o600
+    assert not pin.run(A, pin.text, 1, NOW)
+    again = OwnPin(tmp_path)
+    again.run(A, "", 0, NOW)
+    assert (again.text, again.credential) == (pin.text, pin.credential)
+    assert again.key is not None
+    assert "KeyPair(...)" in repr(again._current)
+
+
+def test_another_name_or_a_damaged_file_makes_another_pin(tmp_path: Path) -> None:
+    """Nobody could use it."""
+    pin = OwnPin(tmp_path)
+    pin.run(A, "", 0, NOW)
+    assert pin.run(B, "", 1, NOW)
+    assert parse_pin(B, pin.text, NOW).der
+    for damage in (b"junk", (tmp_path / "pinned.pem").read_bytes()[:300]):
+        (tmp_path / "pinned.pem").write_bytes(damage)
+        (tmp_path / "pinned.pem").chmod(0o600)
+        fresh = OwnPin(tmp_path)
+        fresh.run(B, "", 0, NOW)
+        assert parse_pin(B, fresh.text, NOW).der
+    key = keypair.make_key()
+    keypair.store(tmp_path / "pinned.pem", KeyPair(key, pin.text))
+    fresh = OwnPin(tmp_path)
+    fresh.run(B, "", 0, NOW)
+    assert fresh.text != pin.text
+
+
+def test_a_pin_is_published_before_it_is_used(tmp_path: Path) -> None:
+    """When it is old, or by order; over a restart, too."""
+    pin = OwnPin(tmp_path)
+    pin.run(A, "", 0, NOW)
+    old, first = pin.credential, pin.text
+    pin.renew()
+    assert not pin.run(A, first, 1, NOW)
+    assert pin.text != first
+    assert not pin.run(A, first, 2, NOW)
+    assert not pin.run(A, pin.text, 3, NOW)
+    assert not pin.run(A, pin.text, 3 + SWITCH_S - 1, NOW)
+    again = OwnPin(tmp_path)
+    assert again.run(A, pin.text, 0, NOW)
+    assert (again.credential, again.text) == (old, pin.text)
+    assert pin.run(A, pin.text, 3 + SWITCH_S, NOW)
+    assert pin.credential != old
+    assert not (tmp_path / "pinned-next.pem").exists()
+    late = NOW + 0.95 * YEAR
+    second = pin.text
+    assert not pin.run(A, second, 100, late)
+    assert pin.text != second
+    assert pin.run(A, pin.text, 101, NOW + YEAR), "the old one has expired: no time to wait"
+
+
+def test_a_disk_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    """And tried again."""
+    folder = tmp_path / "state"
+    pin = OwnPin(folder)
+    assert not pin.run(A, "", 0, NOW)
+    assert "pinned.pem" in pin.problem
+    assert pin.text == ""
+    pin.run(A, "", 1, NOW)
+    folder.mkdir(mode=0o700)
+    assert pin.run(A, "", 2, NOW)
+    assert pin.problem == ""
+
+
+def test_a_pair_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    """One that is not there is none; one that cannot be deleted is said."""
+    path = tmp_path / "pair.pem"
+    assert keypair.load(path) is None
+    keypair.store(path, KeyPair(keypair.make_key(), "text\n"))
+    found = keypair.load(path)
+    assert found is not None
+    assert found.text == "text\n"
+    path.chmod(0o644)
+    with pytest.raises(PkiError):
+        keypair.load(path)
+    keypair.remove(path)
+    keypair.remove(path)
+    path.mkdir()
+    with pytest.raises(EdgeError):
+        keypair.remove(path)
+
+
+# --- enrolment -----------------------------------------------------------------------------------
+
+
+class Office:
+    """An authority that answers requests, as northd_ext does."""
+
+    def __init__(self, name: str = "office", now: datetime = NOW) -> None:
+        self.authority = Authority(name, now=now)
+        self.bundle = certificate_pem(self.authority.certificate)
+
+    def sign(self, request: str, name: str = A, now: datetime = NOW, days: int = 30) -> str:
+        """A certificate for the key of a request."""
+        public = check_request(request, A).public_key
+
+        class Holder:
+            """What issue() wants of a key."""
+
+            @staticmethod
+            def public_key() -> object:
+                return public
+
+        return certificate_pem(self.authority.issue(name, key=Holder(), now=now, days=days)[0])
+
+
+def test_a_certificate_is_asked_for_checked_used_and_kept(tmp_path: Path) -> None:
+    """The request stays the same over a restart until it is answered."""
+    office, asking = Office(), Enrolment(tmp_path)
+    assert not asking.run(A, office.bundle, "", NOW)
+    assert "waiting" in asking.problem
+    restarted = Enrolment(tmp_path)
+    restarted.run(A, office.bundle, "", NOW)
+    assert restarted.request == asking.request != ""
+    answer = office.sign(asking.request)
+    assert restarted.run(A, office.bundle, answer, NOW)
+    assert (restarted.request, restarted.problem) == ("", "")
+    assert restarted.key is not None
+    assert not restarted.run(A, office.bundle, answer, NOW)
+    third = Enrolment(tmp_path)
+    assert third.run(A, office.bundle, "", NOW)
+    assert third.credential == restarted.credential
+    assert third.request == ""
+
+
+def test_an_answer_that_is_not_good_is_refused(tmp_path: Path) -> None:
+    """By its reason; and it waits on."""
+    office, other, asking = Office(), Office("other"), Enrolment(tmp_path)
+    asking.run(A, office.bundle, "", NOW)
+    request = asking.request
+    stranger = certificate_pem(office.authority.issue(A, now=NOW)[0])
+    for words, answer in {
+        "not for the key": stranger,
+        "not signed by a CA": other.sign(request),
+        "lack the chassis name": office.sign(request, name=B),
+        "expired": office.sign(request, now=NOW - 90 * DAY),
+        "holds no certificate": "junk",
+        "longer than": "x" * 70_000,
+        "cannot be parsed": "\xff",
+    }.items():
+        assert not asking.run(A, office.bundle, answer, NOW)
+        assert words in asking.problem
+        assert asking.request == request
+    assert not asking.run(A, "junk", office.sign(request), NOW)
+    assert "ovn-ipsec-ca" in asking.problem
+    assert asking.run(A, office.bundle, office.sign(request), NOW)
+    assert asking.problem == ""
+
+
+def test_renewal_comes_in_time_and_the_old_one_stays_until_then(tmp_path: Path) -> None:
+    """By its age, by order, and never with the same key; an old answer is no answer."""
+    office, asking = Office(), Enrolment(tmp_path)
+    asking.run(A, office.bundle, "", NOW)
+    answer = office.sign(asking.request)
+    asking.run(A, office.bundle, answer, NOW)
+    first = asking.credential
+    late = NOW + 28 * DAY
+    assert not asking.run(A, office.bundle, answer, late)
+    assert (asking.credential, asking.problem) == (first, "")
+    assert asking.request
+    newer = office.sign(asking.request, now=late)
+    assert asking.run(A, office.bundle, newer, late)
+    assert asking.credential is not None
+    assert first is not None
+    assert asking.credential.key_id != first.key_id
+    assert not asking.run(A, office.bundle, newer, late)
+    assert asking.request == ""
+    asking.renew()
+    asking.run(A, office.bundle, newer, late)
+    assert asking.request
+    asking.run(A, office.bundle, newer, late + 99 * DAY)
+    assert "expired" in asking.problem
+    assert asking.credential is not None
+
+
+def test_another_authority_in_front_asks_for_its_certificate(tmp_path: Path) -> None:
+    """Once for one bundle; and when the old one has gone, what is in use stays in use."""
+    old, new, asking = Office("old"), Office("new"), Enrolment(tmp_path)
+    asking.run(A, old.bundle, "", NOW)
+    first = old.sign(asking.request)
+    asking.run(A, old.bundle, first, NOW)
+    assert asking.run(A, old.bundle + new.bundle, first, NOW), "trust both"
+    assert asking.request == ""
+    asking.run(A, new.bundle + old.bundle, first, NOW)
+    assert asking.request
+    still_old = old.sign(asking.request)
+    assert asking.run(A, new.bundle + old.bundle, still_old, NOW)
+    asking.run(A, new.bundle + old.bundle, still_old, NOW)
+    assert asking.request == "", "it was asked for that bundle already"
+    held = asking.credential
+    assert not asking.run(A, new.bundle, still_old, NOW)
+    assert "not signed by a CA" in asking.problem
+    assert asking.credential is held
+    assert asking.run(A, new.bundle, new.sign(asking.request), NOW)
+    assert asking.problem == ""
+
+
+def test_damaged_files_and_another_name_make_another_request(tmp_path: Path) -> None:
+    """And a folder that is not there is said."""
+    office, asking = Office(), Enrolment(tmp_path)
+    asking.run(A, office.bundle, "", NOW)
+    request = asking.request
+    renamed = Enrolment(tmp_path)
+    renamed.run(B, office.bundle, "", NOW)
+    assert renamed.request != request
+    for name in ("enrolled.pem", "enrolling.pem"):
+        (tmp_path / name).write_text("junk")
+        (tmp_path / name).chmod(0o600)
+    fresh = Enrolment(tmp_path)
+    fresh.run(A, office.bundle, "", NOW)
+    assert fresh.request
+    keypair.store(tmp_path / "enrolling.pem", KeyPair(keypair.make_key(), "junk"))
+    other = Enrolment(tmp_path)
+    other.run(A, office.bundle, "", NOW)
+    assert other.request not in ("junk", "")
+    homeless = Enrolment(tmp_path / "none")
+    homeless.run(A, office.bundle, "", NOW)
+    assert "enrolling.pem" in homeless.problem
+
+
+# --- all of it -----------------------------------------------------------------------------------
+
+
+def files(folder: Path, authority: Authority) -> CredentialFiles:
+    """Certificate files of chassis A."""
+    certificate, key = authority.issue(A, now=NOW)
+    parts = {
+        "certificate": certificate.public_bytes(Encoding.PEM),
+        "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        "ca_cert": authority.certificate.public_bytes(Encoding.PEM),
+    }
+    for name, data in parts.items():
+        (folder / name).write_bytes(data)
+    return CredentialFiles(**{name: str(folder / name) for name in parts})
+
+
+def needs(*ways: Auth, **more: object) -> Needs:
+    return Needs(chassis=A, ways=ways, **more)  # type: ignore[arg-type]
+
+
+def test_without_anything_each_way_says_what_it_needs(tmp_path: Path) -> None:
+    """And it is looked at again in a while."""
+    keeper = CredentialKeeper(tmp_path)
+    assert (keeper.problems(), keeper.auths, keeper.request, keeper.pin) == ([], set(), "", "")
+    assert keeper.expires is None
+    assert not keeper.run(needs(Auth.CA, Auth.PSK), 10, NOW)
+    assert keeper.problems() == [NO_FILES, NO_SECRET]
+    assert (keeper.auths, keeper.keys, keeper.wake_at()) == (set(), {}, 10 + LOOK_S)
+
+
+def test_files_are_read_when_they_change_and_bad_ones_are_refused(tmp_path: Path) -> None:
+    """The old ones stay in use; what expires is said."""
+    keeper, authority = CredentialKeeper(tmp_path), Authority(now=NOW)
+    given = needs(Auth.CA, files=files(tmp_path, authority))
+    assert keeper.run(given, 0, NOW)
+    assert not keeper.run(given, 0.1, NOW)
+    assert not keeper.run(given, 5, NOW)
+    assert (keeper.problems(), keeper.auths, len(keeper.keys)) == ([], {Auth.CA}, 1)
+    assert keeper.expires == NOW + 30 * DAY
+    held = keeper.means
+    (tmp_path / "private_key").write_text("junk")
+    assert not keeper.run(given, 10, NOW)
+    assert keeper.means == held
+    assert any("private key" in word for word in keeper.problems())
+    assert not keeper.run(given, 20, NOW)
+    files(tmp_path, authority)
+    assert keeper.run(given, 30, NOW)
+    assert keeper.problems() == []
+    keeper.run(given, 40, NOW + 60 * DAY)
+    assert "expired" in keeper.problems()[0]
+    assert keeper.auths == set()
+
+
+def test_a_secret_is_read_when_it_changes_and_a_bad_one_is_refused(tmp_path: Path) -> None:
+    """The old one stays in use."""
+    keeper, path = CredentialKeeper(tmp_path), tmp_path / "psk"
+    given = needs(Auth.PSK, psk_file=str(path))
+    assert not keeper.run(given, 0, NOW)
+    assert "psk" in keeper.problems()[0]
+    assert not keeper.run(given, 1, NOW)
+    path.touch(mode=0o600)
+    path.write_text("the first secret\n")
+    assert keeper.run(given, 2, NOW)
+    assert not keeper.run(given, 4, NOW)
+    assert (keeper.problems(), keeper.auths, keeper.expires) == ([], {Auth.PSK}, None)
+    path.write_text("short")
+    assert not keeper.run(given, 6, NOW)
+    assert "too short" in keeper.problems()[0]
+    assert keeper.auths == {Auth.PSK}
+    path.write_text("the first secret")
+    assert not keeper.run(given, 8, NOW), "the same secret"
+    assert keeper.problems() == []
+
+
+def test_a_pin_counts_when_it_is_published(tmp_path: Path) -> None:
+    """It is offered while policy asks for it, and its key is the daemon's."""
+    keeper = CredentialKeeper(tmp_path)
+    assert keeper.run(needs(Auth.PINNED), 0, NOW)
+    assert keeper.auths == set()
+    assert "not in our Chassis row" in keeper.problems()[0]
+    assert keeper.pin
+    keeper.run(needs(Auth.PINNED, pin=keeper.pin), 1, NOW)
+    assert (keeper.auths, keeper.problems(), len(keeper.keys)) == ({Auth.PINNED}, [], 1)
+    assert keeper.expires is not None
+    text = keeper.pin
+    keeper.renew()
+    keeper.run(needs(Auth.PINNED, pin=text), 1.1, NOW)
+    assert keeper.pin != text
+    keeper.run(needs(Auth.CA, pin=text), 3, NOW)
+    assert (keeper.pin, keeper.keys) == ("", {})
+
+
+def test_files_go_before_enrolment_and_what_was_enrolled_stays(tmp_path: Path) -> None:
+    """An operator's files are what he wants."""
+    office, keeper = Office(), CredentialKeeper(tmp_path)
+    asked = needs(Auth.CA, authorities=office.bundle)
+    keeper.run(asked, 0, NOW)
+    assert "waiting" in keeper.problems()[0]
+    answer = office.sign(keeper.request)
+    assert keeper.run(needs(Auth.CA, authorities=office.bundle, answer=answer), 1, NOW)
+    assert (keeper.auths, keeper.request, keeper.problems()) == ({Auth.CA}, "", [])
+    enrolled = keeper.means.ca
+    folder = tmp_path / "files"
+    folder.mkdir()
+    given = files(folder, Authority(now=NOW))
+    assert keeper.run(needs(Auth.CA, authorities=office.bundle, files=given), 3, NOW)
+    assert keeper.means.ca != enrolled
+    assert len(keeper.keys) == 1
+    assert keeper.run(needs(Auth.CA, authorities=office.bundle), 5, NOW)
+    assert keeper.means.ca == enrolled
+    assert x509.load_der_x509_certificate(keeper.means.ca.certificate_der)
+
+
+def crl_pem(authority: Authority, **how: object) -> bytes:
+    der = authority.revoked(now=NOW, **how)  # type: ignore[arg-type]
+    return x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)
+
+
+def test_revocation_lists_are_read_when_they_change(tmp_path: Path) -> None:
+    """Several in one file; a bad one is refused, a late one said."""
+    keeper, path = CredentialKeeper(tmp_path), tmp_path / "crl.pem"
+    given = needs(Auth.PSK, crl_file=str(path))
+    keeper.run(given, 0, NOW)
+    assert "cannot read the CRL" in "; ".join(keeper.problems())
+    one, other = Authority("one", now=NOW), Authority("other", now=NOW)
+    path.write_bytes(crl_pem(one) + b"\n" + crl_pem(other))
+    keeper.run(given, 2, NOW)
+    keeper.run(given, 4, NOW)
+    assert (len(keeper.crl.crls), keeper.problems()) == (2, [NO_SECRET])
+    for junk in (b"junk", b"junk\n-----END X509 CRL-----\n"):
+        path.write_bytes(junk)
+        keeper.run(given, keeper.wake_at(), NOW)
+        assert "holds no CRL" in keeper.problems()[1]
+        assert len(keeper.crl.crls) == 2
+    path.write_bytes(crl_pem(one, days=1))
+    keeper.run(given, keeper.wake_at(), NOW + 2 * DAY)
+    assert "out of date: CN=one since 2030-01-02" in keeper.problems()[1]
+    path.write_bytes(_large(one))
+    keeper.run(given, keeper.wake_at(), NOW)
+    assert "more than 65535 bytes" in keeper.problems()[1]
+
+
+def _large(authority: Authority) -> bytes:
+    builder = x509.CertificateRevocationListBuilder().issuer_name(authority.name)
+    builder = builder.last_update(NOW - DAY).next_update(NOW + DAY)
+    big = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), b"x" * 66_000)
+    builder = builder.add_extension(big, critical=False)
+    return builder.sign(authority.key, SHA256()).public_bytes(Encoding.PEM)

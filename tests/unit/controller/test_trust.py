@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Credentials, rows and pairs put together, without a database and without a daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from controller.keypair import make_key
+from controller.plan.agent import Agent
+from controller.plan.ike import conn_name
+from controller.plan.pins import HOLD_S
+from controller.plan.record import NOTHING_SEEN, Context, Decision
+from controller.state_dir import StateDir
+from controller.trust import Trust
+from ovn_ipsec.clock import utc_now
+from ovn_ipsec.model.policy import Auth, Phase
+from ovn_ipsec.pki.profile import self_signed
+from ovn_ipsec.schema.open_vswitch import LocalChassis, parse_local
+from tests import worlds
+from tests.contracts.ike_backend import DAY
+from tests.fakes.ike import FakeIke
+from tests.worlds import A, B
+
+
+class Rows:
+    """What Southbound tells Trust."""
+
+    def __init__(self) -> None:
+        self.pins: dict[str, str | None] = {}
+        self.changed: dict[str, None] = {}
+
+    def put(self, name: str, text: str | None) -> None:
+        """Let a row say something."""
+        self.pins[name] = text
+        self.changed[name] = None
+
+    def changed_pins(self) -> Iterator[tuple[str, str | None]]:
+        """See Southbound."""
+        names, self.changed = self.changed, {}
+        yield from ((name, self.pins[name]) for name in names)
+
+    def published(self, name: str) -> tuple[str, str]:
+        """See Southbound."""
+        return self.pins.get(name) or "", ""
+
+
+class Desk:
+    """A Trust and what is around it."""
+
+    def __init__(self, folder: Path, *auth: Auth) -> None:
+        state = StateDir(folder / "state")
+        state.open()
+        self.state = state
+        self.trust = Trust(state)
+        self.rows = Rows()
+        self.agent = Agent(A)
+        wanted = replace(worlds.policy(Phase.ENFORCE), auth=auth)
+        self.agent.put(wanted, worlds.two_chassis().items())
+        self.here: LocalChassis = parse_local({"ovn-remote": "ssl:1.2.3.4:6642"}, {}, "chA")
+        (self.name,) = (conn_name(i.pair) for i in self.agent._intents.values())
+
+    def secret(self, folder: Path) -> None:
+        """Give it the cluster's secret."""
+        path = folder / "psk"
+        path.touch(mode=0o600)
+        path.write_text("the first secret")
+        self.here = replace(self.here, psk_file=str(path))
+
+    def run(self, now: float) -> None:
+        """One pass."""
+        self.trust.note(self.agent, self.rows, now)  # type: ignore[arg-type]
+        self.trust.run(self.agent, self.here, self.rows, now)  # type: ignore[arg-type]
+
+    def decide(self, now: float) -> Decision:
+        """Decide about the pair."""
+        context = Context(
+            phase=self.agent.policy.phase,
+            now=now,
+            this_chassis=A,
+            quarantine=self.agent.policy.quarantine,
+        )
+        self.agent.due(now, 64)
+        make = self.trust.configs.make
+        found = self.agent.decide(self.name, lambda intent: make(self.agent, intent), context)
+        assert found is not None
+        self.trust.settle(self.agent, self.name, found)
+        return found
+
+    def problems(self) -> str:
+        """What is said."""
+        return "; ".join(self.trust.problems(self.agent.policy))
+
+    def error(self) -> str:
+        """What stands beside the pair."""
+        return self.agent.records[self.name].error
+
+
+def pin(name: str = B) -> str:
+    return self_signed(make_key(), type(A)(name), 30 * DAY, utc_now())
+
+
+def test_a_pair_says_what_it_lacks_until_it_has_it(tmp_path: Path) -> None:
+    """The own credential, then the peer's; then it is loaded."""
+    desk = Desk(tmp_path, Auth.PINNED)
+    desk.trust.run(desk.agent, desk.here, None, 0)
+    desk.trust.keeper.means = replace(desk.trust.keeper.means, pinned=None)
+    desk.decide(0)
+    assert "nothing to authenticate with: pinned" in desk.error()
+    desk = Desk(tmp_path, Auth.PINNED)
+    desk.run(0)
+    desk.decide(0)
+    assert "chB has published no certificate" in desk.error()
+    desk.rows.put(B, pin())
+    desk.rows.put(A, desk.trust.keeper.pin)
+    desk.run(5)
+    assert not desk.agent.idle
+    (load,) = [s for s in desk.decide(5).steps if hasattr(s, "config")]
+    assert [p.auth for p in load.config.proofs] == [Auth.PINNED]
+    assert desk.trust.keeper.auths == {Auth.PINNED}
+    assert desk.problems() == ""
+
+
+def test_a_replaced_pin_is_loaded_beside_the_old_one_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then alone; a bad one is named and changes nothing."""
+    clock = [0.0]
+    monkeypatch.setattr("controller.trust.clock.monotonic", lambda: clock[0])
+    desk = Desk(tmp_path, Auth.PINNED)
+    desk.rows.put(B, pin())
+    desk.run(0)
+    desk.decide(0)
+    desk.rows.put(B, "junk")
+    desk.run(1)
+    desk.decide(1)
+    assert "Chassis chB external_ids:ovn-ipsec-cert" in desk.problems()
+    desk.run(2)
+    counts = []
+    for now, text in ((3.0, pin()), (4.0 + HOLD_S, None)):
+        clock[0] = now
+        if text is not None:
+            desk.rows.put(B, text)
+        desk.run(now)
+        desk.decide(now)
+        intent = desk.agent.intent(desk.name)
+        assert intent is not None
+        config = desk.trust.configs.make(desk.agent, intent)
+        assert config is not None
+        counts.append(len(config.proofs[0].trusted_der))
+    assert counts == [2, 1]
+
+
+def test_pins_over_an_open_southbound_are_said_to_be_worth_little(tmp_path: Path) -> None:
+    """Only while they are used; with the policy off nothing is missing."""
+    desk = Desk(tmp_path, Auth.PINNED, Auth.PSK)
+    desk.here = replace(desk.here, remote="ssl:1.2.3.4:6642, tcp:1.2.3.5:6642")
+    desk.run(0)
+    assert "worth no more than tcp:1.2.3.5:6642" in desk.problems()
+    assert "no secret" in desk.problems()
+    desk.agent.put(replace(desk.agent.policy, phase=Phase.OFF, generation=2))
+    assert "tcp" not in desk.problems()
+    assert "no secret" not in desk.problems()
+
+
+def test_a_pair_in_quarantine_has_no_connection_and_no_key(tmp_path: Path) -> None:
+    """The daemon's is taken back, too."""
+    desk = Desk(tmp_path, Auth.PSK)
+    desk.secret(tmp_path)
+    desk.run(0)
+    ike = FakeIke()
+    ike.open()
+    for step in desk.decide(0).steps:
+        if hasattr(step, "config"):
+            ike.load(step.config)
+    desk.trust.tidy(ike)
+    assert len(ike.loaded_shared) == 1
+    barred = replace(desk.agent.policy, quarantine=frozenset({B}), generation=2)
+    desk.agent.put(barred)
+    desk.decide(1)
+    desk.trust.tidy(ike)
+    assert ike.loaded_shared == {}
+
+
+def test_what_sas_are_made_from_is_written_down(tmp_path: Path) -> None:
+    """When they are all of one; a disk that is full is only said."""
+    desk = Desk(tmp_path, Auth.PSK)
+    desk.secret(tmp_path)
+    desk.run(0)
+    ike = FakeIke()
+    ike.open()
+    (load,) = [s for s in desk.decide(0).steps if hasattr(s, "config")]
+    ike.load(load.config)
+    for child in ("out", "in"):
+        ike.initiate(desk.name, child)
+    seen = replace(
+        NOTHING_SEEN,
+        config=load.config.fingerprint,
+        marks=load.config.marks,
+        present=True,
+        sas=tuple(ike.sas.values()),
+    )
+    desk.agent.put_seen(desk.name, seen)
+    desk.decide(1)
+    assert desk.state.mark(desk.name) == ",".join(load.config.marks[:2])
+    journal = desk.state.path / "made-from"
+    journal.unlink()
+    journal.mkdir()
+    desk.state._marks.clear()
+    desk.decide(2)
+    desk.agent.put_chassis(B, None)
+    desk.decide(100)
+    assert desk.decide(500).record is None
