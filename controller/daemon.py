@@ -92,7 +92,7 @@ class Controller:
         self._boot_kept: object = "not stored yet"
         self._report_at = float("-inf")
         self._sb_error = ""
-        self._ready = False
+        self._ready = self._told = False
 
     def open(self) -> None:
         """Open everything local, and close what has to be closed before anything is known."""
@@ -118,6 +118,7 @@ class Controller:
             return
         self._observe_southbound(self.agent)
         if self.conflict.run(now):
+            self._tell_ready()
             if self.ike is not None:
                 self.ike.backend.close()
             self._report(self.agent, now)
@@ -163,7 +164,10 @@ class Controller:
         if self.southbound is not None:
             self.southbound.session.close()
         probe_s = 0.0 if here.remote.startswith("unix:") else here.probe_interval_ms / 1000
-        session = Session(here.remote, SOUTHBOUND, probe_interval_s=probe_s)
+        # Nobody needs the digests of others; without a name yet this is done again with one.
+        name = "" if self.agent is None else self.agent.this_chassis
+        own = {"Chassis_Private": [["name", "==", name]]}
+        session = Session(here.remote, SOUTHBOUND, probe_interval_s=probe_s, only=own)
         session.open()
         self.southbound = Southbound(session)
         _log.info("southbound_connecting", remote=here.remote)
@@ -199,9 +203,7 @@ class Controller:
         self.trust.note(agent, southbound, clock.monotonic())
         for error in agent.take_refusals():
             _log.error("row_refused", reason=error.diagnostics())
-        if not self._ready:
-            self._ready = True
-            notify_systemd("READY=1")
+        self._ready = True
 
     def _observe_ike(self, agent: Agent, now: float) -> None:
         if self.ike is None:
@@ -243,6 +245,15 @@ class Controller:
             self.applied = agent.policy
             self._report_at = now
 
+    def _tell_ready(self) -> None:
+        """Tell systemd, once: the policy is known and the guard is as it shall be.
+
+        ovn-controller is ordered behind us, so that no tunnel is made before that.
+        """
+        if self._ready and not self._told:
+            self._told = True
+            notify_systemd("READY=1")
+
     def _context(self, agent: Agent, now: float) -> Context:
         ike = self.ike
         return Context(
@@ -257,9 +268,19 @@ class Controller:
             quarantine=agent.policy.quarantine,
         )
 
+    def _floor(self) -> GuardState | None:
+        """What the guard covers while our own row is not there: as before, and where it will be."""
+        kept, here = self._guard_kept, self.here
+        if here is None or not here.encap_ips:
+            return kept
+        base = kept or GuardState(ports=frozenset(), local=frozenset(), may_clear=frozenset())
+        ports, local = base.ports | here.encap_ports, base.local | here.encap_ips
+        return replace(base, ports=ports, local=local)
+
     def _keep_guard(self, agent: Agent) -> bool:
-        wanted = agent.guard(self._guard_kept)
+        wanted = agent.guard(self._floor())
         held = self.guard.keep(wanted)
+        self._tell_ready()
         boot = wanted if agent.policy.phase is Phase.ENFORCE else None
         if _boot_part(boot) != self._boot_kept:
             try:

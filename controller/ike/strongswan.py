@@ -292,10 +292,13 @@ class StrongSwan:
     def load_crl(self, der: bytes) -> None:
         """Give charon a list of revoked certificates; SAs stay.
 
+        The one before, once used, is in a cache that goes before what is loaded.
+
         Raises:
             IkeError: charon refused it, or is gone.
         """
         self._call("load-cert", {"type": "X509_CRL", "data": der})
+        self._call("flush-certs", {"type": "X509_CRL"})
 
     def unload_shared(self, key_id: str) -> None:
         """Take a shared key away; SAs stay. One that is not loaded is no error.

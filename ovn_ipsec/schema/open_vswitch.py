@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ..errors import InputError
-from ..model.chassis import ChassisName
+from ..model.chassis import DEFAULT_PORT, ChassisName, EncapType, IpAddress
 from . import fields as parse
 from .fields import Place
 
@@ -57,6 +57,10 @@ class LocalChassis:
     df_default: str
     """external_ids:ovn-encap-df_default, likewise; empty when not set."""
     errors: tuple[InputError, ...]
+    encap_ips: frozenset[IpAddress] = frozenset()
+    """external_ids:ovn-encap-ip: where tunnels will end, before ovn-controller has made rows."""
+    encap_ports: frozenset[int] = frozenset()
+    """Their UDP ports, by external_ids:ovn-encap-type."""
     psk_file: str = ""
     """other_config:ovn-ipsec-psk-file: where the secret of the cluster is; empty when not set."""
     crl_file: str = ""
@@ -103,6 +107,7 @@ def parse_local(
         tunnels = parse.word(place, other_config.get(TUNNELS, Tunnels.AUTO), Tunnels)
     except InputError as error:
         errors.append(error)
+    encap_ips = frozenset(_addresses(external("ovn-encap-ip"), errors))
     paths = [other_config.get(key, "") for key in ("certificate", "private_key", "ca_cert")]
     files = CredentialFiles(certificate=paths[0], private_key=paths[1], ca_cert=paths[2])
     return LocalChassis(
@@ -115,7 +120,22 @@ def parse_local(
         files=files if any(paths) else None,
         tos=external("ovn-encap-tos", "none"),
         df_default=external("ovn-encap-df_default"),
+        encap_ips=encap_ips,
         errors=tuple(errors),
+        encap_ports=frozenset(
+            DEFAULT_PORT[kind]
+            for kind in EncapType
+            if kind in external("ovn-encap-type").split(",")
+        ),
         psk_file=other_config.get(PSK_FILE, ""),
         crl_file=other_config.get(CRL_FILE, ""),
     )
+
+
+def _addresses(text: str, errors: list[InputError]) -> Iterator[IpAddress]:
+    place = Place(table=TABLE, row=".", key="external_ids:ovn-encap-ip")
+    for word in filter(None, text.split(",")):
+        try:
+            yield parse.address(place, word.strip())
+        except InputError as error:
+            errors.append(error)

@@ -207,3 +207,19 @@ def test_local_junk() -> None:
         local.tunnels,
     ) == (None, 5000, open_vswitch.Tunnels.AUTO)
     assert len(local.errors) == 3
+
+
+def test_local_encaps_are_known_before_any_row() -> None:
+    """Where tunnels will end, for the guard of a chassis that joins; junk is named."""
+    keys = {
+        "system-id": "hv1",
+        "ovn-encap-ip": "10.0.0.1, fd00::1,junk",
+        "ovn-encap-type": "geneve",
+    }
+    here = open_vswitch.parse_local(keys, {}, None)
+    assert {str(ip) for ip in here.encap_ips} == {"10.0.0.1", "fd00::1"}
+    assert here.encap_ports == {6081}
+    assert [error.key for error in here.errors] == ["external_ids:ovn-encap-ip"]
+    keys = {"system-id": "hv1", "ovn-encap-type-hv1": "vxlan,geneve"}
+    here = open_vswitch.parse_local(keys, {}, None)
+    assert (here.encap_ips, here.encap_ports) == (frozenset(), {4789, 6081})
