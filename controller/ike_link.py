@@ -42,6 +42,7 @@ class IkeLink:
         """
         self.backend = backend
         self.keys = keys
+        keys.lost()
         self._known = known or (lambda _name: "")
         self.problem = "not connected yet"
         self.version = ""

@@ -158,7 +158,7 @@ def test_two_chassis_authenticate_each_other(ike: StrongSwan, peer: StrongSwan, 
     assert (mine.local_spi, mine.remote_spi) == (theirs.remote_spi, theirs.local_spi)
     assert mine.suite == "AES_GCM_16-256/PRF_HMAC_SHA2_256/CURVE_25519"
     assert select.select([ike.fileno()], [], [], WAIT_S)[0]
-    assert here.name in ike.drain().conns
+    eventually(lambda: here.name in ike.drain().conns)
 
 
 def collected(ike: StrongSwan, conn: ConnConfig, words: str) -> bool:

@@ -6,25 +6,29 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from controller.apply import apply_steps
 from controller.ike.strongswan import StrongSwan
 from controller.ike_link import IkeLink
+from controller.keyring import Keyring
 from controller.plan.agent import Agent
 from controller.plan.ike import SUITES, ConnConfig, IkeSa, conn_name, profile_of
 from controller.plan.record import NOTHING_SEEN, Context
 from controller.plan.world import PairIntent
+from controller.state_dir import StateDir
 from ovn_ipsec.lab.capabilities import missing_capabilities
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.model.policy import ClusterPolicy, Phase, Profile
+from ovn_ipsec.model.policy import Auth, ClusterPolicy, Phase, Profile
 from ovn_ipsec.model.status import PairState
 from tests import worlds
-from tests.contracts.ike_backend import LOCAL_IP, PEER_IP, der, identity, lab, secret
+from tests.contracts.ike_backend import LOCAL_IP, PEER_IP, identity, key_id, secret, ways
 from tests.functional import charon
 from tests.worlds import A, B
 
@@ -57,12 +61,17 @@ while True:
 class End:
     """A chassis whose loop the test turns; no guard, so that the daemon alone is looked at."""
 
-    def __init__(self, name: ChassisName, daemon: charon.Charon) -> None:
+    def __init__(self, name: ChassisName, peer: ChassisName, daemon: charon.Charon) -> None:
         self.name = name
         self.daemon = daemon
         self.agent = Agent(name)
-        self.link = IkeLink(StrongSwan(daemon.uri))
-        self.link.use_key(secret(identity(name)[1]))
+        self.proofs = ways(name, peer, Auth.CA)
+        state = StateDir(Path(tempfile.mkdtemp()))
+        state.open()
+        keys = Keyring(state)
+        key = identity(name)[1]
+        keys.want({key_id(key): secret(key)})
+        self.link = IkeLink(StrongSwan(daemon.uri), keys)
 
     def config(self, intent: PairIntent) -> ConnConfig:
         """The connection of the pair."""
@@ -77,8 +86,7 @@ class End:
             ike_proposals=suite.ike,
             esp_proposals=suite.esp,
             tuning=self.agent.policy.tuning,
-            certificate_der=der(identity(self.name)[0]),
-            ca_der=(der(lab().certificate),),
+            proofs=self.proofs,
         )
 
     def step(self) -> None:
@@ -109,7 +117,7 @@ class End:
 @pytest.fixture
 def ends() -> Iterator[tuple[End, End]]:
     with charon.two_charons(retransmit_s=8) as (one, other):
-        pair = End(A, one), End(B, other)
+        pair = End(A, B, one), End(B, A, other)
         yield pair
         for end in pair:
             end.link.backend.close()
