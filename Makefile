@@ -6,7 +6,7 @@ PYTHON = $(BIN)/python
 # Modules that only compute: every branch of them is tested. They are also the ones that
 # import-linter keeps pure (setup.cfg); tests/unit/test_arch.py compares the two lists.
 PURE = ovn_ipsec/model/*,ovn_ipsec/policy/*,ovn_ipsec/pki/authority.py,ovn_ipsec/pki/errors.py,ovn_ipsec/pki/index.py,ovn_ipsec/pki/keys.py,ovn_ipsec/pki/profile.py,ovn_ipsec/pki/psk.py,ovn_ipsec/pki/report.py,ovn_ipsec/pki/request.py,ovn_ipsec/pki/values.py,ovn_ipsec/schema/*,controller/plan/*,controller/guard/nft_table.py,controller/ike/messages.py,controller/xfrm/messages.py,controller/xfrm/values.py,northd_ext/census.py,northd_ext/groups.py,northd_ext/hold.py,northd_ext/intent.py,northd_ext/ledger.py,northd_ext/policy.py,northd_ext/report.py,northd_ext/rollout.py,northd_ext/settling.py,northd_ext/tally.py,northd_ext/target.py,northd_ext/views.py
-GUEST = $(PYTHON) -m ovn_ipsec.lab.guest --anywhere --mem 8 --timeout 2400
+GUEST = $(PYTHON) -m ovn_ipsec.lab.guest --anywhere --mem 8 --timeout 3600
 SOURCES = ovn_ipsec controller northd_ext tests tools
 ARGS =
 
