@@ -30,7 +30,13 @@ TABLES = (
     ("Encap.options", encap, ("KEYS",), "ovn-ipsec-northd"),
     ("Chassis_Private.external_ids", report, ("KEYS", "REQUEST"), "ovn-ipsec-controller, own row"),
     ("Chassis_Private.external_ids", report, ("ANSWER",), "ovn-ipsec-northd"),
-    ("Open_vSwitch.other_config", open_vswitch, ("TUNNELS", "VICI"), "operator"),
+    (
+        "Open_vSwitch.other_config",
+        open_vswitch,
+        ("TUNNELS", "VICI", "PSK_FILE", "CRL_FILE"),
+        "operator",
+    ),
+    ("Chassis.external_ids", report, ("PIN",), "ovn-ipsec-controller, own row"),
 )
 
 

@@ -21,12 +21,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ovn_ipsec.errors import CredentialError, InputError
+from ovn_ipsec.schema import report
 
 from .certificate import check_strength, is_signed, misuse
 from .credential import moment
 
 TABLE = "Chassis"
-KEY = "ovn-ipsec-cert"
+KEY = report.PIN
 """Chassis.external_ids: PEM, one certificate."""
 HOLD_S = 120.0
 """How long the certificate before the newest is accepted: longer than its owner waits to switch."""

@@ -26,6 +26,8 @@ REQUEST = "ovn-ipsec-csr"
 """PEM: the certificate that the controller asks for."""
 ANSWER = "ovn-ipsec-crt"
 """PEM: the certificate that northd_ext has signed."""
+PIN = "ovn-ipsec-cert"
+"""Chassis.external_ids: PEM, the certificate that peers pin."""
 PROBLEM_MAX = 400
 _ALL = frozenset(Profile)
 _WAYS = frozenset(Auth)
