@@ -87,11 +87,12 @@ def initiation(
     """Bring the children up one after the other, each end in its turn, and not too often.
 
     A responder sends over a new CHILD_SA before the initiator can take that in. So of a live pair
-    that is replaced each end makes the child that it sends over: then nothing is lost.
+    that is replaced each end makes the child that it sends over: then nothing is lost. The same
+    where our IKE daemon has forgotten SAs that the kernel still has.
     """
     fresh = {child.name for child in seen.children() if child.id not in record.stale}
     missing = [child for child in CHILDREN if child not in fresh]
-    half = bool(record.stale) and len(missing) == 1
+    half = (bool(record.stale) or seen.orphaned) and len(missing) == 1
     half_at = context.now if record.half_at is None else record.half_at
     stale_at = context.now if record.stale_at is None else record.stale_at
     record = replace(
@@ -124,13 +125,14 @@ def _turn(record: PairRecord, missing: list[str], context: Context) -> float | N
     Where only the passive end's part was replaced, the other end knows nothing of it.
     """
     first = initiates(context.this_chassis, record.pair.peer)
-    if record.half_at is not None and first == (missing == [IN]):
-        return record.half_at + (HAND_OVER_S if first else 0.0)
+    if record.half_at is not None and missing == [IN]:
+        return record.half_at + HAND_OVER_S
+    if record.half_at is not None and not first:
+        return record.half_at
     if first:
         return context.now
     if record.down_at is None and record.stale_at is not None:
-        half_at = record.half_at
-        return record.stale_at + REPLACE_GRACE_S if half_at is None else half_at + HAND_OVER_S
+        return record.stale_at + REPLACE_GRACE_S
     if record.down_at is None:
         return None
     return record.down_at + (RECOVERY_GRACE_S if context.recovering else GRACE_S)

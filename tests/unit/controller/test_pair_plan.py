@@ -476,6 +476,19 @@ def test_an_orphaned_pair_is_encrypted_and_trapped() -> None:
     assert [Install, Install, Initiate] == kinds(decision)
 
 
+@pytest.mark.parametrize("me", [A, B])
+def test_a_restarted_daemon_leaves_the_peer_to_make_what_it_sends_over(me: str) -> None:
+    """The kernel still takes in what the peer sends; after a while this end makes both."""
+    traps = frozenset(CHILDREN)
+    seen = replace(LOADED, orphaned=True, traps=traps, sas=(sa(1, child("out", 10)),))
+    waiting = run(replace(latched(), down_at=0.0), seen, at(Phase.ENFORCE, me=me))
+    assert ((), 100 + upkeep.HAND_OVER_S) == (waiting.steps, waiting.wake_at)
+    own = run(kept(waiting), seen, at(Phase.ENFORCE, 100 + upkeep.HAND_OVER_S, me=me))
+    assert (IN,) == own.steps
+    gone = replace(seen, orphaned=False)
+    assert (IN,) == run(replace(latched(), down_at=0.0), gone, at(Phase.ENFORCE, me=me)).steps
+
+
 CLOSED = replace(NEW, mode=Mode.REQUIRE, closed=True)
 GUARD = GuardState(ports=frozenset({6081}), local=frozenset({PAIR.local}), may_clear=frozenset())
 OPEN_GUARD = replace(GUARD, may_clear=clear_flows(NEW, 0))
