@@ -199,11 +199,11 @@ def test_authority_is_rolled_over_while_controllers_die(by_ca: Cluster) -> None:
         ping.assert_encrypted()
         helpers.wait_state(cluster, "enforced")
         # What the old authority signs is not accepted any more.
-        h3, good = cluster.chassis["h3"], new.issue("h3")
-        h3.place(old.issue("h3"))
+        h3, good, bad = cluster.chassis["h3"], new.issue("h3"), old.issue("h3")
+        h3.write(f"{CREDENTIALS}/cert.pem", bad.certificate)
+        h3.write(f"{CREDENTIALS}/key.pem", bad.private_key, 0o600)
         wait_until(lambda: bool(helpers.problem(cluster, "h3")), 60, "the old authority refused")
         h3.place(good)
-        h3.write(f"{CREDENTIALS}/ca.pem", new.certificate)
         wait_until(lambda: not helpers.problem(cluster, "h3"), 60, "put right")
         assert ping.lost == lost
         assert ping.clear == {}
