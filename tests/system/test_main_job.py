@@ -17,8 +17,8 @@ from ovn_ipsec.lab.cluster import Cluster
 from ovn_ipsec.lab.host import python
 from ovn_ipsec.lab.waiting import wait_until
 
-HANDOVER_LOST = 6
-"""0.3 s: the emulated initiator installs its end that much later than the responder."""
+HANDOVER_LOST = 1
+"""0 were lost where both ends make the child that they send over (decision 0014)."""
 OUTAGE_S = 60.0
 """How long a killed controller stays away."""
 
