@@ -301,6 +301,19 @@ class Traffic:
         assert self.clear == {}, self._leaks()
         assert len(self.esp) == 2, self.esp
 
+    def assert_in_clear(self) -> None:
+        """Since the mark: no ESP, and Geneve in both directions between the two hosts.
+
+        A broadcast of one of them (an ARP request) may show as a flow to a third host.
+        """
+        assert not self.esp, self.esp
+        ends = {
+            (self._names[source], self._names[target])
+            for _, source, target in self.clear
+            if source in self._names and target in self._names
+        }
+        assert len(ends) == 2, self.clear
+
     def _leaks(self) -> list[str]:
         """Who was clear, when, and how often."""
         flows = self._cluster.wire.counts(self._wire_mark)
