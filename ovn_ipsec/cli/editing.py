@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import InputError
-from ..model.policy import Rule
+from ..model.policy import Mode, Rule, SelectorKind
 from ..schema.fields import Place
 from ..schema.nb_global import TABLE
 from ..schema.rules import PREFIX, RuleError, is_rule_key
@@ -24,6 +24,9 @@ from .evaluate import (
 from .view import Snapshot, with_options
 
 OFF = "the switch is off: rules count once NB_Global ipsec is true"
+CLAIMED = frozenset({SelectorKind.HOST, SelectorKind.ZONE, SelectorKind.AZ, SelectorKind.NETWORK})
+"""What a chassis says of itself in rows that it may write; its name it cannot choose under RBAC,
+and an address it can only claim where packets to it arrive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +113,7 @@ def assess(proposal: Proposal) -> Assessment:
                 if _words(fault) in known
             ),
             *_changed_shadows(proposal),
+            *_claimed(proposal),
         ),
     )
 
@@ -133,4 +137,16 @@ def _changed_shadows(proposal: Proposal) -> list[str]:
         f"rule {low} can never decide: rule {high} matches all of its pairs"
         for low, high in shadowed(proposal.after.rules).items()
         if old.get(low) != high
+    ]
+
+
+def _claimed(proposal: Proposal) -> list[str]:
+    """Name the new rules that weaken pairs by what a chassis may say of itself."""
+    old = {str(rule) for rule in proposal.now.asked.rules}
+    return [
+        f"rule {rule.priority} weakens by {kind}:, which a chassis can claim of itself; "
+        "chassis: is tied to its certificate"
+        for rule in proposal.after.rules
+        if rule.mode is not Mode.REQUIRE and str(rule) not in old
+        for kind in sorted({one.kind for one in rule.selectors} & CLAIMED)
     ]

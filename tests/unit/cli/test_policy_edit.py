@@ -85,6 +85,22 @@ def test_a_rule_that_can_never_decide_is_said(priority: int, warned: bool):
     assert not any("rule 10 " in text for text in warnings)
 
 
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("zone:a host:b* off", ["host", "zone"]),
+        ("zone:a zone:b prefer", ["zone"]),
+        ("zone:a zone:a require", []),
+        ("chassis:a cidr:10.0.0.0/8 off", []),
+    ],
+)
+def test_a_rule_that_weakens_by_what_a_chassis_claims_is_said(text: str, kinds: list[str]):
+    """Once for each kind of selector; not again for a rule that is there already."""
+    made = cluster(*hosts(2), rules={7: "az:x any off"})
+    warned = [one for one in adding(made, text).warnings if "claim" in one]
+    assert kinds == [one.split("weakens by ")[1].split(":")[0] for one in warned]
+
+
 def test_a_file_takes_the_place_of_all_rules():
     """Of those that do not parse too; other keys stay."""
     options = {"ovn-ipsec-rule-1": "x", "ovn-ipsec-rulez": "y", "ovn-ipsec-mode": "prefer"}
