@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.policy import ClusterPolicy
+from ovn_ipsec.ovsdb.rows import raw_chassis
 from ovn_ipsec.ovsdb.session import Change, Row, Session
 from ovn_ipsec.schema import report, sb_global
-from ovn_ipsec.schema.encap import ParsedChassis, RawChassis, RawEncap, parse_chassis
+from ovn_ipsec.schema.encap import ParsedChassis, parse_chassis
 
 from .plan import pins
 
@@ -51,7 +52,7 @@ class Southbound:
         self._touched.update(names)
         for name in names:
             found = self._rows.get(name)
-            yield name, None if found is None else parse_chassis(_raw(found))
+            yield name, None if found is None else parse_chassis(raw_chassis(found))
 
     def changed_pins(self) -> Iterator[tuple[str, str | None]]:
         """What chassis whose rows changed since the last call publish; None: the row is gone.
@@ -144,16 +145,3 @@ def _write(writes: Iterable[tuple[Row, str, str | None]]) -> None:
             row.delkey("external_ids", key)
         else:
             row.setkey("external_ids", key, text)
-
-
-def _raw(row: Row) -> RawChassis:
-    return RawChassis(
-        name=row.name,
-        hostname=row.hostname,
-        transport_zones=frozenset(row.transport_zones),
-        other_config=dict(row.other_config),
-        encaps=tuple(
-            RawEncap(type=encap.type, ip=encap.ip, options=dict(encap.options))
-            for encap in row.encaps
-        ),
-    )

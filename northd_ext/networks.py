@@ -20,8 +20,9 @@ from uuid import UUID
 
 import ovs.poller
 
+from ovn_ipsec.ovsdb.rows import raw_binding
 from ovn_ipsec.ovsdb.session import Change, Row, RowChange, Session
-from ovn_ipsec.policy.bindings import RawBinding, asked_for, parse_binding, parse_datapath
+from ovn_ipsec.policy.bindings import asked_for, parse_binding, parse_datapath
 from ovn_ipsec.policy.topology import Datapath, Topology
 
 _CHASSIS, _DATAPATH, _BINDING = "Chassis", "Datapath_Binding", "Port_Binding"
@@ -196,24 +197,11 @@ class _Rows:
         self._bindings[row] = frozenset([*asked_for(found.options), *_gateway_rows(found)])
         for key in self._bindings[row]:
             self._dependents[key].add(row)
-        self.topology.put_binding(row, parse_binding(_raw(found), self._names))
+        self.topology.put_binding(row, parse_binding(raw_binding(found), self._names))
 
 
 def _datapath(row: Row | None) -> Datapath | None:
     return None if row is None else parse_datapath(row.tunnel_key, row.external_ids)
-
-
-def _raw(row: Row) -> RawBinding:
-    gateways = [member for group in row.ha_chassis_group for member in group.ha_chassis]
-    chassis = [*row.chassis, *(found for member in gateways for found in member.chassis)]
-    return RawBinding(
-        datapath=row.datapath,
-        port=row.logical_port,
-        type=row.type,
-        options=row.options,
-        parents=(*row.parent_port, *row.virtual_parent),
-        chassis=tuple(found.name for found in chassis),
-    )
 
 
 def _gateway_rows(row: Row) -> Iterator[UUID]:

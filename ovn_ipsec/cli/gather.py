@@ -14,11 +14,11 @@ import ovs.db.idl
 import ovs.poller
 
 from ..errors import OvsdbError
+from ..ovsdb.rows import raw_binding, raw_chassis
 from ..ovsdb.schemas import NORTHBOUND, SOUTHBOUND, SOUTHBOUND_NETWORKS
 from ..ovsdb.session import Row, Session
-from ..policy.bindings import RawBinding, parse_binding, parse_datapath
+from ..policy.bindings import parse_binding, parse_datapath
 from ..policy.topology import Topology
-from ..schema.encap import RawChassis, RawEncap
 from .database import PATIENCE_S, use_tls
 from .settings import Settings
 from .view import RawNorthbound, RawSouthbound, Snapshot, make_snapshot
@@ -92,21 +92,8 @@ def _southbound(sb: Session) -> RawSouthbound:
     row = sb.first("SB_Global")
     return RawSouthbound(
         external_ids={} if row is None else dict(row.external_ids),
-        chassis=tuple(_chassis(row) for row in sb.rows("Chassis")),
+        chassis=tuple(raw_chassis(row) for row in sb.rows("Chassis")),
         privates={row.name: dict(row.external_ids) for row in sb.rows("Chassis_Private")},
-    )
-
-
-def _chassis(row: Row) -> RawChassis:
-    return RawChassis(
-        name=row.name,
-        hostname=row.hostname,
-        transport_zones=frozenset(row.transport_zones),
-        other_config=dict(row.other_config),
-        encaps=tuple(
-            RawEncap(type=encap.type, ip=encap.ip, options=dict(encap.options))
-            for encap in row.encaps
-        ),
     )
 
 
@@ -131,21 +118,8 @@ def _topology(sb: Session) -> Topology:
         found = parse_datapath(row.tunnel_key, row.external_ids)
         topology.put_datapath(row.uuid, found)
     for row in sb.rows("Port_Binding"):
-        topology.put_binding(row.uuid, parse_binding(_binding(row), named))
+        topology.put_binding(row.uuid, parse_binding(raw_binding(row), named))
     return topology
-
-
-def _binding(row: Row) -> RawBinding:
-    gateways = [member for group in row.ha_chassis_group for member in group.ha_chassis]
-    chassis = [*row.chassis, *(c for member in gateways for c in member.chassis)]
-    return RawBinding(
-        datapath=row.datapath,
-        port=row.logical_port,
-        type=row.type,
-        options=row.options,
-        parents=(*row.parent_port, *row.virtual_parent),
-        chassis=tuple(c.name for c in chassis),
-    )
 
 
 def write_options(nb: Session, changes: Mapping[str, str | None]) -> None:
