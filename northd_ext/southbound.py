@@ -25,7 +25,6 @@ from .enrolment import Asked, Remote
 from .policy import EncapChange
 from .views import ChassisFacts, EncapFacts, SbView
 
-_AZS = "availability-zones"
 _CHASSIS = "Chassis"
 _CONNECTION = "Connection"
 _TEXT_MAX = 64
@@ -180,7 +179,7 @@ class Southbound:
             is_remote=row.other_config.get("is-remote") == "true",
             hostname=row.hostname,
             zones=frozenset(row.transport_zones),
-            azs=_parse_azs(row.other_config.get("ovn-cms-options", "")),
+            azs=encap_schema.availability_zones(row.other_config),
             encaps=tuple(encaps),
         )
         self._chassis[row.uuid] = self._by_name[name] = facts
@@ -235,15 +234,6 @@ def _parse_ip(text: str) -> IpAddress | None:
         return parse.address(Place(table=encap_schema.TABLE, row="", key="ip"), text)
     except InputError:
         return None
-
-
-def _parse_azs(text: str) -> frozenset[str]:
-    """Read `availability-zones=az1:az2` out of ovn-cms-options (ovn-controller(8))."""
-    for word in text.split(","):
-        key, _, value = word.partition("=")
-        if key == _AZS:
-            return frozenset(filter(None, value.split(":")))
-    return frozenset()
 
 
 def _parse_report(name: str, row: Row) -> tuple[Digest | None, InputError | None]:

@@ -16,8 +16,6 @@ from ..schema import encap as encap_schema
 from ..schema import nb_global, report, sb_global
 from ..schema.encap import Chassis, RawChassis
 
-_AZS = "availability-zones"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawNorthbound:
@@ -176,7 +174,7 @@ def _parse_chassis(sb: RawSouthbound) -> tuple[dict[str, ChassisView], tuple[Inp
         views[raw.name] = ChassisView(
             chassis=parsed.chassis,
             hostname=raw.hostname,
-            azs=parse_azs(raw.other_config.get("ovn-cms-options", "")),
+            azs=encap_schema.availability_zones(raw.other_config),
             digest=digest,
             digest_error=error,
         )
@@ -198,12 +196,3 @@ def _parse_digest(
         return report.parse_digest(name, external_ids), None
     except InputError as error:
         return None, error
-
-
-def parse_azs(text: str) -> frozenset[str]:
-    """Read `availability-zones=az1:az2` out of ovn-cms-options (ovn-controller(8))."""
-    for word in text.split(","):
-        key, _, value = word.partition("=")
-        if key == _AZS:
-            return frozenset(filter(None, value.split(":")))
-    return frozenset()

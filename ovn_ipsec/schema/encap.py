@@ -141,3 +141,16 @@ def parse_chassis(raw: RawChassis) -> ParsedChassis:
         ),
         errors=tuple(errors),
     )
+
+
+def availability_zones(other_config: Mapping[str, str]) -> frozenset[str]:
+    """Read `availability-zones=az1:az2` out of ovn-cms-options (ovn-controller(8)).
+
+    Args:
+        other_config: Of a Chassis row.
+    """
+    for word in other_config.get("ovn-cms-options", "").split(","):
+        key, _, value = word.partition("=")
+        if key == "availability-zones":
+            return frozenset(filter(None, value.split(":")))
+    return frozenset()

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import pytest
 from policy_world import chassis, cluster, hosts, published, report
 
-from ovn_ipsec.cli.view import parse_azs, with_options
+from ovn_ipsec.cli.view import with_options
 from ovn_ipsec.model.policy import Mode
 
 
@@ -80,17 +79,3 @@ def test_an_address_that_two_chassis_claim_is_contested_at_both():
     )
     views = cluster(*rows).chassis.values()
     assert [[], ["10.0.0.9"], ["10.0.0.9"]] == [[str(ip) for ip in v.contested] for v in views]
-
-
-@pytest.mark.parametrize(
-    ("text", "azs"),
-    [
-        ("", set()),
-        ("enable-chassis-as-gw", set()),
-        ("enable-chassis-as-gw,availability-zones=az1:az2", {"az1", "az2"}),
-        ("availability-zones=:", set()),
-    ],
-)
-def test_availability_zones_are_in_the_cms_options(text: str, azs: set[str]):
-    """As ovn-controller(8) writes them."""
-    assert azs == parse_azs(text)

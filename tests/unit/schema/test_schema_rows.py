@@ -223,3 +223,22 @@ def test_local_encaps_are_known_before_any_row() -> None:
     keys = {"system-id": "hv1", "ovn-encap-type-hv1": "vxlan,geneve"}
     here = open_vswitch.parse_local(keys, {}, None)
     assert (here.encap_ips, here.encap_ports) == (frozenset(), {4789, 6081})
+
+
+@pytest.mark.parametrize(
+    ("text", "azs"),
+    [
+        ("", set()),
+        ("enable-chassis-as-gw", set()),
+        ("enable-chassis-as-gw,availability-zones=az1:az2", {"az1", "az2"}),
+        ("availability-zones=:", set()),
+    ],
+)
+def test_availability_zones_are_in_the_cms_options(text: str, azs: set[str]):
+    """As ovn-controller(8) writes them."""
+    assert azs == encap.availability_zones({"ovn-cms-options": text})
+
+
+def test_a_chassis_without_cms_options_is_in_no_availability_zone():
+    """Most have none."""
+    assert frozenset() == encap.availability_zones({})
