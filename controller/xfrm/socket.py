@@ -13,7 +13,6 @@ import errno
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
 from typing import Self
@@ -22,13 +21,11 @@ import tenacity
 
 from ovn_ipsec.errors import XfrmError
 
+from ..netlink import HEADER, RECEIVE_BYTES, EventSocket, Message, Protocol, connect, split
 from . import messages
 from .messages import Kind, Request
 from .values import ALL_EVENTS, NO_EVENTS, XfrmEvents, XfrmPolicy, XfrmState
 
-NETLINK_XFRM = 6
-HEADER = struct.Struct("=IHHII")
-"""struct nlmsghdr of include/uapi/linux/netlink.h: length, type, flags, seq, port."""
 _ERROR_CODE = struct.Struct("=i")
 _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
@@ -37,34 +34,11 @@ _GROUPS = 1 << 1 | 1 << 2 | 1 << 3
 """XFRMNLGRP_EXPIRE 2, XFRMNLGRP_SA 3, XFRMNLGRP_POLICY 4, as a mask."""
 _BATCH = 128
 """Messages in one sendmsg: even if each is refused, the answers fit the receive buffer."""
-_RECEIVE_BYTES = 1 << 18
-_EVENT_BUFFER_BYTES = 1 << 22
 _TIMEOUT_S = 5.0
 
 
 class InterruptedDumpError(XfrmError):
     """The table changed during the dump."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One netlink message from the kernel."""
-
-    kind: int
-    flags: int
-    seq: int
-    port: int
-    """Who asked for the change, in an event."""
-    payload: bytes
-
-    def error(self) -> int:
-        """Read the code of an NLMSG_ERROR or NLMSG_DONE.
-
-        Returns:
-            A positive errno, or 0.
-        """
-        size = _ERROR_CODE.size
-        return -_ERROR_CODE.unpack_from(self.payload)[0] if len(self.payload) >= size else 0
 
 
 class XfrmSocket:
@@ -88,7 +62,10 @@ class XfrmSocket:
             XfrmError: errno EPROTONOSUPPORT when the kernel has no XFRM.
         """
         if self._socket is None:
-            self._socket = _open(groups=0, timeout_s=_TIMEOUT_S)
+            try:
+                self._socket = connect(Protocol.XFRM, timeout_s=_TIMEOUT_S)
+            except OSError as error:
+                raise self._broken("cannot open NETLINK_XFRM", error) from error
             self.port_id = self._socket.getsockname()[0]
         return self
 
@@ -167,7 +144,7 @@ class XfrmSocket:
         for answer in self._answers():
             if answer.kind != _ERROR or not first <= answer.seq <= self._seq:
                 continue
-            code = answer.error()
+            code = _error(answer)
             if code and code not in ignore and refused is None:
                 refused = XfrmError(batch[answer.seq - first].kind.name, errno=code)
             if answer.seq == self._seq:
@@ -191,7 +168,7 @@ class XfrmSocket:
                 continue
             interrupted |= bool(answer.flags & _DUMP_INTERRUPTED)
             if answer.kind in (_DONE, _ERROR):
-                if code := answer.error():
+                if code := _error(answer):
                     raise XfrmError(request.kind.name, errno=code)
                 break
             if answer.kind == wanted:
@@ -213,10 +190,10 @@ class XfrmSocket:
     def _answers(self) -> Iterator[Message]:
         while True:
             try:
-                data = self._opened().recv(_RECEIVE_BYTES)
+                answers = list(split(self._opened().recv(RECEIVE_BYTES)))
             except OSError as error:
                 raise self._broken("cannot receive", error) from error
-            yield from split(data)
+            yield from answers
 
     def _opened(self) -> socket.socket:
         self.open()
@@ -229,39 +206,12 @@ class XfrmSocket:
         return XfrmError(what, errno=error.errno or errno.EIO)
 
 
-class XfrmEventSocket:
+class XfrmEventSocket(EventSocket):
     """Wakes the loop when the kernel's IPsec tables change."""
 
     def __init__(self) -> None:
-        """Store nothing; ``open`` subscribes."""
-        self._socket: socket.socket | None = None
-
-    def open(self) -> Self:
-        """Subscribe to the EXPIRE, SA and POLICY groups.
-
-        Returns:
-            Itself.
-
-        Raises:
-            XfrmError: the kernel refused.
-        """
-        if self._socket is None:
-            self._socket = _open(groups=_GROUPS, timeout_s=0)
-        return self
-
-    def close(self) -> None:
-        """Unsubscribe."""
-        if self._socket is not None:
-            self._socket.close()
-        self._socket = None
-
-    def fileno(self) -> int:
-        """Give the descriptor to poll for reading.
-
-        Returns:
-            The descriptor, -1 when closed.
-        """
-        return -1 if self._socket is None else self._socket.fileno()
+        """Choose the EXPIRE, SA and POLICY groups; ``open`` subscribes."""
+        super().__init__(Protocol.XFRM, _GROUPS)
 
     def drain(self, *, own_ports: frozenset[int] = frozenset()) -> XfrmEvents:
         """Read all events that wait, without blocking.
@@ -273,54 +223,15 @@ class XfrmEventSocket:
             What happened; everything, when events were lost or the socket broke.
         """
         events = NO_EVENTS
-        while self._socket is not None:
-            try:
-                data = self._socket.recv(_RECEIVE_BYTES)
-            except BlockingIOError:
-                return events
-            except OSError as error:
+        for message in self._receive():
+            if message is None:
                 events = ALL_EVENTS
-                if error.errno != errno.ENOBUFS:
-                    self.close()
-                continue
-            for message in split(data):
-                if message.port not in own_ports:
-                    events = messages.add_event(events, message.kind)
-        return ALL_EVENTS
+            elif message.port not in own_ports:
+                events = messages.add_event(events, message.kind)
+        return events
 
 
-def split(data: bytes) -> Iterator[Message]:
-    """Split a datagram into messages.
-
-    Args:
-        data: what one recv returned.
-
-    Yields:
-        Each message.
-
-    Raises:
-        XfrmError: a message is cut off.
-    """
-    offset = 0
-    while offset + HEADER.size <= len(data):
-        length, kind, flags, seq, port = HEADER.unpack_from(data, offset)
-        if length < HEADER.size or offset + length > len(data):
-            raise XfrmError("truncated netlink message", errno=errno.EBADMSG)
-        payload = data[offset + HEADER.size : offset + length]
-        yield Message(kind=kind, flags=flags, seq=seq, port=port, payload=payload)
-        offset += (length + 3) & ~3
-
-
-def _open(*, groups: int, timeout_s: float) -> socket.socket:
-    try:
-        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM)
-    except OSError as error:
-        raise XfrmError("cannot open NETLINK_XFRM", errno=error.errno or errno.EIO) from error
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _EVENT_BUFFER_BYTES)
-        opened.bind((0, groups))
-    except OSError as error:
-        opened.close()
-        raise XfrmError("cannot bind NETLINK_XFRM", errno=error.errno or errno.EIO) from error
-    opened.settimeout(timeout_s)
-    return opened
+def _error(answer: Message) -> int:
+    """The code of an NLMSG_ERROR or NLMSG_DONE: a positive errno, or 0."""
+    size = _ERROR_CODE.size
+    return -_ERROR_CODE.unpack_from(answer.payload)[0] if len(answer.payload) >= size else 0
