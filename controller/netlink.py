@@ -129,7 +129,7 @@ class EventSocket:
         return -1 if self._socket is None else self._socket.fileno()
 
     def _receive(self) -> Iterator[Message | None]:
-        """All messages that wait, without blocking; None: some were lost, or none can come."""
+        """All messages that wait, without blocking; None: some were lost. None come once closed."""
         while self._socket is not None:
             try:
                 messages = list(split(self._socket.recv(RECEIVE_BYTES)))
@@ -141,4 +141,3 @@ class EventSocket:
                 yield None
                 continue
             yield from messages
-        yield None

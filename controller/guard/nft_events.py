@@ -52,7 +52,8 @@ class NftEvents(EventSocket):
         """Read all events that wait, without blocking.
 
         Returns:
-            Whether somebody else may have changed our table; true when events were lost.
+            Whether somebody else may have changed our table; true when events were lost or the
+            socket broke, false while it is closed.
         """
         changed = False
         for message in self._receive():

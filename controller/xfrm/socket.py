@@ -220,7 +220,8 @@ class XfrmEventSocket(EventSocket):
             own_ports: netlink ports whose changes are not news, see ``XfrmSocket.port_id``.
 
         Returns:
-            What happened; everything, when events were lost or the socket broke.
+            What happened; everything, when events were lost or the socket broke; nothing while it
+            is closed.
         """
         events = NO_EVENTS
         for message in self._receive():

@@ -114,6 +114,12 @@ def test_a_socket_that_broke_is_closed_and_everything_may_have_happened():
     """It is not polled any more."""
     events, kernel = xfrm(packed(Kind.DELETE_POLICY), errno.EIO)
     assert (ALL_EVENTS, True, -1) == (events.drain(), kernel.closed, events.fileno())
+    assert NO_EVENTS == events.drain()
+
+
+def test_a_subscription_that_could_not_be_had_tells_of_nothing():
+    """The kernel's tables are looked at by time alone, and not all the time."""
+    assert (NO_EVENTS, False) == (XfrmEventSocket().drain(), NftEvents().drain())
 
 
 @pytest.mark.parametrize(
