@@ -3,18 +3,76 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
-import ovs.unixctl.client
-
 from ..errors import EdgeError
-from .peers import PROGRAM, read_peers
+
+PROGRAM = "ovn-ipsec-controller"
+
+Peer = dict[str, Any]
+"""One pair, as `peers/show json` of the controller prints it."""
 
 
-def live_peers(target: str | None) -> dict[tuple[str, str, str], dict[str, Any]]:
+def own_socket() -> str:
+    """Find the control socket of the controller running here.
+
+    Raises:
+        EdgeError: None runs here.
+    """
+    rundir = Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
+    pidfile = rundir / f"{PROGRAM}.pid"
+    try:
+        pid = int(pidfile.read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        raise EdgeError(f"{pidfile}: {error}") from error
+    return str(rundir / f"{PROGRAM}.{pid}.ctl")
+
+
+def ask_peers(target: str) -> list[Peer]:
     """Ask for all pairs.
+
+    Args:
+        target: Control socket.
+
+    Raises:
+        EdgeError: It does not answer, or not what this version understands.
+    """
+    import ovs.unixctl.client  # noqa: PLC0415 - --help stays quick
+
+    error, client = ovs.unixctl.client.UnixctlClient.create(target)
+    if error:
+        raise EdgeError(f"{target}: {os.strerror(error)}")
+    try:
+        broken, refused, answer = client.transact("peers/show", ["json"])
+    finally:
+        client.close()
+    if broken:
+        raise EdgeError(f"{target}: {os.strerror(broken)}")
+    if refused is not None:
+        raise EdgeError(f"{target}: {refused}")
+    return read_peers(str(answer))
+
+
+def read_peers(text: str) -> list[Peer]:
+    """Parse the controller's answer.
+
+    Raises:
+        EdgeError: It is not a list of objects, so it is not of this version's making.
+    """
+    try:
+        peers = json.loads(text)
+    except ValueError as error:
+        raise EdgeError(f"{PROGRAM} answered what is not JSON: {error}") from error
+    if not isinstance(peers, list) or not all(isinstance(peer, dict) for peer in peers):
+        raise EdgeError(f"{PROGRAM} answered no list of peers")
+    return peers
+
+
+def live_peers(target: str | None) -> dict[tuple[str, str, str], Peer]:
+    """Ask for all pairs, where there is a controller to ask.
 
     Args:
         target: Control socket; None for that of the controller running here.
@@ -25,30 +83,9 @@ def live_peers(target: str | None) -> dict[tuple[str, str, str], dict[str, Any]]
     Raises:
         EdgeError: It runs and does not answer, or not what this version understands.
     """
-    socket = target or _socket()
-    if socket is None:
+    try:
+        socket = target or own_socket()
+    except EdgeError:
         return {}
-    peers = read_peers(_ask(socket))
+    peers = ask_peers(socket)
     return {(str(p.get("peer")), str(p.get("local")), str(p.get("remote"))): p for p in peers}
-
-
-def _socket() -> str | None:
-    rundir = Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
-    try:
-        pid = int((rundir / f"{PROGRAM}.pid").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-    return str(rundir / f"{PROGRAM}.{pid}.ctl")
-
-
-def _ask(target: str) -> str:
-    error, client = ovs.unixctl.client.UnixctlClient.create(target)
-    if error:
-        raise EdgeError(f"{target}: {os.strerror(error)}")
-    try:
-        broken, refused, answer = client.transact("peers/show", ["json"])
-    finally:
-        client.close()
-    if broken or refused is not None:
-        raise EdgeError(f"{target}: {os.strerror(broken) if broken else refused}")
-    return str(answer)

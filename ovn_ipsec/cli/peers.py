@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from pathlib import Path
-from typing import Any
 
 import click
 
 from ..errors import EdgeError
 from ..schema.report import printable
+from .local import PROGRAM, Peer, ask_peers, own_socket
 from .settings import Exit, Settings
 
-PROGRAM = "ovn-ipsec-controller"
 COLUMNS = (
     *("peer", "type", "local", "remote", "mode", "state", "since_s", "initiator", "ike", "esp"),
     *("bytes_in", "bytes_out", "last_error"),
@@ -34,7 +31,7 @@ NOT_UP = frozenset({"pending", "blocked"})
 def command(settings: Settings, target: str | None) -> None:
     """Show the pairs of this chassis, as its controller sees them."""
     try:
-        peers = read_peers(_ask(target or _socket()))
+        peers = ask_peers(target or own_socket())
     except EdgeError as error:
         click.echo(f"ovn-ipsec: {error.diagnostics()}", err=True)
         click.echo(
@@ -48,33 +45,18 @@ def command(settings: Settings, target: str | None) -> None:
     sys.exit(judge_peers(peers))
 
 
-def read_peers(text: str) -> list[dict[str, Any]]:
-    """Parse the controller's answer.
-
-    Raises:
-        EdgeError: It is not a list of objects, so it is not of this version's making.
-    """
-    try:
-        peers = json.loads(text)
-    except ValueError as error:
-        raise EdgeError(f"{PROGRAM} answered what is not JSON: {error}") from error
-    if not isinstance(peers, list) or not all(isinstance(peer, dict) for peer in peers):
-        raise EdgeError(f"{PROGRAM} answered no list of peers")
-    return peers
-
-
-def judge_peers(peers: list[dict[str, Any]]) -> Exit:
+def judge_peers(peers: list[Peer]) -> Exit:
     """Degraded when a pair that is wanted encrypted is not up."""
     return Exit.DEGRADED if any(p.get("state") in NOT_UP for p in peers) else Exit.WELL
 
 
-def words(peer: dict[str, Any]) -> tuple[str, ...]:
+def words(peer: Peer) -> tuple[str, ...]:
     """One row of the table."""
     values = [peer.get(column) for column in COLUMNS]
     return tuple("" if value is None else printable(str(value), 120) for value in values)
 
 
-def _show(peers: list[dict[str, Any]]) -> None:
+def _show(peers: list[Peer]) -> None:
     from .tables import Screen  # noqa: PLC0415 - --help stays quick
 
     screen = Screen()
@@ -82,30 +64,3 @@ def _show(peers: list[dict[str, Any]]) -> None:
         screen.line("no peers")
         return
     screen.table(COLUMNS, [words(peer) for peer in peers])
-
-
-def _socket() -> str:
-    rundir = Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
-    pidfile = rundir / f"{PROGRAM}.pid"
-    try:
-        pid = int(pidfile.read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
-        raise EdgeError(f"{pidfile}: {error}") from error
-    return str(rundir / f"{PROGRAM}.{pid}.ctl")
-
-
-def _ask(target: str) -> str:
-    import ovs.unixctl.client  # noqa: PLC0415 - --help stays quick
-
-    error, client = ovs.unixctl.client.UnixctlClient.create(target)
-    if error:
-        raise EdgeError(f"{target}: {os.strerror(error)}")
-    try:
-        broken, refused, answer = client.transact("peers/show", ["json"])
-    finally:
-        client.close()
-    if broken:
-        raise EdgeError(f"{target}: {os.strerror(broken)}")
-    if refused is not None:
-        raise EdgeError(f"{target}: {refused}")
-    return str(answer)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from ovn_ipsec.cli import peers, wait
+from ovn_ipsec.cli import local, peers, wait
 from ovn_ipsec.cli.__main__ import COMMANDS, main
 from ovn_ipsec.cli.settings import Exit
 from ovn_ipsec.errors import EdgeError
@@ -47,12 +47,12 @@ def test_a_pair_that_is_wanted_and_not_up_degrades(states: list[str], expected: 
 def test_an_answer_that_is_no_list_of_peers_is_refused(text: str):
     """An older or newer controller is not guessed at."""
     with pytest.raises(EdgeError):
-        peers.read_peers(text)
+        local.read_peers(text)
 
 
 def test_a_peer_is_one_row_and_absent_fields_are_empty():
     """bytes_in and bytes_out may be missing."""
-    (peer,) = peers.read_peers(json.dumps([PEER]))
+    (peer,) = local.read_peers(json.dumps([PEER]))
     assert dict(zip(peers.COLUMNS, peers.words(peer), strict=True)) == {
         **dict.fromkeys(peers.COLUMNS, ""),
         **{key: str(value) for key, value in PEER.items()},
