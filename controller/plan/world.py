@@ -11,16 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ovn_ipsec.errors import InputError
-from ovn_ipsec.model.chassis import ChassisName, EncapType, IpAddress, Pair
-from ovn_ipsec.model.policy import (
-    ClassName,
-    ClusterPolicy,
-    Mode,
-    Profile,
-    Treatment,
-    class_pair,
-    strongest,
-)
+from ovn_ipsec.model.chassis import ChassisName, IpAddress, Pair
+from ovn_ipsec.model.policy import ClassName, ClusterPolicy, Mode, Profile, Treatment
+from ovn_ipsec.policy.pairs import encap_pairs, treatment_of, tunnels_to
 from ovn_ipsec.schema.encap import Chassis, EncapIntent, ParsedChassis
 
 
@@ -57,38 +50,6 @@ class PairIntent:
         return Treatment(mode=self.mode, profile=self.profile)
 
 
-def tunnels_to(local: Chassis, peer: Chassis) -> bool:
-    """Whether ovn-controller makes tunnels between the two.
-
-    Source: ovn controller/encaps.c encaps_run, chassis_tzones_overlap.
-    """
-    if peer.is_remote and not local.is_interconn:
-        return False
-    return bool(local.zones & peer.zones) or not (local.zones or peer.zones)
-
-
-def preferred_type(local: Chassis, peer: Chassis) -> EncapType | None:
-    """The tunnel type that both ends have and OVN prefers: geneve, then vxlan."""
-    ours = {intent.encap.type for intent in local.encaps}
-    theirs = {intent.encap.type for intent in peer.encaps}
-    return next((kind for kind in EncapType if kind in ours and kind in theirs), None)
-
-
-def treatment_of(policy: ClusterPolicy, local: EncapIntent, remote: EncapIntent) -> Treatment:
-    """What policy says of two encaps, never below the floor.
-
-    Returns:
-        What the matrix says of their classes. Where an end has no class, or the matrix does not
-        name the two: the stronger of both ends' modes, a missing key being the default.
-    """
-    if local.class_name is not None and remote.class_name is not None:
-        found = policy.pairs.get(class_pair(local.class_name, remote.class_name))
-        if found is not None:
-            return Treatment(mode=strongest(policy.floor, found.mode), profile=found.profile)
-    modes = (local.mode or policy.default, remote.mode or policy.default)
-    return Treatment(mode=strongest(policy.floor, *modes), profile=policy.profile)
-
-
 def intents(local: Chassis, peer: Chassis, policy: ClusterPolicy) -> tuple[PairIntent, ...]:
     """All pairs between two chassis: every local with every remote address of the preferred type.
 
@@ -96,14 +57,11 @@ def intents(local: Chassis, peer: Chassis, policy: ClusterPolicy) -> tuple[PairI
         Sorted by local, then remote address; empty when there are no tunnels between the two.
         Only addresses of one family form a pair.
     """
-    kind = preferred_type(local, peer) if tunnels_to(local, peer) else None
+    if not tunnels_to(local, peer):
+        return ()
     return tuple(
-        _intent((local, ours), (peer, theirs), policy)
-        for ours in local.encaps
-        for theirs in peer.encaps
-        if kind is not None
-        and ours.encap.type == theirs.encap.type == kind
-        and ours.encap.ip.version == theirs.encap.ip.version
+        _intent((local, local.encaps[i]), (peer, peer.encaps[j]), policy)
+        for i, j in encap_pairs(local, peer)
     )
 
 

@@ -20,8 +20,6 @@ from ..model.policy import (
     Selector,
     SelectorKind,
     Treatment,
-    class_pair,
-    strongest,
 )
 from ..policy.classes import RuleBook, Signature, Subject, Verdict
 from ..policy.topology import Membership
@@ -29,7 +27,7 @@ from ..schema import nb_global, sb_global
 from ..schema.encap import EncapIntent
 from ..schema.fields import Place
 from ..schema.rules import missing_networks, parse_rule
-from .pairs import Ends, kinds, usable
+from .pairs import Ends, kinds
 from .view import ChassisView, Snapshot
 
 SWITCH = "switch"
@@ -148,22 +146,6 @@ class Evaluation:
         return self.book.decide(one, other)
 
 
-def in_force(policy: ClusterPolicy, one: EncapIntent, other: EncapIntent) -> Treatment:
-    """What controllers read out of SB for a pair.
-
-    Returns:
-        What the matrix says of the two classes. Where an end has no class, or the matrix does not
-        name the two: the stronger of both ends' modes, a missing key being the default. Never
-        below the floor.
-    """
-    if one.class_name is not None and other.class_name is not None:
-        found = policy.pairs.get(class_pair(one.class_name, other.class_name))
-        if found is not None:
-            return Treatment(mode=strongest(policy.floor, found.mode), profile=found.profile)
-    modes = (one.mode or policy.default, other.mode or policy.default)
-    return Treatment(mode=strongest(policy.floor, *modes), profile=policy.profile)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
     """How many pairs each part of the policy decides."""
@@ -274,7 +256,7 @@ def unable(snapshot: Snapshot, rules: Rules) -> tuple[str, ...]:
     evaluation = Evaluation(snapshot, rules)
     held: dict[Signature, list[ChassisView]] = {}
     for view in snapshot.chassis.values():
-        for intent in usable(view):
+        for intent in view.chassis.encaps:
             signature = evaluation.signature(view, intent)
             if signature is not None:
                 held.setdefault(signature, []).append(view)

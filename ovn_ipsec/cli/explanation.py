@@ -10,11 +10,12 @@ from typing import Any
 from ..model.policy import ClusterPolicy, Mode, Phase, Treatment
 from ..model.status import Digest, PairState
 from ..policy.classes import Verdict
+from ..policy.pairs import preferred_type, treatment_of
 from ..schema import nb_global
 from ..schema.report import printable
-from .evaluate import Evaluation, effective, in_force, is_on, network_rule, unable, words
+from .evaluate import Evaluation, effective, is_on, network_rule, unable, words
 from .judge import FIX_KEY, NO_AGENT, NO_NORTHD, SEE_LOG, Finding
-from .pairs import Ends, between, has_tunnels, tunnel_type
+from .pairs import Ends, between, has_tunnels
 from .settings import Exit
 from .view import ChassisView, Snapshot
 
@@ -152,7 +153,7 @@ def why_none(one: ChassisView, other: ChassisView) -> str:
                     f"{far.name} is in another availability zone, and {local.name} no gateway to it"
                 )
         return f"their transport zones do not overlap: {_zones(one)} and {_zones(other)}"
-    if tunnel_type(one.chassis.encaps, other.chassis.encaps) is None:
+    if preferred_type(one.chassis, other.chassis) is None:
         return "they have no tunnel type in common that IPsec covers"
     return "none of their addresses fit together"
 
@@ -167,7 +168,7 @@ def _pair(snapshot: Snapshot, evaluation: Evaluation, ends: Ends, live: LivePeer
     verdict = evaluation.verdict(*signatures)
     carried = None
     if snapshot.policy is not None and is_on(snapshot.policy):
-        carried = in_force(snapshot.policy, ends[0].encap, ends[1].encap)
+        carried = treatment_of(snapshot.policy, ends[0].encap, ends[1].encap)
     told = _live(ends, live)
     state, why = told or _state(snapshot.policy, verdict.treatment, carried, ends)
     lines = []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 from ..model.policy import Mode
+from ..policy.pairs import treatment_of
 from ..schema import nb_global
 from ..schema.report import printable
 from ..schema.rules import RuleError
@@ -15,7 +16,6 @@ from .evaluate import (
     SWITCH,
     Rules,
     asked,
-    in_force,
     is_on,
     missing,
     network_rule,
@@ -145,7 +145,7 @@ def _held(snapshot: Snapshot, rules: Rules) -> InForce | None:
     modes: Counter[str] = Counter({str(mode): 0 for mode in Mode})
     for kind in kinds(snapshot.chassis.values(), lambda _, encap: (encap.mode, encap.class_name)):
         one, other = next(kind.examples(1))
-        modes[in_force(policy, one.encap, other.encap).mode] += kind.count
+        modes[treatment_of(policy, one.encap, other.encap).mode] += kind.count
     wanted = frozenset(rules.texts)
     return InForce(
         generation=policy.generation,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations, islice, product
 from typing import Generic, TypeVar
 
-from ..model.chassis import EncapType
+from ..policy.pairs import encap_pairs, tunnels_to
 from ..schema.encap import Chassis, EncapIntent
 from .view import ChassisView
 
@@ -25,6 +25,11 @@ class End:
 
     view: ChassisView
     encap: EncapIntent
+
+    @property
+    def contested(self) -> bool:
+        """Whether another chassis claims its address too."""
+        return self.encap.encap.ip in self.view.contested
 
     def __str__(self) -> str:
         """As `hv1 10.0.0.1`."""
@@ -44,50 +49,42 @@ class Kind(Generic[F]):
     members: tuple[Sequence[ChassisView], Sequence[ChassisView]]
     """The chassis at either end; the same object twice where they are among themselves."""
     encaps: tuple[int, int]
-    """Which of usable() of each."""
+    """Which encap of each."""
 
     def examples(self, limit: int) -> Iterator[Ends]:
         """Some of the pairs, the smaller chassis name first."""
         left, right = self.members
         both = combinations(left, 2) if left is right else product(left, right)
         for one, other in islice(both, limit):
-            ends = (
-                End(one, usable(one)[self.encaps[0]]),
-                End(other, usable(other)[self.encaps[1]]),
-            )
+            ends = (_end(one, self.encaps[0]), _end(other, self.encaps[1]))
             yield ends if one.name <= other.name else (ends[1], ends[0])
-
-
-def usable(view: ChassisView) -> tuple[EncapIntent, ...]:
-    """Encaps whose address no other chassis claims."""
-    return tuple(i for i in view.chassis.encaps if i.encap.ip not in view.contested)
 
 
 def has_tunnels(one: Chassis, other: Chassis) -> bool:
     """Whether ovn-controller of either makes tunnels to the other.
 
-    Source: ovn controller/encaps.c encaps_run, chassis_tzones_overlap. No controller of this
-    database runs on an is-remote chassis.
+    No controller of this database runs on an is-remote chassis.
     """
-    if one.is_remote or other.is_remote:
-        local = other if one.is_remote else one
-        if local.is_remote or not local.is_interconn:
-            return False
-    return bool(one.zones & other.zones) or not (one.zones or other.zones)
-
-
-def tunnel_type(one: Sequence[EncapIntent], other: Sequence[EncapIntent]) -> EncapType | None:
-    """The tunnel type that both ends have and OVN prefers: geneve, then vxlan."""
-    ours, theirs = ({intent.encap.type for intent in encaps} for encaps in (one, other))
-    return next((kind for kind in EncapType if kind in ours and kind in theirs), None)
+    ends = ((one, other), (other, one))
+    return any(tunnels_to(local, peer) for local, peer in ends if not local.is_remote)
 
 
 def between(one: ChassisView, other: ChassisView) -> tuple[Ends, ...]:
     """Every pair between two chassis, in the order of their encaps."""
     if one.name == other.name or not has_tunnels(one.chassis, other.chassis):
         return ()
-    ours, theirs = usable(one), usable(other)
-    return tuple((End(one, ours[i]), End(other, theirs[j])) for i, j in _encap_pairs(ours, theirs))
+    return tuple((_end(one, i), _end(other, j)) for i, j in _encap_pairs(one, other))
+
+
+def _end(view: ChassisView, position: int) -> End:
+    return End(view, view.chassis.encaps[position])
+
+
+def _encap_pairs(one: ChassisView, other: ChassisView) -> Iterator[tuple[int, int]]:
+    """Those of encap_pairs() whose addresses no other chassis claims."""
+    for i, j in encap_pairs(one.chassis, other.chassis):
+        if not _end(one, i).contested and not _end(other, j).contested:
+            yield i, j
 
 
 def kinds(
@@ -101,12 +98,12 @@ def kinds(
     """
     groups: dict[Hashable, _Group[F]] = {}
     for view in chassis:
-        encaps = usable(view)
-        faces = tuple(face(view, intent) for intent in encaps)
-        shape = tuple((i.encap.type, i.encap.ip.version) for i in encaps)
         of = view.chassis
+        faces = tuple(face(view, intent) for intent in of.encaps)
+        encaps = [intent.encap for intent in of.encaps]
+        shape = tuple((e.type, e.ip.version, e.ip in view.contested) for e in encaps)
         key = (of.zones, of.is_remote, of.is_interconn, shape, faces)
-        groups.setdefault(key, _Group([], encaps, faces)).views.append(view)
+        groups.setdefault(key, _Group([], faces)).views.append(view)
     ordered = list(groups.values())
     for index, left in enumerate(ordered):
         for right in ordered[index:]:
@@ -115,10 +112,9 @@ def kinds(
 
 @dataclass(frozen=True, slots=True)
 class _Group(Generic[F]):
-    """Chassis that are alike, with encaps as the first of them has."""
+    """Chassis that are alike."""
 
     views: list[ChassisView]
-    encaps: tuple[EncapIntent, ...]
     faces: tuple[F, ...]
 
 
@@ -128,20 +124,10 @@ def _between_groups(left: _Group[F], right: _Group[F]) -> Iterator[Kind[F]]:
         count = len(left.views) * (len(left.views) - 1) // 2
     if not count or not has_tunnels(left.views[0].chassis, right.views[0].chassis):
         return
-    for i, j in _encap_pairs(left.encaps, right.encaps):
+    for i, j in _encap_pairs(left.views[0], right.views[0]):
         yield Kind(
             faces=(left.faces[i], right.faces[j]),
             count=count,
             members=(left.views, right.views),
             encaps=(i, j),
         )
-
-
-def _encap_pairs(
-    ours: Sequence[EncapIntent], theirs: Sequence[EncapIntent]
-) -> Iterator[tuple[int, int]]:
-    kind = tunnel_type(ours, theirs)
-    for (i, one), (j, other) in product(enumerate(ours), enumerate(theirs)):
-        same = one.encap.ip.version == other.encap.ip.version
-        if kind is not None and one.encap.type == other.encap.type == kind and same:
-            yield i, j

@@ -19,7 +19,6 @@ from ovn_ipsec.cli.evaluate import (
     difference,
     effective,
     first_examples,
-    in_force,
     shadowed,
     tally,
     unable,
@@ -30,7 +29,8 @@ from ovn_ipsec.cli.evaluate import (
 )
 from ovn_ipsec.cli.pairs import between
 from ovn_ipsec.cli.view import Snapshot
-from ovn_ipsec.model.policy import ClassName, Mode, Phase, Profile, Rule, Treatment
+from ovn_ipsec.model.policy import Mode, Phase, Profile, Rule, Treatment
+from ovn_ipsec.policy.pairs import treatment_of
 from ovn_ipsec.schema.encap import EncapIntent
 from ovn_ipsec.schema.fields import Place
 from ovn_ipsec.schema.rules import parse_rule
@@ -187,34 +187,6 @@ def test_the_last_good_policy_holds_while_nb_is_refused(
     assert expected == [r.priority for r in effective(made).rules]
 
 
-A, B = ClassName("a"), ClassName("b")
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "floor", "mode"),
-    [
-        ((Mode.REQUIRE, A), (Mode.REQUIRE, B), Mode.OFF, Mode.OFF),
-        ((Mode.REQUIRE, A), (Mode.REQUIRE, B), Mode.PREFER, Mode.PREFER),
-        ((Mode.REQUIRE, A), (Mode.REQUIRE, A), Mode.OFF, Mode.REQUIRE),
-        ((Mode.OFF, A), (Mode.OFF, A), Mode.OFF, Mode.OFF),
-        ((Mode.OFF, A), (Mode.PREFER, None), Mode.OFF, Mode.PREFER),
-        ((None, None), (Mode.OFF, B), Mode.OFF, Mode.REQUIRE),
-    ],
-)
-def test_what_controllers_read_out_of_sb(one, other, floor: Mode, mode: Mode):
-    """The matrix; where it says nothing, the stronger of both rows, and never below the floor."""
-    text = published(pairs={(A, B): OFF}, floor=floor)
-    policy = parse_policy(text)
-    assert policy is not None
-    (view,) = cluster(*hosts(1)).chassis.values()
-    ends = [
-        EncapIntent(encap=view.chassis.encaps[0].encap, mode=m, class_name=c)
-        for m, c in (one, other)
-    ]
-    assert mode is in_force(policy, ends[0], ends[1]).mode
-    assert mode is in_force(policy, ends[1], ends[0]).mode
-
-
 @given(world())
 def test_labels_and_matrix_say_what_the_rules_say(made: Snapshot):
     """What northd would write is read back as the verdict of every pair."""
@@ -231,7 +203,7 @@ def test_labels_and_matrix_say_what_the_rules_say(made: Snapshot):
             EncapIntent(encap=end.encap.encap, mode=Mode.REQUIRE, class_name=name)
             for end, name in zip(ends, names, strict=True)
         ]
-        assert evaluation.verdict(*both).treatment == in_force(policy, rows[0], rows[1])
+        assert evaluation.verdict(*both).treatment == treatment_of(policy, rows[0], rows[1])
 
 
 def test_the_builder_of_labels_labels_as_northd_does():
@@ -288,3 +260,11 @@ def test_which_rules_cover_which(wide: str, narrow: str, expected: bool):
     """Either way round."""
     one, other = rule(f"{wide} off").selectors, rule(f"{narrow} off").selectors
     assert [expected, expected] == [covers(one, other), covers(one[::-1], other)]
+
+
+def test_a_chassis_whose_address_is_contested_must_be_able_too():
+    """Northd asks every encap, whoever else claims its address."""
+    rows = (chassis("hv1", "10.0.0.9"), chassis("hv2", "10.0.0.9"))
+    made = cluster(*rows, privates={"hv1": report()})
+    after = asked(made, [rule("any any require profile=pq")])
+    assert ("profile pq: the IKE daemon of hv1 cannot do it",) == unable(made, after)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -13,7 +14,7 @@ from policy_world import chassis, cluster, hosts
 
 from ovn_ipsec.cli.pairs import between, kinds
 from ovn_ipsec.cli.view import ChassisView
-from ovn_ipsec.schema.encap import EncapIntent, RawChassis
+from ovn_ipsec.schema.encap import EncapIntent, RawChassis, RawEncap
 
 
 def face(view: ChassisView, intent: EncapIntent) -> tuple[str, int]:
@@ -88,6 +89,18 @@ def test_vxlan_is_used_where_only_that_is_common():
     )
     one, other = cluster(*rows).chassis.values()
     assert ["vxlan"] == [ends[0].encap.encap.type for ends in between(one, other)]
+
+
+def test_a_contested_address_does_not_change_the_tunnel_type():
+    """OVN prefers geneve all the same, and there is no pair: nobody uses vxlan instead."""
+    rows = (
+        chassis("hv1", "10.0.0.1", types=("geneve", "vxlan")),
+        *(chassis(name, "10.0.0.9") for name in ("hv2", "hv3")),
+    )
+    more = RawEncap(type="vxlan", ip="10.0.0.8", options={})
+    second = replace(rows[1], encaps=(*rows[1].encaps, more))
+    one, other, _ = cluster(rows[0], second, rows[2]).chassis.values()
+    assert ((), []) == (between(one, other), list(kinds([one, other], face)))
 
 
 @pytest.mark.parametrize(("limit", "number"), [(0, 0), (2, 2), (9, 3)])

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: between which encaps OVN makes tunnels, and what SB says of a pair of them.
+
+The controller goes by this, and the command explains by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from ..model.chassis import EncapType
+from ..model.policy import ClusterPolicy, Treatment, class_pair, strongest
+from ..schema.encap import Chassis, EncapIntent
+
+
+def tunnels_to(local: Chassis, peer: Chassis) -> bool:
+    """Whether the ovn-controller of `local` makes tunnels to `peer`.
+
+    Source: ovn controller/encaps.c encaps_run, chassis_tzones_overlap.
+    """
+    if peer.is_remote and not local.is_interconn:
+        return False
+    return bool(local.zones & peer.zones) or not (local.zones or peer.zones)
+
+
+def preferred_type(one: Chassis, other: Chassis) -> EncapType | None:
+    """The tunnel type that both ends have and OVN prefers: geneve, then vxlan."""
+    ours, theirs = ({intent.encap.type for intent in end.encaps} for end in (one, other))
+    return next((kind for kind in EncapType if kind in ours and kind in theirs), None)
+
+
+def encap_pairs(one: Chassis, other: Chassis) -> Iterator[tuple[int, int]]:
+    """Every encap with every one at the other end, of the preferred type and of one family.
+
+    Yields:
+        Positions in the encaps of both, in their order.
+    """
+    kind = preferred_type(one, other)
+    for (i, ours), (j, theirs) in product(enumerate(one.encaps), enumerate(other.encaps)):
+        fit = ours.encap.ip.version == theirs.encap.ip.version
+        if kind is not None and ours.encap.type == theirs.encap.type == kind and fit:
+            yield i, j
+
+
+def treatment_of(policy: ClusterPolicy, one: EncapIntent, other: EncapIntent) -> Treatment:
+    """What policy says of two encaps, never below the floor.
+
+    Returns:
+        What the matrix says of their classes. Where an end has no class, or the matrix does not
+        name the two: the stronger of both ends' modes, a missing key being the default.
+    """
+    if one.class_name is not None and other.class_name is not None:
+        found = policy.pairs.get(class_pair(one.class_name, other.class_name))
+        if found is not None:
+            return Treatment(mode=strongest(policy.floor, found.mode), profile=found.profile)
+    modes = (one.mode or policy.default, other.mode or policy.default)
+    return Treatment(mode=strongest(policy.floor, *modes), profile=policy.profile)
