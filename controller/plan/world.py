@@ -162,9 +162,9 @@ class World:
         good: list[PairIntent] = []
         for intent in intents(local, parsed.chassis, policy):
             pair = intent.pair
-            rivals = self.claimants(pair.remote) | self.claimants(pair.local)
-            if rivals - {local_name, peer_name} or local_name in self.claimants(pair.remote):
-                errors.append(_claimed_twice(pair, rivals))
+            ours, theirs = self.claimants(pair.local), self.claimants(pair.remote)
+            if len(ours) > 1 or len(theirs) > 1:
+                errors.append(_claimed_twice(pair, ours | theirs))
             else:
                 good.append(intent)
         return tuple(good), tuple(errors)

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from policy_world import chassis, cluster, hosts
 
+from controller.plan.world import World
 from ovn_ipsec.cli.pairs import between, kinds
 from ovn_ipsec.cli.view import ChassisView
-from ovn_ipsec.schema.encap import EncapIntent, RawChassis, RawEncap
+from ovn_ipsec.model.policy import NO_POLICY
+from ovn_ipsec.schema.encap import EncapIntent, RawChassis, RawEncap, parse_chassis
 
 
 def face(view: ChassisView, intent: EncapIntent) -> tuple[str, int]:
@@ -66,6 +68,23 @@ def test_pairs_do_not_depend_on_which_chassis_is_named_first(rows: tuple[RawChas
     one, other = cluster(*rows).chassis.values()
     turned = {(ours, theirs) for theirs, ours in between(other, one)}
     assert set(between(one, other)) == turned
+
+
+@given(st.tuples(row(0), row(1), row(2)))
+def test_they_are_the_pairs_that_controllers_form(rows: tuple[RawChassis, ...]):
+    """Of both ends, so that an address that two chassis claim is used by neither."""
+    views = cluster(*rows).chassis
+    world = World()
+    for raw in rows:
+        world.put(raw.name, parse_chassis(raw))
+    for local, peer in permutations(views.values(), 2):
+        if local.chassis.is_remote:
+            continue
+        formed, _ = world.pairs_with(local.chassis.name, peer.name, NO_POLICY)
+        shown = {
+            (ours.encap.encap.ip, theirs.encap.encap.ip) for ours, theirs in between(local, peer)
+        }
+        assert shown == {(intent.pair.local, intent.pair.remote) for intent in formed}
 
 
 def test_three_thousand_chassis_are_a_few_kinds():
