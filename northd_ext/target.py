@@ -26,6 +26,7 @@ from ovn_ipsec.model.policy import (
     class_pair,
 )
 from ovn_ipsec.policy.classes import Matrix, RuleBook
+from ovn_ipsec.policy.ruleset import RuleSet
 from ovn_ipsec.schema import nb_global
 from ovn_ipsec.schema.sb_global import TEXT_MAX
 
@@ -71,17 +72,16 @@ class Target:
 
 
 class _Book:
-    """The rules of the last intent, compiled, and what they say of the chassis."""
+    """The last rules, compiled, and what they say of the chassis."""
 
     def __init__(self) -> None:
-        self._key: object = None
+        self._rules: RuleSet | None = None
         self.ledger = Ledger(None)
 
-    def turn_to(self, intent: Intent) -> Ledger:
-        key = (intent.rules, intent.default, tuple(sorted(intent.networks.items())))
-        if self.ledger.book is None or key != self._key:
-            book = RuleBook(intent.rules, intent.default, intent.networks)
-            self._key, self.ledger = key, Ledger(book)
+    def turn_to(self, rules: RuleSet) -> Ledger:
+        if rules != self._rules:
+            book = RuleBook(rules.rules, rules.default, rules.networks)
+            self._rules, self.ledger = rules, Ledger(book)
         return self.ledger
 
 
@@ -117,33 +117,33 @@ class Targeting:
         """
         intent = self._intents.chosen(nb, sb.policy)
         book = self._asked if intent.policy is not None else self._kept
-        ledger = self._look(book, intent, sb, written)
+        ledger = self._look(book, intent.rules, sb, written)
         errors = intent.errors
         if intent.policy is not None and intent.policy.enabled:
             unable = [*_unable(ledger), *_too_many(ledger)]
             errors = (*errors, *unable)
-            if unable and not _carries(sb.policy, intent):
+            if unable and not _carries(sb.policy, intent.rules):
                 intent = self._intents.last_good(sb.policy)
-                ledger = self._look(self._kept, intent, sb, written)
+                ledger = self._look(self._kept, intent.rules, sb, written)
         target = _target(intent, errors, sb, ledger)
         if nb.asked.policy is not None:
             target = replace(target, quarantine=nb.asked.policy.quarantine | signing.barred)
         return replace(target, authorities=signing.authorities), ledger
 
     def _look(
-        self, book: _Book, intent: Intent, sb: SbView, written: Mapping[str, ClassName | None]
+        self, book: _Book, rules: RuleSet, sb: SbView, written: Mapping[str, ClassName | None]
     ) -> Ledger:
-        memberships = sb.memberships if intent.named else {}
-        ledger = self._unknown if memberships is None else book.turn_to(intent)
+        memberships = sb.memberships if rules.named else {}
+        ledger = self._unknown if memberships is None else book.turn_to(rules)
         ledger.update(sb.chassis, memberships or {}, written)
         return ledger
 
 
-def _carries(published: ClusterPolicy | None, intent: Intent) -> bool:
+def _carries(published: ClusterPolicy | None, rules: RuleSet) -> bool:
     return (
         published is not None
         and published.phase is not Phase.OFF
-        and (published.rules, published.profile) == (intent.texts, intent.default.profile)
+        and (published.rules, published.profile) == (rules.texts, rules.default.profile)
     )
 
 
@@ -152,13 +152,14 @@ def _target(intent: Intent, errors: tuple[InputError, ...], sb: SbView, ledger: 
     if matrix is None:
         off = intent.policy is not None and not intent.policy.enabled
         return Target(policy=intent.policy if off else None, known=False, errors=errors)
+    default = intent.rules.default.mode
     return Target(
         policy=intent.policy,
-        texts=intent.texts,
+        texts=intent.rules.texts,
         pairs=matrix.pairs,
         floor=matrix.floor,
-        vnis=_vnis(intent, sb),
-        weakens=sb.policy is not None and _weakens(sb.policy, ledger, matrix, intent.default.mode),
+        vnis=_vnis(intent.rules, sb),
+        weakens=sb.policy is not None and _weakens(sb.policy, ledger, matrix, default),
         errors=errors,
     )
 
@@ -194,13 +195,13 @@ def _lacks(profile: Profile, names: tuple[str, ...]) -> InputError:
     )
 
 
-def _vnis(intent: Intent, sb: SbView) -> frozenset[int]:
+def _vnis(rules: RuleSet, sb: SbView) -> frozenset[int]:
     """VNIs of networks of which no rule lets anything pass in clear.
 
     A rule above with another mode might: then the pairs alone decide.
     """
-    closed = {name for name, mode in intent.networks.items() if mode is Mode.REQUIRE}
-    for rule in sorted(intent.rules, key=lambda rule: -rule.priority):
+    closed = {name for name, mode in rules.networks.items() if mode is Mode.REQUIRE}
+    for rule in rules.rules:
         if rule.mode is not Mode.REQUIRE:
             break
         kinds = {selector.kind for selector in rule.selectors}

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 from ..model.policy import Mode, Rule, SelectorKind
+from ..policy.ruleset import RuleSet
 from ..schema.fields import Place
 from ..schema.nb_global import TABLE
 from ..schema.rules import PREFIX, RuleError, is_rule_key
 from .evaluate import (
     Difference,
-    Rules,
     asked,
     difference,
     effective,
@@ -39,12 +39,12 @@ class Proposal:
     then: Snapshot
 
     @property
-    def before(self) -> Rules:
+    def before(self) -> RuleSet:
         """What northd goes by now."""
         return effective(self.now)
 
     @property
-    def after(self) -> Rules:
+    def after(self) -> RuleSet:
         """What NB would ask for."""
         return asked(self.then)
 

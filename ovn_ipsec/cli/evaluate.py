@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_network
 from itertools import islice
 
@@ -22,81 +22,22 @@ from ..model.policy import (
     Treatment,
 )
 from ..policy.classes import RuleBook, Signature, Subject, Verdict
+from ..policy.ruleset import RuleSet, asked_for, last_good
 from ..policy.topology import Membership
-from ..schema import nb_global, sb_global
+from ..schema import nb_global
 from ..schema.encap import EncapIntent
-from ..schema.fields import Place
-from ..schema.rules import missing_networks, parse_rule
+from ..schema.rules import missing_networks
 from .pairs import Ends, kinds
 from .view import ChassisView, Snapshot
-
-SWITCH = "switch"
-"""Stands in SB before a rule that a Logical_Switch asked for, where others have their priority."""
 
 EXAMPLES = 20
 _NOWHERE = Membership()
 _NAMED = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """Everything that decides about a pair."""
-
-    default: Treatment
-    rules: tuple[Rule, ...] = ()
-    """Highest priority first."""
-    networks: Mapping[str, Mode] = field(default_factory=dict)
-    """Logical switches that ask for themselves."""
-
-    @property
-    def named(self) -> frozenset[str]:
-        """Networks whose chassis have to be known."""
-        selectors = [selector for rule in self.rules for selector in rule.selectors]
-        chosen = {s.argument for s in selectors if s.kind is SelectorKind.NETWORK}
-        return frozenset(chosen | self.networks.keys())
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """As SB carries them."""
-        own = [f"{SWITCH} {network_rule(name, mode)}" for name, mode in self.networks.items()]
-        return (*sorted(own), *(f"{rule.priority} {rule}" for rule in self.rules))
-
-
-def network_rule(name: str, mode: Mode) -> str:
-    """The rule that Logical_Switch.other_config:ovn-ipsec is short for."""
-    ends = (Selector(SelectorKind.NETWORK, name), Selector(SelectorKind.ANY))
-    return str(Rule(priority=1, selectors=ends, mode=mode))
-
-
-def asked(snapshot: Snapshot, rules: Iterable[Rule] | None = None) -> Rules:
-    """What NB asks for, as far as it parses; with other rules than its own if some are given."""
-    policy = snapshot.asked
-    chosen = policy.rules if rules is None else rules
-    return Rules(
-        default=Treatment(mode=policy.mode, profile=policy.profile),
-        rules=tuple(sorted(chosen, key=lambda rule: -rule.priority)),
-        networks=snapshot.networks,
-    )
-
-
-def published(policy: ClusterPolicy) -> Rules:
-    """The rules that SB carries; one that does not parse is left out."""
-    rules: list[Rule] = []
-    networks: dict[str, Mode] = {}
-    place = Place(table=sb_global.TABLE, row=".", key=sb_global.RULES)
-    for line in policy.rules:
-        head, _, text = line.partition(" ")
-        number = re.fullmatch("[0-9]{1,5}", head, re.ASCII)
-        try:
-            rule = parse_rule(place, int(head) if number else 1, text)
-        except InputError:
-            continue
-        if head == SWITCH:
-            networks[rule.selectors[0].argument] = rule.mode
-        else:
-            rules.append(rule)
-    default = Treatment(mode=policy.default, profile=policy.profile)
-    return Rules(default=default, rules=tuple(rules), networks=networks)
+def asked(snapshot: Snapshot) -> RuleSet:
+    """What NB asks for, as far as it parses."""
+    return asked_for(snapshot.asked, snapshot.networks)
 
 
 def is_on(policy: ClusterPolicy | None) -> bool:
@@ -104,19 +45,22 @@ def is_on(policy: ClusterPolicy | None) -> bool:
     return policy is not None and policy.phase is not Phase.OFF
 
 
-def effective(snapshot: Snapshot) -> Rules:
-    """What northd goes by: what NB asks for, or the last good policy where that is refused."""
+def effective(snapshot: Snapshot) -> RuleSet:
+    """What northd goes by: what NB asks for, or the last good policy where that does not parse.
+
+    Nor does it take over what unable() names.
+    """
     wanted = asked(snapshot)
     broken = snapshot.broken or bool(missing(snapshot, wanted.rules))
     if snapshot.policy is not None and is_on(snapshot.policy) and broken:
-        return published(snapshot.policy)
+        return last_good(snapshot.policy)[0]
     return wanted
 
 
 class Evaluation:
     """One set of rules, asked about one cluster."""
 
-    def __init__(self, snapshot: Snapshot, rules: Rules) -> None:
+    def __init__(self, snapshot: Snapshot, rules: RuleSet) -> None:
         """Compile the rules."""
         self.rules = rules
         self.book = RuleBook(rules.rules, rules.default, rules.networks)
@@ -158,7 +102,7 @@ class Tally:
     total: int
 
 
-def tally(snapshot: Snapshot, rules: Rules) -> Tally:
+def tally(snapshot: Snapshot, rules: RuleSet) -> Tally:
     """Count the pairs of the cluster by what decides them."""
     evaluation = Evaluation(snapshot, rules)
     by_rule: Counter[int] = Counter()
@@ -206,7 +150,7 @@ class Difference:
         return sum(change.count for change in self.changes if change.weakens)
 
 
-def difference(snapshot: Snapshot, before: Rules, after: Rules) -> Difference:
+def difference(snapshot: Snapshot, before: RuleSet, after: RuleSet) -> Difference:
     """Compare two sets of rules over all pairs of the cluster."""
     old, new = Evaluation(snapshot, before), Evaluation(snapshot, after)
     counts: Counter[tuple[Treatment, Treatment]] = Counter()
@@ -251,7 +195,7 @@ def missing(snapshot: Snapshot, rules: Iterable[Rule]) -> tuple[InputError, ...]
     return missing_networks(nb_global.TABLE, rules, snapshot.switches)
 
 
-def unable(snapshot: Snapshot, rules: Rules) -> tuple[str, ...]:
+def unable(snapshot: Snapshot, rules: RuleSet) -> tuple[str, ...]:
     """Say which chassis cannot do a cipher suite that they would have to, as northd decides it."""
     evaluation = Evaluation(snapshot, rules)
     held: dict[Signature, list[ChassisView]] = {}

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..model.policy import ClusterPolicy, Mode, Phase, Treatment
+from ..model.policy import ClusterPolicy, Mode, Phase, Treatment, network_rule
 from ..model.status import Digest, PairState
 from ..policy.classes import Verdict
 from ..policy.pairs import preferred_type, treatment_of
 from ..schema import nb_global
 from ..schema.report import printable
-from .evaluate import Evaluation, effective, is_on, network_rule, unable, words
+from .evaluate import Evaluation, effective, is_on, unable, words
 from .judge import FIX_KEY, NO_AGENT, NO_NORTHD, SEE_LOG, Finding
 from .pairs import Ends, between, has_tunnels
 from .settings import Exit

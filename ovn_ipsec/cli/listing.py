@@ -7,18 +7,16 @@ from collections import Counter
 from dataclasses import dataclass
 
 from ..errors import InputError
-from ..model.policy import Mode
+from ..model.policy import Mode, network_rule
 from ..policy.pairs import treatment_of
+from ..policy.ruleset import SWITCH, RuleSet
 from ..schema import nb_global
 from ..schema.report import printable
 from ..schema.rules import RuleError
 from .evaluate import (
-    SWITCH,
-    Rules,
     asked,
     is_on,
     missing,
-    network_rule,
     shadowed,
     tally,
     unable,
@@ -98,7 +96,7 @@ def make_listing(snapshot: Snapshot) -> Listing:
     )
 
 
-def _lines(snapshot: Snapshot, rules: Rules) -> tuple[RuleLine, ...]:
+def _lines(snapshot: Snapshot, rules: RuleSet) -> tuple[RuleLine, ...]:
     counts = tally(snapshot, rules)
     policy = snapshot.policy if is_on(snapshot.policy) else None
     carried = frozenset() if policy is None else frozenset(policy.rules)
@@ -120,7 +118,7 @@ def _lines(snapshot: Snapshot, rules: Rules) -> tuple[RuleLine, ...]:
             )
         )
     for name, mode in sorted(rules.networks.items()):
-        text = network_rule(name, mode)
+        text = str(network_rule(name, mode))
         lines.append(
             RuleLine(
                 label=SWITCH,
@@ -138,7 +136,7 @@ def _lines(snapshot: Snapshot, rules: Rules) -> tuple[RuleLine, ...]:
     return (*lines, last)
 
 
-def _held(snapshot: Snapshot, rules: Rules) -> InForce | None:
+def _held(snapshot: Snapshot, rules: RuleSet) -> InForce | None:
     policy = snapshot.policy
     if policy is None or not is_on(policy):
         return None

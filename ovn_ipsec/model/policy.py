@@ -180,6 +180,12 @@ class Rule:
         return " ".join(words if self.profile is None else [*words, f"profile={self.profile}"])
 
 
+def network_rule(name: str, mode: Mode) -> Rule:
+    """The rule that Logical_Switch.other_config:ovn-ipsec is short for, of the lowest priority."""
+    ends = (Selector(SelectorKind.NETWORK, name), Selector(SelectorKind.ANY))
+    return Rule(priority=1, selectors=ends, mode=mode)
+
+
 HOLD_S = 300
 """See EncryptionPolicy.hold_s."""
 

@@ -39,6 +39,7 @@ from ..model.policy import (
     SelectorKind,
     Treatment,
     class_pair,
+    network_rule,
     strongest,
 )
 
@@ -116,10 +117,7 @@ class RuleBook:
         self._rules = sorted(rules, key=lambda rule: (-rule.priority, str(rule)))
         self._sugar = sorted(networks.items(), key=lambda item: (-item[1].strength, item[0]))
         sides = [rule.selectors for rule in self._rules]
-        sides += [
-            (Selector(SelectorKind.NETWORK, name), Selector(SelectorKind.ANY))
-            for name, _ in self._sugar
-        ]
+        sides += [network_rule(name, mode).selectors for name, mode in self._sugar]
         self._traits = _Traits({selector for side in sides for selector in side})
         self.named_networks = frozenset(self._traits.networks)
         """Networks of rules and settings: nothing else has to be watched."""

@@ -20,9 +20,7 @@ from ..model.policy import (
     Mode,
     Profile,
     Rollout,
-    Rule,
-    Selector,
-    SelectorKind,
+    network_rule,
 )
 from . import fields as parse
 from . import rules
@@ -155,10 +153,8 @@ def parse_network_mode(name: str, other_config: Mapping[str, str]) -> Mode | Non
     place = Place(table=NETWORK_TABLE, row=row, key=f"other_config:{NETWORK_MODE}")
     if text not in (Mode.REQUIRE, Mode.PREFER):
         place.refuse(text, "expected require or prefer")
-    ends = (Selector(SelectorKind.NETWORK, name), Selector(SelectorKind.ANY))
-    rule = str(Rule(priority=1, selectors=ends, mode=Mode(text)))
     try:
-        rules.parse_rule(place, 1, rule)
+        rules.parse_rule(place, 1, str(network_rule(name, Mode(text))))
     except rules.RuleError as error:
         place.refuse(text, f"the network's name cannot stand in a rule: {error.reason}")
     return Mode(text)

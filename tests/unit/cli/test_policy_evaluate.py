@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -24,13 +25,11 @@ from ovn_ipsec.cli.evaluate import (
     unable,
     words,
 )
-from ovn_ipsec.cli.evaluate import (
-    published as rules_of,
-)
 from ovn_ipsec.cli.pairs import between
 from ovn_ipsec.cli.view import Snapshot
 from ovn_ipsec.model.policy import Mode, Phase, Profile, Rule, Treatment
 from ovn_ipsec.policy.pairs import treatment_of
+from ovn_ipsec.policy.ruleset import RuleSet
 from ovn_ipsec.schema.encap import EncapIntent
 from ovn_ipsec.schema.fields import Place
 from ovn_ipsec.schema.rules import parse_rule
@@ -46,6 +45,11 @@ REQUIRE, OFF = Treatment(mode=Mode.REQUIRE), Treatment(mode=Mode.OFF)
 
 def rule(text: str, priority: int = 100) -> Rule:
     return parse_rule(Place(table="NB_Global", row=".", key="x"), priority, text)
+
+
+def instead(made: Snapshot, *rules: Rule) -> RuleSet:
+    """Other rules than NB asks for."""
+    return replace(asked(made), rules=rules)
 
 
 @st.composite
@@ -112,7 +116,7 @@ def test_a_difference_counts_every_pair(made: Snapshot, other: Snapshot):
 def test_weakened_pairs_come_first_and_are_counted():
     """They are what an operator must not overlook."""
     made = cluster(*hosts(3), rules={100: "chassis:hv3 any prefer"})
-    after = asked(made, [rule("chassis:hv1 chassis:hv2 off"), rule("any any require", 50)])
+    after = instead(made, rule("chassis:hv1 chassis:hv2 off"), rule("any any require", 50))
     found = difference(made, asked(made), after)
     assert [(True, 1), (False, 2)] == [(c.weakens, c.count) for c in found.changes]
     assert (1, 0) == (found.weakened, found.same)
@@ -121,7 +125,7 @@ def test_weakened_pairs_come_first_and_are_counted():
 def test_examples_are_twenty_at_most():
     """However many pairs change."""
     made = cluster(*hosts(12))
-    found = difference(made, asked(made), asked(made, [rule("any any off")]))
+    found = difference(made, asked(made), instead(made, rule("any any off")))
     assert [66] == [change.count for change in found.changes]
     assert EXAMPLES == len(first_examples(found.changes))
 
@@ -129,7 +133,7 @@ def test_examples_are_twenty_at_most():
 def test_another_profile_is_a_change():
     """But weakens nothing."""
     made = cluster(*hosts(2))
-    after = asked(made, [rule("any any require profile=cnsa")])
+    after = instead(made, rule("any any require profile=cnsa"))
     (change,) = difference(made, asked(made), after).changes
     assert ("require", "require cnsa", False) == (
         words(change.old),
@@ -149,24 +153,7 @@ def test_rules_do_not_reach_into_another_availability_zone():
     near = chassis("near", "10.1.0.2", other={"is_interconn": "true"})
     made = cluster(far, near, rules={100: "any any off"})
     assert (1, {}) == (tally(made, asked(made)).default, tally(made, asked(made)).rules)
-    assert () == unable(made, asked(made, [rule("any any require profile=pq")]))
-
-
-def test_what_sb_carries_is_read_back():
-    """Rules, what networks ask for, and nothing of what does not parse."""
-    texts = ("switch network:web any prefer", "200 zone:a any off", "x any any off", "100 junk")
-    policy = parse_policy(published(*texts, default=Mode.PREFER))
-    assert policy is not None
-    found = rules_of(policy)
-    assert {"web": Mode.PREFER} == found.networks
-    assert ["zone:a any off", "any any off"] == [str(r) for r in found.rules]
-    assert (Mode.PREFER, {"web"}) == (found.default.mode, found.named)
-
-
-def test_rules_are_written_as_sb_carries_them():
-    """So that the two can be compared."""
-    made = cluster(rules={100: "any any off"}, switches=[("web", {"ovn-ipsec": "require"})])
-    assert ("switch network:web any require", "100 any any off") == asked(made).texts
+    assert () == unable(made, instead(made, rule("any any require profile=pq")))
 
 
 @pytest.mark.parametrize(
@@ -218,18 +205,18 @@ def test_a_chassis_that_cannot_do_a_profile_is_named():
     rows = (*hosts(5), chassis("silent", "10.0.0.9"))
     old = {f"hv{n}": report(profiles=frozenset({Profile.DEFAULT})) for n in range(1, 6)}
     made = cluster(*rows, privates=old)
-    after = asked(made, [rule("any any require profile=cnsa")])
+    after = instead(made, rule("any any require profile=cnsa"))
     text = "profile cnsa: the IKE daemon of hv1, hv2, hv3 and 2 more cannot do it"
     assert (text,) == unable(made, after)
-    (text,) = unable(made, asked(made, [rule("chassis:hv1 any require profile=pq")]))
+    (text,) = unable(made, instead(made, rule("chassis:hv1 any require profile=pq")))
     assert "hv1, hv2, hv3 and" in text
-    assert () == unable(made, asked(made, [rule("chassis:hv1 any off")]))
+    assert () == unable(made, instead(made, rule("chassis:hv1 any off")))
 
 
 def test_two_chassis_are_named_without_counting_more():
     """Only those that would need it."""
     made = cluster(*hosts(3), privates={f"hv{n}": report() for n in (1, 2, 3)})
-    after = asked(made, [rule("chassis:hv1 chassis:hv2 require profile=pq")])
+    after = instead(made, rule("chassis:hv1 chassis:hv2 require profile=pq"))
     assert ("profile pq: the IKE daemon of hv1, hv2 cannot do it",) == unable(made, after)
 
 
@@ -266,5 +253,5 @@ def test_a_chassis_whose_address_is_contested_must_be_able_too():
     """Northd asks every encap, whoever else claims its address."""
     rows = (chassis("hv1", "10.0.0.9"), chassis("hv2", "10.0.0.9"))
     made = cluster(*rows, privates={"hv1": report()})
-    after = asked(made, [rule("any any require profile=pq")])
+    after = instead(made, rule("any any require profile=pq"))
     assert ("profile pq: the IKE daemon of hv1 cannot do it",) == unable(made, after)

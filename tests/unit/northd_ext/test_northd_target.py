@@ -29,6 +29,7 @@ from ovn_ipsec.model.policy import (
 )
 from ovn_ipsec.model.status import Digest
 from ovn_ipsec.policy.classes import RuleBook
+from ovn_ipsec.policy.ruleset import RuleSet
 from ovn_ipsec.policy.topology import Membership
 from ovn_ipsec.schema import nb_global
 from ovn_ipsec.schema.fields import Place
@@ -191,12 +192,11 @@ def test_junk_among_published_rules_is_passed_over() -> None:
         rules=("junk", "99999999 any any off", "7 any any off", "switch network:web any prefer"),
     )
     intent = choose(nb(None), policy)
-    assert [str(rule) for rule in intent.rules] == ["any any off"]
-    assert intent.networks == {"web": Mode.PREFER}
+    assert [str(rule) for rule in intent.rules.rules] == ["any any off"]
+    assert intent.rules.networks == {"web": Mode.PREFER}
     assert [error.table for error in intent.errors] == ["NB_Global", "SB_Global", "SB_Global"]
-    assert Intent(policy=None, default=intent.default) == replace(
-        choose(nb(None), None), default=intent.default, errors=()
-    )
+    nothing = RuleSet(default=Treatment(mode=Mode.OFF))
+    assert choose(nb(None), None) == Intent(policy=None, rules=nothing, errors=(ERROR,))
 
 
 def test_switched_off_needs_no_sound_rules() -> None:
@@ -372,7 +372,7 @@ def test_lost_policy_is_restored_before_the_networks_are_known() -> None:
 def test_text_of_intent_is_what_nb_would_be_given() -> None:
     """Rules in SB can be read back, with what switches ask for before them."""
     view = nb(asks("any any off"), web=Mode.PREFER)
-    assert choose(view, None).texts == ("switch network:web any prefer", "100 any any off")
+    assert choose(view, None).rules.texts == ("switch network:web any prefer", "100 any any off")
     broken = replace(view, errors=(ERROR,))
     assert choose(broken, None).policy is None
 

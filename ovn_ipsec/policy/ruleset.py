@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: everything that decides about a pair, as NB asks for it or as SB carries it.
+
+What NB asks for and cannot be had leaves the last good rules in force; they are read back from SB,
+so that this holds over a restart too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..errors import InputError
+from ..model.policy import (
+    ClusterPolicy,
+    EncryptionPolicy,
+    Mode,
+    Rule,
+    SelectorKind,
+    Treatment,
+    network_rule,
+)
+from ..schema import fields as parse
+from ..schema import sb_global
+from ..schema.fields import Place
+from ..schema.rules import PRIORITY_MAX, parse_rule
+
+SWITCH = "switch"
+"""Stands before a rule that a Logical_Switch asked for, where others have their priority."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSet:
+    """Rules, what networks ask for themselves, and what holds where neither says anything."""
+
+    default: Treatment
+    rules: tuple[Rule, ...] = ()
+    """Highest priority first."""
+    networks: Mapping[str, Mode] = field(default_factory=dict)
+    """Logical switches that ask for themselves."""
+    texts: tuple[str, ...] = field(init=False)
+    """As SB carries the rules."""
+    named: frozenset[str] = field(init=False)
+    """Networks that a rule or a switch names: whose chassis have to be known."""
+
+    def __post_init__(self) -> None:
+        """Work out what is asked for again and again."""
+        own = [f"{SWITCH} {network_rule(name, mode)}" for name, mode in self.networks.items()]
+        texts = (*sorted(own), *(f"{rule.priority} {rule}" for rule in self.rules))
+        chosen = {
+            selector.argument
+            for rule in self.rules
+            for selector in rule.selectors
+            if selector.kind is SelectorKind.NETWORK
+        }
+        object.__setattr__(self, "texts", texts)
+        object.__setattr__(self, "named", frozenset(chosen | self.networks.keys()))
+
+
+def asked_for(policy: EncryptionPolicy, networks: Mapping[str, Mode]) -> RuleSet:
+    """What NB asks for.
+
+    Args:
+        policy: Of NB_Global.
+        networks: Of logical switches, by name.
+    """
+    default = Treatment(mode=policy.mode, profile=policy.profile)
+    return RuleSet(default=default, rules=policy.rules, networks=networks)
+
+
+def last_good(published: ClusterPolicy | None) -> tuple[RuleSet, tuple[InputError, ...]]:
+    """Read the rules that SB carries back.
+
+    Returns:
+        Those that parse, none where SB carries no policy; and why the others do not.
+    """
+    if published is None:
+        return RuleSet(default=Treatment(mode=Mode.OFF)), ()
+    rules: list[Rule] = []
+    networks: dict[str, Mode] = {}
+    errors: list[InputError] = []
+    place = Place(table=sb_global.TABLE, row=".", key=sb_global.RULES)
+    for line in published.rules:
+        head, _, text = line.partition(" ")
+        try:
+            priority = 1 if head == SWITCH else parse.integer(place, head, 1, PRIORITY_MAX)
+            rule = parse_rule(place, priority, text)
+        except InputError as error:
+            errors.append(error)
+            continue
+        if head == SWITCH:
+            networks[rule.selectors[0].argument] = rule.mode
+        else:
+            rules.append(rule)
+    default = Treatment(mode=published.default, profile=published.profile)
+    rules.sort(key=lambda rule: -rule.priority)
+    return RuleSet(default=default, rules=tuple(rules), networks=networks), tuple(errors)
