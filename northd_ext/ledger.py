@@ -11,13 +11,14 @@ are few, and a chassis that changes moves from one to another.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import compress
 from operator import is_not
 from typing import NamedTuple
 
 from ovn_ipsec.model.policy import ClassName, Mode, Profile, Treatment
 from ovn_ipsec.policy.classes import NOTHING, REST, Matrix, RuleBook, Signature, Subject
+from ovn_ipsec.policy.limits import meetings, profiles_of
 from ovn_ipsec.policy.topology import Membership
 from ovn_ipsec.schema.sb_global import format_pairs
 
@@ -135,8 +136,7 @@ class Ledger:
 
     def profiles(self, signature: Signature) -> frozenset[Profile]:
         """Cipher suites that the pairs of an encap use; none without a book."""
-        met = self._met.get(self.class_of(signature) or REST, ())
-        return frozenset(t.profile for t in met if t.mode is not Mode.OFF)
+        return profiles_of(self._met.get(self.class_of(signature) or REST, ()))
 
     def _decide(self, book: RuleBook) -> None:
         present = frozenset(kind.signature for kind in self.kinds)
@@ -144,7 +144,7 @@ class Ledger:
             self.present, self.matrix = present, book.matrix(present)
             self.size = len(format_pairs(self.matrix.pairs))
             classes = [self.class_of(one) or REST for one in present]
-            self._met = _meetings(self.matrix, classes, book.default)
+            self._met = meetings(self.matrix, classes, book.default)
 
     def _relabelled(self, written: Mapping[str, ClassName | None]) -> set[str]:
         """Chassis of encaps to which something else was last written than was known so far."""
@@ -213,19 +213,3 @@ def _replaced(new: Mapping[str, object], old: Mapping[str, object]) -> Iterator[
 
 def _types(encaps: _Encaps) -> frozenset[str]:
     return frozenset(encap.type for encap, _ in encaps)
-
-
-def _meetings(
-    matrix: Matrix, classes: Sequence[ClassName], default: Treatment
-) -> dict[ClassName, tuple[Treatment, ...]]:
-    """How each class meets the others and itself, each treatment once."""
-    found: dict[ClassName, dict[ClassName, Treatment]] = {name: {} for name in classes}
-    for (one, other), treatment in matrix.pairs.items():
-        found[one][other] = found[other][one] = treatment
-    met: dict[ClassName, tuple[Treatment, ...]] = {}
-    for name, others in found.items():
-        treatments = {id(treatment): treatment for treatment in others.values()}
-        if len(others) < len(found):
-            treatments[id(default)] = default
-        met[name] = tuple(treatments.values())
-    return met

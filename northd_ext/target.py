@@ -25,16 +25,13 @@ from ovn_ipsec.model.policy import (
     Treatment,
     class_pair,
 )
+from ovn_ipsec.policy import limits
 from ovn_ipsec.policy.classes import Matrix, RuleBook
 from ovn_ipsec.policy.ruleset import RuleSet
-from ovn_ipsec.schema import nb_global
-from ovn_ipsec.schema.sb_global import TEXT_MAX
 
 from .intent import Intent, Intents
 from .ledger import Able, Ledger
 from .views import NbView, SbView
-
-_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +117,7 @@ class Targeting:
         ledger = self._look(book, intent.rules, sb, written)
         errors = intent.errors
         if intent.policy is not None and intent.policy.enabled:
-            unable = [*_unable(ledger), *_too_many(ledger)]
+            unable = [*_unable(ledger), *limits.too_many(ledger.size, len(ledger.present))]
             errors = (*errors, *unable)
             if unable and not _carries(sb.policy, intent.rules):
                 intent = self._intents.last_good(sb.policy)
@@ -172,27 +169,7 @@ def _unable(ledger: Ledger) -> list[InputError]:
     for able in ledger.able:
         for profile in ledger.profiles(able.signature) - able.profiles:
             lacking.setdefault(profile, []).append(able)
-    return [_lacks(profile, ledger.able.names(lacking[profile])) for profile in sorted(lacking)]
-
-
-def _too_many(ledger: Ledger) -> list[InputError]:
-    """Refuse classes whose pairs are more than one key of SB can carry."""
-    if ledger.size <= TEXT_MAX:
-        return []
-    text = f"{ledger.size} bytes"
-    reason = f"they make {len(ledger.present)} classes, more than SB_Global can carry"
-    return [InputError(table=nb_global.TABLE, row=".", key="rules", text=text, reason=reason)]
-
-
-def _lacks(profile: Profile, names: tuple[str, ...]) -> InputError:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return InputError(
-        table=nb_global.TABLE,
-        row=".",
-        key="profile",
-        text=str(profile),
-        reason=f"the IKE daemon of {', '.join(names[:_NAMED])}{more} cannot do it",
-    )
+    return limits.lacking({profile: ledger.able.names(has) for profile, has in lacking.items()})
 
 
 def _vnis(rules: RuleSet, sb: SbView) -> frozenset[int]:

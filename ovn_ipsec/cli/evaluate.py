@@ -21,18 +21,19 @@ from ..model.policy import (
     SelectorKind,
     Treatment,
 )
-from ..policy.classes import RuleBook, Signature, Subject, Verdict
+from ..policy import limits
+from ..policy.classes import REST, RuleBook, Signature, Subject, Verdict
 from ..policy.ruleset import RuleSet, asked_for, last_good
 from ..policy.topology import Membership
 from ..schema import nb_global
 from ..schema.encap import EncapIntent
 from ..schema.rules import missing_networks
+from ..schema.sb_global import format_pairs
 from .pairs import Ends, kinds
 from .view import ChassisView, Snapshot
 
 EXAMPLES = 20
 _NOWHERE = Membership()
-_NAMED = 3
 
 
 def asked(snapshot: Snapshot) -> RuleSet:
@@ -196,7 +197,7 @@ def missing(snapshot: Snapshot, rules: Iterable[Rule]) -> tuple[InputError, ...]
 
 
 def unable(snapshot: Snapshot, rules: RuleSet) -> tuple[str, ...]:
-    """Say which chassis cannot do a cipher suite that they would have to, as northd decides it."""
+    """Say why northd would not take rules over that it understands."""
     evaluation = Evaluation(snapshot, rules)
     held: dict[Signature, list[ChassisView]] = {}
     for view in snapshot.chassis.values():
@@ -204,20 +205,21 @@ def unable(snapshot: Snapshot, rules: RuleSet) -> tuple[str, ...]:
             signature = evaluation.signature(view, intent)
             if signature is not None:
                 held.setdefault(signature, []).append(view)
+    matrix = evaluation.book.matrix(held)
+    named = {one: evaluation.book.class_name(one) or REST for one in held}
+    met = limits.meetings(matrix, named.values(), rules.default)
     lacking: dict[Profile, set[str]] = {}
     for one, views in held.items():
-        verdicts = (evaluation.verdict(one, other).treatment for other in held)
-        needed = {verdict.profile for verdict in verdicts if verdict.mode is not Mode.OFF}
+        needed = limits.profiles_of(met[named[one]])
         for view in views:
             if view.digest is not None:
                 for profile in needed - view.digest.profiles:
                     lacking.setdefault(profile, set()).add(view.name)
-    return tuple(_lack(profile, sorted(names)) for profile, names in sorted(lacking.items()))
-
-
-def _lack(profile: Profile, names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"profile {profile}: the IKE daemon of {', '.join(names[:_NAMED])}{more} cannot do it"
+    errors = [
+        *limits.lacking({profile: sorted(names) for profile, names in lacking.items()}),
+        *limits.too_many(len(format_pairs(matrix.pairs)), len(held)),
+    ]
+    return tuple(f"{error.key} {error.text}: {error.reason}" for error in errors)
 
 
 def shadowed(rules: Iterable[Rule]) -> dict[int, int]:

@@ -255,3 +255,11 @@ def test_a_chassis_whose_address_is_contested_must_be_able_too():
     made = cluster(*rows, privates={"hv1": report()})
     after = instead(made, rule("any any require profile=pq"))
     assert ("profile pq: the IKE daemon of hv1 cannot do it",) == unable(made, after)
+
+
+def test_more_classes_than_sb_can_carry_are_said():
+    """Northd would not take them over."""
+    made = cluster(*(chassis(f"hv{n}", f"10.0.{n // 250}.{n % 250 + 1}") for n in range(300)))
+    each = [rule(f"chassis:hv{n} chassis:hv{n} require", 1000 - n) for n in range(300)]
+    (text,) = unable(made, instead(made, *each, rule("any any off", 1)))
+    assert text.endswith("bytes: they make 300 classes, more than SB_Global can carry")

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: why rules that parse cannot be put into force: what chassis cannot do, or SB not carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..errors import InputError
+from ..model.policy import ClassName, Mode, Profile, Treatment
+from ..schema import nb_global
+from ..schema.sb_global import TEXT_MAX
+from .classes import Matrix
+
+_NAMED = 3
+
+
+def meetings(
+    matrix: Matrix, classes: Iterable[ClassName], default: Treatment
+) -> dict[ClassName, tuple[Treatment, ...]]:
+    """How each class meets the others and itself, each treatment once."""
+    found: dict[ClassName, dict[ClassName, Treatment]] = {name: {} for name in classes}
+    for (one, other), treatment in matrix.pairs.items():
+        found[one][other] = found[other][one] = treatment
+    met: dict[ClassName, tuple[Treatment, ...]] = {}
+    for name, others in found.items():
+        treatments = {id(treatment): treatment for treatment in others.values()}
+        if len(others) < len(found):
+            treatments[id(default)] = default
+        met[name] = tuple(treatments.values())
+    return met
+
+
+def profiles_of(met: Iterable[Treatment]) -> frozenset[Profile]:
+    """Cipher suites that pairs use which are treated so."""
+    return frozenset(treatment.profile for treatment in met if treatment.mode is not Mode.OFF)
+
+
+def lacking(names: Mapping[Profile, Sequence[str]]) -> list[InputError]:
+    """One error for each cipher suite that chassis cannot do and would have to.
+
+    Args:
+        names: Chassis by what they lack, sorted.
+    """
+    return [_lacks(profile, names[profile]) for profile in sorted(names)]
+
+
+def too_many(size: int, classes: int) -> list[InputError]:
+    """Refuse classes whose pairs are more than one key of SB can carry.
+
+    Args:
+        size: Bytes of their matrix as SB carries it.
+        classes: How many they are.
+    """
+    if size <= TEXT_MAX:
+        return []
+    reason = f"they make {classes} classes, more than SB_Global can carry"
+    return [_error("rules", f"{size} bytes", reason)]
+
+
+def _lacks(profile: Profile, names: Sequence[str]) -> InputError:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    reason = f"the IKE daemon of {', '.join(names[:_NAMED])}{more} cannot do it"
+    return _error("profile", str(profile), reason)
+
+
+def _error(key: str, text: str, reason: str) -> InputError:
+    return InputError(table=nb_global.TABLE, row=".", key=key, text=text, reason=reason)
