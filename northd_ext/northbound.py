@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 import ovs.db.idl
 
-from ovn_ipsec.errors import InputError
-from ovn_ipsec.model.policy import Mode
 from ovn_ipsec.ovsdb.session import Row, Session
 from ovn_ipsec.schema import nb_global
 
@@ -59,22 +57,11 @@ class Northbound:
 
 def _parse(row: Row, switches: Mapping[str, str | None]) -> NbView:
     held = row.external_ids
-    networks: dict[str, Mode] = {}
-    errors: list[InputError] = []
-    for name, text in sorted(switches.items()):
-        if text is None:
-            continue
-        try:
-            mode = nb_global.parse_network_mode(name, {nb_global.NETWORK_MODE: text})
-        except InputError as error:
-            errors.append(error)
-            continue
-        if mode is not None:
-            networks[name] = mode
+    networks, errors = nb_global.parse_networks(switches)
     return NbView(
         asked=nb_global.parse_policy(row.ipsec, row.options),
         report={key: held[key] for key in nb_global.REPORT_KEYS if key in held},
         switches=frozenset(switches),
         networks=networks,
-        errors=tuple(errors),
+        errors=errors,
     )

@@ -99,7 +99,7 @@ class Snapshot:
 def make_snapshot(nb: RawNorthbound, sb: RawSouthbound) -> Snapshot:
     """Parse all rows; a bad one costs only itself, as in the daemons."""
     asked, errors, junk = _parse_options(nb.options)
-    networks, network_errors = _parse_networks(nb.switches)
+    networks, network_errors = nb_global.parse_networks(_network_texts(nb.switches))
     policy, sb_error = None, None
     try:
         policy = sb_global.parse_policy(sb.external_ids)
@@ -113,7 +113,7 @@ def make_snapshot(nb: RawNorthbound, sb: RawSouthbound) -> Snapshot:
         asked=asked,
         errors=errors,
         junk=junk,
-        network_errors=tuple(network_errors),
+        network_errors=network_errors,
         switches=frozenset(name for name, _ in nb.switches),
         networks=networks,
         policy=policy,
@@ -141,25 +141,13 @@ def _parse_options(
     return policy, lenient.errors, strict.policy is None
 
 
-def _parse_networks(
-    switches: Iterable[tuple[str, Mapping[str, str]]],
-) -> tuple[dict[str, Mode], list[InputError]]:
-    """Read what networks ask for; switches of one name are one, and must not contradict."""
+def _network_texts(switches: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, str]:
+    """What networks ask for; switches of one name are one, and must not contradict each other."""
     texts: dict[str, set[str]] = {}
     for name, other_config in switches:
         if nb_global.NETWORK_MODE in other_config:
             texts.setdefault(name, set()).add(other_config[nb_global.NETWORK_MODE])
-    networks: dict[str, Mode] = {}
-    errors: list[InputError] = []
-    for name, found in sorted(texts.items()):
-        text = {nb_global.NETWORK_MODE: ", ".join(sorted(found))}
-        try:
-            mode = nb_global.parse_network_mode(name, text)
-        except InputError as error:
-            errors.append(error)
-        else:
-            networks.update({} if mode is None else {name: mode})
-    return networks, errors
+    return {name: ", ".join(sorted(found)) for name, found in texts.items()}
 
 
 def _parse_chassis(sb: RawSouthbound) -> tuple[dict[str, ChassisView], tuple[InputError, ...]]:

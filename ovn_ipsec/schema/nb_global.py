@@ -132,23 +132,32 @@ def _unknown(options: Mapping[str, str]) -> list[InputError]:
     ]
 
 
-def parse_network_mode(name: str, other_config: Mapping[str, str]) -> Mode | None:
-    """Parse what a Logical_Switch says of its own traffic.
+def parse_networks(
+    texts: Mapping[str, str | None],
+) -> tuple[dict[str, Mode], tuple[InputError, ...]]:
+    """Parse what logical switches say of their own traffic.
 
     Args:
-        name: Logical_Switch.name, for errors; any text.
-        other_config: Logical_Switch.other_config, any keys.
+        texts: Logical_Switch.other_config:ovn-ipsec by name, any text; None where there is none.
 
     Returns:
-        require or prefer; None when it says nothing.
-
-    Raises:
-        InputError: It says something else, ``off`` too, since a network can only strengthen; or
-            no rule can write the name, which is how SB carries it.
+        require or prefer for each that says so; and an error for each that says something else, by
+        name: ``off`` too, since a network can only strengthen, and where no rule can write the
+        name, which is how SB carries it.
     """
-    if NETWORK_MODE not in other_config:
-        return None
-    text = other_config[NETWORK_MODE]
+    modes: dict[str, Mode] = {}
+    errors: list[InputError] = []
+    for name, text in sorted(texts.items()):
+        if text is None:
+            continue
+        try:
+            modes[name] = _parse_network(name, text)
+        except InputError as error:
+            errors.append(error)
+    return modes, tuple(errors)
+
+
+def _parse_network(name: str, text: str) -> Mode:
     row = "".join(c if c.isprintable() else "?" for c in name[:80])
     place = Place(table=NETWORK_TABLE, row=row, key=f"other_config:{NETWORK_MODE}")
     if text not in (Mode.REQUIRE, Mode.PREFER):

@@ -235,11 +235,11 @@ def test_nb_names_every_key_that_is_junk() -> None:
     assert list(options) == [error.key for error in parsed.errors]
 
 
-@pytest.mark.parametrize("mode", [None, Mode.PREFER, Mode.REQUIRE])
-def test_a_network_may_ask_for_itself(mode: Mode | None) -> None:
+def test_networks_may_ask_for_themselves() -> None:
     """A switch without the key says nothing."""
-    other_config = {"subnet": "10.0.0.0/24"} | ({"ovn-ipsec": mode} if mode else {})
-    assert mode == nb_global.parse_network_mode("my net", other_config)
+    texts = {"my net": "require", "web": "prefer", "db": None}
+    modes = {"my net": Mode.REQUIRE, "web": Mode.PREFER}
+    assert (modes, ()) == nb_global.parse_networks(texts)
 
 
 @pytest.mark.parametrize(
@@ -255,9 +255,8 @@ def test_a_network_may_ask_for_itself(mode: Mode | None) -> None:
 )
 def test_a_network_that_asks_for_junk_is_named(name: str, text: str, reason: str) -> None:
     """The row is shown in printable characters only."""
-    with pytest.raises(InputError) as caught:
-        nb_global.parse_network_mode(name, {"ovn-ipsec": text})
-    error = caught.value
+    modes, (error,) = nb_global.parse_networks({name: text, "good": "require"})
+    assert {"good": Mode.REQUIRE} == modes
     assert ("Logical_Switch", "other_config:ovn-ipsec", text) == (
         error.table,
         error.key,
