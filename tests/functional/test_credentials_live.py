@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two real controllers with real charons in namespaces: what rows and files make of who they are.
 
-This machine's kernel has no ESP, so no CHILD_SA comes up; the IKE_SAs do, and tell how.
+Everything here is told by the IKE_SAs; whether the kernel has ESP, so that CHILD_SAs come up too,
+does not matter.
 """
 
 from __future__ import annotations
