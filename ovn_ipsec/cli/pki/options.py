@@ -22,7 +22,21 @@ if TYPE_CHECKING:
     from ...pki.index import AuthorityEntry
     from ...pki.store import CaFolder
 
+_Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 A_PATH = click.Path(path_type=Path)
+
+
+def _life(default: timedelta, limits: tuple[str, str], words: str) -> _Option:
+    """The flag --life, a time within limits."""
+    return click.option(
+        "--life",
+        callback=_parse_life(*limits),
+        default=f"{default.days}d",
+        show_default=True,
+        metavar="TIME",
+        help=words,
+    )
 
 
 def _parse_life(low: str, high: str) -> Callable[[click.Context, click.Parameter, str], timedelta]:
@@ -78,22 +92,12 @@ key_type = click.option(
     type=click.Choice([kind.value for kind in KeyKind]),
     help="Kind of the new key (default: that of the authority's own).",
 )
-life = click.option(
-    "--life",
-    callback=_parse_life("1h", "3650d"),
-    default=f"{CHASSIS_LIFE.days}d",
-    show_default=True,
-    metavar="TIME",
-    help="How long it is valid, such as 90d or 36h; never longer than the authority.",
+life = _life(
+    CHASSIS_LIFE,
+    ("1h", "3650d"),
+    "How long it is valid, such as 90d or 36h; never longer than the authority.",
 )
-authority_life = click.option(
-    "--life",
-    callback=_parse_life("1d", "10950d"),
-    default=f"{AUTHORITY_LIFE.days}d",
-    show_default=True,
-    metavar="TIME",
-    help="How long the authority is valid.",
-)
+authority_life = _life(AUTHORITY_LIFE, ("1d", "10950d"), "How long the authority is valid.")
 out = click.option(
     "--out",
     type=A_PATH,
