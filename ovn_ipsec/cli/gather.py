@@ -1,62 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: both databases to a Snapshot, and a change of NB's rules back; always a time limit."""
+"""Edge: both databases to a Snapshot, and a change of NB's rules back."""
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import ovs.db.idl
-import ovs.poller
 
-from ..errors import OvsdbError
 from ..ovsdb.rows import raw_binding, raw_chassis
 from ..ovsdb.schemas import NORTHBOUND, SOUTHBOUND, SOUTHBOUND_NETWORKS
-from ..ovsdb.session import Row, Session
+from ..ovsdb.session import Session
 from ..policy.bindings import parse_binding, parse_datapath
 from ..policy.topology import Topology
-from .database import PATIENCE_S, use_tls
+from .database import connected, expect, global_row
 from .settings import Settings
 from .view import RawNorthbound, RawSouthbound, Snapshot, make_snapshot
-
-TABLE = "NB_Global"
-
-
-@contextmanager
-def connected(settings: Settings, remotes: str, schema: dict[str, Any]) -> Iterator[Session]:
-    """Connect and read everything in the schema; disconnect at the end.
-
-    Raises:
-        OvsdbError: Nothing arrived in time.
-    """
-    use_tls(settings)
-    session = Session(remotes, schema)
-    try:
-        session.open()
-        _run_until(session, lambda: session.loaded)
-        yield session
-    except ValueError as error:
-        raise OvsdbError(f"{remotes}: {error}") from error
-    finally:
-        session.close()
-
-
-def _run_until(session: Session, done: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    session.run()
-    while not done():
-        left = end - time.monotonic()
-        if left <= 0:
-            raise OvsdbError(f"{session.remotes}: no answer within {PATIENCE_S:.0f} s")
-        poller = ovs.poller.Poller()
-        session.wait(poller)
-        poller.timer_wait(int(left * 1000) + 1)
-        poller.block()
-        session.run()
 
 
 def snapshot(settings: Settings, nb: Session) -> Snapshot:
@@ -69,7 +30,7 @@ def snapshot(settings: Settings, nb: Session) -> Snapshot:
     Raises:
         OvsdbError: SB does not answer, or there is no NB_Global.
     """
-    row = _global(nb)
+    row = global_row(nb)
     switches = [(s.name, dict(s.other_config)) for s in nb.rows("Logical_Switch")]
     raw = RawNorthbound(
         ipsec=row.ipsec,
@@ -79,13 +40,6 @@ def snapshot(settings: Settings, nb: Session) -> Snapshot:
     )
     with connected(settings, settings.ovnsb_db, SOUTHBOUND) as sb:
         return make_snapshot(raw, _southbound(sb))
-
-
-def _global(nb: Session) -> Row:
-    row = nb.first(TABLE)
-    if row is None:
-        raise OvsdbError(f"{nb.remotes}: {TABLE} is empty; start ovn-northd")
-    return row
 
 
 def _southbound(sb: Session) -> RawSouthbound:
@@ -135,7 +89,7 @@ def write_options(nb: Session, changes: Mapping[str, str | None]) -> None:
     """
 
     def build(txn: ovs.db.idl.Transaction) -> None:
-        row = _global(nb)
+        row = global_row(nb)
         txn.add_comment("ovn-ipsec: policy")
         row.verify("options")
         for key, text in changes.items():
@@ -145,7 +99,7 @@ def write_options(nb: Session, changes: Mapping[str, str | None]) -> None:
                 row.setkey("options", key, text)
 
     nb.transact(build)
-    _run_until(nb, lambda: not nb.busy)
+    expect(nb, lambda: not nb.busy)
     failure = nb.failure()
     if failure is not None:
         raise failure

@@ -33,18 +33,16 @@ def command(settings: Settings) -> None:
 
 
 def _read(settings: Settings) -> Status:
-    from ..ovsdb.schemas import NORTHBOUND, SOUTHBOUND  # noqa: PLC0415 - --help stays quick
-    from .database import Reader, use_tls  # noqa: PLC0415
+    from ..ovsdb.schemas import SOUTHBOUND, part_of  # noqa: PLC0415 - --help stays quick
+    from .database import STATE, connected, global_row  # noqa: PLC0415
 
-    use_tls(settings)
-    with Reader(settings.ovnnb_db, NORTHBOUND, {"NB_Global": ("ipsec", "external_ids")}) as nb:
-        rows = nb.rows("NB_Global")
-    if not rows:
-        raise OvsdbError(f"{settings.ovnnb_db}: NB_Global is empty; start ovn-northd")
-    wanted = {"Chassis_Private": ("name", "external_ids")}
-    with Reader(settings.ovnsb_db, SOUTHBOUND, wanted) as sb:
-        privates = {row["name"]: row["external_ids"] for row in sb.rows("Chassis_Private")}
-    return judge(rows[0]["external_ids"], rows[0]["ipsec"], privates, utc_now())
+    with connected(settings, settings.ovnnb_db, STATE) as nb:
+        found = global_row(nb)
+        ipsec, external_ids = found.ipsec, dict(found.external_ids)
+    reports = part_of(SOUTHBOUND, {"Chassis_Private": ("name", "external_ids")})
+    with connected(settings, settings.ovnsb_db, reports) as sb:
+        privates = {row.name: dict(row.external_ids) for row in sb.rows("Chassis_Private")}
+    return judge(external_ids, ipsec, privates, utc_now())
 
 
 def as_json(status: Status) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -24,14 +23,12 @@ def command(settings: Settings, state: str, timeout: float | None) -> None:
 
     Ends with 0 when it is, with 1 when it was not in time, with 2 without an answer.
     """
-    from ..ovsdb.schemas import NORTHBOUND  # noqa: PLC0415 - --help stays quick
-    from .database import Reader, use_tls  # noqa: PLC0415
+    from .database import NB_GLOBAL, STATE, connected, wait_until  # noqa: PLC0415 - --help stays quick
 
-    use_tls(settings)
     try:
-        with Reader(settings.ovnnb_db, NORTHBOUND, {"NB_Global": ("ipsec", "external_ids")}) as nb:
-            arrived = nb.wait_until(lambda: state_of(nb.rows("NB_Global")) == state, timeout)
-            last = state_of(nb.rows("NB_Global"))
+        with connected(settings, settings.ovnnb_db, STATE) as nb:
+            arrived = wait_until(nb, lambda: state_of(nb.first(NB_GLOBAL)) == state, timeout)
+            last = state_of(nb.first(NB_GLOBAL))
     except OvsdbError as error:
         click.echo(f"ovn-ipsec: {error.diagnostics()}", err=True)
         sys.exit(Exit.CANNOT_TELL)
@@ -42,9 +39,8 @@ def command(settings: Settings, state: str, timeout: float | None) -> None:
     sys.exit(Exit.WELL if arrived else Exit.DEGRADED)
 
 
-def state_of(rows: Sequence[dict[str, Any]]) -> str:
-    """The state in NB_Global; a cluster that was never switched on is off."""
-    if not rows:
+def state_of(row: Any) -> str:
+    """The state in the row of NB_Global, if there is one; never switched on is off."""
+    if row is None:
         return ""
-    default = "" if rows[0]["ipsec"] else "off"
-    return str(rows[0]["external_ids"].get(nb_global.STATE, default))
+    return str(row.external_ids.get(nb_global.STATE, "" if row.ipsec else "off"))

@@ -9,6 +9,7 @@ Source: ovn-nb.ovsschema, ovn-sb.ovsschema, vswitch.ovsschema of OVN 23.03 and O
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 Columns = dict[str, Any]
@@ -47,6 +48,21 @@ def _database(name: str, tables: dict[str, tuple[bool, Columns]]) -> dict[str, A
             table: {"columns": columns, "isRoot": root} for table, (root, columns) in tables.items()
         },
     }
+
+
+def part_of(schema: dict[str, Any], columns: Mapping[str, Iterable[str]]) -> dict[str, Any]:
+    """Less of a schema, so that nothing else is asked for.
+
+    Args:
+        schema: One of those below.
+        columns: What to keep, by table.
+    """
+    tables = {
+        table: schema["tables"][table]
+        | {"columns": {name: schema["tables"][table]["columns"][name] for name in names}}
+        for table, names in columns.items()
+    }
+    return schema | {"tables": tables}
 
 
 NORTHBOUND = _database(

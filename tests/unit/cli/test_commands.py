@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -67,14 +67,14 @@ def test_a_controller_that_does_not_run_cannot_be_judged(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("rows", "state"),
+    ("row", "state"),
     [
-        ([], ""),
-        ([{"ipsec": False, "external_ids": {}}], "off"),
-        ([{"ipsec": True, "external_ids": {}}], ""),
-        ([{"ipsec": True, "external_ids": {"ovn-ipsec-state": "enforced"}}], "enforced"),
+        (None, ""),
+        (SimpleNamespace(ipsec=False, external_ids={}), "off"),
+        (SimpleNamespace(ipsec=True, external_ids={}), ""),
+        (SimpleNamespace(ipsec=True, external_ids={"ovn-ipsec-state": "enforced"}), "enforced"),
     ],
 )
-def test_the_state_of_a_cluster(rows: list[dict[str, Any]], state: str):
+def test_the_state_of_a_cluster(row: SimpleNamespace | None, state: str):
     """Never switched on is off; on without an answer is no state."""
-    assert state == wait.state_of(rows)
+    assert state == wait.state_of(row)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ovn-ipsec status` and `wait` with real databases, a real ovn-northd and our northd."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ovsdb import Central, central, missing_programs, wait_until
+
+pytestmark = pytest.mark.skipif(
+    bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"
+)
+
+
+@pytest.fixture
+def ovn(tmp_path: Path) -> Iterator[Central]:
+    """Databases, ovn-northd, our northd and one chassis."""
+    with central(tmp_path) as made:
+        made.sbctl("chassis-add", "hv1", "geneve", "10.0.0.1")
+        made.start_northd()
+        yield made
+
+
+def start(ovn: Central, *argv: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ovn_ipsec.cli", *argv],
+        env={**os.environ, **ovn.env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(ovn: Central, *argv: str) -> tuple[int, str, str]:
+    """Run the program: exit status, standard output and error."""
+    with start(ovn, *argv) as program:
+        output, errors = program.communicate(timeout=30)
+    return program.returncode, output, errors
+
+
+def test_status_and_wait_follow_a_rollout(ovn: Central) -> None:
+    """Off before the switch; a wait that began then ends when the state is reached."""
+    code, output, errors = run(ovn, "--json", "status")
+    assert (code, json.loads(output)["state"]) == (0, "off"), errors
+    with start(ovn, "--json", "wait", "enforced", "--timeout", "30") as waiting:
+        ovn.nbctl("set", "NB_Global", ".", "ipsec=true")
+        for phase in ("prepare", "establish", "enforce"):
+            wait_until(lambda phase=phase: ovn.keys("sb").get("phase") == phase, what=phase)
+            ovn.follow("hv1", pairs="encrypted=1")
+        output, errors = waiting.communicate(timeout=30)
+    assert (waiting.returncode, json.loads(output)) == (0, {"state": "enforced", "reached": True})
+    code, output, errors = run(ovn, "--json", "status")
+    assert (code, json.loads(output)["chassis"][0]["agent"]) == (0, "fake"), errors
+
+
+def test_a_wait_in_vain_says_how_far_it_came(ovn: Central) -> None:
+    """In the time that it was given."""
+    began = time.monotonic()
+    code, _, errors = run(ovn, "wait", "enforced", "--timeout", "1")
+    assert (code, errors) == (1, "ovn-ipsec: still off; see ovn-ipsec status\n")
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("argv", [("status",), ("wait", "off")])
+def test_a_database_that_does_not_answer_cannot_be_judged(ovn: Central, argv: tuple[str, ...]):
+    """It is named, after a few seconds."""
+    remote = f"unix:{ovn.folder}/nowhere.sock"
+    code, output, errors = run(ovn, "--ovnnb-db", remote, *argv)
+    assert (code, output, errors) == (2, "", f"ovn-ipsec: {remote}: no answer within 5 s\n")
+    code, _, errors = run(ovn, "--ovnnb-db", "nonsense", *argv)
+    assert (code, errors.startswith("ovn-ipsec: nonsense: ")) == (2, True), errors
+
+
+def test_a_northbound_without_its_row_says_what_to_start(ovn: Central) -> None:
+    """Nobody has made NB_Global yet."""
+    ovn.processes["ovn-northd"].stop()
+    ovn.query("nb", {"op": "delete", "table": "NB_Global", "where": []})
+    code, _, errors = run(ovn, "status")
+    assert (code, errors.endswith("NB_Global is empty; start ovn-northd\n")) == (2, True), errors
