@@ -68,7 +68,7 @@ class Subject:
     ip: IpAddress | None = None
     """None: the row has junk there, and no prefix holds it."""
     hosts: frozenset[str] = frozenset()
-    """Logical switches whose ports the chassis hosts, RuleBook.named_networks among them."""
+    """Logical switches whose ports the chassis hosts, as far as a rule or a switch names them."""
     reaches: frozenset[str] = frozenset()
     """Logical switches from which traffic can come here through routers; hosts are among them."""
 
@@ -119,8 +119,6 @@ class RuleBook:
         sides = [rule.selectors for rule in self._rules]
         sides += [network_rule(name, mode).selectors for name, mode in self._sugar]
         self._traits = _Traits({selector for side in sides for selector in side})
-        self.named_networks = frozenset(self._traits.networks)
-        """Networks of rules and settings: nothing else has to be watched."""
         self._needs = [self._traits.needs(*side) for side in sides]
         self._faces: dict[Signature, tuple[int, int]] = {}
         self._verdicts: dict[tuple[int, int], Verdict] = {}

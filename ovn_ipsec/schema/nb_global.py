@@ -35,7 +35,6 @@ PROFILE = "ovn-ipsec-profile"
 HOLD = "ovn-ipsec-hold"
 QUARANTINE = "ovn-ipsec-quarantine"
 _HOLD_MAX_S = 86_400
-RULE_PREFIX = rules.PREFIX
 NETWORK_TABLE = "Logical_Switch"
 NETWORK_MODE = "ovn-ipsec"
 STOCK_PREFIX = "ipsec_"

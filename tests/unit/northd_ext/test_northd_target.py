@@ -7,8 +7,6 @@ from dataclasses import replace
 from ipaddress import ip_address
 from uuid import UUID
 
-import pytest
-
 from northd_ext.census import take_census
 from northd_ext.intent import Intent, choose
 from northd_ext.ledger import Ledger
@@ -31,7 +29,6 @@ from ovn_ipsec.model.status import Digest
 from ovn_ipsec.policy.classes import RuleBook
 from ovn_ipsec.policy.ruleset import RuleSet
 from ovn_ipsec.policy.topology import Membership
-from ovn_ipsec.schema import nb_global
 from ovn_ipsec.schema.fields import Place
 from ovn_ipsec.schema.nb_global import ParsedPolicy
 from ovn_ipsec.schema.rules import parse_rule
@@ -375,9 +372,3 @@ def test_text_of_intent_is_what_nb_would_be_given() -> None:
     assert choose(view, None).rules.texts == ("switch network:web any prefer", "100 any any off")
     broken = replace(view, errors=(ERROR,))
     assert choose(broken, None).policy is None
-
-
-@pytest.mark.parametrize("key", [nb_global.RULE_PREFIX])
-def test_rule_prefix(key: str) -> None:
-    """Errors of rules name the operator's key."""
-    assert key == "ovn-ipsec-rule-"

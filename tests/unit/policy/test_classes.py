@@ -218,7 +218,6 @@ def test_without_rules_there_is_one_class_and_no_key() -> None:
     assert Matrix(pairs={}, floor=Mode.REQUIRE, profiles=frozenset({Profile.CNSA})) == book.matrix(
         [signature]
     )
-    assert frozenset() == book.named_networks
 
 
 @pytest.mark.parametrize(
@@ -280,7 +279,6 @@ def test_a_network_is_protected_wherever_its_traffic_runs() -> None:
     h3 = host("h3", "public")
     routed = host("h4", "third", reaches=["payments"])
     also_routed = host("h5", "third", reaches=["payments"])
-    assert frozenset({"payments"}) == book.named_networks
     assert Mode.REQUIRE is mode_of(book, h1, h2)
     assert Mode.OFF is mode_of(book, h1, h3)
     assert Mode.REQUIRE is mode_of(book, h1, routed)
@@ -309,7 +307,6 @@ def test_a_networks_own_setting_only_strengthens() -> None:
     book = book_of("zone:a any off", "any any require profile=pq", web=Mode.PREFER, db=Mode.OFF)
     plain, lab = host("h1", "web"), host("h2", "web", zone="a")
     signatures = (book.signature(plain), book.signature(lab))
-    assert frozenset({"web", "db"}) == book.named_networks
     strengthened = book.decide(*signatures)
     assert Treatment(mode=Mode.PREFER, profile=Profile.CNSA) == strengthened.treatment
     assert strengthened.rule is not None
