@@ -11,18 +11,18 @@ The boot guard says what to deny before the southbound can be asked.
 from __future__ import annotations
 
 import json
-import os
 from ipaddress import ip_address
 from pathlib import Path
 
 from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.pki import files
+from ovn_ipsec.pki.errors import PkiError
 
 from .plan.guard import GuardState
 from .plan.ike import ConnName
 
 FIRST_REQID = 100_000
 """Above what strongSwan counts up from 1 for connections of others, below 2^32."""
-
 
 MARKS_SLACK = 1000
 """Outdated lines that the journal of marks may have before it is written anew."""
@@ -133,15 +133,10 @@ class StateDir:
 
     @staticmethod
     def _replace(path: Path, text: str) -> None:
-        new = path.with_suffix(".new")
         try:
-            with new.open("w", encoding="ascii") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)
-        except OSError as error:
-            raise EdgeError(f"{path}: {error}") from error
+            files.write(path, text.encode("ascii"), files.PRIVATE)
+        except PkiError as error:
+            raise EdgeError(error.diagnostics()) from error
 
     def boot_guard(self) -> GuardState | None:
         """What to deny from the first packet on; None when nothing was enforced."""
