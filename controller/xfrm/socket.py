@@ -14,7 +14,6 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from types import TracebackType
 from typing import Self
 
 import tenacity
@@ -42,7 +41,7 @@ class InterruptedDumpError(XfrmError):
 
 
 class XfrmSocket:
-    """One request socket, for one thread; a context manager."""
+    """One request socket, for one thread."""
 
     def __init__(self) -> None:
         """Store nothing; ``open`` connects."""
@@ -74,23 +73,6 @@ class XfrmSocket:
         if self._socket is not None:
             self._socket.close()
         self._socket = None
-
-    def __enter__(self) -> Self:
-        """Open.
-
-        Returns:
-            Itself.
-        """
-        return self.open()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
     def send(self, requests: Iterable[Request], *, ignore: frozenset[int] = frozenset()) -> None:
         """Send requests in order, in few system calls.
