@@ -15,7 +15,7 @@ from .settings import Exit, Settings
 
 COLUMNS = (
     *("peer", "type", "local", "remote", "mode", "state", "since_s", "initiator", "ike", "esp"),
-    *("bytes_in", "bytes_out", "last_error"),
+    "last_error",
 )
 NOT_UP = frozenset({"pending", "blocked"})
 

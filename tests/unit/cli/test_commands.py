@@ -51,7 +51,7 @@ def test_an_answer_that_is_no_list_of_peers_is_refused(text: str):
 
 
 def test_a_peer_is_one_row_and_absent_fields_are_empty():
-    """bytes_in and bytes_out may be missing."""
+    """Another version may not say all of it."""
     (peer,) = local.read_peers(json.dumps([PEER]))
     assert dict(zip(peers.COLUMNS, peers.words(peer), strict=True)) == {
         **dict.fromkeys(peers.COLUMNS, ""),
