@@ -4,10 +4,6 @@
 A southbound has many times more ports than chassis, so these rows are monitored only while a rule
 asks for a network: over a connection of their own, which is opened and closed with that wish. What
 is wrong with it (a server that lacks a column, a slow dump) then does not touch policy and rollout.
-
-Requested chassis are taken from options:requested-chassis, as ovn-controller itself does when the
-columns made of it are missing: names or hostnames of chassis, the main one first. It holds the
-additional ones too (they are bound only when they are listed there).
 """
 
 from __future__ import annotations

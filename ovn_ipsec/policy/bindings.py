@@ -2,7 +2,8 @@
 """Pure: rows of Port_Binding and Datapath_Binding to the values that Topology takes.
 
 Requested chassis are taken from the options, as ovn-controller does where the columns made of them
-are missing: names or hostnames of chassis, the main one first.
+are missing: names or hostnames of chassis, the main one first, and then the additional ones (they
+are bound only when they are listed there).
 """
 
 from __future__ import annotations
