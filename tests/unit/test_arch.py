@@ -67,6 +67,13 @@ def test_what_is_held_pure_is_what_must_be_covered():
         assert held == covered, name(path)
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_module_that_says_it_is_pure_is_held_to_it(path: Path):
+    """The laboratory alone is not: it is no part of what runs on a chassis."""
+    says = docstring(path).startswith("Pure: ") and not name(path).startswith("ovn_ipsec/lab/")
+    assert not says or any(fnmatch(name(path), pattern) for pattern in gate_pure())
+
+
 @pytest.mark.parametrize("module", contract_pure())
 def test_a_module_held_pure_exists(module: str):
     """A renamed module does not slip out of the contract."""
