@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from vici.protocol import FiniteStream, Message
 
@@ -72,6 +72,7 @@ def decoded(section: messages.Section):
 
 
 @given(configs())
+@example(replace(config(), tuning=Tuning(replay_window=0)))
 def test_a_connection_survives_the_wire(conn: ConnConfig):
     """Every value is there, and as it must be for no packet to be lost."""
     ((name, body),) = decoded(messages.connection(conn, conn.proofs[0])).items()
