@@ -72,7 +72,7 @@ class GuardLayer(Protocol):
         """Read the packet counters.
 
         Returns:
-            The counters; a layer that cannot count something reports it as 0.
+            The counters; what a layer cannot count is None.
         """
 
     def close(self) -> None:

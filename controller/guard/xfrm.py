@@ -164,9 +164,9 @@ class XfrmGuardLayer:
             return Known(
                 GuardCounters(
                     out_denied=int(numbers["XfrmOutPolBlock"]),
-                    out_clear=0,
+                    out_clear=None,
                     in_denied=int(numbers["XfrmInPolBlock"]),
-                    in_clear=0,
+                    in_clear=None,
                 )
             )
         except (OSError, KeyError, ValueError) as error:

@@ -119,11 +119,11 @@ class GuardCounters:
     """Packets since the layer was built; negative differences mean that it was rebuilt."""
 
     out_denied: int
-    out_clear: int
-    """Left clear because the pair is in the set."""
+    out_clear: int | None
+    """Left clear because the pair is in the set; None: this layer does not count them."""
     in_denied: int
-    in_clear: int
-    """Arrived clear because the pair is in the set."""
+    in_clear: int | None
+    """Arrived clear because the pair is in the set; None as above."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,6 +188,20 @@ def test_nft_counts_each_way(wire: Wire) -> None:
     made.close()
 
 
+def test_xfrm_counts_what_it_denies(wire: Wire) -> None:
+    """And says of what it lets through that it does not know."""
+    with wire.here.entered():
+        made = XfrmGuardLayer()
+        made.apply(None, guard(FIRST))
+    wire.both_ways(LOCAL[4], PEER[4])
+    wire.both_ways(LOCAL[4], STRANGER[4])
+    with wire.here.entered():
+        found = made.counters()
+    expected = GuardCounters(out_denied=1, out_clear=None, in_denied=1, in_clear=None)
+    assert found == Known(expected)
+    made.close()
+
+
 @pytest.mark.parametrize(
     "damage",
     [

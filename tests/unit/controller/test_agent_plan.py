@@ -508,10 +508,10 @@ def test_peers_are_shown_as_as_objects_and_as_a_table() -> None:
 def test_the_guard_is_shown_as_an_object() -> None:
     """Also when it is not in force, or a layer cannot count."""
     guard = GuardState(ports=frozenset({6081}), local=frozenset({US}), may_clear=frozenset())
-    zero = GuardCounters(out_denied=0, out_clear=0, in_denied=1, in_clear=0)
+    zero = GuardCounters(out_denied=0, out_clear=0, in_denied=1, in_clear=None)
     shown = report.guard_object(guard, {"nft": zero, "xfrm": None}, {"xfrm": "away"})
     assert (True, [6081], ["10.0.0.1"]) == (shown["in_force"], shown["ports"], shown["local"])
-    assert 1 == shown["counters"]["nft"]["in_denied"]
+    assert (1, None) == tuple(shown["counters"]["nft"][key] for key in ("in_denied", "in_clear"))
     assert shown["counters"]["xfrm"] is None
     off = report.guard_object(None, {}, {})
     assert (False, [], [], 0) == tuple(
