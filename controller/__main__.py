@@ -21,6 +21,7 @@ from ovn_ipsec.service import (
 from . import commands, daemon
 from . import flush as flush_module
 from .ike.strongswan import DEFAULT_URI, StrongSwan
+from .meter import Meter
 
 PROGRAM = "ovn-ipsec-controller"
 
@@ -42,9 +43,16 @@ PROGRAM = "ovn-ipsec-controller"
     is_flag=True,
     help="Take the guard, every connection and every SA of ours away, and end.",
 )
+@click.option("--metrics-peers", is_flag=True, help="Among the metrics, one for each pair.")
 @common_options
 def main(
-    common: Common, ovs_db: str, name: str | None, vici: str | None, state_dir: Path, flush: bool
+    common: Common,
+    ovs_db: str,
+    name: str | None,
+    vici: str | None,
+    state_dir: Path,
+    flush: bool,
+    metrics_peers: bool,
 ) -> None:
     """Encrypt the tunnels of this chassis as the southbound database says.
 
@@ -72,7 +80,8 @@ def main(
         else:
             controller.open()
             commands.register(service, controller)
-            daemon.run(controller, service)
+            meter = Meter(controller, service.exporter, peers=metrics_peers)
+            daemon.run(controller, service, meter.run)
     except IPsecError as error:
         fail(PROGRAM, error)
     finally:

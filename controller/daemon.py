@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -378,12 +378,13 @@ def _boot_part(guard: GuardState | None) -> object:
     return (guard.ports, guard.local) if guard is not None else None
 
 
-def run(controller: Controller, service: Service) -> None:
-    """Loop until told to stop."""
+def run(controller: Controller, service: Service, after_pass: Callable[[], None]) -> None:
+    """Loop until told to stop; what is called after a pass is not after one that failed."""
     while not service.stopping:
         service.run()
         try:
             controller.step()
+            after_pass()
         except IPsecError as error:
             _log.error("pass_failed", reason=error.diagnostics())
         except Exception:

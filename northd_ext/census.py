@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from ovn_ipsec.model.policy import NO_POLICY, Auth, ClusterPolicy, Mode, Phase
 from ovn_ipsec.model.status import PairCounts
@@ -31,11 +32,22 @@ class Census:
     """Chassis whose controller lacks what a way of authentication needs."""
     counts: PairCounts
     """Sum of the reports: a pair between two controllers counts at both ends."""
+    ends: frozenset[tuple[datetime, int]] = frozenset()
+    """When certificates end, UTC, and of how many chassis then."""
 
     @property
     def acknowledged(self) -> bool:
         """Whether every controller has applied this generation and phase."""
         return not self.behind and not self.junk
+
+    @property
+    def laggards(self) -> tuple[tuple[str, str], ...]:
+        """Chassis that others wait for, and why; in no order."""
+        return (
+            *((name, "no controller") for name in self.absent),
+            *((name, "unreadable report") for name in self.junk),
+            *self.behind,
+        )
 
     def unable(self, auth: Auth) -> tuple[str, ...]:
         """Chassis that lack what this way of authentication needs."""
@@ -71,6 +83,7 @@ def take_census(policy: ClusterPolicy | None, ledger: Ledger) -> Census:
         },
         problems=tally.problems.told({problem: problem for problem in tally.problems}),
         counts=tally.counts,
+        ends=tally.ends,
     )
 
 

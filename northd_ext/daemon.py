@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import ovs.poller
 import structlog
@@ -13,9 +14,10 @@ from ovn_ipsec.clock import monotonic, utc_now
 from ovn_ipsec.errors import InputError, OvsdbConflict
 from ovn_ipsec.model.policy import HOLD_S, ClusterPolicy, Phase
 from ovn_ipsec.ovsdb.session import Session
-from ovn_ipsec.schema.nb_global import STATE
+from ovn_ipsec.schema.nb_global import GENERATION, STATE
 from ovn_ipsec.service import Service, notify_systemd
 
+from . import metrics
 from .census import Census, take_census
 from .enrolment import Enrolment
 from .members import Members
@@ -81,6 +83,7 @@ class Northd:
         self._reached = _Reached()
         self._settling, self._targeting = Settling(), Targeting()
         self._decided: ClusterPolicy | None = None
+        self._cluster: metrics.Cluster | None = None
         self._noted: tuple[InputError, ...] = ()
         """What the last evaluation could not take as it is."""
         self._refused: frozenset[str] = frozenset()
@@ -100,6 +103,7 @@ class Northd:
             now = monotonic()
             try:
                 self._turn(now)
+                self._meter(now)
             except Exception:
                 self._log.exception("turn_failed")
                 self._forget()
@@ -194,6 +198,7 @@ class Northd:
         active = self._sb.has_lock and not self._paused
         if active != self._active:
             self._active = active
+            self._cluster = None
             self._dirty = True
             self._log.info("role", role=self._role)
 
@@ -278,6 +283,12 @@ class Northd:
             return
         waited = now - self._reached.since
         report = make_report(nb, sb, target, census, waited)
+        self._cluster = metrics.Cluster(
+            state=report[STATE],
+            generation=int(report[GENERATION]),
+            errors=len(target.errors) + (sb.error is not None),
+            census=census,
+        )
         if report == nb.report:
             return
         if report[STATE] == nb.report.get(STATE) and now < self._reported + REPORT_EVERY_S:
@@ -287,6 +298,26 @@ class Northd:
         if report[STATE] != nb.report.get(STATE):
             self._log.info("state", **{"from": nb.report.get(STATE, ""), "to": report[STATE]})
         self._northbound.publish(report)
+
+    def _meter(self, now: float) -> None:
+        """Hand over what metrics are made of, where they are asked for."""
+        if self._service.exporter is None:
+            return
+        signing = self._enrolment if self._active else None
+        seen = metrics.Snapshot(
+            active=self._active,
+            northbound=self._nb.connected,
+            southbound=self._sb.connected,
+            cluster=self._cluster,
+            authority=None
+            if signing is None
+            else metrics.Authority(
+                signed=signing.signed,
+                refused=len(signing.refusals),
+                usable=not signing.problem,
+            ),
+        )
+        self._service.exporter.publish(partial(metrics.samples, seen), now)
 
     def _log_reached(self, policy: ClusterPolicy) -> None:
         if policy == self._decided:

@@ -81,6 +81,8 @@ class Enrolment:
         self._answers: dict[str, tuple[str, str | InputError]] = {}
         """By chassis: the request, and the certificate for it or why there is none."""
         self.refusals: tuple[InputError, ...] = ()
+        self.signed = 0
+        """Certificates since the program started."""
         self.signing: Signing = NO_SIGNING
         self.problem = ""
         self._stamp: object = None
@@ -160,6 +162,7 @@ class Enrolment:
                 self._refuse(row, certificate)
             else:
                 self._answers[row.name] = (row.request, certificate)
+                self.signed += 1
                 _log.info("certificate_signed", chassis=row.name)
 
     def _refuse(self, row: Asked, error: PkiError) -> None:

@@ -91,11 +91,7 @@ def is_degraded(
 
 def summarize(census: Census, asked: EncryptionPolicy | None = None) -> str:
     """One line: chassis, pairs, problems; the first few by name."""
-    laggards = [
-        *((name, "no controller") for name in census.absent),
-        *((name, "unreadable report") for name in census.junk),
-        *census.behind,
-    ]
+    laggards = census.laggards
     head = f"chassis {census.chassis} ready {census.ready} lagging {len(laggards)}"
     if laggards:
         first = nsmallest(NAMED, laggards)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import fields
+from datetime import datetime
 
 from ovn_ipsec.model.policy import Auth, Phase
 from ovn_ipsec.model.status import Digest, PairCounts
@@ -28,12 +30,21 @@ class Tally:
         """By what is wrong there: only those where something is."""
         self.junk: set[str] = set()
         """Those whose report does not parse."""
+        self._ends: Counter[datetime] = Counter()
+        self._listed: frozenset[tuple[datetime, int]] | None = None
         self._sums = dict.fromkeys(_STATES, 0)
 
     @property
     def counts(self) -> PairCounts:
         """Sum of the reports."""
         return PairCounts(**self._sums)
+
+    @property
+    def ends(self) -> frozenset[tuple[datetime, int]]:
+        """When certificates end, UTC, and of how many chassis then."""
+        if self._listed is None:
+            self._listed = frozenset(self._ends.items())
+        return self._listed
 
     def put(self, name: str, old: ChassisFacts | None, new: ChassisFacts | None) -> None:
         """Replace what is known of a chassis; those of ovn-ic's do not count.
@@ -60,9 +71,15 @@ class Tally:
         self.problems.put(name, *([digest.problem] if digest.problem else []))
 
     def _add(self, digest: Digest | None, times: int) -> None:
-        if digest is not None:
-            for state in _STATES:
-                self._sums[state] += times * getattr(digest.counts, state)
+        if digest is None:
+            return
+        for state in _STATES:
+            self._sums[state] += times * getattr(digest.counts, state)
+        if digest.expires is not None:
+            self._listed = None
+            self._ends[digest.expires] += times
+            if not self._ends[digest.expires]:
+                del self._ends[digest.expires]
 
 
 def _counted(facts: ChassisFacts | None) -> ChassisFacts | None:

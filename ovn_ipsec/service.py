@@ -11,16 +11,21 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 import ovs.poller
 import ovs.unixctl
 import ovs.unixctl.server
 
-from . import __version__, log
+from . import __version__, clock, log
 from .errors import IPsecError
+from .model.chassis import IpAddress
+
+if TYPE_CHECKING:
+    from .metrics import Exporter
 
 Command = Callable[[list[str]], str]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,6 +47,8 @@ class Common:
     private_key: str | None
     certificate: str | None
     ca_cert: str | None
+    metrics_port: int | None
+    metrics_address: IpAddress
 
 
 def common_options(command: F) -> F:
@@ -60,6 +67,13 @@ def common_options(command: F) -> F:
     return collected  # type: ignore[return-value]
 
 
+def _address(_context: click.Context, parameter: click.Parameter, text: str) -> IpAddress:
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not an IP address", param=parameter) from None
+
+
 _OPTIONS = (
     click.option("--pidfile", metavar="FILE", help="Pidfile (default: in the run directory)."),
     click.option("--log-file", metavar="FILE", help="Log to FILE (default: standard error)."),
@@ -69,6 +83,20 @@ _OPTIONS = (
     click.option("-p", "--private-key", metavar="FILE", help="Key for ssl: remotes."),
     click.option("-c", "--certificate", metavar="FILE", help="Certificate for ssl: remotes."),
     click.option("-C", "--ca-cert", metavar="FILE", help="CA of the other end of ssl: remotes."),
+    click.option(
+        "--metrics-port",
+        metavar="PORT",
+        type=click.IntRange(1, 65535),
+        help="Serve metrics for Prometheus, over HTTP at /metrics (default: not at all).",
+    ),
+    click.option(
+        "--metrics-address",
+        metavar="IP",
+        default="127.0.0.1",
+        show_default=True,
+        callback=_address,
+        help="Where; :: for every address. Nobody is asked who they are.",
+    ),
     click.version_option(__version__),
 )
 
@@ -131,6 +159,8 @@ class Service:
         """
         self.program = program
         self.stopping = False
+        self.exporter: Exporter | None = None
+        """Set by open() if metrics are asked for."""
         self._reopen = False
         self._pidfile = Pidfile(Path(common.pidfile or f"{rundir}/{program}.pid"))
         self._socket = common.unixctl or f"{rundir}/{program}.{os.getpid()}.ctl"
@@ -139,12 +169,17 @@ class Service:
         self._woken: socket.socket | None = None
 
     def open(self) -> None:
-        """Take the pidfile, open log and control socket, catch signals."""
+        """Take the pidfile, open log, metrics and control socket, catch signals."""
         common = self._common
         self._log = log.configure(
             self.program, path=common.log_file, form=common.log_format, level=common.log_level
         )
         self._pidfile.take()
+        if common.metrics_port is not None:
+            from .metrics import Exporter  # noqa: PLC0415 - a tenth of a second that few need
+
+            self.exporter = Exporter(common.metrics_address, common.metrics_port)
+            self.exporter.open()
         error, self._unixctl = ovs.unixctl.server.UnixctlServer.create(self._socket, __version__)
         if error:
             raise IPsecError(f"{self._socket}: {os.strerror(error)}")
@@ -193,8 +228,10 @@ class Service:
         self._unixctl.run()
 
     def wait(self, poller: ovs.poller.Poller) -> None:
-        """Arm the poller with commands and signals."""
+        """Arm the poller with commands, signals, and the time to say how the program is."""
         self._unixctl.wait(poller)
+        if self.exporter is not None:
+            poller.timer_wait(int(self.exporter.delay_s(clock.monotonic()) * 1000) + 1)
         if self._woken is not None:
             try:
                 while self._woken.recv(64):

@@ -10,10 +10,18 @@ from pathlib import Path
 
 import click
 
+import controller.metrics
+import northd_ext.metrics
 from ovn_ipsec.cli.__main__ import COMMANDS
 from ovn_ipsec.cli.__main__ import main as cli
+from ovn_ipsec.model.metric import LAST_PASS
 from ovn_ipsec.schema import encap, nb_global, open_vswitch, report, sb_global, tuning
 
+METRICS = (
+    ("Both programs", (LAST_PASS,)),
+    ("ovn-ipsec-controller", controller.metrics.METRICS),
+    ("ovn-ipsec-northd", northd_ext.metrics.METRICS),
+)
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
 NOTE = "<!-- Written by tools/reference.py; do not edit: run `make docs`. -->\n"
@@ -61,6 +69,19 @@ def keys() -> str:
     return "\n".join(lines) + "\n"
 
 
+def metrics() -> str:
+    """List every metric of every program."""
+    lines = ["# Metrics", NOTE]
+    lines += ["Served at `/metrics` of `--metrics-port`; how to: [monitor](../howto/monitor.md)."]
+    for title, table in METRICS:
+        lines += ["", f"## {title}", ""]
+        lines += ["| metric | labels | kind | meaning |", "|---|---|---|---|"]
+        for metric in table:
+            labels = " ".join(f"`{label}`" for label in metric.labels)
+            lines.append(f"| `{metric.name}` | {labels} | {metric.kind} | {metric.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
 def _helps(group: click.Group, context: click.Context) -> Iterator[tuple[str, str]]:
     """Path below `ovn-ipsec` and help text of every command, groups before their commands."""
     names = COMMANDS if group is cli else group.list_commands(context)
@@ -96,7 +117,11 @@ def unresolved() -> list[str]:
 
 def main() -> int:
     """Write or compare; 1 when something is not current."""
-    pages = {PAGES / "keys.md": keys(), PAGES / "cli.md": commands()}
+    pages = {
+        PAGES / "keys.md": keys(),
+        PAGES / "cli.md": commands(),
+        PAGES / "metrics.md": metrics(),
+    }
     bad = []
     for page, text in pages.items():
         if "--check" in sys.argv[1:]:

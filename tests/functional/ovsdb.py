@@ -137,9 +137,10 @@ class Central:
         self.add("ovn-northd", ["ovn-northd", f"--pidfile={self.folder}/ovn-northd.pid"])
         wait_until(lambda: bool(self.rows("sb", "SB_Global")), what="SB_Global row")
 
-    def start_northd(self, name: str = "northd") -> Process:
+    def start_northd(self, name: str = "northd", *options: str) -> Process:
         """Start our northd; several may run under different names."""
         argv = [sys.executable, "-m", "northd_ext", "--log-format=json", "--log-level=debug"]
+        argv += options
         argv += [f"--pidfile={self.folder}/{name}.pid", f"--unixctl={self.control(name)}"]
         process = self.add(name, argv)
         wait_until(lambda: self._answers(name), what=f"control socket of {name}")

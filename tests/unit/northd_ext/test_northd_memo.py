@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from uuid import UUID
 
@@ -83,6 +84,7 @@ digests = st.builds(
     problem=few("", "no certificate", "clock"),
     profiles=few(frozenset({Profile.DEFAULT}), frozenset({Profile.DEFAULT, Profile.CNSA})),
     auths=few(frozenset(), frozenset({Auth.CA}), frozenset({Auth.CA, Auth.PSK})),
+    expires=few(None, datetime(2030, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)),
 )
 
 
