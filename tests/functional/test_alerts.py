@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The alert rules, judged by Prometheus' own tool on worlds that are well and that are not."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+RULES = HERE.parents[1] / "packaging" / "prometheus" / "alerts.yml"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="needs promtool (package prometheus)"
+)
+
+
+@pytest.mark.parametrize("argv", [("check", RULES), ("test", HERE / "alerts.yml")], ids=str)
+def test_rules(argv: tuple[str, Path]) -> None:
+    """They parse, and each fires where it must and is quiet where it must be."""
+    verb, path = argv
+    done = subprocess.run(
+        ["promtool", verb, "rules", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
