@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,10 @@ import pytest
 HERE = Path(__file__).parent
 RULES = HERE.parents[1] / "packaging" / "prometheus" / "alerts.yml"
 
+PROMTOOL = shutil.which("promtool", path=f"{sys.prefix}/bin:{os.environ['PATH']}")
+
 pytestmark = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="needs promtool (package prometheus)"
+    PROMTOOL is None, reason="no promtool (Debian package prometheus): make setup unpacks it"
 )
 
 
@@ -22,6 +26,6 @@ def test_rules(argv: tuple[str, Path]) -> None:
     """They parse, and each fires where it must and is quiet where it must be."""
     verb, path = argv
     done = subprocess.run(
-        ["promtool", verb, "rules", str(path)], capture_output=True, text=True, check=False
+        [str(PROMTOOL), verb, "rules", str(path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
