@@ -14,7 +14,7 @@ import structlog
 
 from ovn_ipsec.errors import CredentialError
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.model.policy import Auth
+from ovn_ipsec.model.policy import Auth, Revocation
 from ovn_ipsec.schema.open_vswitch import PSK_FILE, CredentialFiles
 
 from . import credentials
@@ -43,6 +43,7 @@ class Needs:
     files: CredentialFiles | None = None
     psk_file: str = ""
     crl_file: str = ""
+    revocation: Revocation = Revocation.RELAXED
     pin: str = ""
     """What the own Chassis row says."""
     answer: str = ""
@@ -155,7 +156,7 @@ class CredentialKeeper:
         """Look at everything when it is time or something else is asked for.
 
         Returns:
-            Whether something else is in use now.
+            Whether something else is in use, or demanded of peers, now.
         """
         if now < self._look_at and needs == self._needs:
             return False
@@ -172,7 +173,10 @@ class CredentialKeeper:
             self.crl.run(needs.crl_file, wall)
         before = self.means
         self.means = Means(
-            ca=self._ca(needs), pinned=self.own_pin.credential, secrets=self.psk.secrets
+            ca=self._ca(needs),
+            pinned=self.own_pin.credential,
+            secrets=self.psk.secrets,
+            revocation=needs.revocation,
         )
         return self.means != before
 

@@ -44,12 +44,18 @@ class IkeLink:
         self.keys = keys
         keys.lost()
         self._known = known or (lambda _name: "")
-        self.problem = "not connected yet"
+        self._problem = "not connected yet"
+        self._key_problem = ""
         self.version = ""
         self.recovering_until = float("-inf")
         self._since: str | None = None
         self._retry_at = float("-inf")
         self._up = False
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the daemon, or with what it was given; empty when nothing is."""
+        return self._problem or self._key_problem
 
     @property
     def ready(self) -> bool:
@@ -73,7 +79,7 @@ class IkeLink:
             return False
         self._up = False
         self.keys.lost()
-        self.problem = "the IKE daemon does not answer"
+        self._problem = "the IKE daemon does not answer"
         _log.error("ike_daemon_lost")
         for name, seen in list(agent.seen.items()):
             agent.put_seen(name, after_restart(seen))
@@ -87,22 +93,20 @@ class IkeLink:
         try:
             self.backend.open()
         except IkeError as error:
-            if self.problem != error.diagnostics():
+            if self._problem != error.diagnostics():
                 _log.warning("ike_daemon_unreachable", reason=error.diagnostics())
-            self.problem = error.diagnostics()
+            self._problem = error.diagnostics()
             return False
         self._load_keys()
         return self._observe(agent, now)
 
     def _load_keys(self) -> None:
-        problem = self.keys.load(self.backend)
-        if problem:
-            self.problem = problem
+        self._key_problem = self.keys.load(self.backend)
 
     def _observe(self, agent: Agent, now: float) -> bool:
         match self.backend.observe():
             case Unknown(reason=reason):
-                self.problem = reason
+                self._problem = reason
                 self.backend.close()
                 return False
             case Known(value=seen):
@@ -112,7 +116,7 @@ class IkeLink:
                 self.recovering_until = now + RECOVERING_S
             self._since = seen.since
         self.version = seen.version
-        self.problem = ""
+        self._problem = ""
         agent.able = seen.profiles
         self._up = True
         _log.info(
@@ -149,14 +153,14 @@ class IkeLink:
                 case Known(value=sas):
                     agent.put_sas(name, sas)
                 case Unknown(reason=reason):
-                    self.problem = reason
+                    self._problem = reason
 
     def _reread(self, agent: Agent) -> bool:
         match self.backend.observe():
             case Known(value=seen):
                 mirror(agent, seen, keep_configs=True)
             case Unknown(reason=reason):
-                self.problem = reason
+                self._problem = reason
         return False
 
     def wake_at(self) -> float | None:

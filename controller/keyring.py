@@ -13,6 +13,7 @@ import structlog
 
 from ovn_ipsec.errors import EdgeError, IkeError
 from ovn_ipsec.model.observation import Known
+from ovn_ipsec.schema.open_vswitch import OCSP_URI
 
 from .ike.backend import IkeBackend
 from .plan.credential import Secret
@@ -21,9 +22,11 @@ from .state_dir import StateDir
 
 _log = structlog.get_logger()
 
+NO_FETCHER = f"cannot fetch, so {OCSP_URI} tells it nothing: it lacks its plugin curl"
+
 
 class Keyring:
-    """Private keys by their id, and which of them the daemon has."""
+    """Private keys by their id, and which of them the daemon has; what is known to be revoked."""
 
     def __init__(self, state: StateDir) -> None:
         """Store where the ids are kept."""
@@ -34,6 +37,8 @@ class Keyring:
         self._tidy = True
         self._crls: tuple[bytes, ...] = ()
         self._crls_loaded = True
+        self._asks: tuple[tuple[bytes, ...], str] = ((), "")
+        self._told = False
 
     def want(self, keys: Mapping[str, Secret]) -> None:
         """Set the private keys that every daemon is given."""
@@ -45,28 +50,39 @@ class Keyring:
         if crls != self._crls:
             self._crls, self._crls_loaded = crls, False
 
+    def ask(self, authorities: tuple[bytes, ...], uri: str) -> None:
+        """Set whom every daemon asks about certificates of these authorities; empty: nobody."""
+        if (authorities, uri) != self._asks:
+            self._asks, self._told = (authorities, uri), False
+
     def lost(self) -> None:
         """Take note that the daemon is gone, and all that it held."""
         self._loaded.clear()
-        self._crls_loaded = not self._crls
+        self._crls_loaded, self._told = not self._crls, False
 
     def load(self, backend: IkeBackend) -> str:
         """Give the daemon what it lacks; says what went wrong."""
         missing = [key_id for key_id in self._wanted if key_id not in self._loaded]
-        if not backend.connected or (self._crls_loaded and not missing):
+        if not backend.connected:
             return ""
         try:
             for crl in () if self._crls_loaded else self._crls:
                 backend.load_crl(crl)
+            if not self._crls_loaded:
+                _log.info("crls_given", lists=len(self._crls))
             self._crls_loaded = True
-            self._remember(frozenset(missing))
+            if not self._told:
+                backend.ask(*self._asks)
+                self._told = True
+            if missing:
+                self._remember(frozenset(missing))
             for key_id in missing:
                 backend.load_key(self._wanted[key_id])
                 self._loaded.add(key_id)
         except EdgeError as error:
             _log.error("ike_key_refused", reason=error.diagnostics())
             return error.diagnostics()
-        return ""
+        return NO_FETCHER if self._asks[1] and not backend.fetches else ""
 
     def _remember(self, more: frozenset[str]) -> None:
         given = self._state.key_ids() if self._given is None else self._given

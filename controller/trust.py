@@ -65,6 +65,7 @@ class Trust:
             files=here.files,
             psk_file=here.psk_file,
             crl_file=here.crl_file,
+            revocation=here.revocation,
             pin=pin,
             answer=answer,
         )
@@ -73,7 +74,9 @@ class Trust:
             self._ways = policy.auth
             self.keys.want(self.keeper.keys)
             self.keys.dirty()
+        own = self.keeper.means.ca
         self.keys.revoke(self.keeper.crl.crls)
+        self.keys.ask(() if own is None else own.ca_der, here.ocsp_uri)
         if is_new:
             self.configs.clear()
             agent.touch_all()

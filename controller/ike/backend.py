@@ -39,6 +39,8 @@ class DaemonStats:
     """Jobs that wait for a worker, all priorities. Idle 0 with this growing is a hung daemon."""
     ike_sas: int
     half_open: int
+    fetches: bool
+    """Whether it can fetch over http, as OCSP needs."""
 
 
 class IkeBackend(Protocol):
@@ -47,6 +49,10 @@ class IkeBackend(Protocol):
     @property
     def connected(self) -> bool:
         """Whether the command session is up."""
+
+    @property
+    def fetches(self) -> bool:
+        """Whether the daemon that is or was connected last can fetch over http."""
 
     def open(self) -> None:
         """Connect both sessions and register for events; twice is no error.
@@ -155,6 +161,17 @@ class IkeBackend(Protocol):
 
     def load_crl(self, der: bytes) -> None:
         """Give the daemon a list of revoked certificates; SAs stay.
+
+        Raises:
+            IkeError: the daemon refused it, or is gone.
+        """
+
+    def ask(self, authorities: tuple[bytes, ...], uri: str) -> None:
+        """Say where the daemon shall ask whether certificates are revoked (OCSP).
+
+        Args:
+            authorities: Those whose certificates it is about, DER; no others are asked about.
+            uri: Whom to ask, http; empty: nobody but whom a certificate names itself.
 
         Raises:
             IkeError: the daemon refused it, or is gone.

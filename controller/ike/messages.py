@@ -9,6 +9,7 @@ Source: strongSwan 5.9.8 src/libcharon/plugins/vici: README.md, vici_config.c, v
 
 import re
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from typing import TypeAlias
 
 from ovn_ipsec.errors import IkeError
@@ -30,6 +31,10 @@ REPLAY_WINDOW = 1024
 ESP_LIFETIME_S = 3960
 IKE_LIFETIME_S = 15_840
 REASON_MAX, REASONS_MAX = 200, 3
+
+OCSP_PREFIX = "ovn-ocsp-"
+FETCHERS = frozenset({"curl", "soup"})
+"""Plugins that can get what stands behind an http URI."""
 
 REASON = re.compile(
     rb"notify error|AUTHENTICATION_FAILED|NO_PROPOSAL_CHOSEN|TS_UNACCEPTABLE"
@@ -107,6 +112,8 @@ def _rounds(conn: ConnConfig, proof: Proof) -> Section:
     if proof.auth is not Auth.PSK:
         local["certs"] = [proof.certificate_der]
         remote["cacerts" if proof.auth is Auth.CA else "certs"] = list(proof.trusted_der)
+    if proof.auth is Auth.CA:
+        remote["revocation"] = proof.revocation.value
     return {"local": local, "remote": remote}
 
 
@@ -117,6 +124,21 @@ def shared_key(key: SharedKey) -> Section:
         "type": "ike",
         "data": key.value.reveal(),
         "owners": [f"fqdn:{key.peer}"],
+    }
+
+
+def ocsp(authorities: Iterable[bytes], uri: str) -> dict[str, Section]:
+    """Format whom to ask about the certificates of authorities (DER), for load-authority.
+
+    Returns:
+        By their names, each of which is another when something in it is; empty without a URI.
+    """
+    return {
+        f"{OCSP_PREFIX}{sha256(uri.encode() + der).hexdigest()[:16]}": {
+            "cacert": der,
+            "ocsp_uris": [uri],
+        }
+        for der in (authorities if uri else ())
     }
 
 
@@ -236,6 +258,17 @@ def _ways(names: Iterable[str]) -> dict[ConnName, frozenset[Auth]]:
 def parse_keys(seen: Seen) -> frozenset[str]:
     """Parse the answer to get-keys or get-shared."""
     return frozenset(map(words, listed(seen, "keys")))
+
+
+def parse_ocsp(seen: Seen) -> frozenset[str]:
+    """Parse the answer to get-authorities, leaving out what is not ours."""
+    names = map(words, listed(seen, "authorities"))
+    return frozenset(name for name in names if name.startswith(OCSP_PREFIX))
+
+
+def parse_fetches(seen: Seen) -> bool:
+    """Parse the answer to stats: whether it can fetch over http."""
+    return not FETCHERS.isdisjoint(map(words, listed(seen, "plugins")))
 
 
 def parse_algorithms(seen: Seen) -> frozenset[str]:

@@ -59,6 +59,7 @@ class StrongSwan:
         self._events = ViciSession(self._connect, deadline_s)
         self._lost = False
         self._since = self._version = ""
+        self.fetches = False
         self._profiles: frozenset[Profile] = frozenset()
         self._first: dict[ConnName, Auth] = {}
         """The way that each connection starts with, as it was loaded last."""
@@ -99,7 +100,8 @@ class StrongSwan:
             self._version = messages.text(self._commands.call("version"), "version")
             self._profiles = able(messages.parse_algorithms(self._commands.call("get-algorithms")))
             # A session does not outlive its daemon, so this holds as long as the session does.
-            self._since = self._read_stats().since
+            stats = self._read_stats()
+            self._since, self.fetches = stats.since, stats.fetches
         except IkeError:
             self.close()
             raise
@@ -300,6 +302,19 @@ class StrongSwan:
         self._call("load-cert", {"type": "X509_CRL", "data": der})
         self._call("flush-certs", {"type": "X509_CRL"})
 
+    def ask(self, authorities: tuple[bytes, ...], uri: str) -> None:
+        """Say by whom charon has the certificates of authorities checked.
+
+        Raises:
+            IkeError: charon refused it, or is gone.
+        """
+        wanted = messages.ocsp(authorities, uri)
+        held = messages.parse_ocsp(self._call("get-authorities"))
+        for name in held - wanted.keys():
+            self._call_or_gone("unload-authority", {"name": name})
+        for name in wanted.keys() - held:
+            self._call("load-authority", {name: wanted[name]})
+
     def unload_shared(self, key_id: str) -> None:
         """Take a shared key away; SAs stay. One that is not loaded is no error.
 
@@ -363,6 +378,7 @@ class StrongSwan:
             queued=sum(messages.number(queues, name) for name in queues),
             ike_sas=messages.number(sas, "total"),
             half_open=messages.number(sas, "half-open"),
+            fetches=messages.parse_fetches(seen),
         )
 
     def _call(self, command: str, message: Section | None = None) -> Seen:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from hashlib import sha256
 
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.model.policy import Auth
+from ovn_ipsec.model.policy import Auth, Revocation
 from ovn_ipsec.pki.psk import psk_for_pair
 
 from .credential import Credential, Secret
@@ -50,6 +50,8 @@ class Proof:
     """ca: the authorities that the peer's may come from. pinned: those that the peer may show."""
     keys: tuple[SharedKey, ...] = ()
     """psk: the first is used, all are accepted."""
+    revocation: Revocation = Revocation.RELAXED
+    """ca: what must be known of the peer's certificate."""
 
     @property
     def mark(self) -> str:
@@ -61,17 +63,19 @@ class Proof:
     def parts(self) -> tuple[object, ...]:
         """All of it, short and without a secret, for a fingerprint."""
         ids = tuple(key.id for key in self.keys)
-        return (self.mark, tuple(map(_digest, self.trusted_der)), ids)
+        return (self.mark, tuple(map(_digest, self.trusted_der)), ids, self.revocation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What this chassis has to prove itself with."""
+    """What this chassis has to prove itself with, and what it demands of others."""
 
     ca: Credential | None = None
     pinned: Credential | None = None
     """Its own certificate; the authorities in it are none."""
     secrets: tuple[Secret, ...] = ()
+    revocation: Revocation = Revocation.RELAXED
+    """Of certificates of an authority; a pin has none that could revoke it."""
 
     @property
     def auths(self) -> frozenset[Auth]:
@@ -119,5 +123,11 @@ def _proof(
     own = means.ca if auth is Auth.CA else means.pinned
     if own is None or (auth is Auth.PINNED and not pins):
         return None
-    trusted = own.ca_der if auth is Auth.CA else pins
-    return Proof(auth=auth, certificate_der=own.certificate_der, trusted_der=trusted)
+    if auth is Auth.PINNED:
+        return Proof(auth=auth, certificate_der=own.certificate_der, trusted_der=pins)
+    return Proof(
+        auth=auth,
+        certificate_der=own.certificate_der,
+        trusted_der=own.ca_der,
+        revocation=means.revocation,
+    )

@@ -51,6 +51,17 @@ class Rollout(StrEnum):
     IMMEDIATE = "immediate"
 
 
+class Revocation(StrEnum):
+    """What must be known of a peer's certificate, besides that it is not known to be revoked."""
+
+    RELAXED = "relaxed"
+    """Nothing."""
+    IFURI = "ifuri"
+    """That it is not revoked, where there is somebody to ask: a URI in it, or one that is set."""
+    STRICT = "strict"
+    """That it is not revoked."""
+
+
 class Auth(StrEnum):
     """How chassis prove who they are to each other."""
 

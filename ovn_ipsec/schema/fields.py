@@ -16,6 +16,10 @@ E = TypeVar("E", bound=StrEnum)
 
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d)?\Z")
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_HTTP_URI = re.compile(
+    r"(?=.{1,255}\Z)http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
+    r"(/[A-Za-z0-9._~/?&=%+:@-]*)?\Z"
+)
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 
@@ -77,6 +81,13 @@ def address(place: Place, text: str) -> IpAddress:
     if scoped or broadcast or ip.is_multicast or ip.is_unspecified:
         place.refuse(text, "expected the unicast address of a host")
     return ip
+
+
+def http_uri(place: Place, text: str) -> str:
+    """Parse a URI that the IKE daemon shall fetch from: plain http, a literal host, no userinfo."""
+    if not _HTTP_URI.match(text):
+        place.refuse(text, "expected http://HOST[:PORT][/PATH], at most 255 characters")
+    return text
 
 
 def chassis_name(place: Place, text: str) -> ChassisName:

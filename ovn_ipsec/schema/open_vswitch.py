@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 from ..errors import InputError
 from ..model.chassis import DEFAULT_PORT, ChassisName, EncapType, IpAddress
+from ..model.policy import Revocation
 from . import fields as parse
 from .fields import Place
 
@@ -17,6 +19,10 @@ TUNNELS = "ovn-ipsec-tunnels"
 VICI = "ovn-ipsec-vici"
 PSK_FILE = "ovn-ipsec-psk-file"
 CRL_FILE = "ovn-ipsec-crl-file"
+REVOCATION = "ovn-ipsec-revocation"
+OCSP_URI = "ovn-ipsec-ocsp-uri"
+
+T = TypeVar("T")
 
 
 class Tunnels(StrEnum):
@@ -65,6 +71,10 @@ class LocalChassis:
     """other_config:ovn-ipsec-psk-file: where the secret of the cluster is; empty when not set."""
     crl_file: str = ""
     """other_config:ovn-ipsec-crl-file: what authorities have revoked, PEM; empty when not set."""
+    revocation: Revocation = Revocation.RELAXED
+    """other_config:ovn-ipsec-revocation; junk there counts as the strictest."""
+    ocsp_uri: str = ""
+    """other_config:ovn-ipsec-ocsp-uri: who is asked whether a certificate is revoked."""
 
 
 def parse_local(
@@ -81,40 +91,29 @@ def parse_local(
         name_override: Chassis name from the command line or from system-id-override.
 
     Returns:
-        The settings; a junk setting is at its default and in `errors`.
+        The settings; a junk setting is at its default, or at what is safest, and in `errors`.
     """
     errors: list[InputError] = []
-    name: ChassisName | None = None
     text = name_override or external_ids.get("system-id", "")
+    place, name = Place(table=TABLE, row=".", key="external_ids:system-id"), None
     if text:
-        try:
-            place = Place(table=TABLE, row=".", key="external_ids:system-id")
-            name = parse.chassis_name(place, text)
-        except InputError as error:
-            errors.append(error)
+        name = _parsed(errors, (place, text), parse.chassis_name, None)
 
     def external(key: str, default: str = "") -> str:
         return external_ids.get(f"{key}-{name}", external_ids.get(key, default))
 
-    probe, tunnels = 5000, Tunnels.AUTO
-    try:
-        place = Place(table=TABLE, row=".", key="external_ids:ovn-remote-probe-interval")
-        probe = parse.integer(place, external("ovn-remote-probe-interval", "5000"), 0, 10**9)
-    except InputError as error:
-        errors.append(error)
-    try:
-        place = Place(table=TABLE, row=".", key=f"other_config:{TUNNELS}")
-        tunnels = parse.word(place, other_config.get(TUNNELS, Tunnels.AUTO), Tunnels)
-    except InputError as error:
-        errors.append(error)
     encap_ips = frozenset(_addresses(external("ovn-encap-ip"), errors))
     paths = [other_config.get(key, "") for key in ("certificate", "private_key", "ca_cert")]
     files = CredentialFiles(certificate=paths[0], private_key=paths[1], ca_cert=paths[2])
+    place = Place(table=TABLE, row=".", key="external_ids:ovn-remote-probe-interval")
+    text = external("ovn-remote-probe-interval", "5000")
+    probe_interval_ms = _parsed(errors, (place, text), _milliseconds, 5000)
+    tunnels, revocation, ocsp_uri = _parse_own(other_config, errors)
     return LocalChassis(
         name=name,
         remote=external("ovn-remote"),
         bridge=external("ovn-bridge", "br-int"),
-        probe_interval_ms=probe,
+        probe_interval_ms=probe_interval_ms,
         tunnels=tunnels,
         vici=other_config.get(VICI),
         files=files if any(paths) else None,
@@ -129,7 +128,51 @@ def parse_local(
         ),
         psk_file=other_config.get(PSK_FILE, ""),
         crl_file=other_config.get(CRL_FILE, ""),
+        revocation=revocation,
+        ocsp_uri=ocsp_uri,
     )
+
+
+def _parse_own(
+    other_config: Mapping[str, str], errors: list[InputError]
+) -> tuple[Tunnels, Revocation, str]:
+    """Parse what is not just a path."""
+
+    def value(key: str, kind: Callable[[Place, str], T], default: T, junk: T) -> T:
+        place = Place(table=TABLE, row=".", key=f"other_config:{key}")
+        text = other_config.get(key)
+        return default if text is None else _parsed(errors, (place, text), kind, junk)
+
+    return (
+        value(TUNNELS, _tunnels, Tunnels.AUTO, Tunnels.AUTO),
+        value(REVOCATION, _revocation, Revocation.RELAXED, Revocation.STRICT),
+        value(OCSP_URI, parse.http_uri, "", ""),
+    )
+
+
+def _parsed(
+    errors: list[InputError],
+    found: tuple[Place, str],
+    kind: Callable[[Place, str], T],
+    junk: T,
+) -> T:
+    try:
+        return kind(*found)
+    except InputError as error:
+        errors.append(error)
+        return junk
+
+
+def _milliseconds(place: Place, text: str) -> int:
+    return parse.integer(place, text, 0, 10**9)
+
+
+def _tunnels(place: Place, text: str) -> Tunnels:
+    return parse.word(place, text, Tunnels)
+
+
+def _revocation(place: Place, text: str) -> Revocation:
+    return parse.word(place, text, Revocation)
 
 
 def _addresses(text: str, errors: list[InputError]) -> Iterator[IpAddress]:

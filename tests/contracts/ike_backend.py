@@ -47,6 +47,8 @@ class Authority:
     """A certificate authority in memory."""
 
     def __init__(self, name: str = "lab CA", *, ca: bool = True, now=None, days: int = 3650):
+        self.lists = 0
+        """How many it has made; the daemon takes the one with the highest number."""
         self.key = new_key()
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.certificate = self._sign(self.name, self.key, now, days, None, ca=ca)
@@ -54,9 +56,10 @@ class Authority:
     def revoked(self, *certificates: x509.Certificate, now=None, days: int = 30) -> bytes:
         """Give a list of what it has revoked, DER."""
         now = now or utc_now()
+        self.lists += 1
         builder = x509.CertificateRevocationListBuilder().issuer_name(self.name)
         builder = builder.last_update(now - DAY).next_update(now + days * DAY)
-        builder = builder.add_extension(x509.CRLNumber(len(certificates) + 1), critical=False)
+        builder = builder.add_extension(x509.CRLNumber(self.lists), critical=False)
         # The daemon finds a list by this.
         keyid = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         builder = builder.add_extension(keyid, critical=False)
@@ -352,6 +355,15 @@ class IkeBackendContract:
         crl = Authority("another").revoked(identity("chA")[0])
         opened.load_crl(crl)
         opened.load_crl(crl)
+
+    def test_it_is_told_whom_to_ask(self, opened: IkeBackend):
+        """Twice is no error, another replaces it, and nobody may be asked again."""
+        authorities = tuple(der(Authority(name).certificate) for name in ("one", "other"))
+        for _ in range(2):
+            opened.ask(authorities, "http://10.9.0.9/ocsp")
+        opened.ask(authorities[:1], "http://10.9.0.9:8080/")
+        opened.ask((), "")
+        assert opened.fetches == seen(opened.stats()).fetches is True
 
     def test_after_close_everything_is_unknown_again(self, opened: IkeBackend):
         """What the daemon holds stays."""

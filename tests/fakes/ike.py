@@ -46,6 +46,8 @@ class FakeIke:
         self.loaded_keys: dict[str, bytes] = {}
         self.loaded_shared: dict[str, bytes] = {}
         self.loaded_crls: list[x509.CertificateRevocationList] = []
+        self.asks: tuple[tuple[bytes, ...], str] = ((), "")
+        self.fetches = True
         self.calls: list[tuple[object, ...]] = []
         self.answers = True
         """Whether peers answer; else an attempt stays CONNECTING."""
@@ -79,6 +81,7 @@ class FakeIke:
             held.clear()
         self.loaded_shared.clear()
         self.loaded_crls.clear()
+        self.asks = ((), "")
 
     def start(self) -> None:
         """Start it again, empty."""
@@ -172,6 +175,7 @@ class FakeIke:
                 queued=0,
                 ike_sas=len(self.sas),
                 half_open=half_open,
+                fetches=self.fetches,
             )
         )
 
@@ -271,6 +275,10 @@ class FakeIke:
     def load_crl(self, der: bytes) -> None:
         self._enter("load_crl")
         self.loaded_crls.append(x509.load_der_x509_crl(der))
+
+    def ask(self, authorities: tuple[bytes, ...], uri: str) -> None:
+        self._enter("ask")
+        self.asks = (authorities if uri else (), uri)
 
     def unload_shared(self, key_id: str) -> None:
         self._enter("unload_shared", key_id)

@@ -17,10 +17,12 @@ from pathlib import Path
 
 DAEMON = "/usr/sbin/charon-systemd"
 PLUGINS = (
-    "aes sha1 sha2 random nonce x509 revocation constraints pubkey pkcs1 pkcs8 pem openssl "
+    "aes sha1 sha2 random nonce x509 revocation constraints curl pubkey pkcs1 pkcs8 pem openssl "
     "hmac kdf gcm drbg curve25519 kernel-netlink socket-default vici"
 )
 START_S = 10.0
+FETCH_S = 2
+"""As in the settings that we ship."""
 
 _CONF = """
 charon {{
@@ -34,6 +36,7 @@ charon {{
   ikesa_table_segments = 16
   plugins {{
     vici {{ socket = unix://{socket} }}
+    revocation {{ timeout = {fetch_s}s }}
   }}
 }}
 charon-systemd {{
@@ -78,7 +81,12 @@ class Charon:
         """Start the daemon and wait until it listens."""
         conf = self.folder / "strongswan.conf"
         conf.write_text(
-            _CONF.format(plugins=PLUGINS, socket=self.socket, retransmit_s=self.retransmit_s)
+            _CONF.format(
+                plugins=PLUGINS,
+                socket=self.socket,
+                retransmit_s=self.retransmit_s,
+                fetch_s=FETCH_S,
+            )
         )
         self.socket.unlink(missing_ok=True)
         with (self.folder / "charon.log").open("ab") as log:

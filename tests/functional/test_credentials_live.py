@@ -158,6 +158,19 @@ class Lab:
         ike.close()
         return [sa.auth.value for found in sas for sa in found if sa.state == "ESTABLISHED"]
 
+    def end(self, name: str) -> None:
+        """End a chassis' IKE_SAs, as a daemon that starts again does."""
+        ike = StrongSwan(self.daemons[name].uri)
+        ike.open()
+        for found in seen(ike.observe()).sas.values():
+            for sa in found:
+                ike.terminate_ike(sa.id, force=True)
+        ike.close()
+
+    def set(self, name: str, key: str, text: str) -> None:
+        """Set a key of a chassis' own database."""
+        self.vsctl(name, "set", "Open_vSwitch", ".", f"other_config:{key}={text}")
+
     def held(self, name: str) -> tuple[frozenset[str], frozenset[str]]:
         """Private and shared keys that a chassis' daemon holds."""
         ike = StrongSwan(self.daemons[name].uri)
@@ -331,6 +344,42 @@ def test_a_secret_and_a_certificate_are_replaced(lab: Lab) -> None:
     newest = lab.files("chA", authority)
     lab.start("chA")
     until(lambda: lab.held("chA")[0] == {newest}, "so it is after a restart")
+
+
+def test_what_must_be_known_of_a_peer_is_set_on_each_chassis(lab: Lab) -> None:
+    """Live: what is up stays, the next handshake is judged, and a list or a revocation counts."""
+    authority = Authority("files")
+    for name in NAMES:
+        lab.files(name, authority)
+    lab.start()
+    lab.publish(Phase.ENFORCE, Auth.CA)
+    lab.all_by(Auth.CA)
+    lab.set("chB", "ovn-ipsec-revocation", "strict")
+    time.sleep(2)
+    assert lab.auths("chB") == ["ca"]
+    lab.end("chB")
+    until(lambda: "CRL_VALIDATION is SKIPPED" in lab.log("chB"), "chB says what it lacks")
+    assert not lab.auths("chB")
+    crl = lab.folder / "crl.pem"
+    crl.write_bytes(crl_pem(authority.revoked()))
+    lab.set("chB", "ovn-ipsec-crl-file", str(crl))
+    lab.all_by(Auth.CA)
+    lab.set("chB", "ovn-ipsec-revocation", "strickt")
+    until(lambda: "expected one of relaxed, ifuri, strict" in lab.log("chB"), "junk is named")
+    certificate = (lab.folder / "chA-certificate.pem").read_bytes()
+    crl.write_bytes(crl_pem(authority.revoked(x509.load_pem_x509_certificate(certificate))))
+    until(lambda: lab.log("chB").count("crls_given") == 2, "the list is the daemon's")
+    assert lab.auths("chB") == ["ca"], "a list ends nothing"
+    lab.end("chB")
+    until(lambda: "certificate was revoked" in lab.log("chB"), "chB says why")
+    assert not lab.auths("chB")
+    lab.files("chA", authority)
+    lab.all_by(Auth.CA)
+
+
+def crl_pem(der: bytes) -> bytes:
+    """Encode a list as operators have it."""
+    return x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)
 
 
 def test_junk_for_a_pin_and_a_lost_row(lab: Lab) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from controller.keypair import KeyPair
 from controller.own_pin import SWITCH_S, OwnPin
 from controller.plan.pins import parse_pin
 from ovn_ipsec.errors import EdgeError
-from ovn_ipsec.model.policy import Auth
+from ovn_ipsec.model.policy import Auth, Revocation
 from ovn_ipsec.pki.errors import PkiError
 from ovn_ipsec.pki.profile import certificate_pem
 from ovn_ipsec.pki.request import check_request
@@ -310,6 +311,15 @@ def test_files_are_read_when_they_change_and_bad_ones_are_refused(tmp_path: Path
     keeper.run(given, 40, NOW + 60 * DAY)
     assert "expired" in keeper.problems()[0]
     assert keeper.auths == set()
+
+
+def test_what_is_demanded_of_peers_is_a_change_like_another(tmp_path: Path) -> None:
+    """Every connection has to be made again."""
+    keeper, authority = CredentialKeeper(tmp_path), Authority(now=NOW)
+    given = needs(Auth.CA, files=files(tmp_path, authority))
+    keeper.run(given, 0, NOW)
+    assert keeper.run(replace(given, revocation=Revocation.STRICT), 0.1, NOW)
+    assert keeper.means.revocation is Revocation.STRICT
 
 
 def test_a_secret_is_read_when_it_changes_and_a_bad_one_is_refused(tmp_path: Path) -> None:

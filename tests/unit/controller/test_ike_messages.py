@@ -13,7 +13,7 @@ from vici.protocol import FiniteStream, Message
 from controller.ike import messages
 from controller.plan.ike import ChildSa, ConnConfig, IkeSa, spelled
 from ovn_ipsec.errors import IkeError
-from ovn_ipsec.model.policy import Auth, Tuning
+from ovn_ipsec.model.policy import Auth, Revocation, Tuning
 from tests.contracts.ike_backend import config
 from tests.unit.controller.test_ike_plan import pairs
 
@@ -282,9 +282,38 @@ def test_both_rounds_name_who_and_what_vouches(auth: Auth):
     assert (body["local"].pop("auth"), body["remote"].pop("auth")) == (how, how)
     assert (body["local"].pop("id"), body["remote"].pop("id")) == (b"fqdn:chA", b"fqdn:chB")
     kind = {Auth.CA: "cacerts", Auth.PINNED: "certs"}.get(auth)
+    assert body["remote"].pop("revocation", None) == (b"relaxed" if auth is Auth.CA else None)
     assert body["remote"] == ({kind: list(proof.trusted_der)} if kind else {})
     psk = {"eap_id": proof.keys[0].id.encode()} if proof.keys else {}
     assert body["local"] == ({"certs": [proof.certificate_der]} if kind else psk)
+
+
+@pytest.mark.parametrize("revocation", Revocation)
+def test_what_must_be_known_of_the_peer_is_in_its_round(revocation: Revocation):
+    """In the daemon's words, which are ours."""
+    conn = config()
+    proof = replace(conn.proofs[0], revocation=revocation)
+    ((_, body),) = decoded(messages.connection(conn, proof)).items()
+    assert body["remote"]["revocation"] == revocation.encode()
+
+
+def test_each_authority_is_asked_about_under_a_name_of_its_own():
+    """Another when the URI is; without one nobody is asked."""
+    found = messages.ocsp([b"one", b"other"], "http://a/")
+    assert [body["cacert"] for body in found.values()] == [b"one", b"other"]
+    assert all(body["ocsp_uris"] == ["http://a/"] for body in found.values())
+    assert not found.keys() & messages.ocsp([b"one"], "http://b/").keys()
+    assert messages.ocsp([b"one"], "") == {}
+    names = [*(name.encode() for name in found), b"theirs"]
+    assert messages.parse_ocsp({"authorities": names}) == found.keys()
+    assert messages.parse_ocsp({}) == frozenset()
+
+
+def test_a_daemon_that_can_fetch_has_a_plugin_for_it():
+    """Whatever else it has."""
+    assert messages.parse_fetches({"plugins": [b"x509", b"curl"]})
+    assert not messages.parse_fetches({"plugins": [b"x509"]})
+    assert not messages.parse_fetches({})
 
 
 def test_a_shared_key_belongs_to_the_peer_alone():

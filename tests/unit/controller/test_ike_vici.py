@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from vici.protocol import Message, Packet
 
-from controller.ike import transport
+from controller.ike import messages, transport
 from controller.ike.backend import IkeBackend
 from controller.ike.strongswan import EVENTS, StrongSwan
 from controller.ike.transport import RefusedError, ViciSession
@@ -25,6 +25,7 @@ STATS = {
     "workers": {"total": "16", "idle": "11", "active": {"critical": "4"}},
     "queues": {"critical": "0", "high": "1", "medium": "2", "low": "0"},
     "ikesas": {"total": "3", "half-open": "1"},
+    "plugins": ["x509", "curl"],
 }
 
 
@@ -209,6 +210,20 @@ def test_stats_are_parsed(backend: StrongSwan, daemon: Daemon):
     assert (found.workers_total, found.workers_idle, found.queued) == (16, 11, 3)
     assert (found.ike_sas, found.half_open) == (3, 1)
     assert found.since.startswith("Nov 23 11:32:59 2026 pid ")
+    assert found.fetches == backend.fetches is True
+
+
+def test_whom_to_ask_is_changed_by_what_differs(backend: StrongSwan, daemon: Daemon):
+    """What is there stays, somebody else's too, and what is not wanted any more goes."""
+    kept, added = messages.ocsp([b"one", b"new"], "http://a/")
+    held = {"authorities": ["theirs", kept, "ovn-ocsp-old"]}
+    daemon.far[1].recv(65_536)
+    daemon.far[1].sendall(answer(held) + answer() * 2)
+    backend.ask((b"one", b"new"), "http://a/")
+    sent = daemon.far[1].recv(65_536)
+    assert [sent.count(name.encode()) for name in (kept, added, "ovn-ocsp-old", "theirs")] == [
+        0, 1, 1, 0,
+    ]  # fmt: skip
 
 
 def test_gone_is_no_error_but_other_refusals_are(backend: StrongSwan, daemon: Daemon):

@@ -301,6 +301,29 @@ def test_a_key_that_is_refused_is_said_and_tried_again(tmp_path: Path) -> None:
     assert ike.loaded_keys
 
 
+def test_every_daemon_is_told_whom_to_ask(tmp_path: Path) -> None:
+    """Once; one that cannot fetch is a problem until nobody is to be asked."""
+    ike, ring = FakeIke(), Keyring(StateDir(tmp_path))
+    link = IkeLink(ike, ring)
+    ring.ask((b"ca",), "http://a/")
+    link.run(Agent(A), 10)
+    assert (ike.asks, link.problem) == (((b"ca",), "http://a/"), "")
+    ring.ask((b"ca",), "http://a/")
+    link.run(Agent(A), 11)
+    assert ike.calls.count(("ask",)) == 1
+    ike.fetches = False
+    link.run(Agent(A), 12)
+    assert "lacks its plugin curl" in link.problem
+    ike.crash()
+    link.run(Agent(A), 13)
+    ike.start()
+    link.run(Agent(A), 15)
+    assert ike.asks == ((b"ca",), "http://a/")
+    ring.ask((b"ca",), "")
+    link.run(Agent(A), 16)
+    assert (ike.asks, link.problem) == (((), ""), "")
+
+
 def test_revocation_lists_are_given_to_every_daemon(tmp_path: Path) -> None:
     """Once each; and to the next one again."""
     ike, ring = FakeIke(), Keyring(StateDir(tmp_path))

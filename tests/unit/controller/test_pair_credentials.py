@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from controller.plan.certificate import describe
 from controller.plan.credential import Credential
-from ovn_ipsec.model.policy import Auth, ClusterPolicy, Mode, Phase
+from ovn_ipsec.model.policy import Auth, ClusterPolicy, Mode, Phase, Revocation
 from ovn_ipsec.model.status import PairState
 from tests.contracts.ike_backend import OTHER_SECRET, SECRET, Authority, lab
 from tests.unit.controller.test_pair_of_chassis import (
@@ -84,6 +84,24 @@ def test_a_way_that_is_not_accepted_any_more_is_left_even_if_the_peer_began_so()
     assert all_up(cluster)
     assert auths(cluster) == [{Auth.CA}] * 2
     assert a.agent.policy == b.agent.policy
+    assert lost == []
+
+
+def test_what_must_be_known_of_the_peer_changes_under_live_sas() -> None:
+    """The daemon has it, behind its traps too; nothing is made anew for what is only accepted."""
+    cluster = enforced(using(Auth.CA, generation=1))
+    lost, before = watched(cluster), ids(cluster)
+    for revocation in (Revocation.STRICT, Revocation.RELAXED):
+        for end in cluster.ends:
+            end.means = {"revocation": revocation}
+            end.agent.touch_all()
+        cluster.run(40)
+        for end in cluster.ends:
+            (conn,) = end.ike.conns.values()
+            assert [proof.revocation for proof in conn.proofs] == [revocation]
+            assert set(end.ike.traps.values()) == {conn}
+        assert ids(cluster) == before
+    assert all_up(cluster)
     assert lost == []
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from controller.plan.proof import KEY_PREFIX, Means, proofs, shared_key
-from ovn_ipsec.model.policy import Auth
+from ovn_ipsec.model.policy import Auth, Revocation
 from tests.contracts.ike_backend import OTHER_SECRET, SECRET, ways
 from tests.unit.controller.test_credential import GOOD
 from tests.worlds import A, B, C
@@ -50,6 +50,16 @@ def test_each_way_trusts_its_own():
     assert (pinned.trusted_der, pinned.certificate_der) == ((b"pin", b"former"), b"c")
     assert (psk.trusted_der, psk.certificate_der, len(psk.keys)) == ((), b"", 2)
     assert len({one.mark for one in (ca, pinned, psk)}) == 3
+
+
+def test_only_certificates_of_an_authority_are_held_against_lists():
+    """It is no part of what we prove ourselves with, and another connection in the daemon."""
+    full = Means(ca=GOOD, pinned=GOOD, secrets=(SECRET,), revocation=Revocation.STRICT)
+    ca, *others = proofs(full, list(Auth), A, B, (b"pin",))
+    assert ca.revocation is Revocation.STRICT
+    assert {one.revocation for one in others} == {Revocation.RELAXED}
+    (relaxed,) = proofs(replace(full, revocation=Revocation.RELAXED), [Auth.CA], A, B, ())
+    assert (relaxed.mark == ca.mark, relaxed.parts == ca.parts) == (True, False)
 
 
 @pytest.mark.parametrize("auth", Auth)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import Encap, EncapType
-from ovn_ipsec.model.policy import Mode
+from ovn_ipsec.model.policy import Mode, Revocation
 from ovn_ipsec.schema import encap, open_vswitch
 from ovn_ipsec.schema import fields as parse
 from ovn_ipsec.schema.encap import EncapIntent, RawChassis, RawEncap
@@ -207,6 +207,48 @@ def test_local_junk() -> None:
         local.tunnels,
     ) == (None, 5000, open_vswitch.Tunnels.AUTO)
     assert len(local.errors) == 3
+
+
+def test_local_revocation() -> None:
+    """Nothing is asked for; junk is named, and counts as the strictest."""
+    here = open_vswitch.parse_local({}, {}, None)
+    assert (here.revocation, here.ocsp_uri) == (Revocation.RELAXED, "")
+    keys = {"ovn-ipsec-revocation": "ifuri", "ovn-ipsec-ocsp-uri": "http://10.0.0.1:8080/ocsp"}
+    here = open_vswitch.parse_local({}, keys, None)
+    assert (here.revocation, here.ocsp_uri) == (Revocation.IFURI, "http://10.0.0.1:8080/ocsp")
+    keys = {"ovn-ipsec-revocation": "strickt", "ovn-ipsec-ocsp-uri": "file:///etc/shadow"}
+    here = open_vswitch.parse_local({}, keys, None)
+    assert (here.revocation, here.ocsp_uri) == (Revocation.STRICT, "")
+    assert [error.key for error in here.errors] == [f"other_config:{key}" for key in keys]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ocsp.example",
+        "https://ocsp.example/",
+        "ftp://ocsp.example/",
+        "http://",
+        "http:///x",
+        "http://a b/",
+        "http://me@host/",
+        "http://host/\n",
+        'http://host/"',
+        "http://host:123456/",
+        "http://" + "a" * 250,
+    ],
+)
+def test_uris_that_are_not_asked(text: str) -> None:
+    """Only http to a plain host."""
+    with pytest.raises(InputError, match="expected http://HOST"):
+        parse.http_uri(PLACE, text)
+
+
+@pytest.mark.parametrize("text", ["http://a", "http://[fd00::1]:80/x?y=z", "http://10.0.0.1/ocsp/"])
+def test_uris(text: str) -> None:
+    """As they are."""
+    assert text == parse.http_uri(PLACE, text)
 
 
 def test_local_encaps_are_known_before_any_row() -> None:
