@@ -48,9 +48,7 @@ class _Commands:
             "wanted_phase": agent.policy.phase.value if agent is not None else None,
             "pairs": counts_by_name(agent.counts) if agent is not None else {},
             "ike_daemon": ike.version if ike is not None and ike.ready else None,
-            "southbound_connected": bool(
-                controller.southbound and controller.southbound.session.connected
-            ),
+            "southbound_connected": controller.southbound.connected,
             "certificate": own.subject if own is not None else None,
             "auths": sorted(keeper.auths),
             "tunnel_ports": "own" if controller.ports.owns else "adopt",

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,8 @@ from ovn_ipsec import clock
 from ovn_ipsec.errors import EdgeError, IPsecError
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Phase, Profile
-from ovn_ipsec.ovsdb.schemas import SOUTHBOUND, VSWITCH
-from ovn_ipsec.ovsdb.session import Session, use_tls
+from ovn_ipsec.ovsdb.schemas import VSWITCH
+from ovn_ipsec.ovsdb.session import Session
 from ovn_ipsec.schema.open_vswitch import LocalChassis
 from ovn_ipsec.schema.report import REQUEST, format_digest
 from ovn_ipsec.service import Service, notify_systemd
@@ -39,7 +39,7 @@ from .plan.pace import Bucket
 from .plan.record import NOTHING_SEEN, Context, Decision
 from .plan.steps import Initiate
 from .ports import PortKeeper
-from .southbound import Southbound
+from .southbound_link import SouthboundLink
 from .state_dir import StateDir
 from .trust import Trust
 
@@ -80,19 +80,17 @@ class Controller:
         self.ports = PortKeeper(settings.rundir)
         self.conflict = ConflictWatch()
         self.agent: Agent | None = None
-        self.southbound: Southbound | None = None
+        self.southbound = SouthboundLink(settings.tls)
         self.ike: IkeLink | None = None
         self.here: LocalChassis | None = None
         self.applied: ClusterPolicy = NO_POLICY
         self._bucket = Bucket()
-        self._phase_since = float("-inf")
         self._guard_found: GuardState | None = None
         self._guard_kept: GuardState | None = None
         self._synced = False
         self._boot_kept: object = "not stored yet"
         self._report_at = float("-inf")
-        self._sb_error = ""
-        self._ready = self._told = False
+        self._told = False
 
     def open(self) -> None:
         """Open everything local, and close what has to be closed before anything is known."""
@@ -116,17 +114,17 @@ class Controller:
         self._observe_local(now)
         if self.agent is None or self.here is None:
             return
-        self._observe_southbound(self.agent)
+        self.southbound.run(self.agent, self.trust)
         if self.conflict.run(now):
             self._tell_ready()
             if self.ike is not None:
                 self.ike.backend.close()
             self._report(self.agent, now)
             return
-        self.trust.run(self.agent, self.here, self._loaded_southbound(), now)
+        self.trust.run(self.agent, self.here, self.southbound.loaded, now)
         self._observe_ike(self.agent, now)
         self._act(self.agent, now)
-        self.ports.run(self.vswitch, self.agent, self.here, self._sb_global(), now)
+        self.ports.run(self.vswitch, self.agent, self.here, self.southbound.seen_global(), now)
         self._report(self.agent, now)
 
     def _observe_local(self, now: float) -> None:
@@ -146,7 +144,7 @@ class Controller:
             charon = StrongSwan(self.settings.vici or here.vici or DEFAULT_URI)
             self.ike = IkeLink(charon, self.trust.keys, self.state.mark)
         if here.remote and (old is None or old.remote != here.remote):
-            self._connect_southbound(here)
+            self._connect(here)
         self.kernel.hurry(now)
 
     def _become(self, name: ChassisName) -> None:
@@ -154,56 +152,13 @@ class Controller:
         self.agent.was_closed = lambda record: guard_remembers(self._guard_found, record)
         self._synced = False
         _log.info("chassis_named", name=name)
-        if self.southbound is not None and self.here is not None:
-            self._connect_southbound(self.here)
+        if self.southbound.opened is not None and self.here is not None:
+            self._connect(self.here)
 
-    def _connect_southbound(self, here: LocalChassis) -> None:
-        files = self.settings.tls or local_db.tls_files(self.vswitch)
-        if files is not None:
-            use_tls(*files)
-        if self.southbound is not None:
-            self.southbound.session.close()
-        probe_s = 0.0 if here.remote.startswith("unix:") else here.probe_interval_ms / 1000
+    def _connect(self, here: LocalChassis) -> None:
         # Nobody needs the digests of others; without a name yet this is done again with one.
         name = "" if self.agent is None else self.agent.this_chassis
-        own = {"Chassis_Private": [["name", "==", name]]}
-        session = Session(here.remote, SOUTHBOUND, probe_interval_s=probe_s, only=own)
-        session.open()
-        self.southbound = Southbound(session)
-        _log.info("southbound_connecting", remote=here.remote)
-
-    def _loaded_southbound(self) -> Southbound | None:
-        found = self.southbound
-        return found if found is not None and found.session.loaded else None
-
-    def _sb_global(self) -> tuple[bool, Mapping[str, str]]:
-        southbound = self._loaded_southbound()
-        if southbound is None:
-            return False, {}
-        seen = southbound.seen_global()
-        return seen.ipsec, seen.options
-
-    def _observe_southbound(self, agent: Agent) -> None:
-        southbound = self.southbound
-        if southbound is None or not southbound.session.run():
-            return
-        failure = southbound.session.failure()
-        if failure is not None:
-            _log.warning("digest_not_written", reason=failure.diagnostics())
-        if not southbound.session.loaded:
-            return
-        seen = southbound.seen_global()
-        self._sb_error = seen.error.diagnostics() if seen.error is not None else ""
-        phase = agent.policy.phase
-        if agent.put(seen.policy, southbound.changed_chassis()):
-            policy = agent.policy
-            if policy.phase is not phase:
-                self._phase_since = clock.monotonic()
-            _log.info("policy", generation=policy.generation, phase=policy.phase.value)
-        self.trust.note(agent, southbound, clock.monotonic())
-        for error in agent.take_refusals():
-            _log.error("row_refused", reason=error.diagnostics())
-        self._ready = True
+        self.southbound.connect(here, name, local_db.tls_files(self.vswitch))
 
     def _observe_ike(self, agent: Agent, now: float) -> None:
         if self.ike is None:
@@ -215,7 +170,7 @@ class Controller:
     # --- decide and apply ------------------------------------------------------------------------
 
     def _act(self, agent: Agent, now: float) -> None:
-        if not self._ready:
+        if not self.southbound.ready:
             return
         self._bucket = self._bucket.refill(now)
         decisions: list[tuple[ConnName, Decision]] = []
@@ -250,7 +205,7 @@ class Controller:
 
         ovn-controller is ordered behind us, so that no tunnel is made before that.
         """
-        if self._ready and not self._told:
+        if self.southbound.ready and not self._told:
             self._told = True
             notify_systemd("READY=1")
 
@@ -263,7 +218,7 @@ class Controller:
             recovering=ike is not None and now < ike.recovering_until,
             daemon_ready=ike is not None and ike.ready,
             may_start=self._bucket.allows,
-            phase_since=self._phase_since,
+            phase_since=self.southbound.phase_since,
             profiles=frozenset(Profile) if agent.able is None else agent.able,
             quarantine=agent.policy.quarantine,
         )
@@ -317,15 +272,15 @@ class Controller:
         if self.ike is not None:
             words.append(self.ike.problem and f"IKE daemon: {self.ike.problem}")
         words.extend(f"guard {name}: {what}" for name, what in self.guard.problems().items())
-        words.extend([self.kernel.problem, self._sb_error])
+        words.extend([self.kernel.problem, self.southbound.error])
         if self.agent is not None:
             words.append(report.profile_problem(self.agent))
             words.append(report.refusal_summary(self.agent.all_refusals()))
         return [word for word in words if word]
 
     def _report(self, agent: Agent, now: float) -> None:
-        southbound = self.southbound
-        if southbound is None or not self._ready or now < self._report_at:
+        southbound = self.southbound.opened
+        if southbound is None or not self.southbound.ready or now < self._report_at:
             return
         keeper = self.trust.keeper
         version = self.ike.version if self.ike is not None else ""
@@ -347,10 +302,10 @@ class Controller:
     def wait(self, poller: ovs.poller.Poller) -> None:
         """Arm the poller with everything that step() could act on."""
         self.vswitch.wait(poller)
-        if self.southbound is not None:
-            self.southbound.session.wait(poller)
+        self.southbound.wait(poller)
         for number in self.kernel.filenos():
             poller.fd_wait(number, ovs.poller.POLLIN)
+        now = clock.monotonic()
         times = [self.kernel.wake_at(), self.trust.keeper.wake_at(), self.conflict.look_at]
         if self.ike is not None:
             number = self.ike.backend.fileno()
@@ -361,15 +316,14 @@ class Controller:
             if not self.agent.idle:
                 poller.immediate_wake()
             times.append(self.agent.wake_at() or self.conflict.look_at)
-        times.append(max(self._report_at, clock.monotonic() + 0.05))
-        delay_s = max(0.0, min(times) - clock.monotonic())
+        times.append(max(self._report_at, now + 0.05))
+        delay_s = max(0.0, min(times) - now)
         poller.timer_wait(int(delay_s * 1000) + 1)
 
     def close(self) -> None:
         """Close sockets; SAs, connections, guard stay as they are."""
         self.vswitch.close()
-        if self.southbound is not None:
-            self.southbound.session.close()
+        self.southbound.close()
         if self.ike is not None:
             self.ike.backend.close()
 

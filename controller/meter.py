@@ -48,7 +48,7 @@ class Meter:
 
     def _snapshot(self) -> metrics.Snapshot:
         controller, agent = self._controller, self._controller.agent
-        southbound, ike = controller.southbound, controller.ike
+        ike = controller.ike
         means = controller.trust.keeper.means
         own = {Auth.CA: means.ca, Auth.PINNED: means.pinned}
         ways = agent.policy.auth if agent is not None else ()
@@ -66,5 +66,5 @@ class Meter:
             guard=self._counters,
             problems=len(controller.problems()),
             ike_up=ike is not None and ike.ready,
-            connected=southbound is not None and southbound.session.connected,
+            connected=controller.southbound.connected,
         )
