@@ -19,6 +19,7 @@ from ovn_ipsec.schema.open_vswitch import PSK_FILE, CredentialFiles
 
 from . import credentials
 from .enrolment import Enrolment
+from .file_watch import FileWatch
 from .own_pin import OwnPin
 from .plan.credential import Credential, Secret, check
 from .plan.pins import KEY
@@ -27,6 +28,11 @@ from .plan.proof import Means
 _log = structlog.get_logger()
 
 LOOK_S = 1.0
+"""Between two looks at files that cannot be watched, or while a new pin waits to be used."""
+SLOW_S = 10.0
+"""Between two looks at files that are: time passes too, and there are file systems of others."""
+SETTLE_S = 0.3
+"""From the first event until a look: a certificate and its key come one after the other."""
 NO_FILES = "no certificate: set Open_vSwitch other_config certificate, private_key, ca_cert"
 NO_SECRET = f"no secret: set Open_vSwitch other_config {PSK_FILE}"
 
@@ -148,9 +154,15 @@ class CredentialKeeper:
         self.psk = SecretFile()
         self.crl = CrlFile()
         self.means = Means()
+        self.watch = FileWatch()
         self._needs: Needs | None = None
         self._look_at = float("-inf")
         self._wall: datetime | None = None
+
+    def heed(self, now: float) -> None:
+        """Take in that files may have changed."""
+        if self.watch.drain():
+            self._look_at = min(self._look_at, now + SETTLE_S)
 
     def run(self, needs: Needs, now: float, wall: datetime) -> bool:
         """Look at everything when it is time or something else is asked for.
@@ -160,7 +172,9 @@ class CredentialKeeper:
         """
         if now < self._look_at and needs == self._needs:
             return False
-        self._look_at, self._needs, self._wall = now + LOOK_S, needs, wall
+        often = not self.watch.watch(_paths(needs))
+        often = often or (Auth.PINNED in needs.ways and self.own_pin.switching)
+        self._look_at, self._needs, self._wall = now + (LOOK_S if often else SLOW_S), needs, wall
         if needs.files is not None:
             self.files.run(needs.files, needs.chassis, wall)
         if self._enrols(needs):
@@ -267,3 +281,9 @@ class CredentialKeeper:
     def wake_at(self) -> float:
         """When it is time to look again, monotonic seconds."""
         return self._look_at
+
+
+def _paths(needs: Needs) -> list[str]:
+    files = needs.files
+    own = [] if files is None else [files.certificate, files.private_key, files.ca_cert]
+    return [*own, needs.psk_file, needs.crl_file]

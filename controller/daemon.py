@@ -48,7 +48,7 @@ _log = structlog.get_logger()
 BATCH = 64
 """Pairs decided in one pass, so that events and commands are never kept waiting for long."""
 STEP_RETRY_S = 1.0
-"""After a step that the IKE daemon refused."""
+"""After a step that the IKE daemon refused, or a guard that the kernel did not take."""
 REPORT_S = 1.0
 """Between two writes of the digest, unless a phase has just been applied."""
 
@@ -90,6 +90,8 @@ class Controller:
         self._synced = False
         self._boot_kept: object = "not stored yet"
         self._report_at = float("-inf")
+        self._unsaid = False
+        self._held = True
         self._told = False
 
     def open(self) -> None:
@@ -111,6 +113,7 @@ class Controller:
     def step(self) -> None:
         """Do one pass: take in what has arrived, decide for what is due, apply, report."""
         now = clock.monotonic()
+        self.trust.keeper.heed(now)
         self._observe_local(now)
         if self.agent is None or self.here is None:
             return
@@ -191,7 +194,7 @@ class Controller:
         if agent.idle and not self._synced:
             self._synced = True
             agent.was_closed = lambda _record: False
-        held = self._keep_guard(agent) if self._synced else False
+        held = self._held = self._keep_guard(agent) if self._synced else False
         for name, decision in decisions:
             self._apply(agent, name, decision)
         if agent.idle and self.ike is not None and self.ike.ready:
@@ -275,12 +278,16 @@ class Controller:
         words.extend([self.kernel.problem, self.southbound.error])
         if self.agent is not None:
             words.append(report.profile_problem(self.agent))
-            words.append(report.refusal_summary(self.agent.all_refusals()))
+            own = () if self.here is None else self.here.errors
+            words.append(report.refusal_summary((*own, *self.agent.all_refusals())))
         return [word for word in words if word]
 
     def _report(self, agent: Agent, now: float) -> None:
         southbound = self.southbound.opened
-        if southbound is None or not self.southbound.ready or now < self._report_at:
+        if southbound is None or not self.southbound.ready:
+            return
+        self._unsaid = now < self._report_at
+        if self._unsaid:
             return
         keeper = self.trust.keeper
         version = self.ike.version if self.ike is not None else ""
@@ -295,7 +302,7 @@ class Controller:
         if keeper.request:
             keys[REQUEST] = keeper.request
         self._report_at = now + REPORT_S
-        southbound.publish(agent.this_chassis, keys, keeper.pin)
+        self._unsaid = not southbound.publish(agent.this_chassis, keys, keeper.pin)
 
     # --- wait ------------------------------------------------------------------------------------
 
@@ -303,8 +310,9 @@ class Controller:
         """Arm the poller with everything that step() could act on."""
         self.vswitch.wait(poller)
         self.southbound.wait(poller)
-        for number in self.kernel.filenos():
-            poller.fd_wait(number, ovs.poller.POLLIN)
+        for number in (*self.kernel.filenos(), self.trust.keeper.watch.fileno()):
+            if number >= 0:
+                poller.fd_wait(number, ovs.poller.POLLIN)
         now = clock.monotonic()
         times = [self.kernel.wake_at(), self.trust.keeper.wake_at(), self.conflict.look_at]
         if self.ike is not None:
@@ -316,7 +324,11 @@ class Controller:
             if not self.agent.idle:
                 poller.immediate_wake()
             times.append(self.agent.wake_at() or self.conflict.look_at)
-        times.append(max(self._report_at, now + 0.05))
+        if self._unsaid:
+            times.append(max(self._report_at, now + 0.05))
+        if not self._held:
+            times.append(now + STEP_RETRY_S)
+        times.append(self.ports.wake_at(now))
         delay_s = max(0.0, min(times) - now)
         poller.timer_wait(int(delay_s * 1000) + 1)
 
@@ -324,6 +336,7 @@ class Controller:
         """Close sockets; SAs, connections, guard stay as they are."""
         self.vswitch.close()
         self.southbound.close()
+        self.trust.keeper.watch.close()
         if self.ike is not None:
             self.ike.backend.close()
 

@@ -51,6 +51,11 @@ class OwnPin:
         """Make a new key and certificate, whatever the age of the one in use."""
         self._renew = True
 
+    @property
+    def switching(self) -> bool:
+        """Whether a new certificate is published, or to be, and not used yet."""
+        return self._next is not None
+
     def run(self, chassis: ChassisName, published: str, now: float, wall: datetime) -> bool:
         """Make what is missing, and switch to what was published for long enough.
 

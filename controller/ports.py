@@ -55,6 +55,10 @@ class PortKeeper:
         if any(change.table in ("Bridge", "Port", "Interface") for change in changes):
             self._dirty = True
 
+    def wake_at(self, now: float) -> float:
+        """When to look again at what was put off, monotonic seconds; infinity: nothing was."""
+        return max(self._look_at, now + PAUSE_S) if self._dirty else float("inf")
+
     def run(
         self,
         session: Session,

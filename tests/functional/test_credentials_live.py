@@ -198,6 +198,11 @@ class Lab:
             f"authenticated by {auth}", 40.0,
         )  # fmt: skip
 
+    def wakes(self, name: str) -> int:
+        """How often a controller has waited for something."""
+        status = Path(f"/proc/{self.processes[name].pid}/status").read_text()
+        return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
     def secrets(self, *secrets: str, names: tuple[str, ...] = NAMES) -> None:
         """Write the cluster's secret."""
         for name in names:
@@ -344,6 +349,30 @@ def test_a_secret_and_a_certificate_are_replaced(lab: Lab) -> None:
     newest = lab.files("chA", authority)
     lab.start("chA")
     until(lambda: lab.held("chA")[0] == {newest}, "so it is after a restart")
+
+
+def test_an_idle_controller_sleeps_until_a_file_changes(lab: Lab) -> None:
+    """Of what wakes it the look for an ovs-monitor-ipsec, every 5 s, comes most often."""
+    for name in NAMES:
+        lab.vsctl(name, "add-br", "br-int")
+    lab.secrets(SECRETS[0])
+    lab.start()
+    lab.publish(Phase.PREPARE, Auth.PSK)
+    until(lambda: lab.able("chA") == {"psk"}, "psk can be used")
+    time.sleep(5)
+    before = lab.wakes("chA")
+    time.sleep(10)
+    assert lab.wakes("chA") - before < 10
+    begun = time.monotonic()
+    (lab.folder / "psk-chA").write_text("short")
+    until(lambda: "too short" in lab.problem("chA"), "it is looked at")
+    assert time.monotonic() - begun < 3
+    begun = time.monotonic()
+    (lab.folder / "fresh").touch(mode=0o600)
+    (lab.folder / "fresh").write_text(SECRETS[1])
+    (lab.folder / "fresh").rename(lab.folder / "psk-chA")
+    until(lambda: lab.problem("chA") == "", "so is what is put in its place")
+    assert time.monotonic() - begun < 3
 
 
 def test_what_must_be_known_of_a_peer_is_set_on_each_chassis(lab: Lab) -> None:

@@ -13,7 +13,15 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from controller import keypair
-from controller.credential_keeper import LOOK_S, NO_FILES, NO_SECRET, CredentialKeeper, Needs
+from controller.credential_keeper import (
+    LOOK_S,
+    NO_FILES,
+    NO_SECRET,
+    SETTLE_S,
+    SLOW_S,
+    CredentialKeeper,
+    Needs,
+)
 from controller.enrolment import Enrolment
 from controller.keypair import KeyPair
 from controller.own_pin import SWITCH_S, OwnPin
@@ -25,6 +33,7 @@ from ovn_ipsec.pki.profile import certificate_pem
 from ovn_ipsec.pki.request import check_request
 from ovn_ipsec.schema.open_vswitch import CredentialFiles
 from tests.contracts.ike_backend import DAY, NOW, Authority
+from tests.fakes.files import FakeWatch
 from tests.worlds import A, B
 
 YEAR = timedelta(days=365)
@@ -276,6 +285,12 @@ def files(folder: Path, authority: Authority) -> CredentialFiles:
     return CredentialFiles(**{name: str(folder / name) for name in parts})
 
 
+@pytest.fixture(autouse=True)
+def watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are watched by a fake."""
+    monkeypatch.setattr("controller.credential_keeper.FileWatch", FakeWatch)
+
+
 def needs(*ways: Auth, **more: object) -> Needs:
     return Needs(chassis=A, ways=ways, **more)  # type: ignore[arg-type]
 
@@ -287,7 +302,7 @@ def test_without_anything_each_way_says_what_it_needs(tmp_path: Path) -> None:
     assert keeper.expires is None
     assert not keeper.run(needs(Auth.CA, Auth.PSK), 10, NOW)
     assert keeper.problems() == [NO_FILES, NO_SECRET]
-    assert (keeper.auths, keeper.keys, keeper.wake_at()) == (set(), {}, 10 + LOOK_S)
+    assert (keeper.auths, keeper.keys, keeper.wake_at()) == (set(), {}, 10 + SLOW_S)
 
 
 def test_files_are_read_when_they_change_and_bad_ones_are_refused(tmp_path: Path) -> None:
@@ -322,24 +337,64 @@ def test_what_is_demanded_of_peers_is_a_change_like_another(tmp_path: Path) -> N
     assert keeper.means.revocation is Revocation.STRICT
 
 
+def test_files_are_looked_at_when_something_happened_to_them(tmp_path: Path) -> None:
+    """A moment later, for they change one after the other; often where none can be watched."""
+    keeper, authority = CredentialKeeper(tmp_path), Authority(now=NOW)
+    given = needs(Auth.CA, files=files(tmp_path, authority), psk_file="/psk", crl_file="/crl")
+    keeper.run(given, 0, NOW)
+    watch = keeper.watch
+    assert isinstance(watch, FakeWatch)
+    assert [Path(path).name for path in watch.paths] == [
+        "certificate", "private_key", "ca_cert", "psk", "crl",
+    ]  # fmt: skip
+    keeper.heed(1)
+    assert keeper.wake_at() == SLOW_S
+    files(tmp_path, authority)
+    for now in (1.0, 1.2):
+        watch.happened = True
+        keeper.heed(now)
+        assert keeper.wake_at() == 1 + SETTLE_S
+        assert not keeper.run(given, now, NOW)
+    assert keeper.run(given, 1 + SETTLE_S, NOW)
+    watch.works = False
+    keeper.run(given, 20, NOW)
+    assert keeper.wake_at() == 20 + LOOK_S
+
+
+def test_a_pin_that_waits_is_looked_at_often(tmp_path: Path) -> None:
+    """It is used SWITCH_S after it was published."""
+    keeper = CredentialKeeper(tmp_path)
+    keeper.run(needs(Auth.PINNED), 0, NOW)
+    keeper.run(needs(Auth.PINNED, pin=keeper.pin), 1, NOW)
+    assert keeper.wake_at() == 1 + SLOW_S
+    keeper.renew()
+    keeper.run(needs(Auth.PINNED), 2, NOW)
+    keeper.run(needs(Auth.PINNED, pin=keeper.pin), 3, NOW)
+    assert keeper.wake_at() == 3 + LOOK_S
+    assert keeper.run(needs(Auth.PINNED, pin=keeper.pin), 3 + SWITCH_S, NOW)
+    assert keeper.wake_at() == 3 + SWITCH_S + LOOK_S
+    keeper.run(needs(Auth.PINNED, pin=keeper.pin), 5 + SWITCH_S, NOW)
+    assert keeper.wake_at() == 5 + SWITCH_S + SLOW_S
+
+
 def test_a_secret_is_read_when_it_changes_and_a_bad_one_is_refused(tmp_path: Path) -> None:
     """The old one stays in use."""
     keeper, path = CredentialKeeper(tmp_path), tmp_path / "psk"
     given = needs(Auth.PSK, psk_file=str(path))
     assert not keeper.run(given, 0, NOW)
     assert "psk" in keeper.problems()[0]
-    assert not keeper.run(given, 1, NOW)
+    assert not keeper.run(given, keeper.wake_at(), NOW)
     path.touch(mode=0o600)
     path.write_text("the first secret\n")
-    assert keeper.run(given, 2, NOW)
-    assert not keeper.run(given, 4, NOW)
+    assert keeper.run(given, keeper.wake_at(), NOW)
+    assert not keeper.run(given, keeper.wake_at(), NOW)
     assert (keeper.problems(), keeper.auths, keeper.expires) == ([], {Auth.PSK}, None)
     path.write_text("short")
-    assert not keeper.run(given, 6, NOW)
+    assert not keeper.run(given, keeper.wake_at(), NOW)
     assert "too short" in keeper.problems()[0]
     assert keeper.auths == {Auth.PSK}
     path.write_text("the first secret")
-    assert not keeper.run(given, 8, NOW), "the same secret"
+    assert not keeper.run(given, keeper.wake_at(), NOW), "the same secret"
     assert keeper.problems() == []
 
 
@@ -395,8 +450,8 @@ def test_revocation_lists_are_read_when_they_change(tmp_path: Path) -> None:
     assert "cannot read the CRL" in "; ".join(keeper.problems())
     one, other = Authority("one", now=NOW), Authority("other", now=NOW)
     path.write_bytes(crl_pem(one) + b"\n" + crl_pem(other))
-    keeper.run(given, 2, NOW)
-    keeper.run(given, 4, NOW)
+    for _ in range(2):
+        keeper.run(given, keeper.wake_at(), NOW)
     assert (len(keeper.crl.crls), keeper.problems()) == (2, [NO_SECRET])
     for junk in (b"junk", b"junk\n-----END X509 CRL-----\n"):
         path.write_bytes(junk)

@@ -22,6 +22,7 @@ from ovn_ipsec.pki.profile import self_signed
 from ovn_ipsec.schema.open_vswitch import LocalChassis, parse_local
 from tests import worlds
 from tests.contracts.ike_backend import DAY
+from tests.fakes.files import FakeWatch
 from tests.fakes.ike import FakeIke
 from tests.worlds import A, B
 
@@ -46,6 +47,12 @@ class Rows:
     def published(self, name: str) -> tuple[str, str]:
         """See Southbound."""
         return self.pins.get(name) or "", ""
+
+
+@pytest.fixture(autouse=True)
+def watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are watched by a fake."""
+    monkeypatch.setattr("controller.credential_keeper.FileWatch", FakeWatch)
 
 
 class Desk:
