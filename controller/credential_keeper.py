@@ -14,6 +14,7 @@ import structlog
 
 from ovn_ipsec.errors import CredentialError
 from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.expiry import Expiry, expiry
 from ovn_ipsec.model.policy import Auth, Revocation
 from ovn_ipsec.schema.open_vswitch import PSK_FILE, CredentialFiles
 
@@ -21,7 +22,7 @@ from . import credentials
 from .enrolment import Enrolment
 from .file_watch import FileWatch
 from .own_pin import OwnPin
-from .plan.credential import Credential, Secret, check
+from .plan.credential import Credential, Secret, check, moment
 from .plan.pins import KEY
 from .plan.proof import Means
 
@@ -155,6 +156,8 @@ class CredentialKeeper:
         self.crl = CrlFile()
         self.means = Means()
         self.watch = FileWatch()
+        self.expiry = Expiry.VALID
+        """Of the certificate in use."""
         self._needs: Needs | None = None
         self._look_at = float("-inf")
         self._wall: datetime | None = None
@@ -192,7 +195,17 @@ class CredentialKeeper:
             secrets=self.psk.secrets,
             revocation=needs.revocation,
         )
+        self._warn(wall)
         return self.means != before
+
+    def _warn(self, wall: datetime) -> None:
+        """Say once how near the end of the certificate in use is: each time that it is nearer."""
+        own, before = self._used, self.expiry
+        self.expiry = Expiry.VALID if own is None else expiry(own.not_before, own.not_after, wall)
+        if own is None or self.expiry in (before, Expiry.VALID):
+            return
+        say = _log.error if self.expiry is Expiry.EXPIRED else _log.warning
+        say("certificate_ends", how=self.expiry.value, subject=own.subject, until=own.not_after)
 
     @staticmethod
     def _enrols(needs: Needs) -> bool:
@@ -250,9 +263,19 @@ class CredentialKeeper:
     @property
     def expires(self) -> datetime | None:
         """When the certificate in use ends; None without one."""
+        return self._used.not_after if self._used is not None else None
+
+    @property
+    def _used(self) -> Credential | None:
         way = self._needs.ways[0] if self._needs is not None else Auth.CA
-        own = {Auth.CA: self.means.ca, Auth.PINNED: self.means.pinned}.get(way)
-        return own.not_after if own is not None else None
+        return {Auth.CA: self.means.ca, Auth.PINNED: self.means.pinned}.get(way)
+
+    @property
+    def warning(self) -> str:
+        """What will be wrong if nobody brings another certificate; empty when nothing will."""
+        if self._used is None or self.expiry not in (Expiry.EXPIRING, Expiry.URGENT):
+            return ""
+        return f"the certificate expires at {moment(self._used.not_after)}"
 
     def problems(self) -> list[str]:
         """What is wrong with the ways that policy asks for, or that the operator has set up."""

@@ -298,7 +298,7 @@ class Controller:
             problems=self.problems(),
             expires=keeper.expires,
         )
-        keys = format_digest(replace(digest, auths=keeper.auths))
+        keys = format_digest(replace(digest, auths=keeper.auths, warning=keeper.warning))
         if keeper.request:
             keys[REQUEST] = keeper.request
         self._report_at = now + REPORT_S

@@ -28,6 +28,8 @@ class Census:
     """Chassis without a controller that others have tunnels to: these pairs can never come up."""
     problems: tuple[tuple[str, str], ...]
     """What controllers say is wrong."""
+    warnings: tuple[tuple[str, str], ...] = ()
+    """What they say will be: nothing is degraded by that."""
     lacking: Mapping[Auth, tuple[str, ...]] = field(default_factory=dict)
     """Chassis whose controller lacks what a way of authentication needs."""
     counts: PairCounts
@@ -82,6 +84,7 @@ def take_census(policy: ClusterPolicy | None, ledger: Ledger) -> Census:
             for auth in Auth
         },
         problems=tally.problems.told({problem: problem for problem in tally.problems}),
+        warnings=tally.warnings.told({warning: warning for warning in tally.warnings}),
         counts=tally.counts,
         ends=tally.ends,
     )

@@ -90,7 +90,7 @@ def is_degraded(
 
 
 def summarize(census: Census, asked: EncryptionPolicy | None = None) -> str:
-    """One line: chassis, pairs, problems; the first few by name."""
+    """One line: chassis, pairs, problems, warnings; the first few by name."""
     laggards = census.laggards
     head = f"chassis {census.chassis} ready {census.ready} lagging {len(laggards)}"
     if laggards:
@@ -110,6 +110,9 @@ def summarize(census: Census, asked: EncryptionPolicy | None = None) -> str:
     if census.problems:
         named = _named(census.problems[:NAMED])
         parts.append(_first(named, "; ", len(census.problems)))
+    if census.warnings:
+        named = _named(census.warnings[:NAMED])
+        parts.append(f"soon: {_first(named, '; ', len(census.warnings))}")
     return " | ".join(parts)
 
 

@@ -28,6 +28,8 @@ class Tally:
         """By how the chassis could prove who it is."""
         self.problems: Groups[str] = Groups()
         """By what is wrong there: only those where something is."""
+        self.warnings: Groups[str] = Groups()
+        """By what will be: only those where something will."""
         self.junk: set[str] = set()
         """Those whose report does not parse."""
         self._ends: Counter[datetime] = Counter()
@@ -63,12 +65,13 @@ class Tally:
         if after is not None and after.digest_error is not None:
             self.junk.add(name)
         if digest is None:
-            for groups in (self.places, self.auths, self.problems):
+            for groups in (self.places, self.auths, self.problems, self.warnings):
                 groups.put(name)
             return
         self.places.put(name, (digest.generation, digest.phase))
         self.auths.put(name, digest.auths)
         self.problems.put(name, *([digest.problem] if digest.problem else []))
+        self.warnings.put(name, *([digest.warning] if digest.warning else []))
 
     def _add(self, digest: Digest | None, times: int) -> None:
         if digest is None:

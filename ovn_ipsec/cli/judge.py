@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from enum import StrEnum
 
 from ..errors import InputError
+from ..model.expiry import URGENT
 from ..model.status import Digest
 from ..schema import nb_global
 from ..schema.report import parse_digest, printable
@@ -15,13 +17,25 @@ from .settings import Exit
 
 DEGRADED = " (degraded)"
 SETTLED = ("off", "enforced", "established")
-EXPIRY_WARNING = timedelta(days=14)
 
 NO_NORTHD = "start ovn-ipsec-northd beside ovn-northd, and read its log"
 NO_AGENT = "start ovn-ipsec-controller on that chassis"
 SEE_LOG = "read the log of ovn-ipsec-controller on that chassis"
 SEE_PEERS = "on that chassis: ovn-ipsec peers"
 RENEW = "put a new certificate in place of the old one; it is taken without loss"
+RENEW_SOON = f"{RENEW}; one that no file holds is late to renew itself: {SEE_LOG}"
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    WARNING = "warning"
+    """It will be a problem."""
+    URGENT = "urgent"
+    """It will be one within 7 days."""
+    PROBLEM = "problem"
+
+
 FIX_KEY = "correct the key that it names; the last good policy stays in force until then"
 
 
@@ -33,6 +47,7 @@ class Finding:
     """`cluster`, or a chassis."""
     problem: str
     next_step: str
+    level: Level = Level.PROBLEM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +118,8 @@ def _active(state: str, enabled: bool) -> bool:
 def _exit(state: str, findings: list[Finding], *, enabled: bool) -> Exit:
     if not state:
         return Exit.CANNOT_TELL if enabled else Exit.WELL
-    return Exit.DEGRADED if findings or state not in SETTLED else Exit.WELL
+    bad = any(finding.level is Level.PROBLEM for finding in findings)
+    return Exit.DEGRADED if bad or state not in SETTLED else Exit.WELL
 
 
 def _cluster(nb: Mapping[str, str], state: str, *, enabled: bool) -> list[Finding]:
@@ -127,7 +143,16 @@ def _one(name: str, digest: Digest | None, nb: Mapping[str, str], now: datetime)
         found.append((f"still at generation {digest.generation}", SEE_LOG))
     if digest.counts.blocked:
         found.append((f"{digest.counts.blocked} pairs blocked", SEE_PEERS))
-    if digest.expires is not None and digest.expires - now < EXPIRY_WARNING:
-        word = "has expired" if digest.expires <= now else "expires"
-        found.append((f"certificate {word} {digest.expires:%Y-%m-%d %H:%M} UTC", RENEW))
-    return [Finding(subject=name, problem=text, next_step=step) for text, step in found]
+    if digest.expires is not None and digest.expires <= now:
+        found.append((f"certificate has expired {digest.expires:%Y-%m-%d %H:%M} UTC", RENEW))
+    findings = [Finding(subject=name, problem=text, next_step=step) for text, step in found]
+    return [*findings, *_soon(name, digest, now)]
+
+
+def _soon(name: str, digest: Digest, now: datetime) -> list[Finding]:
+    """What a chassis says will be wrong: it knows how long its certificate lives."""
+    if not digest.warning or (digest.expires is not None and digest.expires <= now):
+        return []
+    near = digest.expires is not None and digest.expires - now < URGENT
+    level = Level.URGENT if near else Level.WARNING
+    return [Finding(subject=name, problem=digest.warning, next_step=RENEW_SOON, level=level)]

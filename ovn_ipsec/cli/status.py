@@ -13,9 +13,10 @@ import click
 from ..clock import utc_now
 from ..errors import OvsdbError
 from ..model.status import PairCounts
-from .judge import ChassisLine, Status, judge
+from .judge import ChassisLine, Level, Status, judge
 from .settings import Exit, Settings
 
+COLOURS = {Level.WARNING: "yellow", Level.URGENT: "bold red", Level.PROBLEM: "yellow"}
 COLUMNS = ("chassis", "agent", "phase", "generation", "pairs", "problem", "expires")
 
 
@@ -102,5 +103,5 @@ def _show(status: Status) -> None:
     if status.chassis:
         screen.table(COLUMNS, [words(line) for line in status.chassis])
     for finding in status.findings:
-        screen.line(f"{finding.subject}: {finding.problem}", "yellow")
+        screen.line(f"{finding.subject}: {finding.problem}", COLOURS[finding.level])
         screen.line(f"    next: {finding.next_step}")

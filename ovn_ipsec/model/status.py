@@ -62,6 +62,8 @@ class Digest:
     """Program, version and IKE daemon, for people."""
     problem: str = ""
     """What is wrong on this chassis, in words; empty when nothing is."""
+    warning: str = ""
+    """What will be wrong if nobody does anything; empty when nothing will."""
     expires: datetime | None = None
     """When the chassis' own certificate ends, UTC."""
     profiles: frozenset[Profile] = frozenset({Profile.DEFAULT})

@@ -8,11 +8,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from ..model.chassis import ChassisName
-from .index import Entry, Index, Origin, Role, alive
+from ..model.expiry import expiry
+from .index import Entry, Index, Origin, Role
 
-WARN, URGENT = timedelta(days=30), timedelta(days=7)
-WARN_PART, URGENT_PART = 0.1, 0.025
-"""Of a short life so much less: who renews by itself does so before 90 % of it."""
 AUTHORITY_WARN = timedelta(days=180)
 """A rollover takes its time, and no certificate outlives its authority."""
 CRL_WARN = timedelta(days=7)
@@ -89,17 +87,10 @@ def judge(index: Index, stale: tuple[str, ...], now: datetime) -> Report:
 
 
 def state_of(entry: Entry, now: datetime) -> State:
-    """Say what a certificate is: it warns at 30 and at 7 days, or at the last parts of its life."""
-    life, left = entry.not_after - entry.not_before, entry.not_after - now
+    """Say what a certificate is."""
     if entry.revoked:
         return State.REVOKED
-    if not alive(entry, now):
-        return State.EXPIRED
-    if left < min(URGENT, life * URGENT_PART):
-        return State.URGENT
-    if left < min(WARN, life * WARN_PART):
-        return State.EXPIRING
-    return State.VALID
+    return State(expiry(entry.not_before, entry.not_after, now))
 
 
 def remaining(left: timedelta) -> str:

@@ -17,11 +17,12 @@ GENERATION = "ovn-ipsec-generation"
 PHASE = "ovn-ipsec-phase"
 PAIRS = "ovn-ipsec-pairs"
 PROBLEM = "ovn-ipsec-problem"
+WARNING = "ovn-ipsec-warning"
 AGENT = "ovn-ipsec-agent"
 EXPIRES = "ovn-ipsec-expires"
 PROFILES = "ovn-ipsec-profiles"
 AUTHS = "ovn-ipsec-auths"
-KEYS = (GENERATION, PHASE, PAIRS, PROBLEM, AGENT, EXPIRES, PROFILES, AUTHS)
+KEYS = (GENERATION, PHASE, PAIRS, PROBLEM, WARNING, AGENT, EXPIRES, PROFILES, AUTHS)
 REQUEST = "ovn-ipsec-csr"
 """PEM: the certificate that the controller asks for."""
 ANSWER = "ovn-ipsec-crt"
@@ -40,7 +41,7 @@ def printable(text: str, limit: int) -> str:
 
 
 def format_digest(digest: Digest) -> dict[str, str]:
-    """Format all keys; absent ones (no problem, no certificate) are left out."""
+    """Format all keys; absent ones (no problem, no warning, no certificate) are left out."""
     words = [f"{field.name}={getattr(digest.counts, field.name)}" for field in fields(PairCounts)]
     keys = {
         GENERATION: str(digest.generation),
@@ -52,6 +53,8 @@ def format_digest(digest: Digest) -> dict[str, str]:
     }
     if digest.problem:
         keys[PROBLEM] = printable(digest.problem, PROBLEM_MAX)
+    if digest.warning:
+        keys[WARNING] = printable(digest.warning, PROBLEM_MAX)
     if digest.expires is not None:
         keys[EXPIRES] = digest.expires.astimezone(UTC).strftime(_TIME)
     return keys
@@ -89,6 +92,7 @@ def parse_digest(row: str, external_ids: Mapping[str, str]) -> Digest | None:
         counts=_parse_counts(*value(PAIRS)),
         agent=printable(external_ids[AGENT], 120),
         problem=printable(external_ids.get(PROBLEM, ""), PROBLEM_MAX),
+        warning=printable(external_ids.get(WARNING, ""), PROBLEM_MAX),
         expires=expires,
         profiles=frozenset(
             Profile(word) for word in external_ids.get(PROFILES, "default").split() if word in _ALL

@@ -42,6 +42,29 @@ def ovn(tmp_path: Path) -> Iterator[Central]:
         yield made
 
 
+def test_status_says_what_will_be_a_problem(ovn: Central) -> None:
+    """The chassis is named in NB and by the program; nothing is degraded, and the exit is 0."""
+    ovn.start_northd()
+    ovn.nbctl("set", "NB_Global", ".", "ipsec=true")
+    for phase in ("prepare", "establish", "enforce"):
+        wait_until(lambda at=phase: ovn.keys("sb").get("phase") == at, what=phase)
+        for name in ZONES:
+            ovn.follow(name, UP)
+    wait_until(lambda: ovn.keys("nb").get("state") == "enforced", what="enforced")
+    ovn.follow("hv2", UP, warning="the certificate expires at 2099-01-01T00:00:00Z",
+               expires="2099-01-01T00:00:00Z")  # fmt: skip
+    words = " | soon: hv2: the certificate expires at 2099-01-01T00:00:00Z"
+    wait_until(lambda: words in ovn.keys("nb")["summary"], what="summary")
+    assert ovn.keys("nb")["state"] == "enforced"
+    code, out, _ = run(ovn, "status")
+    assert (code, "hv2: the certificate expires" in out) == (0, True)
+    code, out, _ = run(ovn, "--json", "status")
+    (finding,) = json.loads(out)["findings"]
+    assert (code, finding["subject"], finding["level"]) == (0, "hv2", "warning")
+    ovn.follow("hv2", UP, warning="")
+    wait_until(lambda: "soon" not in ovn.keys("nb")["summary"], what="no warning")
+
+
 def run(ovn: Central, *argv: str, text: str = "") -> tuple[int, str, str]:
     """Run the program: exit status, standard output and error."""
     done = subprocess.run(

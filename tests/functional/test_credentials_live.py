@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from controller.ike.strongswan import StrongSwan
+from ovn_ipsec.clock import utc_now
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Auth, ClusterPolicy, Mode, Phase
 from ovn_ipsec.pki.request import check_request
@@ -212,9 +213,9 @@ class Lab:
             self.vsctl(name, "set", "Open_vSwitch", ".",
                        f"other_config:ovn-ipsec-psk-file={path}")  # fmt: skip
 
-    def files(self, name: str, authority: Authority, *more: Authority) -> str:
+    def files(self, name: str, authority: Authority, *more: Authority, **how: object) -> str:
         """Issue certificate files; gives the daemon's id of the key."""
-        certificate, key = authority.issue(name)
+        certificate, key = authority.issue(name, **how)
         paths = {kind: self.folder / f"{name}-{kind}.pem"
                  for kind in ("certificate", "private_key", "ca_cert")}  # fmt: skip
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -375,6 +376,20 @@ def test_an_idle_controller_sleeps_until_a_file_changes(lab: Lab) -> None:
     assert time.monotonic() - begun < 3
 
 
+def test_the_end_of_a_certificate_is_near(lab: Lab) -> None:
+    """It is said in the log and in the digest, and is no problem; then another one is brought."""
+    authority = Authority("files")
+    lab.files("chA", authority, now=utc_now() - timedelta(days=360), days=365)
+    lab.start("chA")
+    lab.publish(Phase.PREPARE, Auth.CA)
+    until(lambda: "expires at" in lab.key("Chassis_Private", "chA", report.WARNING), "it warns")
+    assert (lab.problem("chA"), lab.able("chA")) == ("", {"ca"})
+    assert lab.log("chA").count("certificate_ends") == 1
+    assert "how=urgent" in lab.log("chA")
+    lab.files("chA", authority)
+    until(lambda: not lab.key("Chassis_Private", "chA", report.WARNING), "all is well")
+
+
 def test_what_must_be_known_of_a_peer_is_set_on_each_chassis(lab: Lab) -> None:
     """Live: what is up stays, the next handshake is judged, and a list or a revocation counts."""
     authority = Authority("files")
@@ -395,6 +410,7 @@ def test_what_must_be_known_of_a_peer_is_set_on_each_chassis(lab: Lab) -> None:
     lab.all_by(Auth.CA)
     lab.set("chB", "ovn-ipsec-revocation", "strickt")
     until(lambda: "expected one of relaxed, ifuri, strict" in lab.log("chB"), "junk is named")
+    until(lambda: "='strickt'" in lab.problem("chB"), "it is the chassis' problem")
     certificate = (lab.folder / "chA-certificate.pem").read_bytes()
     crl.write_bytes(crl_pem(authority.revoked(x509.load_pem_x509_certificate(certificate))))
     until(lambda: lab.log("chB").count("crls_given") == 2, "the list is the daemon's")

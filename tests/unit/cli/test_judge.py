@@ -7,7 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ovn_ipsec.cli.judge import NO_AGENT, NO_NORTHD, RENEW, SEE_LOG, SEE_PEERS, judge
+from ovn_ipsec.cli.judge import (
+    NO_AGENT,
+    NO_NORTHD,
+    RENEW,
+    RENEW_SOON,
+    SEE_LOG,
+    SEE_PEERS,
+    Level,
+    judge,
+)
 from ovn_ipsec.cli.settings import Exit
 from ovn_ipsec.cli.status import as_json, words
 from ovn_ipsec.model.policy import Phase
@@ -64,11 +73,6 @@ def test_a_cluster_on_its_way_or_degraded_is_not_well(state: str):
         (digest(generation=6), "still at generation 6", SEE_LOG),
         (digest(counts=PairCounts(blocked=3)), "3 pairs blocked", SEE_PEERS),
         (digest(expires=NOW), "certificate has expired 2027-01-01 00:00 UTC", RENEW),
-        (
-            digest(expires=NOW + timedelta(days=1)),
-            "certificate expires 2027-01-02 00:00 UTC",
-            RENEW,
-        ),
     ],
 )
 def test_each_problem_of_a_chassis_has_a_next_step(ids: dict[str, str], problem: str, step: str):
@@ -76,6 +80,25 @@ def test_each_problem_of_a_chassis_has_a_next_step(ids: dict[str, str], problem:
     status = judge(nb(), True, {"hv1": ids}, NOW)
     found = [(f.subject, f.problem, f.next_step) for f in status.findings]
     assert ([("hv1", problem, step)], Exit.DEGRADED) == (found, status.exit)
+
+
+@pytest.mark.parametrize(("days", "level"), [(29, Level.WARNING), (6, Level.URGENT)])
+def test_what_will_be_a_problem_is_said_and_is_none(days: int, level: Level):
+    """A chassis that warns is named, with what to do, and all is well."""
+    ids = digest(warning="the certificate expires", expires=NOW + timedelta(days=days))
+    status = judge(nb(), True, {"hv1": ids, "hv2": digest(expires=NOW + timedelta(days=1))}, NOW)
+    (found,) = status.findings
+    assert (found.subject, found.problem) == ("hv1", "the certificate expires")
+    assert (found.next_step, found.level, status.exit) == (RENEW_SOON, level, Exit.WELL)
+    assert [one["level"] for one in as_json(status)["findings"]] == [level.value]
+
+
+def test_what_a_chassis_warned_of_has_happened():
+    """It may not have been able to say so."""
+    ids = digest(warning="the certificate expires", expires=NOW - timedelta(days=1))
+    status = judge(nb(), True, {"hv1": ids}, NOW)
+    assert [f.problem for f in status.findings] == ["certificate has expired 2026-12-31 00:00 UTC"]
+    assert status.exit is Exit.DEGRADED
 
 
 def test_a_junk_report_costs_only_its_chassis():

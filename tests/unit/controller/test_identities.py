@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -272,9 +273,9 @@ def test_damaged_files_and_another_name_make_another_request(tmp_path: Path) -> 
 # --- all of it -----------------------------------------------------------------------------------
 
 
-def files(folder: Path, authority: Authority) -> CredentialFiles:
+def files(folder: Path, authority: Authority, days: int = 30) -> CredentialFiles:
     """Certificate files of chassis A."""
-    certificate, key = authority.issue(A, now=NOW)
+    certificate, key = authority.issue(A, now=NOW, days=days)
     parts = {
         "certificate": certificate.public_bytes(Encoding.PEM),
         "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
@@ -359,6 +360,43 @@ def test_files_are_looked_at_when_something_happened_to_them(tmp_path: Path) -> 
     watch.works = False
     keeper.run(given, 20, NOW)
     assert keeper.wake_at() == 20 + LOOK_S
+
+
+def test_the_end_of_a_certificate_is_said_once_each_time_that_it_is_nearer(tmp_path: Path) -> None:
+    """In the log and, until it has come, as a warning; another certificate ends that."""
+    keeper, authority = CredentialKeeper(tmp_path), Authority(now=NOW)
+    given = needs(Auth.CA, files=files(tmp_path, authority, days=365))
+
+    def after(days: float) -> list[tuple[str, str]]:
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(3):
+                keeper.run(given, keeper.wake_at(), NOW + days * DAY)
+        found = [one for one in logs if one["event"] == "certificate_ends"]
+        return [(one["log_level"], one["how"]) for one in found]
+
+    assert (after(334), keeper.warning) == ([], "")
+    assert after(336) == [("warning", "expiring")]
+    assert keeper.warning == "the certificate expires at 2031-01-01T00:00:00Z"
+    assert (after(337), keeper.problems()) == ([], [])
+    assert after(359) == [("warning", "urgent")]
+    assert keeper.warning == "the certificate expires at 2031-01-01T00:00:00Z"
+    assert after(365) == [("error", "expired")]
+    assert (keeper.warning, keeper.problems() != []) == ("", True)
+    authority.issue(A)
+    files(tmp_path, authority, days=800)
+    assert (after(366), keeper.warning, keeper.problems()) == ([], "", [])
+
+
+def test_what_is_not_used_to_prove_oneself_is_not_warned_of(tmp_path: Path) -> None:
+    """Nor is what renews itself and is not late: a short life is not the end of a long one."""
+    keeper, authority = CredentialKeeper(tmp_path), Authority(now=NOW)
+    given = files(tmp_path, authority, days=40)
+    keeper.run(needs(Auth.PSK, Auth.CA, files=given), 0, NOW + 39.9 * DAY)
+    assert (keeper.warning, keeper.expires) == ("", None)
+    keeper.run(needs(Auth.CA, Auth.PSK, files=given), 1, NOW + 35 * DAY)
+    assert keeper.warning == ""
+    keeper.run(needs(Auth.CA, Auth.PSK, files=given), 20, NOW + 37 * DAY)
+    assert keeper.warning
 
 
 def test_a_pin_that_waits_is_looked_at_often(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ovn_ipsec.model.expiry import Expiry, expiry
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import NO_POLICY, Mode, Phase, strongest
 from ovn_ipsec.model.status import PairCounts
@@ -52,3 +55,33 @@ def test_counts(counts: PairCounts, wanted: int, all_up: bool) -> None:
 def test_known_and_unknown_differ() -> None:
     """Knowing that there is nothing is not the same as not knowing."""
     assert Known(()) != Unknown("netlink")
+
+
+@pytest.mark.parametrize("life", [timedelta(hours=24), timedelta(days=90), timedelta(days=3650)])
+def test_who_renews_in_time_is_not_warned_of(life: timedelta) -> None:
+    """That is by 90 % of a life; behind it comes a word, and another before the end."""
+    begin = datetime(2030, 1, 1, tzinfo=UTC)
+    found = [expiry(begin, begin + life, begin + life * part / 1000) for part in range(1001)]
+    assert set(found[:900]) == {Expiry.VALID}
+    assert list(dict.fromkeys(found)) == list(Expiry)
+    assert found[-1] is Expiry.EXPIRED
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        (timedelta(days=30), Expiry.VALID),
+        (timedelta(days=30, seconds=-1), Expiry.EXPIRING),
+        (timedelta(days=7), Expiry.EXPIRING),
+        (timedelta(days=7, seconds=-1), Expiry.URGENT),
+        (timedelta(seconds=1), Expiry.URGENT),
+        (timedelta(0), Expiry.EXPIRED),
+    ],
+)
+def test_a_long_life_ends_with_a_word_30_and_7_days_before(
+    left: timedelta, expected: Expiry
+) -> None:
+    """To the second."""
+    begin = datetime(2030, 1, 1, tzinfo=UTC)
+    end = begin + timedelta(days=365)
+    assert expiry(begin, end, end - left) is expected

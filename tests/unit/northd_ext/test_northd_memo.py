@@ -82,6 +82,7 @@ digests = st.builds(
     agent=st.just("a"),
     counts=st.builds(PairCounts, encrypted=few(0, 2), pending=few(0, 1), quarantined=few(0, 1)),
     problem=few("", "no certificate", "clock"),
+    warning=few("", "expires"),
     profiles=few(frozenset({Profile.DEFAULT}), frozenset({Profile.DEFAULT, Profile.CNSA})),
     auths=few(frozenset(), frozenset({Auth.CA}), frozenset({Auth.CA, Auth.PSK})),
     expires=few(None, datetime(2030, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)),

@@ -52,11 +52,13 @@ def test_example() -> None:
         absent=("hv3",),
         counts=PairCounts(encrypted=4, blocked=2),
         problems=(("hv2", "certificate expired 2026-01-01"),),
+        warnings=(("hv1", "it expires"), ("hv9", "it expires, too")),
     )
     expected = (
         "chassis 3 ready 2 lagging 1 (hv3: no controller)"
         " | pairs 6 encrypted 4 pending 0 blocked 2"
         " | hv2: certificate expired 2026-01-01"
+        " | soon: hv1: it expires; hv9: it expires, too"
     )
     assert expected == summarize(census)
 
@@ -84,9 +86,10 @@ def test_summary_is_bounded_and_printable(
     problems: list[tuple[str, str]], names: list[str]
 ) -> None:
     """Whatever chassis write, the summary is one short line."""
-    text = summarize(replace(GOOD, problems=tuple(problems), absent=tuple(names)))
+    found = tuple(problems)
+    text = summarize(replace(GOOD, problems=found, warnings=found, absent=tuple(names)))
     assert text.isprintable()
-    assert len(text) < 2500
+    assert len(text) < 3500
 
 
 @pytest.mark.parametrize(
@@ -113,6 +116,7 @@ BLOCKED = replace(GOOD, counts=PairCounts(blocked=1))
 BEHIND = replace(GOOD, behind=(("hv1", "at generation 2 off"),))
 ABSENT = replace(GOOD, absent=("hv1",))
 PROBLEM = replace(GOOD, problems=(("hv1", "no certificate"),))
+WARNING = replace(GOOD, warnings=(("hv1", "the certificate expires"),))
 UNREADABLE = replace(GOOD, junk=("hv1",))
 
 
@@ -128,6 +132,7 @@ UNREADABLE = replace(GOOD, junk=("hv1",))
         (Phase.ENFORCE, BEHIND, 10.0, True),
         (Phase.ENFORCE, ABSENT, 0.0, True),
         (Phase.ENFORCE, PROBLEM, 0.0, True),
+        (Phase.ENFORCE, WARNING, 99.0, False),
         (Phase.ENFORCE, UNREADABLE, 0.0, True),
         (Phase.RELAX, ABSENT, 99.0, False),
         (Phase.RELAX, BEHIND, 99.0, True),

@@ -56,6 +56,7 @@ DIGESTS = st.builds(
     ),
     agent=LINE,
     problem=LINE,
+    warning=LINE,
     expires=st.none()
     | st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1)).map(  # noqa: DTZ001 - made aware below
         lambda time: time.replace(microsecond=0, tzinfo=UTC)
