@@ -43,8 +43,14 @@ REASON = re.compile(
     rb"|validation failed|verification failed|constraint check failed|certificate invalid"
     rb"|certificate (has been|was) revoked|does not match|no acceptable|no proposal|no alternative"
     rb"|giving up after|not responding|unable to install|failed to establish|error writing"
+    rb"|parsed INFORMATIONAL request \d+ \[ N\(AUTH_FAILED\)"
 )
 """Picks the log lines that say why an attempt failed, out of some twenty for each attempt."""
+_REFUSED = "parsed INFORMATIONAL"
+"""So begins all that the daemon says where an initiator takes what the responder has shown for
+nobody's: by then the responder holds both for authenticated (RFC 7296 section 2.21.2)."""
+REFUSED = "the peer refused our authentication: AUTHENTICATION_FAILED"
+"""How that is said instead."""
 OTHER_WAY = "switching to peer config"
 """What was said before was about a way of authentication that the peer has not chosen."""
 OTHER_KEY = "looking for another key"
@@ -307,7 +313,8 @@ def reason(event: Seen) -> tuple[ConnName, str] | None:
     known, message = parse_spelled(words(event.get("ikesa-name", b""))), event.get("msg", b"")
     if known is None or not isinstance(message, bytes) or not REASON.search(message):
         return None
-    return known[0], words(message).strip()[:REASON_MAX]
+    found = words(message).strip()[:REASON_MAX]
+    return known[0], REFUSED if found.startswith(_REFUSED) else found
 
 
 def joined(reasons: Iterable[tuple[ConnName, str]]) -> tuple[tuple[ConnName, str], ...]:

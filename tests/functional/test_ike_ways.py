@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from controller.ike.strongswan import StrongSwan
 from controller.plan.certificate import describe
@@ -117,11 +119,15 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize("first", ["wrong", "good"])
 @pytest.mark.parametrize("auth", Auth)
 def test_a_wrong_credential_is_refused_with_a_reason_at_both_ends(
-    ends: tuple[End, End], auth: Auth
+    ends: tuple[End, End], auth: Auth, first: str
 ):
-    """What the responder finds wrong, and that it refuses."""
+    """What is wrong, by the end that finds it, and by the other that it was refused.
+
+    A wrong certificate of the responder is found when that has authenticated both already.
+    """
     a, b = ends
     certificate, key = Authority("stranger").issue("chA")
     a.ike.load_key(secret(key))
@@ -131,11 +137,40 @@ def test_a_wrong_credential_is_refused_with_a_reason_at_both_ends(
         (wrong,) = ways("chA", "chB", auth, secrets=(OTHER_SECRET,))
     b.use(auth)
     a.prove(wrong)
-    b.ike.drain()
-    a.start()
-    eventually(lambda: a.says("AUTHENTICATION_FAILED"))
-    eventually(lambda: b.says(REFUSED[auth]))
-    assert a.auths() == b.auths() == []
+    for end in ends:
+        end.ike.drain()
+        end.said.clear()
+    starter = a if first == "wrong" else b
+    starter.start()
+    # Of a key both know only half: whoever answers finds that they differ.
+    finder, other = (a, b) if auth is Auth.PSK and starter is b else (b, a)
+    eventually(lambda: other.says("AUTHENTICATION_FAILED"))
+    eventually(lambda: finder.says(REFUSED[auth]))
+    eventually(lambda: a.auths() == b.auths() == [])
+
+
+KEYS: dict[str, Callable[[], PrivateKeyTypes]] = {
+    "rsa-3072": lambda: rsa.generate_private_key(65537, 3072),
+    "ecdsa-p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_key_of_any_type_is_taken(ends: tuple[End, End], kind: str):
+    """By either end of the other; the certificate is of an authority with a key of another type."""
+    a, b = ends
+    key = KEYS[kind]()
+    certificate, _ = lab().issue("chA", key=key)
+    a.ike.load_key(secret(key))
+    a.use(Auth.CA, ca=describe("lab", certificate, [lab().certificate]))
+    b.use(Auth.CA)
+    for end in ends:
+        end.start()
+        eventually(lambda: a.auths() == b.auths() == [Auth.CA])
+        for sa in end.sas():
+            end.ike.terminate_ike(sa.id, force=True)
+        eventually(lambda: not a.sas() and not b.sas())
 
 
 def test_each_way_is_refused_where_only_another_is_accepted(ends: tuple[End, End]):

@@ -252,6 +252,10 @@ def test_only_reasons_for_failures_are_kept_of_the_log():
     assert messages.reason({**line, "msg": [b"x"]}) is None
     assert messages.reason({**line, "ikesa-name": b"home"}) is None
     assert messages.reason({"msg": b"no private key found"}) is None
+    asked = {**line, "msg": b"parsed INFORMATIONAL request 2 [ N(AUTH_FAILED) ]"}
+    assert messages.reason(asked) == (NAME, messages.REFUSED)
+    made = {**line, "msg": b"generating INFORMATIONAL request 2 [ N(AUTH_FAILED) ]"}
+    assert messages.reason(made) is None
     long = messages.reason({**line, "msg": b"no private key found for " + b"x" * 999})
     assert long is not None
     assert len(long[1]) == 200
