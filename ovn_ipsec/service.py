@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import fcntl
 import os
+import resource
 import signal
 import socket
 import sys
@@ -33,6 +35,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 OVS_RUNDIR = os.environ.get("OVS_RUNDIR", "/var/run/openvswitch")
 OVN_RUNDIR = os.environ.get("OVN_RUNDIR", "/var/run/ovn")
 OVN_SYSCONFDIR = os.environ.get("OVN_SYSCONFDIR", "/etc/ovn")
+_PR_SET_DUMPABLE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +114,22 @@ def notify_systemd(state: str) -> None:
         sock.sendto(state.encode(), target)
 
 
+def leave_no_core() -> None:
+    """See to it that this process is never dumped, nor read by another of its user: it has keys.
+
+    A limit alone would not hold where cores go to a program (core(5)).
+
+    Raises:
+        IPsecError: The kernel refuses.
+
+    Source:
+        linux/prctl.h, PR_SET_DUMPABLE; prctl(2).
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise IPsecError("prctl: PR_SET_DUMPABLE was refused")
+
+
 class Pidfile:
     """A locked pidfile: the lock, not the number in it, says that the program runs."""
 
@@ -170,6 +189,7 @@ class Service:
 
     def open(self) -> None:
         """Take the pidfile, open log, metrics and control socket, catch signals."""
+        leave_no_core()
         common = self._common
         self._log = log.configure(
             self.program, path=common.log_file, form=common.log_format, level=common.log_level

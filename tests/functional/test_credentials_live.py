@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -315,6 +316,8 @@ def test_the_three_ways_and_from_one_to_another(lab: Lab) -> None:
     shown = lab.shown()
     for private in (*SECRETS, "PRIVATE KEY"):
         assert private not in shown
+    limits = Path(f"/proc/{lab.processes['chA'].pid}/limits").read_text()
+    assert re.search(r"Max core file size +0 +0 ", limits)
     assert "Traceback" not in shown
 
 
