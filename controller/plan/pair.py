@@ -293,7 +293,7 @@ def _load(config: ConnConfig | None, seen: ConnSeen) -> tuple[Step, ...]:
 def _protect(
     record: PairRecord, config: ConnConfig | None, seen: ConnSeen, context: Context
 ) -> Decision:
-    record = _age(record, config, seen)
+    record, follow_at = _age(record, config, seen, context.now)
     if config is not None and record.followed:
         config = replace(config, epoch=record.followed)
     steps: list[Step] = list(_load(config, seen))
@@ -308,11 +308,13 @@ def _protect(
     steps.extend(started)
     record, retired, look_at = retire(record, seen, context)
     steps.extend(retired)
-    times = [time for time in (wake_at, look_at) if time is not None]
+    times = [time for time in (wake_at, look_at, follow_at) if time is not None]
     return Decision(record=record, steps=tuple(steps), wake_at=min(times, default=None))
 
 
-def _age(record: PairRecord, config: ConnConfig | None, seen: ConnSeen) -> PairRecord:
+def _age(
+    record: PairRecord, config: ConnConfig | None, seen: ConnSeen, now: float
+) -> tuple[PairRecord, float | None]:
     """Tell the CHILD_SAs of the configuration that shall be from those of another one.
 
     One that the peer has begun in the way that shall be used is none of another, though it came
@@ -320,14 +322,16 @@ def _age(record: PairRecord, config: ConnConfig | None, seen: ConnSeen) -> PairR
     came. And a configuration that comes back finds its own SAs: the daemon would make no others
     beside them. What nothing is known of counts as made now.
     """
-    made, proved = dict(record.made), dict(record.proved)
+    made, proved, born = dict(record.made), dict(record.proved), dict(record.born)
     wanted = config.marks if config is not None else ("", "")
-    now = seen.marks or wanted
-    made = {c.id: made.get(c.id) or now[0] for sa in seen.sas for c in sa.children}
-    proved = {sa.id: proved.get(sa.id) or _proofs(sa, now) for sa in seen.sas}
+    marks = seen.marks or wanted
+    made = {c.id: made.get(c.id) or marks[0] for sa in seen.sas for c in sa.children}
+    proved = {sa.id: proved.get(sa.id) or _proofs(sa, marks) for sa in seen.sas}
+    born = {c.id: born.get(c.id, now - c.install_s) for sa in seen.sas for c in sa.children}
     record = replace(record, made=frozenset(made.items()), proved=frozenset(proved.items()))
+    record = replace(record, born=frozenset(born.items()))
     if config is None:
-        return record
+        return record, None
     ways = {proof.auth for proof in config.proofs}
     stale = frozenset(
         child.id
@@ -336,9 +340,9 @@ def _age(record: PairRecord, config: ConnConfig | None, seen: ConnSeen) -> PairR
         if made[child.id] != wanted[0] or wanted[1] not in proved[sa.id] or sa.auth not in ways
     )
     stale |= misfits(record.profile, seen)
-    followed = overtaken(record.followed, seen, stale)
+    followed, follow_at = overtaken(record, seen, stale, now)
     older = frozenset(c.id for sa in seen.sas if sa.id < followed for c in sa.children)
-    return replace(record, stale=stale | older, followed=followed)
+    return replace(record, stale=stale | older, followed=followed), follow_at
 
 
 def _proofs(sa: IkeSa, marks: tuple[str, ...]) -> tuple[str, ...]:

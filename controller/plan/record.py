@@ -77,6 +77,8 @@ class PairRecord:
     repaired_at: float = float("-inf")
     made: frozenset[tuple[int, str]] = frozenset()
     """CHILD_SAs, and the mark of the settings that were in force when they came."""
+    born: frozenset[tuple[int, float]] = frozenset()
+    """CHILD_SAs, and since when they are there, monotonic seconds."""
     proved: frozenset[tuple[int, tuple[str, ...]]] = frozenset()
     """IKE_SAs, and the marks of what they were authenticated with: of the proof that was in use
     when they came, and of the one that belongs to the way that the peer has chosen."""

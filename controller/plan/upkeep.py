@@ -35,12 +35,14 @@ SETTLE_S = 10.0
 """How long two complete IKE_SAs of one pair may stand side by side."""
 RETIRE_S = 2.0
 """How long a replaced SA stands beside its successor: by then the peer has installed it too."""
-HAND_OVER_S = 5.0
-"""How long the initiator of a replacement waits for the other end to make its own child anew."""
+HAND_OVER_S = 20.0
+"""How long the initiator of a replacement waits for the other end to make its own child anew: it
+may have to wait for FOLLOW_S, and the old SAs carry on meanwhile."""
 REPLACE_GRACE_S = 8.0
 """How long the passive end waits, when its own part was replaced, for the initiator to begin."""
-FOLLOW_S = 15
-"""How old what we send over must be for the peer's replacement of its part to make us follow."""
+FOLLOW_S = 15.0
+"""How old what we send over must be for the peer's replacement of its part to make us follow: by
+then both have retired what was replaced before, so that two ends do not follow each other."""
 REPAIR_S = 5.0
 """Between two attempts to put kernel entries of one pair back."""
 IN_FLIGHT_S = 5.0
@@ -189,28 +191,38 @@ def misfits(profile: Profile, seen: ConnSeen) -> frozenset[int]:
     )
 
 
-def overtaken(followed: int, seen: ConnSeen, stale: frozenset[int]) -> int:
+def overtaken(
+    record: PairRecord, seen: ConnSeen, stale: frozenset[int], now: float
+) -> tuple[int, float | None]:
     """Tell which IKE_SA the peer has begun to replace what it sends over, if it has.
 
     Its own part was replaced, of which we know nothing else: there is a younger IKE_SA over which
-    it only sends. What we send over is ours to make anew, unless that was a moment ago.
+    it only sends. What we send over is ours to make anew, but not at once if it is young.
 
     Args:
-        followed: What this said the last time.
+        record: What this said the last time, and since when there are CHILD_SAs.
         seen: The SAs.
         stale: CHILD_SAs that are to be replaced anyway.
+        now: Monotonic seconds.
 
     Returns:
         Its id, for as long as it is there; all that is older is to be replaced. 0: there is none.
+        And when to ask again; None: only when something has changed.
     """
     fresh = [(sa, c) for sa in seen.sas for c in sa.children if installed(c) and c.id not in stale]
     begun = (sa.id for sa, _ in fresh if not sa.initiator and installed_children(sa) == {IN})
     youngest = max(begun, default=0)
     replaced = any(sa.id < youngest and child.name == IN for sa, child in fresh)
-    sent = [(sa.id, child.install_s) for sa, child in fresh if child.name == OUT]
-    if replaced and sent and all(n < youngest and age >= FOLLOW_S for n, age in sent):
-        return youngest
-    return followed if any(sa.id == followed for sa in seen.sas) else 0
+    sent = [(sa.id, child.id) for sa, child in fresh if child.name == OUT]
+    ask_at = None
+    if replaced and sent and all(number < youngest for number, _ in sent):
+        born = dict(record.born)
+        follow_at = max(born[number] for _, number in sent) + FOLLOW_S
+        if now >= follow_at:
+            return youngest, None
+        ask_at = follow_at
+    known = any(sa.id == record.followed for sa in seen.sas)
+    return record.followed if known else 0, ask_at
 
 
 def _drop_stale(name: ConnName, seen: ConnSeen, stale: frozenset[int]) -> Iterator[Step]:

@@ -173,6 +173,29 @@ def test_a_certificate_is_replaced_without_a_loss(index: int) -> None:
     assert lost == []
 
 
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("apart", [1.0, 2.0, 4.0, 7.0, 9.0, 12.0, 17.0, 30.0])
+def test_certificates_of_both_ends_are_replaced_one_after_the_other(
+    index: int, apart: float
+) -> None:
+    """However soon the second: what it makes anew is young, and its peer follows all the same."""
+    cluster = enforced(using(Auth.CA, generation=1))
+    lost = watched(cluster)
+    before = ids(cluster)
+    for end in cluster.ends:
+        end.ike.calls.clear()
+    for end in (cluster.ends[index], cluster.ends[1 - index]):
+        end.means = {"ca": describe("lab", lab().issue(end.name)[0], [lab().certificate])}
+        end.agent.touch_all()
+        cluster.run(apart)
+    cluster.run(60)
+    assert all_up(cluster)
+    assert not ids(cluster)[0] & before[0]
+    tried = [call for end in cluster.ends for call in end.ike.calls if call[0] == "initiate"]
+    assert {call[2] for call in tried} == {"out"}
+    assert lost == []
+
+
 def test_a_peer_that_does_not_follow_is_not_waited_for() -> None:
     """It may be of another make: both children are made from here, and the old ones go."""
     cluster = enforced(using(Auth.CA, generation=1))
