@@ -16,10 +16,10 @@ from ovn_ipsec.model.policy import Mode, Phase, Treatment
 from ovn_ipsec.model.status import PairState
 
 from .guard import ClearFlow, ClearPair
-from .ike import ConnConfig, ConnName, IkeSa
+from .ike import OUT, ConnConfig, ConnName, IkeSa
 from .record import ConnSeen, Context, Decision, PairRecord, initiates
 from .steps import Load, Step, TerminateIke, Uninstall, Unload
-from .upkeep import initiation, misfits, overtaken, repair, retire, traps
+from .upkeep import initiation, misfits, overtaken, repair, retire, traps, unanswered
 from .world import PairIntent
 
 LINGER_S = 60.0
@@ -294,8 +294,8 @@ def _protect(
     record: PairRecord, config: ConnConfig | None, seen: ConnSeen, context: Context
 ) -> Decision:
     record, follow_at = _age(record, config, seen, context.now)
-    if config is not None and record.followed:
-        config = replace(config, epoch=record.followed)
+    if config is not None:
+        config = replace(config, epoch=_epoch(record, seen))
     steps: list[Step] = list(_load(config, seen))
     if steps:
         record = replace(record, attempts=0, retry_at=0.0)
@@ -341,8 +341,15 @@ def _age(
     )
     stale |= misfits(record.profile, seen)
     followed, follow_at = overtaken(record, seen, stale, now)
+    asks = unanswered(record.asks, seen, stale)
     older = frozenset(c.id for sa in seen.sas if sa.id < followed for c in sa.children)
-    return replace(record, stale=stale | older, followed=followed), follow_at
+    return replace(record, stale=stale | older, followed=followed, asks=asks), follow_at
+
+
+def _epoch(record: PairRecord, seen: ConnSeen) -> int:
+    """Which of several equal configurations: the daemon makes an IKE_SA for each."""
+    again = record.asks and any(c.name == OUT and c.id not in record.stale for c in seen.children())
+    return record.asks if again else record.followed
 
 
 def _proofs(sa: IkeSa, marks: tuple[str, ...]) -> tuple[str, ...]:

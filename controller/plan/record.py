@@ -86,6 +86,9 @@ class PairRecord:
     """CHILD_SAs made from a configuration that was replaced since."""
     followed: int = 0
     """The IKE_SA of the peer's that made us replace our part, too, while it is there; else 0."""
+    asks: int = 0
+    """The IKE_SA of the peer's that we have answered with what we have replaced since, while it is
+    there; else 0."""
     stale_at: float | None = None
     """Since when there are any, and no successor of one."""
     barred: bool = False

@@ -7,6 +7,7 @@ and when to look again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from zlib import crc32
@@ -92,8 +93,10 @@ def initiation(
     that is replaced each end makes the child that it sends over: then nothing is lost. The same
     where our IKE daemon has forgotten SAs that the kernel still has.
     """
-    fresh = {child.name for child in seen.children() if child.id not in record.stale}
-    missing = [child for child in CHILDREN if child not in fresh]
+    fresh = Counter(child.name for child in seen.children() if child.id not in record.stale)
+    missing = [child for child in CHILDREN if not fresh[child]]
+    if record.asks and fresh[OUT] == 1:
+        missing.insert(0, OUT)
     half = (bool(record.stale) or seen.orphaned) and len(missing) == 1
     half_at = context.now if record.half_at is None else record.half_at
     stale_at = context.now if record.stale_at is None else record.stale_at
@@ -223,6 +226,32 @@ def overtaken(
         ask_at = follow_at
     known = any(sa.id == record.followed for sa in seen.sas)
     return record.followed if known else 0, ask_at
+
+
+def unanswered(asks: int, seen: ConnSeen, stale: frozenset[int]) -> int:
+    """Tell which beginning of the peer's we have answered with what we have replaced since, if any.
+
+    It takes what we make now for our answer. To see that there is more to follow (``overtaken``),
+    it has to see us make what we send over once again.
+
+    Args:
+        asks: What this said the last time.
+        seen: The SAs.
+        stale: CHILD_SAs made from something else than what shall be.
+
+    Returns:
+        The id of its IKE_SA, for as long as it is there. 0: there is none.
+    """
+    inward = {sa.id: c for sa in seen.sas for c in sa.children if installed(c) and c.name == IN}
+    begun = (
+        sa.id
+        for sa in seen.sas
+        if not sa.initiator and installed_children(sa) == {IN} and inward[sa.id].id in stale
+    )
+    youngest = max(begun, default=0)
+    if youngest > min(inward, default=0):
+        return youngest
+    return asks if any(sa.id == asks for sa in seen.sas) else 0
 
 
 def _drop_stale(name: ConnName, seen: ConnSeen, stale: frozenset[int]) -> Iterator[Step]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.plan import upkeep
 from controller.plan.certificate import describe
 from controller.plan.credential import Credential
 from ovn_ipsec.model.policy import Auth, ClusterPolicy, Mode, Phase, Revocation
@@ -174,7 +175,7 @@ def test_a_certificate_is_replaced_without_a_loss(index: int) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 1])
-@pytest.mark.parametrize("apart", [1.0, 2.0, 4.0, 7.0, 9.0, 12.0, 17.0, 30.0])
+@pytest.mark.parametrize("apart", [0.0, 1.0, 2.0, 4.0, 7.0, 9.0, 12.0, 17.0, 30.0])
 def test_certificates_of_both_ends_are_replaced_one_after_the_other(
     index: int, apart: float
 ) -> None:
@@ -193,6 +194,33 @@ def test_certificates_of_both_ends_are_replaced_one_after_the_other(
     assert not ids(cluster)[0] & before[0]
     tried = [call for end in cluster.ends for call in end.ike.calls if call[0] == "initiate"]
     assert {call[2] for call in tried} == {"out"}
+    assert lost == []
+
+
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("away", [0.1, 1.0, 5.0, 12.0, 25.0])
+def test_certificates_of_both_ends_are_replaced_while_one_controller_is_down(
+    index: int, away: float
+) -> None:
+    """Its IKE daemon goes on answering with the old one meanwhile."""
+    cluster = enforced(using(Auth.CA, generation=1))
+    lost = watched(cluster)
+    before = ids(cluster)
+    for end in cluster.ends:
+        end.ike.calls.clear()
+    up, down = cluster.ends[index], cluster.ends[1 - index]
+    up.means = {"ca": describe("lab", lab().issue(up.name)[0], [lab().certificate])}
+    up.agent.touch_all()
+    down.step = lambda _now: None  # type: ignore[method-assign]
+    cluster.run(away)
+    del down.step
+    down.means = {"ca": describe("lab", lab().issue(down.name)[0], [lab().certificate])}
+    down.restart(cluster.rows, cluster.policy)
+    cluster.run(80)
+    assert all_up(cluster)
+    assert not ids(cluster)[0] & before[0]
+    tried = [call for end in cluster.ends for call in end.ike.calls if call[0] == "initiate"]
+    assert {call[2] for call in tried} == {"out"} or away > upkeep.HAND_OVER_S
     assert lost == []
 
 
