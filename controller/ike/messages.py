@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Connection configurations to vici messages, and vici messages to what was seen.
 
-Pure. Input: ConnConfig, and sections as vici decodes them: names to bytes, lists or sections.
-Output: sections to send, and the types of plan.ike.
+Pure. Input: ConnConfig, and sections as vici decodes them. Output: sections to send, and the types
+of plan.ike.
 
 Source: strongSwan 5.9.8 src/libcharon/plugins/vici: README.md, vici_config.c, vici_query.c.
 """
@@ -10,19 +10,13 @@ Source: strongSwan 5.9.8 src/libcharon/plugins/vici: README.md, vici_config.c, v
 import re
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
-from typing import TypeAlias
 
-from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.chassis import IpAddress
 from ovn_ipsec.model.policy import Auth, Tuning
 
 from ..plan.ike import IN, OUT, ChildSa, ConnConfig, ConnName, IkeSa, gone, parse_spelled, spelled
 from ..plan.proof import Proof, SharedKey
-
-Section: TypeAlias = dict[str, "str | bytes | list[str] | list[bytes] | Section"]
-"""What goes out."""
-Seen: TypeAlias = Mapping[str, object]
-"""What comes in."""
+from .sections import Section, Seen, listed, number, section, text, words
 
 UDP = 17
 """Numeric, for `udp` needs /etc/protocols."""
@@ -190,10 +184,10 @@ def parse_ike_sas(items: Iterable[Seen]) -> dict[ConnName, tuple[IkeSa, ...]]:
     """
     found: dict[ConnName, list[IkeSa]] = {}
     for item in items:
-        for name, section in item.items():
+        for name, value in item.items():
             known = parse_spelled(name)
-            if known is not None and isinstance(section, Mapping):
-                found.setdefault(known[0], []).append(_ike_sa(known, section))
+            if known is not None and isinstance(value, Mapping):
+                found.setdefault(known[0], []).append(_ike_sa(known, value))
     return {conn: tuple(sorted(sas, key=lambda sa: sa.id)) for conn, sas in found.items()}
 
 
@@ -336,64 +330,3 @@ def joined(reasons: Iterable[tuple[ConnName, str]]) -> tuple[tuple[ConnName, str
         mine.pop(words_, None)
         mine[words_] = None
     return tuple((conn, "; ".join([*last[conn]][-REASONS_MAX:])) for conn in sorted(last))
-
-
-def words(value: object) -> str:
-    """Decode text that a peer may have had a hand in: junk becomes a question mark."""
-    if not isinstance(value, bytes):
-        return ""
-    plain = value.decode("utf-8", errors="replace")
-    return "".join(char if char.isprintable() and char != "\ufffd" else "?" for char in plain)
-
-
-def text(seen: Seen, key: str, default: str | None = None) -> str:
-    """Decode a value of the daemon's own, strictly.
-
-    Raises:
-        IkeError: it is not there and has no default, or is not ASCII.
-    """
-    value = seen.get(key)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, bytes) or not value.isascii():
-        raise IkeError(f"the IKE daemon sent {key}={value!r:.80}, expected ASCII text")
-    return value.decode("ascii")
-
-
-def number(seen: Seen, key: str, base: int = 10, default: int | None = None) -> int:
-    """Parse a number.
-
-    Raises:
-        IkeError: it is not there and has no default, or is not a number.
-    """
-    if key not in seen and default is not None:
-        return default
-    digits = text(seen, key)
-    try:
-        return int(digits, base)
-    except ValueError:
-        raise IkeError(f"the IKE daemon sent {key}={digits:.80}, expected a number") from None
-
-
-def section(seen: Seen, key: str) -> Seen:
-    """Give a section inside another; one that is not there is empty.
-
-    Raises:
-        IkeError: it is a value.
-    """
-    value = seen.get(key, {})
-    if not isinstance(value, Mapping):
-        raise IkeError(f"the IKE daemon sent {key}={value!r:.80}, expected a section")
-    return value
-
-
-def listed(seen: Seen, key: str) -> list[object]:
-    """Give a list; one that is not there is empty.
-
-    Raises:
-        IkeError: it is something else.
-    """
-    value = seen.get(key, [])
-    if not isinstance(value, list):
-        raise IkeError(f"the IKE daemon sent {key}={value!r:.80}, expected a list")
-    return value

@@ -23,9 +23,9 @@ from ovn_ipsec.model.policy import Auth, Profile
 
 from ..plan.credential import Secret
 from ..plan.ike import ConnConfig, ConnName, DaemonSeen, IkeSa, able, spelled
-from . import messages
+from . import messages, sections
 from .backend import DaemonStats, Events
-from .messages import Section, Seen
+from .sections import Section, Seen
 from .transport import RefusedError, ViciSession
 
 DEFAULT_URI = "unix:///run/charon.vici"
@@ -97,7 +97,7 @@ class StrongSwan:
             self._commands.open()
             for event in STREAMED:
                 self._commands.register(event)
-            self._version = messages.text(self._commands.call("version"), "version")
+            self._version = sections.text(self._commands.call("version"), "version")
             self._profiles = able(messages.parse_algorithms(self._commands.call("get-algorithms")))
             # A session does not outlive its daemon, so this holds as long as the session does.
             stats = self._read_stats()
@@ -267,7 +267,7 @@ class StrongSwan:
         Raises:
             IkeError: charon refused the key, or is gone.
         """
-        return messages.text(self._call("load-key", {"type": "any", "data": key.reveal()}), "id")
+        return sections.text(self._call("load-key", {"type": "any", "data": key.reveal()}), "id")
 
     def keys(self) -> Known[frozenset[str]] | Unknown:
         """Read the ids of the private keys that were loaded over vici."""
@@ -367,17 +367,17 @@ class StrongSwan:
 
     def _read_stats(self) -> DaemonStats:
         seen = self._call("stats")
-        uptime, workers = messages.section(seen, "uptime"), messages.section(seen, "workers")
-        queues, sas = messages.section(seen, "queues"), messages.section(seen, "ikesas")
+        uptime, workers = sections.section(seen, "uptime"), sections.section(seen, "workers")
+        queues, sas = sections.section(seen, "queues"), sections.section(seen, "ikesas")
         # One second of resolution is not enough to tell two starts apart.
-        since = f"{messages.text(uptime, 'since')} pid {self._commands.peer_pid()}"
+        since = f"{sections.text(uptime, 'since')} pid {self._commands.peer_pid()}"
         return DaemonStats(
             since=since,
-            workers_total=messages.number(workers, "total"),
-            workers_idle=messages.number(workers, "idle"),
-            queued=sum(messages.number(queues, name) for name in queues),
-            ike_sas=messages.number(sas, "total"),
-            half_open=messages.number(sas, "half-open"),
+            workers_total=sections.number(workers, "total"),
+            workers_idle=sections.number(workers, "idle"),
+            queued=sum(sections.number(queues, name) for name in queues),
+            ike_sas=sections.number(sas, "total"),
+            half_open=sections.number(sas, "half-open"),
             fetches=messages.parse_fetches(seen),
         )
 

@@ -20,7 +20,7 @@ from vici.protocol import Message, Packet
 
 from ovn_ipsec.errors import IkeError
 
-from .messages import Section, Seen, words
+from .sections import Section, Seen, words
 
 PACKET_MAX = 1 << 26
 CHUNK = 1 << 16

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from vici.protocol import FiniteStream, Message
 
-from controller.ike import messages
+from controller.ike import messages, sections
 from controller.plan.ike import ChildSa, ConnConfig, IkeSa, spelled
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.policy import Auth, Revocation, Tuning
@@ -67,7 +67,7 @@ def configs(draw: st.DrawFn) -> ConnConfig:
     return replace(config(), pair=draw(pairs()), tuning=tuning)
 
 
-def decoded(section: messages.Section):
+def decoded(section: sections.Section):
     return Message.deserialize(FiniteStream(Message.serialize(section)))
 
 
@@ -271,8 +271,8 @@ def test_the_last_reasons_are_joined():
 @given(st.binary(max_size=300))
 def test_words_are_printable_whatever_the_bytes(junk: bytes):
     """A log or a status can take them."""
-    assert messages.words(junk).isprintable()
-    assert messages.words([junk]) == ""
+    assert sections.words(junk).isprintable()
+    assert sections.words([junk]) == ""
 
 
 @pytest.mark.parametrize("auth", Auth)

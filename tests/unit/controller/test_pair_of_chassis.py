@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from controller.apply import apply_steps
 from controller.guard.keeper import GuardKeeper
-from controller.ike.messages import Section, connection
+from controller.ike.messages import connection
+from controller.ike.sections import Section
 from controller.ike_link import IkeLink
 from controller.keyring import Keyring
 from controller.plan.agent import Agent, guard_remembers
