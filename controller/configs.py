@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.chassis import ChassisName, IpAddress, Pair
 from ovn_ipsec.model.policy import Auth
 
 from .plan.agent import Agent
@@ -14,7 +14,7 @@ from .plan.proof import Proof
 from .plan.world import PairIntent
 from .state_dir import StateDir
 
-MakeProofs = Callable[[ChassisName, tuple[Auth, ...]], tuple[Proof, ...]]
+MakeProofs = Callable[[Pair, tuple[Auth, ...]], tuple[Proof, ...]]
 
 
 class Configs:
@@ -25,7 +25,7 @@ class Configs:
         self._state = state
         self._proofs = proofs
         self._made: dict[ConnName, tuple[tuple[object, ...], ConnConfig]] = {}
-        self._known: dict[tuple[ChassisName, tuple[Auth, ...]], tuple[Proof, ...]] = {}
+        self._known: dict[tuple[ChassisName, IpAddress, tuple[Auth, ...]], tuple[Proof, ...]] = {}
 
     def clear(self) -> None:
         """Forget all: a credential of ours is another one."""
@@ -57,9 +57,10 @@ class Configs:
     def make(self, agent: Agent, intent: PairIntent) -> ConnConfig | None:
         """The connection of a pair; None while there is no way to authenticate with its peer."""
         peer, policy = intent.pair.peer, agent.policy
-        proofs = self._known.get((peer, policy.auth))
+        key = (peer, intent.pair.remote, policy.auth)
+        proofs = self._known.get(key)
         if proofs is None:
-            proofs = self._known[peer, policy.auth] = self._proofs(peer, policy.auth)
+            proofs = self._known[key] = self._proofs(intent.pair, policy.auth)
         name, suite = conn_name(intent.pair), SUITES[intent.profile]
         if not proofs:
             self._made.pop(name, None)

@@ -146,7 +146,8 @@ class Controller:
         if self.agent is not None and (old is None or old.vici != here.vici or self.ike is None):
             charon = StrongSwan(self.settings.vici or here.vici or DEFAULT_URI)
             self.ike = IkeLink(charon, self.trust.keys, self.state.mark)
-        if here.remote and (old is None or old.remote != here.remote):
+        wanted = (here.remote, here.psk_plain)
+        if here.remote and (old is None or (old.remote, old.psk_plain) != wanted):
             self._connect(here)
         self.kernel.hurry(now)
 
@@ -159,7 +160,7 @@ class Controller:
             self._connect(self.here)
 
     def _connect(self, here: LocalChassis) -> None:
-        # Nobody needs the digests of others; without a name yet this is done again with one.
+        # Without a name yet this is done again with one.
         name = "" if self.agent is None else self.agent.this_chassis
         self.southbound.connect(here, name, local_db.tls_files(self.vswitch))
 

@@ -72,6 +72,11 @@ class Southbound:
             "" if private is None else private.external_ids.get(report.ANSWER, ""),
         )
 
+    def has_digest(self, name: str) -> bool:
+        """Whether a controller of ours has reported for a chassis, of those whose rows come."""
+        row = self._private.get(name)
+        return row is not None and report.AGENT in row.external_ids
+
     def _vanished(self) -> list[str]:
         """Chassis that went while the connection was down: the IDL reloads without saying so."""
         gone: list[str] = []

@@ -42,7 +42,8 @@ class SouthboundLink:
 
         Args:
             here: Where to.
-            name: Of this chassis, whose digest alone is asked for.
+            name: Of this chassis; its digest is asked for, and those of the chassis that are
+                named as stock peers, and no other.
             files: For ssl: remotes, where the command line names none.
         """
         files = self._tls or files
@@ -50,8 +51,8 @@ class SouthboundLink:
             use_tls(*files)
         self.close()
         probe_s = 0.0 if here.remote.startswith("unix:") else here.probe_interval_ms / 1000
-        own = {"Chassis_Private": [["name", "==", name]]}
-        session = Session(here.remote, SOUTHBOUND, probe_interval_s=probe_s, only=own)
+        rows = {"Chassis_Private": [["name", "==", one] for one in (name, *sorted(here.psk_plain))]}
+        session = Session(here.remote, SOUTHBOUND, probe_interval_s=probe_s, only=rows)
         session.open()
         self.opened = Southbound(session)
         _log.info("southbound_connecting", remote=here.remote)

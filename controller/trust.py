@@ -7,7 +7,7 @@ import structlog
 
 from ovn_ipsec import clock
 from ovn_ipsec.errors import EdgeError
-from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.chassis import ChassisName, Pair
 from ovn_ipsec.model.policy import Auth, ClusterPolicy, Mode, Phase
 from ovn_ipsec.schema.open_vswitch import LocalChassis
 
@@ -18,7 +18,8 @@ from .keyring import Keyring
 from .plan.agent import Agent
 from .plan.ike import ConnName
 from .plan.pins import KEY, Pins
-from .plan.proof import Proof, proofs
+from .plan.plain import PlainPeers
+from .plan.proof import Proof, in_plain, proofs
 from .plan.record import NOTHING_SEEN, Decision, PairRecord, settled_mark
 from .report import refusal_summary
 from .southbound import Southbound
@@ -40,6 +41,7 @@ class Trust:
         self._this: ChassisName | None = None
         self._remote = ""
         self._ways: tuple[Auth, ...] = ()
+        self._plain = PlainPeers()
 
     def note(self, agent: Agent, southbound: Southbound, now: float) -> None:
         """Take in what rows say that have changed."""
@@ -77,7 +79,8 @@ class Trust:
         own = self.keeper.means.ca
         self.keys.revoke(self.keeper.crl.crls)
         self.keys.ask(() if own is None else own.ca_der, here.ocsp_uri)
-        if is_new:
+        digests = None if southbound is None else southbound.has_digest
+        if self._plain.run(here.psk_plain, digests) or is_new:
             self.configs.clear()
             agent.touch_all()
         for name in self.pins.due(now):
@@ -86,15 +89,19 @@ class Trust:
         for error in self.pins.take_refusals():
             _log.error("row_refused", reason=error.diagnostics())
 
-    def _proofs(self, peer: ChassisName, ways: tuple[Auth, ...]) -> tuple[Proof, ...]:
+    def _proofs(self, pair: Pair, ways: tuple[Auth, ...]) -> tuple[Proof, ...]:
         if self._this is None:
             return ()
-        found: tuple[bytes, ...] = ()
+        pinned: tuple[bytes, ...] = ()
         if Auth.PINNED in ways:
-            found = self.pins.of(peer, clock.monotonic(), clock.utc_now())
+            pinned = self.pins.of(pair.peer, clock.monotonic(), clock.utc_now())
         if Auth.PSK in ways:
             self.keys.dirty()
-        return proofs(self.keeper.means, ways, self._this, peer, found)
+        means = self.keeper.means
+        found = proofs(means, ways, self._this, pair.peer, pinned)
+        if pair.peer in self._plain.names and means.secrets:
+            found = in_plain(found, means.secrets[0], pair.remote)
+        return found
 
     def _lack(self, policy: ClusterPolicy, peer: ChassisName) -> str:
         """Why there is no way to authenticate with a peer."""
@@ -128,7 +135,7 @@ class Trust:
 
     def problems(self, policy: ClusterPolicy) -> list[str]:
         """What is wrong, most important first; with the policy off only what was set up."""
-        words = self.keeper.problems()
+        words = [*self.keeper.problems(), self._plain.problem]
         if policy.phase is Phase.OFF:
             words = [word for word in words if word not in (NO_FILES, NO_SECRET)]
         if Auth.PINNED in policy.auth and policy.phase is not Phase.OFF:

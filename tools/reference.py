@@ -41,7 +41,7 @@ TABLES = (
     (
         "Open_vSwitch.other_config",
         open_vswitch,
-        ("TUNNELS", "VICI", "PSK_FILE", "CRL_FILE", "REVOCATION", "OCSP_URI"),
+        ("TUNNELS", "VICI", "PSK_FILE", "PSK_PLAIN", "CRL_FILE", "REVOCATION", "OCSP_URI"),
         "operator",
     ),
     ("Chassis.external_ids", report, ("PIN",), "ovn-ipsec-controller, own row"),

@@ -102,8 +102,11 @@ def connection(conn: ConnConfig, proof: Proof) -> Section:
 def _rounds(conn: ConnConfig, proof: Proof) -> Section:
     """Both authentication rounds: each names its identity, and what vouches for it."""
     how = "psk" if proof.auth is Auth.PSK else "pubkey"
-    local: Section = {"auth": how, "id": f"fqdn:{conn.local_id}"}
-    remote: Section = {"auth": how, "id": f"fqdn:{conn.remote_id}"}
+    ends = (f"fqdn:{conn.local_id}", f"fqdn:{conn.remote_id}")
+    if proof.plain:
+        ends = (str(conn.pair.local), str(conn.pair.remote))
+    local: Section = {"auth": how, "id": ends[0]}
+    remote: Section = {"auth": how, "id": ends[1]}
     # The daemon takes an IKE_SA of an equal configuration, whatever secret it came from. This says
     # nothing to the peer, and sets configurations apart that it would take for one.
     apart = [*(key.id for key in proof.keys[:1]), *([str(conn.epoch)] if conn.epoch else [])]
@@ -123,7 +126,7 @@ def shared_key(key: SharedKey) -> Section:
         "id": key.id,
         "type": "ike",
         "data": key.value.reveal(),
-        "owners": [f"fqdn:{key.peer}"],
+        "owners": [key.owner],
     }
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 
-from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.chassis import ChassisName, IpAddress
 from ovn_ipsec.model.policy import Auth, Revocation
 from ovn_ipsec.pki.psk import psk_for_pair
 
@@ -34,8 +34,9 @@ class SharedKey:
     """The key of two chassis, under the id by which the IKE daemon keeps it."""
 
     id: str
-    peer: ChassisName
-    """Its only owner: one that both ends own would be found for any third."""
+    owner: str
+    """The IKE identity of the peer, as vici takes it; the only one: a key that both ends own would
+    be found for any third."""
     value: Secret = field(compare=False, repr=False)
 
 
@@ -52,6 +53,8 @@ class Proof:
     """psk: the first is used, all are accepted."""
     revocation: Revocation = Revocation.RELAXED
     """ca: what must be known of the peer's certificate."""
+    plain: bool = False
+    """psk: whether the ends are known by their addresses, as a stock ovs-monitor-ipsec has it."""
 
     @property
     def mark(self) -> str:
@@ -88,7 +91,24 @@ def shared_key(secret: Secret, this: ChassisName, peer: ChassisName) -> SharedKe
     """Derive the key of a pair of chassis; its id tells secrets apart and none of them."""
     value = psk_for_pair(secret.reveal(), this, peer)
     name = sha256(b"ovn-ipsec psk id 1:" + value).hexdigest()[:16]
-    return SharedKey(id=f"{KEY_PREFIX}{peer}-{name}", peer=peer, value=Secret(value))
+    return SharedKey(id=f"{KEY_PREFIX}{peer}-{name}", owner=f"fqdn:{peer}", value=Secret(value))
+
+
+def in_plain(found: tuple[Proof, ...], secret: Secret, remote: IpAddress) -> tuple[Proof, ...]:
+    """Put a secret as it is in the place of derived keys, for a stock peer with ``options:psk``.
+
+    Args:
+        found: What ``proofs`` said; other ways stay as they are.
+        secret: The key.
+        remote: The peer's address, its identity.
+
+    Source:
+        ovs-monitor-ipsec, StrongSwanHelper.auth_tmpl["psk"] and LibreSwanHelper's.
+    """
+    name = sha256(b"ovn-ipsec plain psk id 1:" + secret.reveal()).hexdigest()[:16]
+    key = SharedKey(id=f"{KEY_PREFIX}{remote}-{name}", owner=str(remote), value=secret)
+    plain = Proof(auth=Auth.PSK, keys=(key,), plain=True)
+    return tuple(plain if proof.auth is Auth.PSK else proof for proof in found)
 
 
 def proofs(

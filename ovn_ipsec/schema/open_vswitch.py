@@ -18,6 +18,7 @@ TABLE = "Open_vSwitch"
 TUNNELS = "ovn-ipsec-tunnels"
 VICI = "ovn-ipsec-vici"
 PSK_FILE = "ovn-ipsec-psk-file"
+PSK_PLAIN = "ovn-ipsec-psk-plain"
 CRL_FILE = "ovn-ipsec-crl-file"
 REVOCATION = "ovn-ipsec-revocation"
 OCSP_URI = "ovn-ipsec-ocsp-uri"
@@ -69,6 +70,8 @@ class LocalChassis:
     """Their UDP ports, by external_ids:ovn-encap-type."""
     psk_file: str = ""
     """other_config:ovn-ipsec-psk-file: where the secret of the cluster is; empty when not set."""
+    psk_plain: frozenset[ChassisName] = frozenset()
+    """other_config:ovn-ipsec-psk-plain: stock chassis whose ``options:psk`` is that secret."""
     crl_file: str = ""
     """other_config:ovn-ipsec-crl-file: what authorities have revoked, PEM; empty when not set."""
     revocation: Revocation = Revocation.RELAXED
@@ -108,7 +111,7 @@ def parse_local(
     place = Place(table=TABLE, row=".", key="external_ids:ovn-remote-probe-interval")
     text = external("ovn-remote-probe-interval", "5000")
     probe_interval_ms = _parsed(errors, (place, text), _milliseconds, 5000)
-    tunnels, revocation, ocsp_uri = _parse_own(other_config, errors)
+    tunnels, psk_plain, revocation, ocsp_uri = _parse_own(other_config, errors)
     return LocalChassis(
         name=name,
         remote=external("ovn-remote"),
@@ -127,6 +130,7 @@ def parse_local(
             if kind in external("ovn-encap-type").split(",")
         ),
         psk_file=other_config.get(PSK_FILE, ""),
+        psk_plain=psk_plain,
         crl_file=other_config.get(CRL_FILE, ""),
         revocation=revocation,
         ocsp_uri=ocsp_uri,
@@ -135,7 +139,7 @@ def parse_local(
 
 def _parse_own(
     other_config: Mapping[str, str], errors: list[InputError]
-) -> tuple[Tunnels, Revocation, str]:
+) -> tuple[Tunnels, frozenset[ChassisName], Revocation, str]:
     """Parse what is not just a path."""
 
     def value(key: str, kind: Callable[[Place, str], T], default: T, junk: T) -> T:
@@ -145,6 +149,7 @@ def _parse_own(
 
     return (
         value(TUNNELS, _tunnels, Tunnels.AUTO, Tunnels.AUTO),
+        value(PSK_PLAIN, parse.chassis_names, frozenset(), frozenset()),
         value(REVOCATION, _revocation, Revocation.RELAXED, Revocation.STRICT),
         value(OCSP_URI, parse.http_uri, "", ""),
     )

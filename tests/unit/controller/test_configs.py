@@ -28,7 +28,7 @@ INTENT = PairIntent(pair=config().pair, mode=Mode.REQUIRE, csum=None)
 def configs(tmp_path: Path) -> Configs:
     state = StateDir(tmp_path)
     state.open()
-    return Configs(state, lambda peer, auths: ways(A, peer, *auths))
+    return Configs(state, lambda pair, auths: ways(A, pair.peer, *auths))
 
 
 @pytest.mark.parametrize("profile", Profile)
@@ -53,7 +53,7 @@ def test_without_a_way_to_authenticate_there_is_no_connection(tmp_path: Path) ->
     """And what was made is made anew when one is another, or the pair was gone."""
     state, found = StateDir(tmp_path), {B: ways(A, B, Auth.PSK)}
     state.open()
-    configs = Configs(state, lambda peer, _auths: found[peer])
+    configs = Configs(state, lambda pair, _auths: found[pair.peer])
     agent = Agent(A)
     made = configs.make(agent, INTENT)
     assert made is configs.make(agent, INTENT)

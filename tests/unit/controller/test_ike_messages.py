@@ -12,9 +12,10 @@ from vici.protocol import FiniteStream, Message
 
 from controller.ike import messages, sections
 from controller.plan.ike import ChildSa, ConnConfig, IkeSa, spelled
+from controller.plan.proof import in_plain
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.policy import Auth, Revocation, Tuning
-from tests.contracts.ike_backend import config
+from tests.contracts.ike_backend import SECRET, config
 from tests.unit.controller.test_ike_plan import pairs
 
 NAME = config().name
@@ -327,6 +328,16 @@ def test_a_shared_key_belongs_to_the_peer_alone():
     assert found["owners"] == [b"fqdn:chB"]
     assert found["data"] == key.value.reveal()
     assert found["id"] == key.id.encode()
+
+
+def test_a_stock_peer_with_a_secret_is_known_by_its_address():
+    """And so are we; the secret belongs to that address."""
+    conn = config(auth=Auth.PSK)
+    (proof,) = in_plain(conn.proofs, SECRET, conn.pair.remote)
+    (body,) = decoded(messages.connection(conn, proof)).values()
+    assert (body["local"]["id"], body["remote"]["id"]) == (b"10.9.0.1", b"10.9.0.2")
+    found = decoded(messages.shared_key(proof.keys[0]))
+    assert (found["owners"], found["data"]) == ([b"10.9.0.2"], SECRET.reveal())
 
 
 def test_a_way_that_the_peer_has_not_chosen_is_no_reason():

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
-from controller.plan.proof import KEY_PREFIX, Means, proofs, shared_key
+from controller.plan.proof import KEY_PREFIX, Means, in_plain, proofs, shared_key
 from ovn_ipsec.model.policy import Auth, Revocation
 from tests.contracts.ike_backend import OTHER_SECRET, SECRET, ways
 from tests.unit.controller.test_credential import GOOD
@@ -18,7 +19,7 @@ def test_both_ends_derive_one_key_and_no_third_does():
     """Each under the name of its peer; nothing of it is shown."""
     here, there = shared_key(SECRET, A, B), shared_key(SECRET, B, A)
     assert here.value.reveal() == there.value.reveal()
-    assert (here.peer, there.peer) == (B, A)
+    assert (here.owner, there.owner) == (f"fqdn:{B}", f"fqdn:{A}")
     assert here.id.startswith(f"{KEY_PREFIX}{B}-")
     others = [shared_key(SECRET, A, C), shared_key(OTHER_SECRET, A, B)]
     assert len({one.value.reveal() for one in (here, *others)}) == 3
@@ -60,6 +61,21 @@ def test_only_certificates_of_an_authority_are_held_against_lists():
     assert {one.revocation for one in others} == {Revocation.RELAXED}
     (relaxed,) = proofs(replace(full, revocation=Revocation.RELAXED), [Auth.CA], A, B, ())
     assert (relaxed.mark == ca.mark, relaxed.parts == ca.parts) == (True, False)
+
+
+def test_the_secret_itself_is_the_key_towards_a_stock_peer():
+    """The first one alone, and its owner is an address; other ways stay as they are."""
+    full = Means(ca=GOOD, secrets=(SECRET, OTHER_SECRET))
+    found = proofs(full, (Auth.PSK, Auth.CA), A, B, ())
+    plain, ca = in_plain(found, SECRET, ip_address("10.9.0.2"))
+    assert ca == found[1]
+    (key,) = plain.keys
+    assert key.value.reveal() == SECRET.reveal()
+    assert (plain.auth, plain.plain, key.owner) == (Auth.PSK, True, "10.9.0.2")
+    (other,) = in_plain(found[:1], SECRET, ip_address("fd09::2"))
+    (newer,) = in_plain(found[:1], OTHER_SECRET, ip_address("10.9.0.2"))
+    assert len({plain.mark, other.mark, newer.mark, found[0].mark}) == 4
+    assert SECRET.reveal().decode() not in f"{plain!r} {plain.parts} {key!r}"
 
 
 @pytest.mark.parametrize("auth", Auth)

@@ -13,13 +13,14 @@ from controller.keypair import make_key
 from controller.plan.agent import Agent
 from controller.plan.ike import conn_name
 from controller.plan.pins import HOLD_S
+from controller.plan.proof import Proof
 from controller.plan.record import NOTHING_SEEN, Context, Decision
 from controller.state_dir import StateDir
 from controller.trust import Trust
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.model.policy import Auth, Phase
 from ovn_ipsec.pki.profile import self_signed
-from ovn_ipsec.schema.open_vswitch import LocalChassis, parse_local
+from ovn_ipsec.schema.open_vswitch import PSK_PLAIN, LocalChassis, parse_local
 from tests import worlds
 from tests.contracts.ike_backend import DAY
 from tests.fakes.files import FakeWatch
@@ -33,6 +34,7 @@ class Rows:
     def __init__(self) -> None:
         self.pins: dict[str, str | None] = {}
         self.changed: dict[str, None] = {}
+        self.reporting: set[str] = set()
 
     def put(self, name: str, text: str | None) -> None:
         """Let a row say something."""
@@ -43,6 +45,10 @@ class Rows:
         """See Southbound."""
         names, self.changed = self.changed, {}
         yield from ((name, self.pins[name]) for name in names)
+
+    def has_digest(self, name: str) -> bool:
+        """See Southbound."""
+        return name in self.reporting
 
     def published(self, name: str) -> tuple[str, str]:
         """See Southbound."""
@@ -221,3 +227,38 @@ def test_what_sas_are_made_from_is_written_down(tmp_path: Path) -> None:
     desk.agent.put_chassis(B, None)
     desk.decide(100)
     assert desk.decide(500).record is None
+
+
+def test_the_secret_is_the_key_towards_a_named_chassis_without_a_controller(
+    tmp_path: Path,
+) -> None:
+    """Not before the southbound was seen, and never again once it has reported."""
+    desk = Desk(tmp_path, Auth.PSK)
+    desk.secret(tmp_path)
+    desk.run(0)
+    assert not _proof(desk, 0).plain
+    desk.here = replace(desk.here, psk_plain=frozenset({B}))
+    desk.trust.run(desk.agent, desk.here, None, 2)
+    assert not _proof(desk, 2).plain
+    desk.run(4)
+    plain = _proof(desk, 4)
+    assert (plain.plain, plain.keys[0].value.reveal()) == (True, b"the first secret")
+    desk.rows.reporting.add(B)
+    desk.run(6)
+    assert not _proof(desk, 6).plain
+    assert f"{PSK_PLAIN} names {B}" in desk.problems()
+    desk.rows.reporting.clear()
+    desk.run(8)
+    assert not _proof(desk, 8).plain
+    desk.here = replace(desk.here, psk_plain=frozenset())
+    desk.run(10)
+    assert desk.problems() == ""
+
+
+def _proof(desk: Desk, now: float) -> Proof:
+    """How the pair is to authenticate."""
+    desk.decide(now)
+    (intent,) = desk.agent._intents.values()
+    config = desk.trust.configs.make(desk.agent, intent)
+    assert config is not None
+    return config.proofs[0]

@@ -186,8 +186,10 @@ def test_local_chassis_key_wins() -> None:
     """A key with the chassis name behind it wins over the plain one."""
     external_ids = {"system-id": "hv1", "ovn-remote": "tcp:a", "ovn-remote-hv1": "tcp:b"}
     files = {"certificate": "/c", "private_key": "/k", "ovn-ipsec-tunnels": "own"}
+    files["ovn-ipsec-psk-plain"] = "h1, h2"
     local = open_vswitch.parse_local(external_ids, files, None)
     assert (local.name, local.remote, local.tunnels) == ("hv1", "tcp:b", open_vswitch.Tunnels.OWN)
+    assert local.psk_plain == {"h1", "h2"}
     assert local.files is not None
     assert (
         local.files.certificate,
@@ -200,13 +202,15 @@ def test_local_chassis_key_wins() -> None:
 def test_local_junk() -> None:
     """Each junk setting is named and stays at its default."""
     external_ids = {"system-id": "a b", "ovn-remote-probe-interval": "soon"}
-    local = open_vswitch.parse_local(external_ids, {"ovn-ipsec-tunnels": "all"}, None)
+    other_config = {"ovn-ipsec-tunnels": "all", "ovn-ipsec-psk-plain": "h1 h*"}
+    local = open_vswitch.parse_local(external_ids, other_config, None)
+    assert local.psk_plain == frozenset()
     assert (
         local.name,
         local.probe_interval_ms,
         local.tunnels,
     ) == (None, 5000, open_vswitch.Tunnels.AUTO)
-    assert len(local.errors) == 3
+    assert len(local.errors) == 4
 
 
 def test_local_revocation() -> None:
