@@ -94,7 +94,7 @@ class PairRecord:
     barred: bool = False
     """One of the two chassis is in quarantine."""
     half_at: float | None = None
-    """Since when the first successor is up, and the other end may make the second."""
+    """Since when one child is up and the other is not, of a successor or by the peer alone."""
     fresh_at: float | None = None
     """Since when their successors are up."""
     doubled_at: float | None = None

@@ -32,6 +32,9 @@ GRACE_S = 30.0
 """How long the passive end waits for the designated initiator (one-way firewalls)."""
 RECOVERY_GRACE_S = 3.0
 """The same after our own IKE daemon came back: the peer may not have noticed yet."""
+LONE_S = 10.0
+"""How long it waits when the peer has made the half that it sends over. A stock peer never makes
+the other one: its traps start what its traffic falls into."""
 SETTLE_S = 10.0
 """How long two complete IKE_SAs of one pair may stand side by side."""
 RETIRE_S = 2.0
@@ -95,9 +98,10 @@ def initiation(
     """
     fresh = Counter(child.name for child in seen.children() if child.id not in record.stale)
     missing = [child for child in CHILDREN if not fresh[child]]
+    replaced, alone = bool(record.stale) or seen.orphaned, missing == [OUT]
     if record.asks and fresh[OUT] == 1:
         missing.insert(0, OUT)
-    half = (bool(record.stale) or seen.orphaned) and len(missing) == 1
+    half = alone or (replaced and len(missing) == 1)
     half_at = context.now if record.half_at is None else record.half_at
     stale_at = context.now if record.stale_at is None else record.stale_at
     record = replace(
@@ -105,7 +109,7 @@ def initiation(
         half_at=half_at if half else None,
         stale_at=stale_at if record.stale and missing else None,
     )
-    turn = _turn(record, missing, context)
+    turn = _turn(record, missing, context, replaced=replaced)
     if not missing or not loaded or turn is None or not context.daemon_ready:
         return record, (), None
     if context.now < turn:
@@ -124,7 +128,9 @@ def initiation(
     return record, (Initiate(name=record.name, child=child),), retry_at
 
 
-def _turn(record: PairRecord, missing: list[str], context: Context) -> float | None:
+def _turn(
+    record: PairRecord, missing: list[str], context: Context, *, replaced: bool
+) -> float | None:
     """From when this end may initiate; None: not while the pair is up.
 
     Where only the passive end's part was replaced, the other end knows nothing of it.
@@ -132,7 +138,7 @@ def _turn(record: PairRecord, missing: list[str], context: Context) -> float | N
     first = initiates(context.this_chassis, record.pair.peer)
     if record.half_at is not None and missing == [IN]:
         return record.half_at + HAND_OVER_S
-    if record.half_at is not None and not first:
+    if record.half_at is not None and not first and replaced:
         return record.half_at
     if first:
         return context.now
@@ -140,7 +146,8 @@ def _turn(record: PairRecord, missing: list[str], context: Context) -> float | N
         return record.stale_at + REPLACE_GRACE_S
     if record.down_at is None:
         return None
-    return record.down_at + (RECOVERY_GRACE_S if context.recovering else GRACE_S)
+    turn = record.down_at + (RECOVERY_GRACE_S if context.recovering else GRACE_S)
+    return turn if record.half_at is None else min(turn, record.half_at + LONE_S)
 
 
 def _in_flight(seen: ConnSeen, child: str) -> bool:

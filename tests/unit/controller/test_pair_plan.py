@@ -257,6 +257,20 @@ def test_the_passive_end_starts_after_a_grace(recovering: bool, grace_s: float) 
     assert (OUT,) == run(kept(first), LOADED, later).steps
 
 
+def test_the_passive_end_makes_its_half_where_the_peer_has_only_made_the_other() -> None:
+    """A stock peer does no more than that; one of ours goes on at once, so a while is waited."""
+    alone = replace(LOADED, sas=(sa(1, child("in", 10), mine=False),))
+    record = kept(run(NEW, LOADED, at(Phase.ENFORCE, 100, C)))
+    seen = run(record, alone, at(Phase.ENFORCE, 103, C))
+    assert ((), 103 + upkeep.LONE_S) == (seen.steps, seen.wake_at)
+    ends = 103 + upkeep.LONE_S
+    assert (OUT,) == run(kept(seen), alone, at(Phase.ENFORCE, ends, C)).steps
+    whole = kept(run(kept(seen), UP, at(Phase.ENFORCE, 104, C)))
+    assert whole.half_at is None
+    late = run(record, alone, at(Phase.ENFORCE, 125, C))
+    assert late.wake_at == 100 + upkeep.GRACE_S
+
+
 @pytest.mark.parametrize(
     "flying",
     [sa(1, state="CONNECTING"), sa(1, child("out", 1, "INSTALLING")), sa(1, state="CREATED")],
