@@ -32,7 +32,7 @@ from .guard.xfrm import XfrmGuardLayer
 from .ike.strongswan import DEFAULT_URI, StrongSwan
 from .ike_link import IkeLink
 from .kernel import KernelWatch
-from .plan.agent import Agent, guard_remembers
+from .plan.agent import Agent
 from .plan.guard import GuardState
 from .plan.ike import ConnName
 from .plan.pace import Bucket
@@ -153,7 +153,7 @@ class Controller:
 
     def _become(self, name: ChassisName) -> None:
         self.agent = Agent(name)
-        self.agent.was_closed = lambda record: guard_remembers(self._guard_found, record)
+        self.agent.was_closed = lambda record: self.kernel.was_closed(self._guard_found, record)
         self._synced = False
         _log.info("chassis_named", name=name)
         if self.southbound.opened is not None and self.here is not None:

@@ -8,12 +8,14 @@ from dataclasses import replace
 import structlog
 
 from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.model.policy import Mode
 
 from .guard.keeper import GuardKeeper
 from .guard.nft_events import NftEvents
-from .plan.agent import Agent
-from .plan.audit import Tracked, audit
-from .plan.record import NOTHING_SEEN
+from .plan.agent import Agent, guard_remembers
+from .plan.audit import PolicyKey, Tracked, audit, is_protected
+from .plan.guard import GuardState
+from .plan.record import NOTHING_SEEN, PairRecord
 from .state_dir import StateDir
 from .xfrm import messages
 from .xfrm.socket import XfrmEventSocket, XfrmSocket
@@ -39,6 +41,8 @@ class KernelWatch:
         self._nft_events = NftEvents()
         self._due = float("-inf")
         self._suspects: frozenset[tuple[object, int]] = frozenset()
+        self._foreign: frozenset[PolicyKey] | None = None
+        """None: not known."""
         self.problem = ""
 
     def open(self) -> None:
@@ -80,6 +84,22 @@ class KernelWatch:
             self._audit_guard()
             self._audit_pairs(agent, now, daemon_ready=daemon_ready)
 
+    def was_closed(self, guard: GuardState | None, record: PairRecord) -> bool:
+        """Whether a pair did not send clear text before this program started.
+
+        The guard that it found says so, or the policies that a stock ovs-monitor-ipsec has left
+        behind: our guard would go before those where it lets clear text pass.
+
+        Args:
+            guard: What was found at start; None: nothing.
+            record: Of the pair, new.
+        """
+        if guard_remembers(guard, record):
+            return True
+        if record.mode is Mode.OFF:
+            return False
+        return self._foreign is None or is_protected(self._foreign, record.pair)
+
     def _audit_guard(self) -> None:
         for what in self._guard.audit():
             _log.error("guard_put_back", found=what)
@@ -97,6 +117,7 @@ class KernelWatch:
             policies, states = self.dump()
         except EdgeError as error:
             self.problem = error.diagnostics()
+            self._foreign = None
             return
         self.problem = ""
         tracked = {
@@ -108,6 +129,7 @@ class KernelWatch:
             for name, record in agent.records.items()
         }
         found = audit(tracked, policies, states, self._state.all_reqids())
+        self._foreign = found.foreign
         for name, one in tracked.items():
             missing = found.missing.get(name, frozenset()) if daemon_ready else frozenset()
             if missing and not one.seen.missing:

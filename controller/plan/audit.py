@@ -40,6 +40,8 @@ class Findings:
     """Pairs that the kernel protects both ways with SAs that the daemon does not know."""
     orphans: tuple[XfrmState, ...] = ()
     """Those SAs of pairs that are up again: they can go."""
+    foreign: frozenset[PolicyKey] = frozenset()
+    """What somebody else has ESP policies for, going out."""
 
 
 def audit(
@@ -56,7 +58,10 @@ def audit(
         states: The kernel's SAD.
         own_reqids: Every reqid that was ever given to a connection of ours.
     """
+    policies = tuple(policies)
     protected = frozenset(filter(None, map(_key, policies)))
+    others = (p for p in policies if not any(t.reqid in own_reqids for t in p.templates))
+    foreign = frozenset(key for key in map(_key, others) if key and key[0] is PolicyDirection.OUT)
     states = [state for state in states if state.proto == _ESP and state.reqid in own_reqids]
     spis = {(state.dst, state.spi) for state in states}
     flows = {(state.src, state.dst, state.reqid) for state in states}
@@ -86,7 +91,12 @@ def audit(
         for state in states
         if state.reqid in settled and (state.dst, state.spi) not in known | pending
     )
-    return Findings(missing=missing, orphaned=frozenset(orphaned), orphans=orphans)
+    return Findings(missing=missing, orphaned=frozenset(orphaned), orphans=orphans, foreign=foreign)
+
+
+def is_protected(foreign: frozenset[PolicyKey], pair: Pair) -> bool:
+    """Whether somebody else's policies encrypt what a pair sends, as ``Findings.foreign`` says."""
+    return _keys(pair)[OUT] in foreign
 
 
 def _key(policy: XfrmPolicy) -> PolicyKey | None:

@@ -12,7 +12,7 @@ import pytest
 
 from controller import report
 from controller.plan.agent import Agent, counts_by_name, guard_remembers
-from controller.plan.audit import Findings, Tracked, audit
+from controller.plan.audit import Findings, Tracked, audit, is_protected
 from controller.plan.guard import GuardCounters, GuardState
 from controller.plan.ike import CHILDREN, ChildSa, ConnConfig, ConnName, IkeSa, conn_name
 from controller.plan.pace import Bucket
@@ -416,6 +416,19 @@ def test_sas_that_the_daemon_does_not_know_protect_a_pair() -> None:
     assert frozenset() == look(NOTHING_SEEN, POLICIES, STATES[2:]).orphaned
     half = replace(NOTHING_SEEN, sas=(replace(both_up(), children=both_up().children[:1]),))
     assert {NAME} == look(half, POLICIES, STATES).orphaned
+
+
+def test_policies_of_others_protect_a_pair() -> None:
+    """What goes out counts: only that can leave in clear text."""
+    theirs = tuple(
+        replace(policy, templates=(replace(policy.templates[0], reqid=7),)) for policy in POLICIES
+    )
+    found = look(NOTHING_SEEN, theirs, ())
+    assert is_protected(found.foreign, CONFIG.pair)
+    assert len(found.foreign) == 1
+    assert not is_protected(found.foreign, replace(CONFIG.pair, out_port=6082))
+    assert not is_protected(look(NOTHING_SEEN, theirs[1:], ()).foreign, CONFIG.pair)
+    assert not is_protected(look(NOTHING_SEEN, POLICIES, ()).foreign, CONFIG.pair)
 
 
 def test_orphans_of_a_pair_that_is_up_again_can_go() -> None:
