@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ovn_ipsec.errors import IPsecError
 from ovn_ipsec.ovsdb.schemas import NORTHBOUND, SOUTHBOUND_CENTRAL, SOUTHBOUND_NETWORKS
 from ovn_ipsec.ovsdb.session import Session, use_tls
-from ovn_ipsec.pki.store import CaFolder
 from ovn_ipsec.service import OVN_RUNDIR, Common, Service, common_options, fail
 
 from .daemon import LOCK, Northd
-from .enrolment import Enrolment
+
+if TYPE_CHECKING:
+    from .enrolment import Enrolment
 
 PROGRAM = "ovn-ipsec-northd"
 
@@ -56,7 +58,7 @@ def main(
         sb = ovnsb_db or _default("OVN_SB_DB", "ovnsb_db.sock")
         enrolment = None
         if ca_dir is not None:
-            enrolment = Enrolment(CaFolder(ca_dir), insecure=insecure_enrolment)
+            enrolment = _enrolment(ca_dir, insecure=insecure_enrolment)
         elif insecure_enrolment:
             raise click.UsageError("--insecure-enrolment needs --ca-dir")
         Northd(
@@ -68,6 +70,14 @@ def main(
         ).run()
     except IPsecError as error:
         fail(PROGRAM, error)
+
+
+def _enrolment(folder: Path, *, insecure: bool) -> Enrolment:
+    from ovn_ipsec.pki.store import CaFolder  # noqa: PLC0415 - a fifth of a start, for one that signs
+
+    from .enrolment import Enrolment  # noqa: PLC0415
+
+    return Enrolment(CaFolder(folder), insecure=insecure)
 
 
 if __name__ == "__main__":

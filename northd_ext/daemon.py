@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import ovs.poller
 import structlog
@@ -19,7 +20,6 @@ from ovn_ipsec.service import Service, notify_systemd
 
 from . import metrics
 from .census import Census, take_census
-from .enrolment import Enrolment
 from .members import Members
 from .northbound import Northbound
 from .policy import EncapChange, SbPlan, evaluate
@@ -29,6 +29,9 @@ from .settling import Settling
 from .southbound import Southbound
 from .target import NO_SIGNING, Signing, Target, Targeting
 from .views import NbView, SbView
+
+if TYPE_CHECKING:
+    from .enrolment import Enrolment
 
 LOCK = "ovn_ipsec_northd"
 EVALUATE_EVERY_S = 0.2

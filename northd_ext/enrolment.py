@@ -8,7 +8,6 @@ TLS with the role ovn-controller (ovn-sb(5), Connection.role; RBAC in ovn-northd
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -22,6 +21,7 @@ from ovn_ipsec.pki.values import checked_name
 from ovn_ipsec.schema import report
 
 from .target import NO_SIGNING, Signing
+from .views import Asked, Remote
 
 _log = structlog.get_logger()
 
@@ -34,25 +34,6 @@ RETRY_S = 60.0
 BATCH = 50
 """Requests signed in one pass, each with two writes to disk, so that policy never waits long."""
 ROLE = "ovn-controller"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What a chassis' row says."""
-
-    name: str
-    request: str
-    """Chassis_Private.external_ids:ovn-ipsec-csr."""
-    answer: str
-    """...:ovn-ipsec-crt; empty when there is none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remote:
-    """A row of the southbound's Connection table."""
-
-    target: str
-    role: str
 
 
 def why_unsafe(remotes: Iterable[Remote]) -> str:

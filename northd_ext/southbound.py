@@ -21,9 +21,8 @@ from ovn_ipsec.schema import fields as parse
 from ovn_ipsec.schema import report, sb_global
 from ovn_ipsec.schema.fields import Place
 
-from .enrolment import Asked, Remote
 from .policy import EncapChange
-from .views import ChassisFacts, EncapFacts, SbView
+from .views import Asked, ChassisFacts, EncapFacts, Remote, SbView
 
 _CHASSIS = "Chassis"
 _CONNECTION = "Connection"

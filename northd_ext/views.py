@@ -119,3 +119,22 @@ class SbView:
     """Networks by name of the chassis; None while they are asked for and not known yet."""
     tunnel_keys: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Datapath_Binding.tunnel_key of the switches of each name that a rule selects."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a chassis' row says."""
+
+    name: str
+    request: str
+    """Chassis_Private.external_ids:ovn-ipsec-csr."""
+    answer: str
+    """...:ovn-ipsec-crt; empty when there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """A row of the southbound's Connection table."""
+
+    target: str
+    role: str

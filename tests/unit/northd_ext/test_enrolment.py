@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from northd_ext.enrolment import LOOK_S, RETRY_S, Asked, Enrolment, Remote, why_unsafe
+from northd_ext.enrolment import LOOK_S, RETRY_S, Enrolment, why_unsafe
+from northd_ext.views import Asked, Remote
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.pki import office
 from ovn_ipsec.pki.authority import Shape
