@@ -24,11 +24,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from . import namespaces
+from . import forks, namespaces
 from .capabilities import load_modules
 from .central import Central
 from .chassis import Chassis
 from .errors import CommandError
+from .host import PROJECT, python_env
 from .jsonrpc import Database
 from .pki import Authority
 from .settings import CENTRAL, CENTRAL_IPV4, CENTRAL_IPV6, ClusterSettings
@@ -109,6 +110,8 @@ class Cluster:
         """Build the cluster, until every logical port is up; call it from the main thread."""
         self._started_at = time.monotonic()
         load_modules()
+        if forks.is_wanted():
+            forks.LOADED.open(PROJECT, {**os.environ, **python_env()})
         self.folder.mkdir(exist_ok=True)
         namespaces.mount("lab", str(self.folder), "tmpfs")
         self._make_underlay()
@@ -120,6 +123,8 @@ class Cluster:
             self._start_all(pool)
         self.wait_ports_up()
         self._say("logical ports up")
+        if forks.is_wanted():
+            forks.LOADED.wait()
 
     def close(self) -> None:
         """End every process of the laboratory and remove its namespaces."""

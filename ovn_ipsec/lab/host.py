@@ -11,12 +11,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-from . import jsonrpc, namespaces
+from . import forks, jsonrpc, namespaces
 from .errors import CommandError, LabError
-from .process import Daemon, DaemonSpec
+from .process import Daemon, DaemonSpec, Process
 
 PROJECT = Path(__file__).resolve().parents[2]
 """The tree that holds the packages; our programs run from it."""
@@ -172,9 +173,16 @@ class Host:
             before_start=clear,
             env={**python_env(), **(env or {})},
             cwd=PROJECT,
+            fork=None if env else self._fork_of(argv),
         )
         self.daemons[name] = Daemon(spec)
         return self.daemons[name]
+
+    def _fork_of(self, argv: Sequence[str]) -> Callable[[BinaryIO], Process] | None:
+        interpreter = python("-m")
+        if not forks.is_wanted() or list(argv[:2]) != interpreter or argv[2] not in forks.PROGRAMS:
+            return None
+        return lambda output: forks.LOADED.start(argv[2:], self._holder, output)
 
     def appctl(self, target: str, command: str, *arguments: str) -> str:
         """Ask a daemon's control socket without forking.

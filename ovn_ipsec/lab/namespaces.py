@@ -46,9 +46,20 @@ def unmount(target: str) -> None:
 
 def enter_network(path: Path) -> None:
     """Move this thread into the network namespace at that path."""
+    _enter(path, CLONE_NEWNET)
+
+
+def enter(pid: int) -> None:
+    """Move this process, which has one thread, into the network and mounts of another one."""
+    folder = Path(f"/proc/{pid}/ns")
+    enter_network(folder / "net")
+    _enter(folder / "mnt", CLONE_NEWNS)
+
+
+def _enter(path: Path, kind: int) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _check(_libc.setns(descriptor, CLONE_NEWNET), f"setns {path}")
+        _check(_libc.setns(descriptor, kind), f"setns {path}")
     finally:
         os.close(descriptor)
 
