@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For all suites: hypothesis profiles, and unit tests that touch nothing outside themselves."""
+"""Hypothesis profiles, and a guard: unit tests touch nothing outside themselves."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any, NoReturn
 
 import hypothesis
 import pytest
-
-UNIT = Path(__file__).parent / "unit"
 
 hypothesis.settings.register_profile("dev", max_examples=50, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=500, deadline=None)
@@ -30,8 +27,6 @@ def _forbidden(*_args: Any, **_kwargs: Any) -> NoReturn:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Forbid the outside world while a unit test runs (a hook: hypothesis dislikes fixtures)."""
-    if not item.path.is_relative_to(UNIT):
-        return (yield)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", _forbidden)
         patch.setattr(subprocess.Popen, "__init__", _forbidden)
