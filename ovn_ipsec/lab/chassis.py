@@ -57,6 +57,11 @@ class Chassis(Host):
 
     def start(self) -> None:
         """Start Open vSwitch, and ovn-controller where the settings say so."""
+        self.start_switch()
+        self.start_ovn()
+
+    def start_switch(self) -> None:
+        """Start Open vSwitch."""
         file = self.folder / "conf.db"
         schema = "/usr/share/openvswitch/vswitch.ovsschema"
         self.run(["ovsdb-tool", "create", str(file), schema])
@@ -67,13 +72,18 @@ class Chassis(Host):
         ]
         self.daemon("ovsdb-server", argv, socket=DB_SOCKET).start()
         self.ovs.transact({"op": "insert", "table": "Open_vSwitch", "row": self._open_vswitch()})
-        for name in ("ovs-vswitchd", "ovn-controller"):
-            tls = tls_options() if self._cluster.tls and name == "ovn-controller" else ()
-            log = f"--log-file={self.logs}/{name}.log"
-            self.daemon(name, [name, "--pidfile", log, *tls])
-        self.daemons["ovs-vswitchd"].start(wait=False)
+        name = "ovs-vswitchd"
+        argv = [name, "--pidfile", f"--log-file={self.logs}/{name}.log"]
+        self.daemon(name, argv).start(wait=False)
+
+    def start_ovn(self) -> None:
+        """Start ovn-controller, where the settings say so; it needs its credentials under TLS."""
+        name = "ovn-controller"
+        tls = tls_options() if self._cluster.tls else ()
+        log = f"--log-file={self.logs}/{name}.log"
+        daemon = self.daemon(name, [name, "--pidfile", log, *tls])
         if self.settings.ovn_controller:
-            self.daemons["ovn-controller"].start(wait=False)
+            daemon.start(wait=False)
 
     def start_ike(self) -> Daemon:
         """Start charon-systemd; its log is ``charon.log``."""

@@ -119,7 +119,7 @@ class Cluster:
             host.open()
         self.wire.open()
         self._say("hosts")
-        with ThreadPoolExecutor(max_workers=4) as pool:
+        with ThreadPoolExecutor(max_workers=5) as pool:
             self._start_all(pool)
         self.wait_ports_up()
         self._say("logical ports up")
@@ -213,6 +213,7 @@ class Cluster:
         workload = workload_at(name, chassis, number)
         self.nbctl(*logical_words(switch, [workload]))
         self._attach(workload)
+        self.workloads[name] = workload
         return workload
 
     def pinger(self, source: str, target: str, *, rate: float = 20.0, six: bool = False) -> Pinger:
@@ -267,38 +268,47 @@ class Cluster:
     # --- building --------------------------------------------------------------------------
 
     def _start_all(self, pool: ThreadPoolExecutor) -> None:
+        authority = pool.submit(self._certify_central)
+
+        def certify() -> None:
+            authority.result()
+            self._certify_chassis()
+
         def central() -> None:
-            self._issue_credentials()
+            if self.settings.tls:
+                authority.result()
             self.central.start()
             self._say("central")
 
         def chassis(one: Chassis) -> None:
-            one.start()
+            one.start_switch()
+            if self.settings.tls:
+                certificates.result()
+            one.start_ovn()
             self._say(f"{one.name}: Open vSwitch")
 
         def ike(one: Chassis) -> None:
             one.start_ike()
             self._say(f"{one.name}: charon")
 
+        certificates = pool.submit(certify)
         first = pool.submit(central)
-        if self.settings.tls:
-            first.result()
         jobs = [pool.submit(chassis, one) for one in self.chassis.values()]
         jobs += [pool.submit(ike, one) for one in self.chassis.values() if one.settings.ike]
         first.result()
-        self._make_workloads()
-        for job in jobs:
+        self._make_workloads(pool)
+        for job in (certificates, *jobs):
             job.result()
 
-    def _issue_credentials(self) -> None:
+    def _certify_central(self) -> None:
         self.authority.open()
-        hosts: tuple[Central | Chassis, ...] = (*self.chassis.values(), self.central)
-        for host in hosts:
-            credentials = self.authority.issue(host.name)
-            if isinstance(host, Chassis):
-                host.place(credentials)
-            elif self.settings.tls:
-                self._place_central()
+        self.authority.issue(CENTRAL)
+        if self.settings.tls:
+            self._place_central()
+
+    def _certify_chassis(self) -> None:
+        for one in self.chassis.values():
+            one.place(self.authority.issue(one.name))
         self._say("certificates")
 
     def _place_central(self) -> None:
@@ -322,15 +332,15 @@ class Cluster:
             sixes = [f"fd09::{one.index:x}", f"fd09:0:0:1::{one.index:x}"]
             ip_batch(host_lines(fours, sixes), one.name)
 
-    def _make_workloads(self) -> None:
+    def _make_workloads(self, pool: ThreadPoolExecutor) -> None:
         made = [
             workload_at(f"w{one.index}", one.name, one.index)
             for one in self.chassis.values()
             if one.settings.workloads
         ]
         self.nbctl(*logical_words(SWITCH, made))
-        for workload in made:
-            self._attach(workload)
+        list(pool.map(self._attach, made))
+        self.workloads.update({one.name: one for one in made})
         self._say("workloads")
 
     def _attach(self, workload: Workload) -> None:
@@ -343,7 +353,6 @@ class Cluster:
         ip_batch([f"netns add {name}"])
         ip_batch([f"link set {name} netns {name}"], chassis.name)
         ip_batch(workload_lines(workload), name)
-        self.workloads[name] = workload
 
     def _has_bridge(self, chassis: Chassis) -> bool:
         if not chassis.settings.ovn_controller and not chassis.ovs.rows("Bridge", "name"):
