@@ -135,7 +135,7 @@ class Chassis(Host):
         other_config = {
             "n-handler-threads": "1",
             "n-revalidator-threads": "1",
-            **dict(credential_paths(CREDENTIALS)),
+            **({} if self._cluster.enrol else dict(credential_paths(CREDENTIALS))),
             **self.settings.other_config,
         }
         return {

@@ -19,7 +19,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -147,11 +147,18 @@ class Cluster:
 
     # --- our own programs ------------------------------------------------------------------
 
-    def start_ipsec(self, chassis: Iterable[str] | None = None) -> None:
-        """Start ovn-ipsec-northd on central and ovn-ipsec-controller on the chassis."""
+    def start_ipsec(
+        self, chassis: Iterable[str] | None = None, *, northd: Sequence[str] = ()
+    ) -> None:
+        """Start ovn-ipsec-northd on central and ovn-ipsec-controller on the chassis.
+
+        Args:
+            chassis: Which; None means all.
+            northd: More arguments of ovn-ipsec-northd.
+        """
         names = list(self.chassis if chassis is None else chassis)
         with ThreadPoolExecutor(max_workers=4) as pool:
-            jobs = [pool.submit(self.central.start_ipsec)]
+            jobs = [pool.submit(self.central.start_ipsec, *northd)]
             jobs += [pool.submit(self.chassis[name].start_ipsec) for name in names]
             for job in jobs:
                 job.result()

@@ -20,6 +20,7 @@ TIMEOUT_S = 300.0
 KEEP_TIMEOUT_S = 24 * 3600.0
 STYLES = {
     "build": "dim",
+    "pki": "bold",
     "start": "bold",
     "switch": "bold magenta",
     "traffic": "cyan",

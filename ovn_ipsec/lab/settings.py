@@ -68,6 +68,9 @@ class ClusterSettings:
     northd_socket: bool = False
     """The northds reach the databases by their sockets also under ``tls``: then SB has no remote
     without a role."""
+    enrol: bool = False
+    """No chassis is told of a certificate for its tunnels: each asks for one (needs a northd with
+    ``--ca-dir``)."""
     clear_ports: tuple[int, ...] = (6081, 4789)
     """UDP ports that mean clear text to the witness: Geneve (RFC 8926) and VXLAN (RFC 7348)."""
     strongswan_conf: str | None = None

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The show of the sandbox, from the inside: a cluster goes from clear text to encryption.
 
-Edge. One line for each change: seconds, topic, text; ``sandbox`` paints them outside.
+Edge. One line for each change: seconds, topic, text; ``sandbox`` paints them outside. Central is
+given a certificate authority, and no chassis is given anything: each asks for its certificate.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..schema.report import AGENT, ANSWER, EXPIRES, REQUEST
 from .cluster import Cluster
 from .errors import LabError
-from .host import PROJECT
+from .host import PROJECT, python
 from .settings import ClusterSettings
 from .traffic import Mark as PingMark
 from .traffic import Pinger
 from .waiting import wait_until
 from .wire import Kind, Mark
 
+AUTHORITY = "/var/lib/ovn-ipsec/ca"
+"""Where ``ovn-ipsec pki`` keeps it by default."""
 PATIENCE_S = 90.0
 """How long the show waits for the pairs to be encrypted."""
 WINDOW_S = 1.5
@@ -65,8 +69,12 @@ class Show:
         before = self._cluster.wire.mark()
         time.sleep(WINDOW_S)
         self._say_wire(before)
-        self.say("start", "ovn-ipsec-northd on central, ovn-ipsec-controller on each chassis")
-        self._cluster.start_ipsec()
+        self.say("pki", "ovn-ipsec pki init, on central; no chassis is given a certificate")
+        self._cluster.central.run(python("-m", "ovn_ipsec.cli", "pki", "--ca", AUTHORITY, "init"))
+        northd = ("--ca-dir", AUTHORITY)
+        self.say("start", f"ovn-ipsec-northd {' '.join(northd)}, on central")
+        self.say("start", "ovn-ipsec-controller, on each chassis")
+        self._cluster.start_ipsec(northd=northd)
         wait_until(self._all_report, PATIENCE_S, "a report of every controller")
         switched = self._cluster.wire.mark()
         self.say("switch", "ovn-nbctl set NB_Global . ipsec=true")
@@ -76,8 +84,9 @@ class Show:
         return 0 if done else 1
 
     def _all_report(self) -> bool:
+        self._say_states()
         rows = self._cluster.sb.rows("Chassis_Private", "external_ids")
-        return all("ovn-ipsec-agent" in self._external_ids([row]) for row in rows)
+        return all(AGENT in self._external_ids([row]) for row in rows)
 
     def _start_traffic(self) -> None:
         workloads = list(self._cluster.workloads.values())
@@ -110,6 +119,7 @@ class Show:
             values = self._external_ids([row])
             for key in ("phase", "pairs", "problem"):
                 self._say_once(str(row["name"]), key, values.get(f"ovn-ipsec-{key}", ""))
+            self._say_once(str(row["name"]), "certificate", _certificate(values))
         return ours.get("ovn-ipsec-state", "")
 
     def _say_wire(self, since: Mark) -> set[str]:
@@ -142,14 +152,30 @@ class Show:
         time.sleep(3)
         counts = {kind: self._cluster.wire.total(kind, since) for kind in Kind}
         self.say("wire", f"last 3 s: {counts[Kind.CLEAR]} clear, {counts[Kind.ESP]} ESP")
+        # One end for all: each would wait for the answers to what it has just sent.
+        ends = {pair: pinger.mark() for pair, (pinger, _) in self._pingers.items()}
         for (source, target), (pinger, mark) in self._pingers.items():
-            sent, lost = pinger.sent_since(mark), pinger.lost_since(mark)
-            gap = pinger.longest_gap(mark) * 1000
+            end = ends[source, target]
+            sent, lost = pinger.sent_since(mark, end), pinger.lost_since(mark, end)
+            gap = pinger.longest_gap(mark, end) * 1000
             words = f"{sent} sent, {lost} lost, longest gap {gap:.0f} ms"
             self.say("traffic", f"{source} -> {target}: {words}")
+        rows = self._cluster.sb.rows("Chassis_Private", "external_ids")
+        enrolled = sum({ANSWER, EXPIRES} <= self._external_ids([row]).keys() for row in rows)
+        words = f"{enrolled} of {len(rows)} chassis asked for their certificates"
+        self.say("pki", f"one certificate authority, on central; {words}")
         spent = time.monotonic() - switched.at
         result = "encrypted" if encrypted else "not encrypted in time"
         self.say("result", f"{result}, {spent:.0f} s after the switch")
+
+
+def _certificate(values: Mapping[str, str]) -> str:
+    """Tell how far a chassis has come on the way to its certificate."""
+    if until := values.get(EXPIRES):
+        return f"in use, until {until}"
+    if ANSWER in values:
+        return "signed on central"
+    return "asked for" if REQUEST in values else ""
 
 
 def _word(counts: Mapping[Kind, int]) -> str:
@@ -171,7 +197,10 @@ def run(chassis: int, *, keep: bool) -> int:
         print(f"  build  {text}", flush=True)
 
     try:
-        with Cluster(ClusterSettings(chassis=chassis), progress=progress) as cluster:
+        settings = ClusterSettings(
+            chassis=chassis, tls=True, rbac=True, northd_socket=True, enrol=True
+        )
+        with Cluster(settings, progress=progress) as cluster:
             try:
                 status = Show(cluster).play()
             except LabError as error:
