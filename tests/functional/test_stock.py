@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +25,7 @@ MONITOR = Path("/usr/share/openvswitch/scripts/ovs-monitor-ipsec")
 STARTER = Path("/usr/lib/ipsec/starter")
 WORDS = "a-secret-of-the-stock-kind"
 WAIT_S = 30.0
+ROOT = Path(__file__).parents[2]
 
 pytestmark = [
     pytest.mark.skipif(bool(charon.missing()), reason=f"needs {charon.missing()}"),
@@ -52,6 +54,7 @@ class Stock:
     """The peer, by a shell in its namespaces; all of it ends with that."""
 
     def __init__(self, netns: str, folder: Path) -> None:
+        self.netns = netns
         self.logs = [folder / "stock.log", folder / "stock-charon.log"]
         own = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         with self.logs[0].open("wb") as out:
@@ -157,3 +160,17 @@ def test_a_stock_peer_refuses_what_is_not_its_secret(
 
     wait(both[1], refused)
     assert established(ike) == []
+
+
+def test_the_stock_daemon_is_found_where_it_runs_and_nowhere_else(
+    both: tuple[charon.Charon, Stock],
+):
+    """By its command line, in one's own network namespace; `ip netns exec` makes it one's own."""
+    script = "from controller.tunnels import live_monitor_ipsec as found; print(found() or 0)"
+
+    def found(netns: str) -> int:
+        argv = ["ip", "netns", "exec", netns, sys.executable, "-c", script]
+        return int(subprocess.run(argv, check=True, capture_output=True, cwd=ROOT).stdout)
+
+    assert MONITOR.name in Path(f"/proc/{found(both[1].netns)}/cmdline").read_text()
+    assert found(both[0].netns) == 0
