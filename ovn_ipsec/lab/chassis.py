@@ -6,6 +6,9 @@ Edge (processes).
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from .settings import (
     CENTRAL_IPV4,
     CREDENTIALS,
     SB_PORT,
+    STARTER_CONF,
     STRONGSWAN_CONF,
     STRONGSWAN_LOG,
     ClusterSettings,
@@ -27,6 +31,11 @@ from .settings import (
 DB_SOCKET = "/run/openvswitch/db.sock"
 VICI_SOCKET = "/run/charon.vici"
 CONTROLLER = "ovn-ipsec-controller"
+MONITOR = "ovs-monitor-ipsec"
+"""What our controller replaces."""
+_MONITOR_PATH = f"/usr/share/openvswitch/scripts/{MONITOR}"
+_STOCK_IKE = ("/run/starter.charon.pid", "/run/charon.pid")
+"""The starter first: it starts charon again when that dies."""
 
 
 class Chassis(Host):
@@ -104,6 +113,38 @@ class Chassis(Host):
         daemon = self.daemon(CONTROLLER, argv, env=env)
         daemon.start()
         return daemon
+
+    def start_stock_ipsec(self) -> Daemon:
+        """Start the real ovs-monitor-ipsec, which starts starter and charon by itself.
+
+        As openvswitch-ipsec.service does it. charon's log is ``charon.log``.
+        """
+        options = ["--pidfile", f"--log-file={self.logs}/{MONITOR}.log", "--ike-daemon=strongswan"]
+        log = STARTER_CONF.format(path=self.logs / "charon.log")
+        self.write("/etc/strongswan.d/zz-lab.conf", log)
+        # starter ignores the CA section that ovs-monitor-ipsec writes: it lacks auto=add.
+        self.write("/etc/ipsec.d/cacerts/lab.pem", self.read(f"{CREDENTIALS}/ca.pem"))
+        # The system's interpreter, which has the ovs module of the same package.
+        argv = ["/usr/bin/python3", _MONITOR_PATH, *options, f"unix:{DB_SOCKET}"]
+        daemon = self.daemon(MONITOR, argv)
+        daemon.start()
+        return daemon
+
+    def kill_stock_ipsec(self) -> None:
+        """Kill starter, charon and ovs-monitor-ipsec; what they put into the kernel stays."""
+        for file in map(self.path, _STOCK_IKE):
+            with contextlib.suppress(OSError):
+                os.kill(int(file.read_text()), signal.SIGKILL)
+                file.unlink()
+        monitor = self.daemons.pop(MONITOR, None)
+        if monitor is not None:
+            monitor.kill()
+
+    def close(self) -> None:
+        """End the daemons and then the host."""
+        if self.holder:
+            self.kill_stock_ipsec()
+        super().close()
 
     def place(self, credentials: Credentials, folder: str = CREDENTIALS) -> None:
         """Write credentials on this host; ``configure_credentials`` makes OVS know them."""

@@ -67,7 +67,7 @@ class Cluster:
         self.settings = settings or ClusterSettings()
         self.folder = Path(tempfile.gettempdir()) / f"ovn-ipsec-lab-{os.getpid()}"
         """Where all files of the laboratory are, a file system in memory."""
-        self.authority = Authority(self.folder / "pki")
+        self.authority = Authority(self.folder / "pki", rsa=self.settings.rsa)
         """Signs the certificates of all hosts."""
         self.central = Central(CENTRAL, self.folder / CENTRAL, self.settings)
         """The host with the databases."""

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from .errors import CommandError
 
-_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+_NEW_EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+_NEW_RSA = ("-newkey", "rsa:2048", "-nodes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +37,11 @@ class Credentials:
 class Authority:
     """One certificate authority; make a second one to test a rollover."""
 
-    def __init__(self, folder: Path, name: str = "lab CA") -> None:
-        """Remember where its files go."""
+    def __init__(self, folder: Path, name: str = "lab CA", *, rsa: bool = False) -> None:
+        """Remember where its files go, and whether all keys are RSA."""
         self.folder = folder
         self.name = name
+        self._new_key = _NEW_RSA if rsa else _NEW_EC
 
     def open(self) -> None:
         """Make the key and the certificate of the authority."""
@@ -77,7 +79,7 @@ class Authority:
     def _request(
         self, stem: str, subject: str, days: int, extensions: Sequence[str], *, signed: bool
     ) -> None:
-        argv = ["req", "-x509", "-new", *_NEW_KEY, "-sha256", "-subj", subject]
+        argv = ["req", "-x509", "-new", *self._new_key, "-sha256", "-subj", subject]
         argv += ["-config", "/dev/null", "-days", str(days)]
         argv += ["-keyout", f"{stem}.key", "-out", f"{stem}.crt"]
         argv += [word for extension in extensions for word in ("-addext", extension)]

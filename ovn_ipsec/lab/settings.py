@@ -61,6 +61,9 @@ class ClusterSettings:
     """For every chassis that has no settings of its own."""
     special: Mapping[str, ChassisSettings] = field(default_factory=dict)
     """Settings by chassis name, such as ``h2``."""
+    rsa: bool = False
+    """Whether keys are RSA, as those of ovs-pki and all that a stock ovs-monitor-ipsec takes with
+    strongSwan; otherwise they are ECDSA."""
     tls: bool = False
     """NB and SB over TLS, with the same authority as the tunnels."""
     rbac: bool = False
@@ -97,7 +100,7 @@ def encap_ips(index: int, settings: ChassisSettings) -> tuple[str, ...]:
 
 
 _UNUSED_PLUGINS = (
-    *("stroke", "resolve", "updown", "connmark", "forecast", "farp", "dhcp", "attr", "bypass-lan"),
+    *("resolve", "updown", "connmark", "forecast", "farp", "dhcp", "attr", "bypass-lan"),
     *("ldap", "pkcs11", "af-alg", "gcrypt", "gmp", "curl", "unity", "lookip", "led", "addrblock"),
     *("eap-identity", "eap-aka", "eap-md5", "eap-gtc", "eap-radius", "eap-tls", "eap-ttls"),
     *("eap-tnc", "eap-mschapv2", "xauth-eap", "xauth-pam", "xauth-generic", "tnc-tnccs"),
@@ -122,6 +125,7 @@ charon {{
   retransmit_base = 1.5
   retransmit_tries = 4
   plugins {{
+    stroke {{ load = no }}
     kernel-netlink {{
       xfrm_acq_expires = 20
     }}
@@ -143,3 +147,19 @@ charon-systemd {{
   }}
 }}
 """
+
+STARTER_CONF = (
+    STRONGSWAN_LOG.replace("charon-systemd", "charon")
+    + f"""
+charon {{{{
+  plugins {{{{
+    kernel-netlink {{{{
+      xfrm_acq_expires = 10
+    }}}}
+{_SWITCHED_OFF.replace("{", "{{").replace("}", "}}")}
+  }}}}
+}}}}
+"""
+)
+"""For a charon that starter has started: its log, and what ovs-monitor-ipsec means to set by a name
+that charon does not know (xfrm_ack_expires): a pair whose first attempt failed waits 165 s."""
