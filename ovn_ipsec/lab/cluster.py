@@ -31,7 +31,7 @@ from .chassis import Chassis
 from .errors import CommandError
 from .host import PROJECT, python_env
 from .jsonrpc import Database
-from .pki import Authority
+from .pki import P256, RSA, Authority
 from .settings import CENTRAL, CENTRAL_IPV4, CENTRAL_IPV6, ClusterSettings
 from .traffic import Pinger
 from .waiting import wait_until
@@ -67,7 +67,7 @@ class Cluster:
         self.settings = settings or ClusterSettings()
         self.folder = Path(tempfile.gettempdir()) / f"ovn-ipsec-lab-{os.getpid()}"
         """Where all files of the laboratory are, a file system in memory."""
-        self.authority = Authority(self.folder / "pki", rsa=self.settings.rsa)
+        self.authority = Authority(self.folder / "pki", key=RSA if self.settings.rsa else P256)
         """Signs the certificates of all hosts."""
         self.central = Central(CENTRAL, self.folder / CENTRAL, self.settings)
         """The host with the databases."""

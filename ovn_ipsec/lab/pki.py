@@ -14,8 +14,12 @@ from pathlib import Path
 
 from .errors import CommandError
 
-_NEW_EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-_NEW_RSA = ("-newkey", "rsa:2048", "-nodes")
+P256 = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+"""A type of key, as ``openssl req -newkey`` takes it."""
+P384 = ("ec", "-pkeyopt", "ec_paramgen_curve:P-384")
+RSA = ("rsa:2048",)
+ED25519 = ("ed25519",)
+_SIGNED = ("-CA", "ca.crt", "-CAkey", "ca.key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,20 +41,27 @@ class Credentials:
 class Authority:
     """One certificate authority; make a second one to test a rollover."""
 
-    def __init__(self, folder: Path, name: str = "lab CA", *, rsa: bool = False) -> None:
-        """Remember where its files go, and whether all keys are RSA."""
+    def __init__(self, folder: Path, name: str = "lab CA", *, key: Sequence[str] = P256) -> None:
+        """Remember where its files go, and the type of its key and of those that it signs."""
         self.folder = folder
         self.name = name
-        self._new_key = _NEW_RSA if rsa else _NEW_EC
+        self._key = key
 
     def open(self) -> None:
         """Make the key and the certificate of the authority."""
         self.folder.mkdir(parents=True, exist_ok=True)
         extensions = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign")
-        self._request("ca", f"/O=ovn-ipsec lab/CN={self.name}", 30, extensions, signed=False)
+        subject = f"/O=ovn-ipsec lab/CN={self.name}"
+        self._request("ca", subject, extensions, ("-newkey", *self._key, "-days", "30"))
 
     def issue(
-        self, name: str, *, days: int = 30, extensions: Sequence[str] = (), san: str = ""
+        self,
+        name: str,
+        *,
+        days: int = 30,
+        extensions: Sequence[str] = (),
+        san: str = "",
+        key: Sequence[str] = (),
     ) -> Credentials:
         """Sign a certificate with a new key.
 
@@ -59,10 +70,13 @@ class Authority:
             days: Validity from now; 0 makes one that has expired already.
             extensions: More of them, as ``openssl req -addext`` takes them.
             san: The subject alternative name, such as ``DNS:h1,IP:10.9.0.1``.
+            key: The type of its key, such as ``RSA``; that of the authority's by default.
         """
         usages = ("extendedKeyUsage=serverAuth,clientAuth", "basicConstraints=CA:FALSE")
         wanted = (f"subjectAltName={san or f'DNS:{name}'}", *usages, *extensions)
-        self._request(name, f"/O=ovn-ipsec lab/CN={name}", max(days, 1), wanted, signed=True)
+        subject = f"/O=ovn-ipsec lab/CN={name}"
+        more = ("-newkey", *(key or self._key), *_SIGNED, "-days", str(max(days, 1)))
+        self._request(name, subject, wanted, more)
         if days == 0:
             self._expire(name)
         return Credentials(
@@ -77,14 +91,12 @@ class Authority:
         return (self.folder / "ca.crt").read_text()
 
     def _request(
-        self, stem: str, subject: str, days: int, extensions: Sequence[str], *, signed: bool
+        self, stem: str, subject: str, extensions: Sequence[str], more: Sequence[str]
     ) -> None:
-        argv = ["req", "-x509", "-new", *self._new_key, "-sha256", "-subj", subject]
-        argv += ["-config", "/dev/null", "-days", str(days)]
+        argv = ["req", "-x509", "-new", "-nodes", "-sha256", "-subj", subject]
+        argv += ["-config", "/dev/null", *more]
         argv += ["-keyout", f"{stem}.key", "-out", f"{stem}.crt"]
         argv += [word for extension in extensions for word in ("-addext", extension)]
-        if signed:
-            argv += ["-CA", "ca.crt", "-CAkey", "ca.key"]
         self._openssl(argv)
         (self.folder / f"{stem}.key").chmod(0o600)
 
