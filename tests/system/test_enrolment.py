@@ -7,6 +7,7 @@ import subprocess
 
 import helpers
 import pytest
+import scan
 from helpers import say
 
 from ovn_ipsec.lab.chassis import CONTROLLER
@@ -72,6 +73,13 @@ def test_cluster_without_any_certificate_enrols_itself(cluster: Cluster) -> None
         ping.run(3)
         assert ping.received == 0
         assert ping.clear == {}
+    # Neither the authority's key nor that of a chassis is shown to anybody.
+    words = ("-m", "ovn_ipsec.cli", "--json", "pki", "--ca", FOLDER, "status")
+    shown = central.run(python(*words), check=False)
+    assert "h2" in shown.stdout
+    looked_for = scan.needles(scan.stored(cluster), cluster.chassis)
+    texts = [("pki status", shown.stdout.encode()), *scan.files(cluster), *scan.processes()]
+    assert [name for name, text in texts if scan.matches(looked_for, text)] == []
 
 
 def _asks(cluster: Cluster) -> bool:
