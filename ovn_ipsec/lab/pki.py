@@ -70,7 +70,7 @@ class Authority:
             days: Validity from now; 0 makes one that has expired already.
             extensions: More of them, as ``openssl req -addext`` takes them.
             san: The subject alternative name, such as ``DNS:h1,IP:10.9.0.1``.
-            key: The type of its key, such as ``RSA``; that of the authority's by default.
+            key: The type of its key, such as ``RSA``; by default the authority's.
         """
         usages = ("extendedKeyUsage=serverAuth,clientAuth", "basicConstraints=CA:FALSE")
         wanted = (f"subjectAltName={san or f'DNS:{name}'}", *usages, *extensions)
