@@ -49,6 +49,8 @@ BATCH = 64
 """Pairs decided in one pass, so that events and commands are never kept waiting for long."""
 STEP_RETRY_S = 1.0
 """After a step that the IKE daemon refused, or a guard that the kernel did not take."""
+NAMELESS_S = 1.0
+"""Between two looks while the local database has not said who we are."""
 REPORT_S = 1.0
 """Between two writes of the digest, unless a phase has just been applied."""
 
@@ -309,22 +311,26 @@ class Controller:
 
     def wait(self, poller: ovs.poller.Poller) -> None:
         """Arm the poller with everything that step() could act on."""
-        self.vswitch.wait(poller)
-        self.southbound.wait(poller)
-        for number in (*self.kernel.filenos(), self.trust.keeper.watch.fileno()):
-            if number >= 0:
-                poller.fd_wait(number, ovs.poller.POLLIN)
         now = clock.monotonic()
+        self.vswitch.wait(poller)
+        if self.agent is None:
+            poller.timer_wait(int(NAMELESS_S * 1000))
+            return
+        self.southbound.wait(poller)
+        if self.conflict.problem:
+            # Nothing else is looked at, so nothing else may wake.
+            poller.timer_wait(int(max(0.0, self.conflict.look_at - now) * 1000) + 1)
+            return
+        numbers = [*self.kernel.filenos(), self.trust.keeper.watch.fileno()]
         times = [self.kernel.wake_at(), self.trust.keeper.wake_at(), self.conflict.look_at]
         if self.ike is not None:
-            number = self.ike.backend.fileno()
-            if number >= 0:
-                poller.fd_wait(number, ovs.poller.POLLIN)
+            numbers.append(self.ike.backend.fileno())
             times.append(self.ike.wake_at() or self.conflict.look_at)
-        if self.agent is not None:
-            if not self.agent.idle:
-                poller.immediate_wake()
-            times.append(self.agent.wake_at() or self.conflict.look_at)
+        for number in (number for number in numbers if number >= 0):
+            poller.fd_wait(number, ovs.poller.POLLIN)
+        if not self.agent.idle:
+            poller.immediate_wake()
+        times.append(self.agent.wake_at() or self.conflict.look_at)
         if self._unsaid:
             times.append(max(self._report_at, now + 0.05))
         if not self._held:

@@ -205,6 +205,17 @@ class Lab:
         status = Path(f"/proc/{self.processes[name].pid}/status").read_text()
         return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
+    def busy(self, name: str) -> float:
+        """What a controller takes of a processor."""
+        stat = Path(f"/proc/{self.processes[name].pid}/stat")
+
+        def ticks() -> int:
+            return sum(map(int, stat.read_text().rpartition(")")[2].split()[11:13]))
+
+        before = ticks()
+        time.sleep(3)
+        return (ticks() - before) / os.sysconf("SC_CLK_TCK") / 3
+
     def secrets(self, *secrets: str, names: tuple[str, ...] = NAMES) -> None:
         """Write the cluster's secret."""
         for name in names:
@@ -391,6 +402,27 @@ def test_the_end_of_a_certificate_is_near(lab: Lab) -> None:
     assert "how=urgent" in lab.log("chA")
     lab.files("chA", authority)
     until(lambda: not lab.key("Chassis_Private", "chA", report.WARNING), "all is well")
+
+
+def test_a_controller_that_can_do_nothing_sleeps(lab: Lab) -> None:
+    """Without a name, and while an ovs-monitor-ipsec lives; then it goes on."""
+    lab.secrets(SECRETS[0])
+    lab.vsctl("chA", "remove", "Open_vSwitch", ".", "external_ids", "system-id")
+    lab.start("chA")
+    until((lab.folder / "chA.controller.pid").exists, "it runs")
+    time.sleep(1)
+    assert lab.busy("chA") < 0.2
+    lab.publish(Phase.PREPARE, Auth.PSK)
+    lab.vsctl("chA", "set", "Open_vSwitch", ".", "external_ids:system-id=chA")
+    until(lambda: lab.able("chA") == {"psk"}, "it has its name")
+    stock = lab.folder / "ovs-monitor-ipsec"
+    stock.write_text("import time; time.sleep(60)")
+    netns = lab.daemons["chA"].netns
+    lab.spawn("stock", ["ip", "netns", "exec", netns, sys.executable, str(stock)])
+    until(lambda: "ovs-monitor-ipsec runs here" in lab.problem("chA"), "it stands back")
+    assert lab.busy("chA") < 0.2
+    lab.stop("stock")
+    until(lambda: lab.problem("chA") == "", "it goes on")
 
 
 def test_what_must_be_known_of_a_peer_is_set_on_each_chassis(lab: Lab) -> None:
