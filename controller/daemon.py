@@ -328,7 +328,7 @@ class Controller:
             times.append(self.ike.wake_at() or self.conflict.look_at)
         for number in (number for number in numbers if number >= 0):
             poller.fd_wait(number, ovs.poller.POLLIN)
-        if not self.agent.idle:
+        if self.southbound.ready and not self.agent.idle:
             poller.immediate_wake()
         times.append(self.agent.wake_at() or self.conflict.look_at)
         if self._unsaid:

@@ -425,6 +425,22 @@ def test_a_controller_that_can_do_nothing_sleeps(lab: Lab) -> None:
     until(lambda: lab.problem("chA") == "", "it goes on")
 
 
+def test_a_controller_sleeps_until_the_southbound_has_said_something(lab: Lab) -> None:
+    """Though its daemon holds connections of its earlier life, which stay as they are."""
+    lab.secrets(SECRETS[0])
+    lab.start()
+    lab.publish(Phase.ENFORCE, Auth.PSK)
+    lab.all_by(Auth.PSK)
+    lab.stop("chA", "db-sb")
+    lab.start("chA")
+    until(
+        lambda: "ike_daemon_connected" in lab.log("chA").rpartition("chassis_named")[2], "it runs"
+    )
+    time.sleep(3)
+    assert lab.busy("chA") < 0.2
+    assert lab.auths("chA") == ["psk"]
+
+
 def test_what_must_be_known_of_a_peer_is_set_on_each_chassis(lab: Lab) -> None:
     """Live: what is up stays, the next handshake is judged, and a list or a revocation counts."""
     authority = Authority("files")
