@@ -38,8 +38,8 @@ IN_USE = [secrets.token_hex(32)]
 BY_PINS = "enforced (degraded)"
 """The southbound of this cluster lets anybody write any row, and pins are worth no more."""
 HANDOVER_LOST = 1
-"""While three controllers die: 1 of 3395 was seen once, and none since each end makes the child
-that it sends over in this case too (decision 0014)."""
+"""While three controllers die: 1 of 3395 was seen before each end made the child that it sends over
+in this case too (decision 0014)."""
 
 
 @pytest.fixture(scope="module")
