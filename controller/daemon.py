@@ -355,8 +355,8 @@ def _boot_part(guard: GuardState | None) -> object:
 def run(controller: Controller, service: Service, after_pass: Callable[[], None]) -> None:
     """Loop until told to stop; what is called after a pass is not after one that failed."""
     while not service.stopping:
-        service.run()
         try:
+            service.run()
             controller.step()
             after_pass()
         except IPsecError as error:

@@ -203,6 +203,7 @@ class Service:
         error, self._unixctl = ovs.unixctl.server.UnixctlServer.create(self._socket, __version__)
         if error:
             raise IPsecError(f"{self._socket}: {os.strerror(error)}")
+        _keep_alive("set-options")
         self._woken, writer = socket.socketpair()
         self._woken.setblocking(False)
         writer.setblocking(False)
@@ -266,6 +267,25 @@ class Service:
         if self._unixctl is not None:
             self._unixctl.close()
         self._pidfile.drop()
+
+
+def _keep_alive(name: str) -> None:
+    """See to it that arguments which a command of the ovs library refuses do not end the program.
+
+    It parses them with argparse, and lets that exit (ovs 3.5, python/ovs/unixctl/server.py).
+    """
+    command = ovs.unixctl.commands.get(name)
+    if command is None:
+        return
+    callback = command.callback
+
+    def reply(connection: Any, argv: list[str], aux: object) -> None:
+        try:
+            callback(connection, argv, aux)
+        except SystemExit:
+            connection.reply_error(f"{name}: expected {command.usage}")
+
+    command.callback = reply
 
 
 def fail(program: str, error: IPsecError) -> None:

@@ -106,6 +106,21 @@ def test_rollout_on_and_off(ovn: Central) -> None:
     ]
 
 
+def test_command_with_wrong_words_is_refused_and_ends_nothing(ovn: Central) -> None:
+    """Ours, and those of the ovs library, which would exit."""
+    northd = ovn.start_northd()
+    for words, told in (
+        (["status", "json", "more"], "takes at most"),
+        (["set-options", "json"], "set-options: expected"),
+        (["no-such"], "is not a valid command"),
+    ):
+        with pytest.raises(AssertionError, match=told):
+            ovn.appctl("northd", *words)
+    assert "Status:" in ovn.appctl("northd", "status")
+    assert northd.running is not None
+    assert northd.running.poll() is None
+
+
 def test_nothing_changes_nothing_is_written(ovn: Central) -> None:
     """Neither time, nor an unrelated change, nor a restart makes a transaction."""
     northd = ovn.start_northd()
