@@ -19,7 +19,7 @@ from .guard import ClearFlow, ClearPair
 from .ike import OUT, ConnConfig, ConnName, IkeSa
 from .record import ConnSeen, Context, Decision, PairRecord, initiates
 from .steps import Load, Step, TerminateIke, Uninstall, Unload
-from .upkeep import initiation, misfits, overtaken, repair, retire, traps, unanswered
+from .upkeep import inherited, initiation, misfits, overtaken, repair, retire, traps, unanswered
 from .world import PairIntent
 
 LINGER_S = 60.0
@@ -342,14 +342,19 @@ def _age(
     stale |= misfits(record.profile, seen)
     followed, follow_at = overtaken(record, seen, stale, now)
     asks = unanswered(record.asks, seen, stale)
+    left = inherited(record.inherited, seen, stale)
     older = frozenset(c.id for sa in seen.sas if sa.id < followed for c in sa.children)
-    return replace(record, stale=stale | older, followed=followed, asks=asks), follow_at
+    record = replace(record, stale=stale | older, followed=followed, asks=asks, inherited=left)
+    return record, follow_at
 
 
 def _epoch(record: PairRecord, seen: ConnSeen) -> int:
     """Which of several equal configurations: the daemon makes an IKE_SA for each."""
     again = record.asks and any(c.name == OUT and c.id not in record.stale for c in seen.children())
-    return record.asks if again else record.followed
+    if again:
+        return record.asks
+    # Negative, so that an IKE_SA that is two of the three stands for two configurations.
+    return record.followed or -record.inherited
 
 
 def _proofs(sa: IkeSa, marks: tuple[str, ...]) -> tuple[str, ...]:

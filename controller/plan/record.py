@@ -89,6 +89,9 @@ class PairRecord:
     asks: int = 0
     """The IKE_SA of the peer's that we have answered with what we have replaced since, while it is
     there; else 0."""
+    inherited: int = 0
+    """The youngest IKE_SA to be replaced that an earlier life of this program has left, while it is
+    there; else 0."""
     stale_at: float | None = None
     """Since when there are any, and no successor of one."""
     barred: bool = False

@@ -261,6 +261,26 @@ def unanswered(asks: int, seen: ConnSeen, stale: frozenset[int]) -> int:
     return asks if any(sa.id == asks for sa in seen.sas) else 0
 
 
+def inherited(known: int, seen: ConnSeen, stale: frozenset[int]) -> int:
+    """Tell which IKE_SA to be replaced an earlier life of this program has left, if any.
+
+    What it was made from is not known: it may be the very configuration that shall be, loaded a
+    moment before the end. The daemon would take it up instead of making another one.
+
+    Args:
+        known: What this said the last time.
+        seen: The SAs, and whether this life has loaded a configuration.
+        stale: CHILD_SAs that are to be replaced.
+
+    Returns:
+        The id of the youngest, for as long as it is there. 0: there is none.
+    """
+    old = [sa.id for sa in seen.sas if any(child.id in stale for child in sa.children)]
+    if old and not seen.config:
+        return max(old)
+    return known if any(sa.id == known for sa in seen.sas) else 0
+
+
 def _drop_stale(name: ConnName, seen: ConnSeen, stale: frozenset[int]) -> Iterator[Step]:
     for sa in seen.sas:
         old = [child.id for child in sa.children if child.id in stale]

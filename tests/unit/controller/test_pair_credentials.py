@@ -127,6 +127,36 @@ def test_a_secret_is_replaced_without_a_loss(index: int, apart: float) -> None:
     assert lost == []
 
 
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("alive", [0.5, 2.0, 5.0, 10.0])
+@pytest.mark.parametrize("away", [0.5, 5.0])
+@pytest.mark.parametrize("gap", [0.5, 5.0])
+def test_a_secret_is_replaced_while_one_controller_dies(
+    index: int, alive: float, away: float, gap: float
+) -> None:
+    """It has begun, and the next one takes what it finds there for made from the old secret.
+
+    The daemon would take that up again: its configuration is the one that shall be.
+    """
+    cluster = enforced(using(Auth.PSK, generation=1))
+    lost, before, dead = watched(cluster), ids(cluster), cluster.ends[index]
+    for secrets in ((SECRET, OTHER_SECRET), (OTHER_SECRET, SECRET), (OTHER_SECRET,)):
+        for end in cluster.ends:
+            end.means = {"secrets": secrets}
+            end.agent.touch_all()
+        if secrets[0] is OTHER_SECRET and len(secrets) > 1:
+            cluster.run(alive)
+            dead.step = lambda _now: None  # type: ignore[method-assign]
+            cluster.run(away)
+            del dead.step
+            dead.restart(cluster.rows, cluster.policy)
+        cluster.run(gap)
+    cluster.run(80)
+    assert all_up(cluster)
+    assert not ids(cluster)[0] & before[0]
+    assert lost == []
+
+
 def test_a_secret_that_only_one_end_has_is_refused_and_said() -> None:
     """What was up stays up; the reason stands beside the pair."""
     cluster = enforced(using(Auth.PSK, generation=1))
