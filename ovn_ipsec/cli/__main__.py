@@ -11,7 +11,7 @@ import click
 from .. import __version__
 from .settings import Settings
 
-COMMANDS = ("explain", "peers", "pki", "policy", "sandbox", "status", "wait")
+COMMANDS = ("doctor", "explain", "peers", "pki", "policy", "sandbox", "status", "wait")
 RUNDIR = os.environ.get("OVN_RUNDIR", "/var/run/ovn")
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from ..errors import EdgeError
 
 PROGRAM = "ovn-ipsec-controller"
+NEXT_WITHOUT = f"start {PROGRAM} on this chassis, or name its socket with -t"
+"""What to do when it does not answer."""
 
 Peer = dict[str, Any]
 """One pair, as `peers/show json` of the controller prints it."""
@@ -40,20 +42,49 @@ def ask_peers(target: str) -> list[Peer]:
     Raises:
         EdgeError: It does not answer, or not what this version understands.
     """
+    return read_peers(_asked(target, "peers/show", "json"))
+
+
+def ask(target: str, command: str, *words: str) -> dict[str, Any]:
+    """Ask for something that is answered by one JSON object.
+
+    Args:
+        target: Control socket.
+        command: As for appctl.
+        words: Its arguments.
+
+    Raises:
+        EdgeError: It does not answer, or not what this version understands.
+    """
+    found = _json(_asked(target, command, *words))
+    if not isinstance(found, dict):
+        raise EdgeError(f"{PROGRAM} answered no object to {command}")
+    return found
+
+
+def _asked(target: str, command: str, *words: str) -> str:
     import ovs.unixctl.client  # noqa: PLC0415 - --help stays quick
 
     error, client = ovs.unixctl.client.UnixctlClient.create(target)
     if error:
         raise EdgeError(f"{target}: {os.strerror(error)}")
     try:
-        broken, refused, answer = client.transact("peers/show", ["json"])
+        broken, refused, answer = client.transact(command, list(words))
     finally:
         client.close()
     if broken:
         raise EdgeError(f"{target}: {os.strerror(broken)}")
     if refused is not None:
         raise EdgeError(f"{target}: {refused}")
-    return read_peers(str(answer))
+    return str(answer)
+
+
+def _json(text: str) -> object:
+    try:
+        found: object = json.loads(text)
+    except ValueError as error:
+        raise EdgeError(f"{PROGRAM} answered what is not JSON: {error}") from error
+    return found
 
 
 def read_peers(text: str) -> list[Peer]:
@@ -62,10 +93,7 @@ def read_peers(text: str) -> list[Peer]:
     Raises:
         EdgeError: It is not a list of objects, so it is not of this version's making.
     """
-    try:
-        peers = json.loads(text)
-    except ValueError as error:
-        raise EdgeError(f"{PROGRAM} answered what is not JSON: {error}") from error
+    peers = _json(text)
     if not isinstance(peers, list) or not all(isinstance(peer, dict) for peer in peers):
         raise EdgeError(f"{PROGRAM} answered no list of peers")
     return peers

@@ -10,7 +10,7 @@ import click
 
 from ..errors import EdgeError
 from ..schema.report import printable
-from .local import PROGRAM, Peer, ask_peers, own_socket
+from .local import NEXT_WITHOUT, PROGRAM, Peer, ask_peers, own_socket
 from .settings import Exit, Settings
 
 COLUMNS = (
@@ -34,9 +34,7 @@ def command(settings: Settings, target: str | None) -> None:
         peers = ask_peers(target or own_socket())
     except EdgeError as error:
         click.echo(f"ovn-ipsec: {error.diagnostics()}", err=True)
-        click.echo(
-            f"    next: start {PROGRAM} on this chassis, or name its socket with -t", err=True
-        )
+        click.echo(f"    next: {NEXT_WITHOUT}", err=True)
         sys.exit(Exit.CANNOT_TELL)
     if settings.as_json:
         click.echo(json.dumps(peers, indent=2))

@@ -146,6 +146,7 @@ def answers(cluster: Cluster) -> Iterator[tuple[str, bytes]]:
     for words in (
         ("status",),
         ("peers", *here),
+        ("doctor", *here),
         ("explain", *here, "h1", "h3"),
         ("policy", "list"),
     ):

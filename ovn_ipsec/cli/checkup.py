@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: what the controller of a chassis says of itself to what is well there, part by part.
+
+Input: its answers to ``status json``, ``guard/show`` and ``peers/show json``. Output: Checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..schema.report import printable
+
+Answer = Mapping[str, Any]
+
+NAMED_PAIRS = 3
+"""Pairs that are not up and are told one by one; the rest is counted."""
+CLOSED = ("establish", "enforce")
+"""Phases in which the guard has to be in force."""
+IKE, GUARD = "IKE daemon: ", "guard "
+"""How problems of these parts begin (controller.daemon.Controller.problems)."""
+
+SEE_LOG = "read the log of ovn-ipsec-controller"
+NAME_IT = "set external_ids:system-id in Open_vSwitch, as for ovn-controller"
+CONNECT = "compare external_ids:ovn-remote and `ovs-vsctl get-ssl` with what ovn-controller uses"
+FOLLOW = f"wait a moment; if it stays so, {SEE_LOG}"
+START_IKE = "start strongSwan with charon-systemd and the plugin vici (docs/howto/install.md)"
+CLOSE = f"{SEE_LOG}: it names the layer that the kernel refuses"
+NEXT = (
+    ("pins are worth no more", "reach the southbound by ssl: and give its chassis their role"),
+    ("ovs-monitor-ipsec", "kill and mask it (docs/howto/migrate.md)"),
+    ("no certificate: set", "name the files, or have them signed (docs/howto/authentication.md)"),
+    ("no secret: set", "bring the secret's file here and name it (docs/howto/authentication.md)"),
+    ("expire", "put a new certificate in place of the old one; it is taken without loss"),
+)
+"""What to do about a problem, by words in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One part of a chassis."""
+
+    part: str
+    is_well: bool
+    said: str
+    next_step: str = ""
+    """Empty where all is well."""
+
+
+def examine(status: Answer, guard: Answer, peers: Sequence[Answer]) -> tuple[Check, ...]:
+    """Look at every part of a chassis.
+
+    Args:
+        status: Answer to ``status json``.
+        guard: Answer to ``guard/show``.
+        peers: Answer to ``peers/show json``.
+
+    Returns:
+        What is asked of every chassis, in the order in which one thing needs the other, and behind
+        it each problem that belongs to none of these.
+    """
+    problems = [printable(str(one), 400) for one in status.get("problems") or ()]
+    phase = str(status.get("wanted_phase"))
+    ways = " ".join(map(str, status.get("auths") or ()))
+    name, daemon = status.get("chassis"), status.get("ike_daemon")
+    if name is None:
+        return (Check(part="name", is_well=False, said="none", next_step=NAME_IT),)
+    ike = _first(problems, IKE)
+    checks = [
+        Check(part="name", is_well=True, said=printable(str(name), 253)),
+        _check("southbound", status.get("southbound_connected"), "connected", "not", CONNECT),
+        _policy(status, phase),
+        _check("IKE daemon", daemon and not ike, f"strongSwan {daemon}", ike or "none", START_IKE),
+        _check("credentials", ways or phase == "off", ways or "none needed", "none", SEE_LOG),
+        _guard(guard, phase, _first(problems, GUARD)),
+        _pairs(str(name), peers),
+    ]
+    rest = [one for one in problems if not one.startswith((IKE, GUARD))]
+    return (*checks, *(_other(one) for one in rest))
+
+
+def _check(part: str, is_well: object, good: str, bad: str, step: str) -> Check:
+    if is_well:
+        return Check(part=part, is_well=True, said=good)
+    return Check(part=part, is_well=False, said=bad, next_step=step)
+
+
+def _first(problems: Iterable[str], start: str) -> str:
+    return next((one.removeprefix(start) for one in problems if one.startswith(start)), "")
+
+
+def _policy(status: Answer, phase: str) -> Check:
+    applied = (status.get("generation"), status.get("phase"))
+    wanted = (status.get("wanted_generation"), status.get("wanted_phase"))
+    here = f"generation {applied[0]}, {applied[1]}"
+    behind = f"{here}; wanted is generation {wanted[0]}, {phase}"
+    return _check("policy", applied == wanted, here, behind, FOLLOW)
+
+
+def _guard(guard: Answer, phase: str, problem: str) -> Check:
+    if problem:
+        return Check(part="guard", is_well=False, said=problem, next_step=CLOSE)
+    in_force = bool(guard.get("in_force"))
+    said = "in force" if in_force else "not in force"
+    if in_force and guard.get("may_be_clear"):
+        said += f"; {guard['may_be_clear']} directions may be clear"
+    return _check("guard", in_force or phase not in CLOSED, said, said, CLOSE)
+
+
+def _pairs(name: str, peers: Sequence[Answer]) -> Check:
+    down = [one for one in peers if one.get("state") in ("pending", "blocked")]
+    if not down:
+        return Check(part="pairs", is_well=True, said=f"{len(peers)}, none missing")
+    told = [
+        printable(f"{one.get('peer')} {one.get('state')} {one.get('last_error') or ''}", 200)
+        for one in down[:NAMED_PAIRS]
+    ]
+    more = f" and {len(down) - NAMED_PAIRS} more" if len(down) > NAMED_PAIRS else ""
+    peer = printable(str(down[0].get("peer")), 253)
+    return Check(
+        part="pairs",
+        is_well=False,
+        said=f"{len(down)} of {len(peers)} not up: {', '.join(map(str.strip, told))}{more}",
+        next_step=f"ovn-ipsec explain {name} {peer}",
+    )
+
+
+def _other(problem: str) -> Check:
+    step = next((step for words, step in NEXT if words in problem), SEE_LOG)
+    return Check(part="problem", is_well=False, said=problem, next_step=step)
