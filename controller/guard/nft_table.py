@@ -8,7 +8,9 @@ Going out, the chain stands last (priority 300), behind any local DNAT or rerout
 judges the packet as it leaves; it still sees it before XFRM and before fragmentation. Coming in,
 it stands in ``input``, not ``prerouting``: there fragments are whole again, so that no clear
 packet hides its port, and a packet that ESP transport mode gave back carries its security path.
-It stands first (priority -300), where the source is still the one on the wire.
+It stands first (priority -300), where the source is still the one on the wire. Both pick clear
+tunnel traffic out and hand it to a chain that says which of it may pass. A port that a peer alone
+has named is tunnel traffic towards that peer only.
 
 A protected network is told by the VNI, 12 bytes after the start of the UDP header in Geneve (RFC
 8926, 3.4) and VXLAN (RFC 7348, 5) alike. OVN puts Datapath_Binding.tunnel_key there; in VXLAN only
@@ -37,6 +39,7 @@ from ..plan.guard import (
     GuardObserved,
     GuardState,
     IpAddress,
+    PeerPort,
 )
 
 Command: TypeAlias = dict[str, Any]
@@ -54,14 +57,21 @@ _SETS: dict[str, Any] = {
     "clear_out6": _FLOW[6],
     "clear_in4": _FLOW[4],
     "clear_in6": _FLOW[6],
+    "peer_ports4": _FLOW[4],
+    "peer_ports6": _FLOW[6],
     "vnis": "mark",
 }
 """No rule looks at the local sets, as every source address is denied, nor at the VNIs, as no named
 type is 24 bits wide. They record the state."""
-_CHAINS: dict[str, Command] = {
+_HOOKS: dict[str, Command] = {
     "out": {"type": "filter", "hook": "output", "prio": 300, "policy": "accept"},
     "in": {"type": "filter", "hook": "input", "prio": -300, "policy": "accept"},
 }
+"""Chains that see every packet and pick the clear tunnel traffic out."""
+_JUDGES = {"out": "judge_out", "in": "judge_in"}
+"""Chains without a hook that say which of it may pass."""
+_CHAINS: dict[str, Command] = {**{name: {} for name in _JUDGES.values()}, **_HOOKS}
+"""Where rules go to is made before them."""
 _INTERFACE = {"out": "oif", "in": "iif"}
 _ADDRESSES = {"out": ("saddr", "daddr"), "in": ("daddr", "saddr")}
 """Local, then remote."""
@@ -109,8 +119,9 @@ def build_commands(state: GuardState) -> list[Command]:
         commands.append({"flush": {"set": {**_AT, "name": name}}})
     for name, hook in _CHAINS.items():
         commands.append({"add": {"chain": {**_AT, "name": name, **hook}}})
+    for name in _CHAINS:
         commands += _fill(name, state.vnis)
-    return commands + _elements("add", state.ports, state.local, state.may_clear, state.vnis)
+    return commands + _elements("add", _Members.of(state))
 
 
 def change_commands(change: GuardDifference, vnis: frozenset[int]) -> list[Command]:
@@ -125,10 +136,22 @@ def change_commands(change: GuardDifference, vnis: frozenset[int]) -> list[Comma
     """
     rules: list[Command] = []
     if change.add_vnis or change.drop_vnis:
-        rules = [command for name in _CHAINS for command in _fill(name, vnis)]
-    added = (change.add_ports, change.add_local, change.add_flows, change.add_vnis)
-    dropped = (change.drop_ports, change.drop_local, change.drop_flows, change.drop_vnis)
-    return [*rules, *_elements("add", *added), *_elements("delete", *dropped)]
+        rules = [command for name in _JUDGES.values() for command in _fill(name, vnis)]
+    added = _Members(
+        ports=change.add_ports,
+        local=change.add_local,
+        flows=change.add_flows,
+        peer_ports=change.add_peer_ports,
+        vnis=change.add_vnis,
+    )
+    dropped = _Members(
+        ports=change.drop_ports,
+        local=change.drop_local,
+        flows=change.drop_flows,
+        peer_ports=change.drop_peer_ports,
+        vnis=change.drop_vnis,
+    )
+    return [*rules, *_elements("add", added), *_elements("delete", dropped)]
 
 
 def probe_commands() -> list[Command]:
@@ -146,6 +169,7 @@ def probe_commands() -> list[Command]:
     ]
     for name, hook in _CHAINS.items():
         commands.append({"add": {"chain": {**probe, "name": name, **hook}}})
+    for name in _CHAINS:
         commands += [
             {"add": {"rule": {**probe, "chain": name, "expr": expressions}}}
             for _, expressions in _rules(name, _SOME_VNIS)
@@ -176,6 +200,7 @@ def parse_table(listing: Iterable[Command]) -> GuardObserved:
             ip_address(text) for name in ("local4", "local6") for text in seen.elements[name]
         ),
         may_clear=frozenset(seen.flows()),
+        peer_ports=frozenset(seen.peer_ports()),
         vnis=frozenset(seen.elements["vnis"]),
     )
     return GuardObserved(state=state, damage=tuple(damage))
@@ -250,6 +275,13 @@ class _Listing:
             for local, remote, port in self.elements[f"clear_{direction}{version}"]
         ]
 
+    def peer_ports(self) -> list[PeerPort]:
+        return [
+            PeerPort(local=ip_address(local), remote=ip_address(remote), port=port)
+            for version in (4, 6)
+            for local, remote, port in self.elements[f"peer_ports{version}"]
+        ]
+
 
 def _plain(item: Any) -> Any:
     if isinstance(item, dict) and "elem" in item:
@@ -258,7 +290,7 @@ def _plain(item: Any) -> Any:
 
 
 def _hook(chain: Command) -> Command:
-    return {key: chain.get(key) for key in ("type", "hook", "prio", "policy")}
+    return {key: chain[key] for key in ("type", "hook", "prio", "policy") if key in chain}
 
 
 def _fill(chain: str, vnis: frozenset[int]) -> list[Command]:
@@ -272,26 +304,44 @@ def _fill(chain: str, vnis: frozenset[int]) -> list[Command]:
 
 
 def _rules(chain: str, vnis: frozenset[int]) -> list[tuple[str, list[Command]]]:
-    port = _field("udp", "dport")
+    """The rules of a chain in order, each with the comment that it is known by."""
+    if chain in _HOOKS:
+        return _picking(chain)
+    return _judging(next(way for way, judge in _JUDGES.items() if judge == chain), vnis)
 
-    def lookup(protocol: str, name: str) -> Command:
-        ends = [_field(protocol, end) for end in _ADDRESSES[chain]]
-        return _match("==", {"concat": [*ends, port]}, f"@{name}")
 
-    ipsec = {"rt": {"key": "ipsec"}} if chain == "out" else {"meta": {"key": "ipsec"}}
-    clear = {"counter": f"{chain}_clear"}
+def _picking(way: str) -> list[tuple[str, list[Command]]]:
+    ipsec = {"rt": {"key": "ipsec"}} if way == "out" else {"meta": {"key": "ipsec"}}
     accept: Command = {"accept": None}
-    deny: list[Command] = [{"counter": f"{chain}_denied"}, {"drop": None}]
+    judge: Command = {"goto": {"target": _JUDGES[way]}}
+    peers = [
+        (f"a port of a peer's, IPv{version}", [_lookup(way, version, "peer_ports"), judge])
+        for version in (4, 6)
+    ]
     return [
         ("only UDP", [_match("!=", {"meta": {"key": "l4proto"}}, "udp"), accept]),
-        ("only tunnel ports", [_match("!=", port, "@ports"), accept]),
-        ("loopback", [_match("==", {"meta": {"key": _INTERFACE[chain]}}, "lo"), accept]),
+        ("loopback", [_match("==", {"meta": {"key": _INTERFACE[way]}}, "lo"), accept]),
         ("protected", [_match("==", ipsec, right=True), accept]),
-        *((comment, [*matches, *deny]) for comment, matches in _protected(vnis)),
-        ("may be clear, IPv4", [lookup("ip", f"clear_{chain}4"), clear, accept]),
-        ("may be clear, IPv6", [lookup("ip6", f"clear_{chain}6"), clear, accept]),
-        ("deny", [_match("==", port, "@ports"), *deny]),
+        ("tunnel ports", [_match("==", _field("udp", "dport"), "@ports"), judge]),
+        *(peers if way == "out" else []),
     ]
+
+
+def _judging(way: str, vnis: frozenset[int]) -> list[tuple[str, list[Command]]]:
+    clear: list[Command] = [{"counter": f"{way}_clear"}, {"accept": None}]
+    deny: list[Command] = [{"counter": f"{way}_denied"}, {"drop": None}]
+    return [
+        *((comment, [*matches, *deny]) for comment, matches in _protected(vnis)),
+        ("may be clear, IPv4", [_lookup(way, 4, f"clear_{way}"), *clear]),
+        ("may be clear, IPv6", [_lookup(way, 6, f"clear_{way}"), *clear]),
+        ("deny", deny),
+    ]
+
+
+def _lookup(way: str, version: int, name: str) -> Command:
+    protocol = {4: "ip", 6: "ip6"}[version]
+    ends = [_field(protocol, end) for end in _ADDRESSES[way]]
+    return _match("==", {"concat": [*ends, _field("udp", "dport")]}, f"@{name}{version}")
 
 
 def _protected(vnis: frozenset[int]) -> list[tuple[str, list[Command]]]:
@@ -320,21 +370,40 @@ def _field(protocol: str, name: str) -> Command:
     return {"payload": {"protocol": protocol, "field": name}}
 
 
-def _elements(
-    verb: str,
-    ports: Iterable[int],
-    local: Iterable[IpAddress],
-    flows: Iterable[ClearFlow],
-    vnis: Iterable[int],
-) -> list[Command]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Members:
+    """What goes into the sets, or out of them."""
+
+    ports: Iterable[int]
+    local: Iterable[IpAddress]
+    flows: Iterable[ClearFlow]
+    peer_ports: Iterable[PeerPort]
+    vnis: Iterable[int]
+
+    @classmethod
+    def of(cls, state: GuardState) -> "_Members":
+        return cls(
+            ports=state.ports,
+            local=state.local,
+            flows=state.may_clear,
+            peer_ports=state.peer_ports,
+            vnis=state.vnis,
+        )
+
+
+def _elements(verb: str, found: _Members) -> list[Command]:
     members: dict[str, list[Any]] = defaultdict(list)
-    members["ports"] += sorted(ports)
-    members["vnis"] += sorted(vnis)
-    for address in local:
+    members["ports"] += sorted(found.ports)
+    members["vnis"] += sorted(found.vnis)
+    for address in found.local:
         members[f"local{address.version}"].append(str(address))
-    for flow in flows:
+    for flow in found.flows:
         members[f"clear_{flow.direction}{flow.local.version}"].append(
             {"concat": [str(flow.local), str(flow.remote), flow.port]}
+        )
+    for one in found.peer_ports:
+        members[f"peer_ports{one.local.version}"].append(
+            {"concat": [str(one.local), str(one.remote), one.port]}
         )
     return [
         {verb: {"element": {**_AT, "name": name, "elem": elements}}}

@@ -41,6 +41,7 @@ from ..plan.guard import (
     GuardObserved,
     GuardState,
     IpAddress,
+    PeerPort,
     difference,
 )
 from ..xfrm import messages
@@ -126,8 +127,8 @@ class XfrmGuardLayer:
         """
         change = difference(before, after)
         self._add(_allows(change.add_flows))
-        self._add(_blocks(change.add_denials))
-        self._delete(_blocks(change.drop_denials))
+        self._add(_blocks(change.add_denials, change.add_peer_ports))
+        self._delete(_blocks(change.drop_denials, change.drop_peer_ports))
         self._delete(_allows(change.drop_flows))
         if change.drop_flows and after is not None:
             self._forget_routes(after)
@@ -142,7 +143,7 @@ class XfrmGuardLayer:
             XfrmError: the kernel refused.
         """
         allows = frozenset(_allows(after.may_clear))
-        blocks = frozenset(_blocks(after.denials()))
+        blocks = frozenset(_blocks(after.denials(), after.peer_ports))
         self._add(allows)
         self._add(blocks)
         stray = {policy for policy in self.socket.dump_policies() if is_ours(policy)}
@@ -213,7 +214,9 @@ def is_ours(policy: XfrmPolicy) -> bool:
     )
 
 
-def _blocks(denials: Iterable[Denial]) -> Iterable[XfrmPolicy]:
+def _blocks(denials: Iterable[Denial], peer_ports: Iterable[PeerPort] = ()) -> Iterable[XfrmPolicy]:
+    for one in peer_ports:
+        yield _policy(Direction.OUT, (_host(one.local), _host(one.remote)), one.port, Action.BLOCK)
     for denial in denials:
         for direction in Direction:
             yield _policy(
@@ -244,18 +247,26 @@ def _policy(
 
 
 def _host(address: IpAddress) -> IpNetwork:
-    return ip_network(address)
+    """The address alone; or, of an unspecified one, every address of its family."""
+    return _EVERYWHERE[address.version] if address.is_unspecified else ip_network(address)
 
 
 def _parse(ours: list[XfrmPolicy]) -> GuardObserved:
     blocks: set[tuple[Direction, Denial]] = set()
+    peer_ports: set[PeerPort] = set()
     flows: set[ClearFlow] = set()
     for policy in ours:
         out = policy.direction is PolicyDirection.OUT
         direction = Direction.OUT if out else Direction.IN
         selector = policy.selector
         local, remote = (selector.src, selector.dst) if out else (selector.dst, selector.src)
-        if policy.action is Action.BLOCK:
+        if policy.action is Action.BLOCK and remote.prefixlen:
+            peer_ports.add(
+                PeerPort(
+                    local=local.network_address, remote=remote.network_address, port=selector.dport
+                )
+            )
+        elif policy.action is Action.BLOCK:
             denial = Denial(local=local.network_address, port=selector.dport)
             blocks.add((direction, denial))
         else:
@@ -272,6 +283,7 @@ def _parse(ours: list[XfrmPolicy]) -> GuardObserved:
         ports=frozenset(denial.port for _, denial in blocks),
         local=frozenset(denial.local for _, denial in blocks),
         may_clear=frozenset(flows),
+        peer_ports=frozenset(peer_ports),
     )
     expected = {(way, denial) for way in Direction for denial in state.denials()}
     damage = []

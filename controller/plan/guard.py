@@ -7,6 +7,9 @@ The guard denies clear UDP to the tunnel ports by default and holds one set of f
 clear. A pair is two flows, one each way, each with its own destination port: they are apart
 because a pair that changes over stops sending clear text before it stops accepting it.
 
+A port that only a peer names is denied towards that peer alone, so that what one chassis writes
+says nothing of what the others of this host send.
+
 Besides, it knows the VNIs of logical networks that are never clear. They overrule the set of flows:
 the first packet of such a network is not to leave in clear before policy has closed its pair.
 """
@@ -17,7 +20,15 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
 
+from ovn_ipsec.model.chassis import DEFAULT_PORT
+
 IpAddress: TypeAlias = IPv4Address | IPv6Address
+
+ALWAYS = frozenset(DEFAULT_PORT.values())
+"""UDP ports that every guard denies, whatever the rows say: 6081 and 4789."""
+
+EVERYWHERE: frozenset[IpAddress] = frozenset({IPv4Address("0.0.0.0"), IPv6Address("::")})  # noqa: S104
+"""As local addresses: every address of this host."""
 
 
 class Direction(StrEnum):
@@ -74,15 +85,26 @@ class Denial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PeerPort:
+    """What leaves for a port that one peer has named: denied towards that peer."""
+
+    local: IpAddress
+    remote: IpAddress
+    port: int
+    """UDP destination port; never one of GuardState.ports."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GuardState:
     """The whole guard; no guard at all is ``None``."""
 
     ports: frozenset[int]
-    """UDP destination ports of tunnel traffic."""
+    """UDP destination ports of tunnel traffic, to and from whomever."""
     local: frozenset[IpAddress]
-    """The encap addresses of this chassis."""
+    """The encap addresses of this chassis; an unspecified one stands for all of its family."""
     may_clear: frozenset[ClearFlow]
     """The flows that may be clear."""
+    peer_ports: frozenset[PeerPort] = frozenset()
     vnis: frozenset[int] = frozenset()
     """Datapath_Binding.tunnel_key of logical networks that are never clear, not even on flows that
     may be; 1 to 2**24 - 1. A layer that cannot look into packets does without: GuardLayer.part_of.
@@ -138,6 +160,8 @@ class GuardDifference:
     drop_denials: frozenset[Denial]
     add_flows: frozenset[ClearFlow]
     drop_flows: frozenset[ClearFlow]
+    add_peer_ports: frozenset[PeerPort]
+    drop_peer_ports: frozenset[PeerPort]
     add_vnis: frozenset[int]
     drop_vnis: frozenset[int]
 
@@ -151,10 +175,15 @@ class GuardDifference:
             or self.drop_local
             or self.add_flows
             or self.drop_flows
+            or self.add_peer_ports
+            or self.drop_peer_ports
             or self.add_vnis
             or self.drop_vnis
         )
 
+
+DENY_ALL = GuardState(ports=ALWAYS, local=EVERYWHERE, may_clear=frozenset())
+"""Where what has to be denied is not known: all tunnel traffic of this host."""
 
 NO_GUARD = GuardState(ports=frozenset(), local=frozenset(), may_clear=frozenset())
 """Stands for ``None`` where a difference is made."""
@@ -182,6 +211,8 @@ def difference(before: GuardState | None, after: GuardState | None) -> GuardDiff
         drop_denials=old_denials - new_denials,
         add_flows=new.may_clear - old.may_clear,
         drop_flows=old.may_clear - new.may_clear,
+        add_peer_ports=new.peer_ports - old.peer_ports,
+        drop_peer_ports=old.peer_ports - new.peer_ports,
         add_vnis=new.vnis - old.vnis,
         drop_vnis=old.vnis - new.vnis,
     )

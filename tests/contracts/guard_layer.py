@@ -10,7 +10,14 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from controller.guard.layer import GuardLayer
-from controller.plan.guard import ClearPair, GuardObserved, GuardState, flows_of
+from controller.plan.guard import (
+    DENY_ALL,
+    ClearPair,
+    GuardObserved,
+    GuardState,
+    PeerPort,
+    flows_of,
+)
 from ovn_ipsec.model.observation import Known
 
 
@@ -70,6 +77,30 @@ class GuardLayerContract:
         self.holds(layer, CLOSED)
         layer.apply(CLOSED, less)
         self.holds(layer, less)
+
+    def test_changes_ports_of_peers(self, layer: GuardLayer) -> None:
+        """Each is denied towards its peer, beside the ports of all."""
+        ports = [
+            PeerPort(local=one.local, remote=one.remote, port=number)
+            for one, number in ((FIRST, 7000), (FIRST, 7001), (SECOND, 7000))
+        ]
+        now = replace(guard(FIRST), peer_ports=frozenset(ports[:2]))
+        layer.apply(None, now)
+        self.holds(layer, now)
+        for chosen in (ports[1:], [], ports):
+            after = replace(now, peer_ports=frozenset(chosen))
+            layer.apply(now, after)
+            self.holds(layer, after)
+            now = after
+        layer.rebuild(replace(now, peer_ports=frozenset(ports[2:])))
+        self.holds(layer, replace(now, peer_ports=frozenset(ports[2:])))
+
+    def test_denies_everything(self, layer: GuardLayer) -> None:
+        """An unspecified address stands for all of its family."""
+        layer.apply(None, DENY_ALL)
+        self.holds(layer, DENY_ALL)
+        layer.apply(DENY_ALL, guard(FIRST))
+        self.holds(layer, guard(FIRST))
 
     def test_changes_vnis(self, layer: GuardLayer) -> None:
         """Protected networks come and go, few or many, with and without other changes."""

@@ -195,7 +195,7 @@ def handle(wire: Wire, chain: str, comment: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("chain", ["out", "in"])
+@pytest.mark.parametrize("chain", ["judge_out", "judge_in"])
 @pytest.mark.parametrize("comment", ["protected networks", "protected networks in VXLAN"])
 def test_deleted_rule_is_put_back(wire: Wire, chain: str, comment: str) -> None:
     """It wakes the loop, the audit says it, and the network is protected again; XFRM is at rest."""

@@ -13,6 +13,7 @@ from controller.plan.guard import (
     ClearPair,
     Direction,
     GuardState,
+    PeerPort,
     difference,
     flows_of,
 )
@@ -39,6 +40,7 @@ states = st.builds(
     local=st.frozensets(addresses),
     may_clear=flows,
     vnis=st.frozensets(st.integers(min_value=1, max_value=4)),
+    peer_ports=st.frozensets(st.builds(PeerPort, local=addresses, remote=addresses, port=ports)),
 )
 
 
@@ -60,6 +62,10 @@ def test_difference_leads_from_one_to_the_other(
     new_vnis = after.vnis if after else frozenset()
     assert new_vnis == (old_vnis - change.drop_vnis) | change.add_vnis
     assert not change.add_vnis & change.drop_vnis
+    old_ports = before.peer_ports if before else frozenset()
+    new_ports = after.peer_ports if after else frozenset()
+    assert new_ports == (old_ports - change.drop_peer_ports) | change.add_peer_ports
+    assert not change.add_peer_ports & change.drop_peer_ports
 
 
 @given(state=states)

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
 from controller.guard import nft_table
-from controller.plan.guard import ClearPair, GuardState, difference, flows_of
+from controller.plan.guard import ClearPair, GuardState, PeerPort, difference, flows_of
 
 FIRST = ClearPair(
     local=ip_address("10.9.0.1"), remote=ip_address("10.9.0.2"), out_port=6081, in_port=6082
@@ -109,11 +110,10 @@ def test_other_vnis_write_the_rules_again_and_nothing_else() -> None:
         assert seen.sound
         assert seen.state == after
         now = after
-    assert rules(ruleset) == plain
+    assert sorted(rules(ruleset)) == sorted(plain)
     ruleset = built(guard(FIRST, vnis=many))
-    out = [comment for chain, comment in rules(ruleset) if chain == "out"]
-    at = out.index("protected")
-    assert out[at + 1 : at + 3] == ["protected networks", "protected networks in VXLAN"]
+    out = [comment for chain, comment in rules(ruleset) if chain == "judge_out"]
+    assert out[:2] == ["protected networks", "protected networks in VXLAN"]
     comments = [entry["rule"]["comment"] for entry in ruleset.objects if "rule" in entry]
     assert all(len(comment.encode()) < 128 for comment in comments)
 
@@ -149,6 +149,7 @@ def test_elements_with_a_timeout_or_comment_are_read() -> None:
     [
         ({"table": {"name": "ovn_ipsec", "flags": ["dormant"]}}, "dormant"),
         ({"rule": {"chain": "in", "expr": []}}, "rules differ"),
+        ({"rule": {"chain": "judge_out", "expr": []}}, "rules differ"),
         ({"chain": {"name": "foreign"}}, "chains differ"),
         ({"set": {"name": "foreign", "type": "mark"}}, "sets differ"),
         ({"counter": {"name": "foreign"}}, "counters differ"),
@@ -159,6 +160,22 @@ def test_what_others_add_is_damage(extra: dict[str, Any], words: str) -> None:
     """A table that is not exactly ours is rebuilt."""
     listing = [*built(guard()).listing(), extra]
     assert any(words in what for what in nft_table.parse_table(listing).damage)
+
+
+def test_a_port_of_a_peers_is_judged_towards_that_peer_only() -> None:
+    """Going out, and only behind what is protected already."""
+    one = PeerPort(local=FIRST.local, remote=FIRST.remote, port=7000)
+    other = PeerPort(local=SECOND.local, remote=SECOND.remote, port=7001)
+    state = replace(guard(FIRST), peer_ports=frozenset({one, other}))
+    ruleset = built(state)
+    assert state == nft_table.parse_table(ruleset.listing()).state
+    picked = [comment for chain, comment in rules(ruleset) if chain == "out"]
+    assert picked[-2:] == ["a port of a peer's", "a port of a peer's"]
+    assert picked.index("protected") < picked.index("tunnel ports")
+    assert not [c for chain, c in rules(ruleset) if chain == "in" and "peer" in c]
+    fewer = replace(state, peer_ports=frozenset({other}))
+    ruleset.run(nft_table.change_commands(difference(state, fewer), frozenset()))
+    assert fewer == nft_table.parse_table(ruleset.listing()).state
 
 
 def test_removal_works_on_a_table_that_is_not_there() -> None:
