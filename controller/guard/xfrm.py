@@ -111,8 +111,6 @@ class XfrmGuardLayer:
             ours = [policy for policy in self.socket.dump_policies() if is_ours(policy)]
         except XfrmError as error:
             return Unknown(error.diagnostics())
-        except ValueError as error:
-            return Unknown(f"cannot read the SPD: {error}")
         return Known(_parse(ours))
 
     def apply(self, before: GuardState | None, after: GuardState | None) -> None:
@@ -206,7 +204,8 @@ def is_ours(policy: XfrmPolicy) -> bool:
     priority = PRIORITY_BLOCK if policy.action is Action.BLOCK else PRIORITY_ALLOW
     selector = policy.selector
     return (
-        selector.user == MARK
+        policy.action in (Action.ALLOW, Action.BLOCK)
+        and selector.user == MARK
         and policy.priority == priority
         and selector.proto == _UDP
         and not policy.templates

@@ -31,6 +31,20 @@ _INFINITE = 0xFFFF_FFFF_FFFF_FFFF
 """XFRM_INF: no limit."""
 _TEMPLATES = 5
 """XFRMA_TMPL of enum xfrm_attr_type_t."""
+_AEAD = 18
+"""XFRMA_ALG_AEAD."""
+_ESP = 50
+AES_GCM = b"rfc4106(gcm(aes))"
+"""What the default profile offers first, in the kernel's words."""
+_KEY_BYTES, _ICV_BITS = 36, 128
+"""AES-256 and its salt of four bytes."""
+PROBE_SPI = 0x80
+"""Reserved (RFC 4303 section 2.1), so that no IKE daemon ever has it."""
+PROBE_ENDS: dict[int, tuple[IpAddress, IpAddress]] = {
+    4: (IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")),
+    6: (IPv6Address("2001:db8::1"), IPv6Address("2001:db8::2")),
+}
+"""Addresses for documentation (RFC 5737, RFC 3849), which nobody has."""
 
 SELECTOR = struct.Struct("=16s16s8sHBBB3xiI")
 """struct xfrm_selector: daddr saddr (dport dport_mask sport sport_mask) family prefixlen_d
@@ -48,6 +62,8 @@ ealgos calgos."""
 STATE = struct.Struct("=56x16s4sB3x16s64x32x12xIIHBBB7x")
 """struct xfrm_usersa_info: sel id(daddr spi proto) saddr lft curlft stats seq reqid family mode
 replay_window flags."""
+ALGORITHM = struct.Struct("=64sII")
+"""struct xfrm_algo_aead before its key: alg_name alg_key_len alg_icv_len, both in bits."""
 STATE_ID = struct.Struct("=16s4sHBx")
 """struct xfrm_usersa_id: daddr spi family proto."""
 ATTRIBUTE = struct.Struct("=HH")
@@ -131,6 +147,31 @@ def delete_state(state: XfrmState) -> Request:
     family = AF_INET if state.dst.version == 4 else AF_INET6
     payload = STATE_ID.pack(_address_bytes(state.dst), state.spi.to_bytes(4), family, state.proto)
     return Request(kind=Kind.DELETE_SA, payload=payload)
+
+
+def probe_esp(version: int, key: bytes) -> tuple[Request, Request]:
+    """Make an SA that is good for nothing, and delete it.
+
+    Its lifetime is nought bytes, so that it would carry no packet even if there were one for it.
+
+    Args:
+        version: Of IP.
+        key: 36 random bytes.
+
+    Returns:
+        XFRM_MSG_NEWSA, which fails where the kernel cannot do ESP, and XFRM_MSG_DELSA.
+    """
+    src, dst = PROBE_ENDS[version]
+    spi = PROBE_SPI.to_bytes(4)
+    family = AF_INET if version == 4 else AF_INET6
+    head = STATE.pack(
+        _address_bytes(dst), spi, _ESP, _address_bytes(src), 0, 0, family, Mode.TRANSPORT, 0, 0
+    )
+    algorithm = ALGORITHM.pack(AES_GCM, _KEY_BYTES * 8, _ICV_BITS) + key
+    attribute = ATTRIBUTE.pack(ATTRIBUTE.size + len(algorithm), _AEAD) + algorithm
+    made = Request(kind=Kind.NEW_SA, payload=head + attribute)
+    identity = STATE_ID.pack(_address_bytes(dst), spi, family, _ESP)
+    return made, Request(kind=Kind.DELETE_SA, payload=identity)
 
 
 def dump_policies() -> Request:

@@ -10,21 +10,25 @@ not stop those behind it.
 """
 
 import errno
+import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Self
+from secrets import token_bytes
+from typing import Self, TypeVar
 
 import tenacity
 
 from ovn_ipsec.errors import XfrmError
+from ovn_ipsec.model.observation import Known, Unknown
 
 from ..netlink import HEADER, RECEIVE_BYTES, EventSocket, Message, Protocol, connect, split
 from . import messages
 from .messages import Kind, Request
-from .values import ALL_EVENTS, NO_EVENTS, XfrmEvents, XfrmPolicy, XfrmState
+from .values import ALL_EVENTS, NO_EVENTS, EspSupport, XfrmEvents, XfrmPolicy, XfrmState
 
+T = TypeVar("T")
 _ERROR_CODE = struct.Struct("=i")
 _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
@@ -34,6 +38,12 @@ _GROUPS = 1 << 1 | 1 << 2 | 1 << 3
 _BATCH = 128
 """Messages in one sendmsg: even if each is refused, the answers fit the receive buffer."""
 _TIMEOUT_S = 5.0
+_UNABLE = frozenset(
+    {errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOENT}
+)
+"""No ESP, or none for that version of IP (the first two); no such algorithm (the others)."""
+_LEFT = frozenset({errno.EEXIST, errno.ESRCH})
+"""It is there already, so it can be made; it was not made, so there is none to delete."""
 
 
 class InterruptedDumpError(XfrmError):
@@ -99,7 +109,7 @@ class XfrmSocket:
             XfrmError: the kernel refused, or the dump was interrupted again and again.
         """
         payloads = self._dump(messages.dump_policies(), Kind.NEW_POLICY)
-        return tuple(messages.parse_policy(payload) for payload in payloads)
+        return _parsed("the SPD", messages.parse_policy, payloads)
 
     def dump_states(self) -> tuple[XfrmState, ...]:
         """Read the whole SAD.
@@ -111,7 +121,41 @@ class XfrmSocket:
             XfrmError: the kernel refused, or the dump was interrupted again and again.
         """
         payloads = self._dump(messages.dump_states(), Kind.NEW_SA)
-        return tuple(messages.parse_state(payload) for payload in payloads)
+        return _parsed("the SAD", messages.parse_state, payloads)
+
+    def esp_support(self) -> Known[EspSupport] | Unknown:
+        """Try whether this kernel can do ESP, and have it load the modules that it can.
+
+        An SA between addresses that nobody has is made and deleted again, both in one system call,
+        so that none is left whatever becomes of us.
+
+        Returns:
+            For which versions of IP it can; Unknown without CAP_NET_ADMIN, or when the kernel
+            refused for a reason that says nothing of ESP.
+        """
+        able: set[int] = set()
+        refusals: list[str] = []
+        for version in messages.PROBE_ENDS:
+            try:
+                self.send(messages.probe_esp(version, token_bytes(36)), ignore=_LEFT)
+                able.add(version)
+            except XfrmError as error:
+                if error.errno not in _UNABLE:
+                    return Unknown(f"cannot try ESP: {_words(error)}")
+                refusals.append(f"ESP over IPv{version}: {_words(error)}")
+        return Known(EspSupport(versions=frozenset(able), refusals=tuple(refusals)))
+
+    def esp_available(self, versions: Iterable[int] = (4,)) -> Known[bool] | Unknown:
+        """Tell whether this kernel can do ESP, as ``esp_support`` tries it.
+
+        Args:
+            versions: Of IP, those of the local addresses.
+        """
+        match self.esp_support():
+            case Known(support):
+                return Known(support.versions.issuperset(versions))
+            case Unknown() as unknown:
+                return unknown
 
     def _send_batch(self, batch: list[Request], ignore: frozenset[int]) -> None:
         self.open()
@@ -212,6 +256,19 @@ class XfrmEventSocket(EventSocket):
             elif message.port not in own_ports:
                 events = messages.add_event(events, message.kind)
         return events
+
+
+def _parsed(table: str, parse: Callable[[bytes], T], payloads: Iterable[bytes]) -> tuple[T, ...]:
+    """Parse a whole table: one that this program does not understand is unknown, and not empty."""
+    try:
+        return tuple(map(parse, payloads))
+    except ValueError as error:
+        raise XfrmError(f"cannot read {table}: {error}", errno=errno.EBADMSG) from error
+
+
+def _words(error: XfrmError) -> str:
+    name = errno.errorcode.get(error.errno, str(error.errno))
+    return f"{name} ({os.strerror(error.errno)})"
 
 
 def _error(answer: Message) -> int:

@@ -7,13 +7,30 @@ Pure. Numbers are from include/uapi/linux/xfrm.h.
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 IpAddress: TypeAlias = IPv4Address | IPv6Address
 IpNetwork: TypeAlias = IPv4Network | IPv6Network
+OCTET = 0xFF
 
 
-class PolicyDirection(IntEnum):
+class _Number(IntEnum):
+    """A number of the kernel's, which may be newer than this list.
+
+    Both tables are everybody's: what somebody else has put there must not keep us from reading what
+    is ours. So a number without a name is kept as what it is, and equals no name.
+    """
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, int) or not 0 <= value <= OCTET:
+            return None
+        opaque = int.__new__(cls, value)
+        opaque._name_, opaque._value_ = f"UNKNOWN_{value}", value
+        return opaque
+
+
+class PolicyDirection(_Number):
     """XFRM_POLICY_*; the last three are policies of single sockets."""
 
     IN = 0
@@ -24,14 +41,14 @@ class PolicyDirection(IntEnum):
     SOCKET_FORWARD = 5
 
 
-class Action(IntEnum):
+class Action(_Number):
     """XFRM_POLICY_ALLOW and XFRM_POLICY_BLOCK."""
 
     ALLOW = 0
     BLOCK = 1
 
 
-class Mode(IntEnum):
+class Mode(_Number):
     """XFRM_MODE_*."""
 
     TRANSPORT = 0
@@ -93,6 +110,16 @@ class XfrmState:
     proto: int
     reqid: int
     mode: Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EspSupport:
+    """Whether this kernel can make SAs of ESP with the algorithm that is offered first."""
+
+    versions: frozenset[int]
+    """Of IP: 4, 6, both or none."""
+    refusals: tuple[str, ...] = ()
+    """Why it cannot for the others, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

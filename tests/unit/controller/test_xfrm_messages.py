@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.guard.xfrm import MARK, PRIORITY_ALLOW, is_ours
 from controller.xfrm import messages
 from controller.xfrm.values import (
     NO_EVENTS,
@@ -158,3 +160,53 @@ def test_attribute_shorter_than_its_header_is_refused(policy: XfrmPolicy) -> Non
     fixed = messages.SELECTOR.size + messages.POLICY.size
     with pytest.raises(ValueError, match="shorter than its header"):
         messages.parse_policy(payload[:fixed] + b"\x01\x00\x05\x00")
+
+
+STRANGE = policies().flatmap(
+    lambda policy: st.builds(
+        replace,
+        st.just(policy),
+        direction=u8.map(PolicyDirection),
+        action=u8.map(Action),
+        templates=st.tuples(
+            st.builds(
+                Template,
+                src=st.just(policy.selector.src.network_address),
+                dst=st.just(policy.selector.dst.network_address),
+                proto=u8,
+                spi=u32,
+                reqid=u32,
+                mode=u8.map(Mode),
+            )
+        ),
+    )
+)
+
+
+@given(policy=STRANGE)
+def test_whatever_numbers_somebody_else_uses_are_read(policy: XfrmPolicy) -> None:
+    """Kept as they are, so that nothing is left out of the audit; and they are never ours."""
+    found = messages.parse_policy(messages.format_policy(policy))
+    assert policy == found
+    assert not is_ours(replace(found, selector=replace(found.selector, user=MARK)))
+
+
+def test_a_policy_of_an_action_without_a_name_is_not_ours() -> None:
+    """Although all else of it is as ours."""
+    ours = XfrmPolicy(
+        direction=PolicyDirection.OUT,
+        selector=Selector(
+            src=IPv4Network("10.9.0.1/32"), dst=IPv4Network("10.9.0.2/32"), proto=17, user=MARK
+        ),
+        priority=PRIORITY_ALLOW,
+        action=Action.ALLOW,
+    )
+    assert is_ours(ours)
+    assert not is_ours(replace(ours, action=Action(7)))
+
+
+@pytest.mark.parametrize("value", [-1, 256, "transport"])
+def test_what_no_octet_can_hold_is_no_number_of_the_kernel(value: object) -> None:
+    """A slip of ours is still found."""
+    with pytest.raises(ValueError, match="is not a valid"):
+        Mode(value)
