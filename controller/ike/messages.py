@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
+from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.chassis import IpAddress
 from ovn_ipsec.model.policy import Auth, Tuning
 
@@ -173,25 +174,35 @@ def _host(address: IpAddress) -> str:
     return f"{address}/{address.max_prefixlen}"
 
 
-def parse_ike_sas(items: Iterable[Seen]) -> dict[ConnName, tuple[IkeSa, ...]]:
+def parse_ike_sas(
+    items: Iterable[Seen],
+) -> tuple[dict[ConnName, tuple[IkeSa, ...]], dict[ConnName, str]]:
     """Parse what list-sas streams, leaving out what is not ours.
 
     Args:
         items: the list-sa events.
 
     Returns:
-        The IKE_SAs by connection, sorted by id.
-
-    Raises:
-        IkeError: an SA of ours is not as it must be.
+        The IKE_SAs by connection, sorted by id; and the connections with an SA that is not as it
+        must be, each with the reason: of those nothing is known, and none is among the first.
     """
     found: dict[ConnName, list[IkeSa]] = {}
+    unreadable: dict[ConnName, str] = {}
     for item in items:
         for name, value in item.items():
             known = parse_spelled(name)
-            if known is not None and isinstance(value, Mapping):
+            if known is None or not isinstance(value, Mapping):
+                continue
+            try:
                 found.setdefault(known[0], []).append(_ike_sa(known, value))
-    return {conn: tuple(sorted(sas, key=lambda sa: sa.id)) for conn, sas in found.items()}
+            except IkeError as error:
+                unreadable[known[0]] = error.diagnostics()
+    whole = {
+        conn: tuple(sorted(sas, key=lambda sa: sa.id))
+        for conn, sas in found.items()
+        if conn not in unreadable
+    }
+    return whole, unreadable
 
 
 def _ike_sa(known: tuple[ConnName, Auth], seen: Seen) -> IkeSa:
@@ -291,7 +302,8 @@ def parse_traps(items: Iterable[Seen]) -> dict[tuple[ConnName, str], frozenset[A
             if isinstance(policy, Mapping):
                 known = parse_spelled(words(policy.get("ike", b"")))
                 if known is not None:
-                    trap = (known[0], text(policy, "child"))
+                    # One whose child cannot be read is none of ours: it only is installed again.
+                    trap = (known[0], words(policy.get("child", b"")))
                     found[trap] = found.get(trap, frozenset()) | {known[1]}
     return found
 

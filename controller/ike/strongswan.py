@@ -117,7 +117,7 @@ class StrongSwan:
         try:
             conns = messages.parse_conns(self._call("get-conns"))
             traps = messages.parse_traps(self._stream("list-policies", {"trap": "yes"}))
-            sas = messages.parse_ike_sas(self._stream("list-sas", {}))
+            sas, unreadable = messages.parse_ike_sas(self._stream("list-sas", {}))
         except IkeError as error:
             return Unknown(str(error))
         self._ways = {}
@@ -132,6 +132,7 @@ class StrongSwan:
                 version=self._version,
                 conns=frozenset(conns),
                 sas=sas,
+                unreadable=unreadable,
                 traps=frozenset(traps),
                 profiles=self._profiles,
             )
@@ -155,9 +156,12 @@ class StrongSwan:
             items: list[Seen] = []
             for name in self._spelled(conn):
                 items += self._stream("list-sas", {"ike": name})
-            return Known(messages.parse_ike_sas(items).get(conn, ()))
         except IkeError as error:
             return Unknown(str(error))
+        sas, unreadable = messages.parse_ike_sas(items)
+        if conn in unreadable:
+            return Unknown(unreadable[conn])
+        return Known(sas.get(conn, ()))
 
     def stats(self) -> Known[DaemonStats] | Unknown:
         """Ask how charon is doing; it answers even when it is out of workers."""

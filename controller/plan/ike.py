@@ -286,6 +286,8 @@ class DaemonSeen:
     traps: frozenset[tuple[ConnName, str]]
     profiles: frozenset[Profile]
     """What it can do."""
+    unreadable: Mapping[ConnName, str] = field(default_factory=dict)
+    """Connections with an SA that could not be read, and why: of theirs nothing is known."""
 
 
 def profile_of(sa: IkeSa) -> Profile | None:

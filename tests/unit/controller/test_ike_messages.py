@@ -19,6 +19,7 @@ from tests.contracts.ike_backend import SECRET, config
 from tests.unit.controller.test_ike_plan import pairs
 
 NAME = config().name
+OTHER = config(peer="chC").name
 SA = {
     "uniqueid": b"7",
     "version": b"2",
@@ -153,7 +154,7 @@ def test_an_ike_sa_is_parsed():
         remote_spi=0x05030CDB4A09C767,
         suite="AES_GCM_16-256/PRF_HMAC_SHA2_256/CURVE_25519",
     )
-    assert messages.parse_ike_sas([{NAME: SA}]) == {NAME: (expected,)}
+    assert messages.parse_ike_sas([{NAME: SA}]) == ({NAME: (expected,)}, {})
 
 
 def test_a_half_open_sa_of_a_peer_is_parsed():
@@ -165,7 +166,7 @@ def test_a_half_open_sa_of_a_peer_is_parsed():
         "initiator-spi": b"0000000000000001",
         "responder-spi": b"0000000000000002",
     }
-    (sa,) = messages.parse_ike_sas([{NAME: half}])[NAME]
+    (sa,) = messages.parse_ike_sas([{NAME: half}])[0][NAME]
     assert (sa.initiator, sa.initiator_spi, sa.local_spi, sa.remote_spi) == (False, 1, 2, 1)
     assert (sa.remote_id, sa.children, sa.suite) == ("", (), "")
 
@@ -174,9 +175,10 @@ def test_sas_are_sorted_and_others_left_alone():
     """What is not ours is not even decoded."""
     others = {"home": {"uniqueid": b"\xff"}, "(unnamed)": {}, "up": b"yes", NAME: b"odd"}
     later = {**SA, "uniqueid": b"10"}
-    found = messages.parse_ike_sas([others, {NAME: later}, {NAME: SA}])
+    found, unreadable = messages.parse_ike_sas([others, {NAME: later}, {NAME: SA}])
     assert [sa.id for sa in found[NAME]] == [7, 10]
     assert list(found) == [NAME]
+    assert unreadable == {}
 
 
 @pytest.mark.parametrize(
@@ -192,16 +194,19 @@ def test_sas_are_sorted_and_others_left_alone():
         {"child-sas": {"out-3": {"name": b"out"}}},
     ],
 )
-def test_a_damaged_sa_of_ours_is_refused(change: dict[str, object]):
-    """An observation is right or unknown."""
-    with pytest.raises(IkeError):
-        messages.parse_ike_sas([{NAME: {**SA, **change}}])
+def test_a_damaged_sa_of_ours_costs_only_its_connection(change: dict[str, object]):
+    """Of which nothing is known then, whatever else it has; the others are read."""
+    items = [{NAME: SA}, {NAME: {**SA, **change}}, {OTHER: SA}, {NAME: SA}]
+    found, unreadable = messages.parse_ike_sas(items)
+    assert [OTHER] == list(found)
+    assert [NAME] == list(unreadable)
+    assert "the IKE daemon sent" in unreadable[NAME]
 
 
 def test_a_peer_cannot_spoil_an_observation_with_its_identity():
     """Junk in it becomes question marks."""
     junk = {**SA, "remote-id": b"a\xff\n\x1b[2Jb"}
-    assert messages.parse_ike_sas([{NAME: junk}])[NAME][0].remote_id == "a???[2Jb"
+    assert messages.parse_ike_sas([{NAME: junk}])[0][NAME][0].remote_id == "a???[2Jb"
 
 
 def test_lists_of_names_hold_only_ours():
@@ -227,7 +232,7 @@ def test_algorithms_are_named_whatever_they_are_for():
 def test_a_second_key_exchange_is_shown():
     """As strongSwan 6 lists it, beside the first."""
     hybrid = {**SA, "ke1-alg": b"ML_KEM_768"}
-    (sa,) = messages.parse_ike_sas([{NAME: hybrid}])[NAME]
+    (sa,) = messages.parse_ike_sas([{NAME: hybrid}])[0][NAME]
     assert sa.suite.endswith("/CURVE_25519/ML_KEM_768")
 
 
@@ -236,6 +241,8 @@ def test_traps_are_named_by_connection_and_child():
     ours = {f"{NAME}/out": {"ike": NAME.encode(), "child": b"out"}}
     other = {"home/net": {"ike": b"home", "child": b"net"}, "odd": b"x", "none": {}}
     assert messages.parse_traps([ours, other]) == {(NAME, "out"): {Auth.CA}}
+    damaged = {f"{NAME}/x": {"ike": NAME.encode(), "child": b"\xff"}, "y": {"ike": NAME.encode()}}
+    assert messages.parse_traps([damaged, ours]).keys() == {(NAME, "?"), (NAME, ""), (NAME, "out")}
 
 
 def test_an_event_touches_its_connection():

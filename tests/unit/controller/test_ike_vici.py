@@ -245,6 +245,22 @@ def test_a_look_that_fails_is_unknown(backend: StrongSwan, look: Callable[[Stron
     assert not backend.connected
 
 
+def test_an_sa_that_cannot_be_read_costs_only_its_connection(backend: StrongSwan, daemon: Daemon):
+    """The sessions stay, nothing is concluded about it, and the other connection is read."""
+    other = config(peer="chC").name
+    whole = {"uniqueid": "7", "state": "ESTABLISHED", "initiator-spi": "1"}
+    listed = event("list-sa", {NAME: {"uniqueid": "x"}}) + event("list-sa", {other: whole})
+    daemon.far[1].sendall(answer({"conns": [NAME]}) + answer() + listed + answer())
+    found = seen(backend.observe())
+    assert [NAME] == list(found.unreadable)
+    assert [other] == list(found.sas)
+    daemon.far[1].sendall(event("list-sa", {NAME: {"uniqueid": "x"}}) + answer())
+    assert isinstance(backend.observe_sas(NAME), Unknown)
+    daemon.far[1].sendall(event("list-sa", {other: whole}) + answer())
+    assert [7] == [sa.id for sa in seen(backend.observe_sas(other))]
+    assert backend.connected
+
+
 def test_initiating_never_waits(backend: StrongSwan, daemon: Daemon):
     """The timeout is on the wire."""
     daemon.far[1].recv(65_536)
