@@ -51,11 +51,24 @@ class IkeLink:
         self._since: str | None = None
         self._retry_at = float("-inf")
         self._up = False
+        self._unread: dict[ConnName, str] = {}
+        """Connections whose SAs could not be read, and why: what was seen of them before stands."""
+        self._missed = ""
+        """Why a whole look failed that had to be; it is still owed."""
+        self._read_at = float("-inf")
+        """When what could not be read is read again."""
 
     @property
     def problem(self) -> str:
         """What is wrong with the daemon, or with what it was given; empty when nothing is."""
-        return self._problem or self._key_problem
+        return self._problem or self._missed or self._unread_problem or self._key_problem
+
+    @property
+    def _unread_problem(self) -> str:
+        first = next(iter(self._unread.items()), None)
+        if first is None:
+            return ""
+        return f"SAs of {len(self._unread)} connections cannot be read: {first[0]}: {first[1]}"
 
     @property
     def ready(self) -> bool:
@@ -72,12 +85,13 @@ class IkeLink:
             lost = self._lose(agent)
             return self._connect(agent, now) or lost
         self._load_keys()
-        return self._follow(agent)
+        return self._follow(agent, now)
 
     def _lose(self, agent: Agent) -> bool:
         if not self._up:
             return False
         self._up = False
+        self._unread, self._missed = {}, ""
         self.keys.lost()
         self._problem = "the IKE daemon does not answer"
         _log.error("ike_daemon_lost")
@@ -126,46 +140,63 @@ class IkeLink:
             connections=len(seen.conns),
         )
         mirror(agent, seen, known=self._known)
+        self._owe(agent, seen, now)
         return True
 
-    def _follow(self, agent: Agent) -> bool:
+    def _follow(self, agent: Agent, now: float) -> bool:
         events = self.backend.drain()
         for name, message in events.messages:
             if agent.put_error(name, message):
                 _log.warning("ike_failed", connection=name, reason=message)
-        if events.lost or len(events.conns) > BULK:
-            if not self.backend.connected:
-                return self._lose(agent)
-            return self._reread(agent)
-        for name in sorted(events.conns):
-            match self.backend.observe_sas(name):
-                case Known(value=sas):
-                    agent.put_sas(name, sas)
-                    agent.touch(name)
-                case Unknown():
-                    return self._lose(agent) if not self.backend.connected else False
-        return False
+        names = set(events.conns)
+        again = now >= self._read_at
+        if again:
+            names |= self._unread.keys()
+        if events.lost or len(names) > BULK or (self._missed and again):
+            if self.backend.connected:
+                self._reread(agent, now)
+        else:
+            for name in sorted(names):
+                self._read(agent, name, now)
+                agent.touch(name)
+        # What a session that broke meanwhile still owed is read when there is another.
+        return False if self.backend.connected else self._lose(agent)
 
     def look(self, agent: Agent, name: ConnName) -> None:
         """Read the SAs of one connection now."""
         if self.ready:
-            match self.backend.observe_sas(name):
-                case Known(value=sas):
-                    agent.put_sas(name, sas)
-                case Unknown(reason=reason):
-                    self._problem = reason
+            self._read(agent, name, float("-inf"))
 
-    def _reread(self, agent: Agent) -> bool:
+    def _read(self, agent: Agent, name: ConnName, now: float) -> None:
+        match self.backend.observe_sas(name):
+            case Known(value=sas):
+                self._unread.pop(name, None)
+                agent.put_sas(name, sas)
+            case Unknown(reason=reason):
+                self._unread[name] = reason
+                self._read_at = now + RETRY_S
+                agent.put_error(name, reason)
+
+    def _reread(self, agent: Agent, now: float) -> None:
         match self.backend.observe():
             case Known(value=seen):
                 mirror(agent, seen, keep_configs=True)
+                self._owe(agent, seen, now)
             case Unknown(reason=reason):
-                self._problem = reason
-        return False
+                self._missed = reason
+                self._read_at = now + RETRY_S
+
+    def _owe(self, agent: Agent, seen: DaemonSeen, now: float) -> None:
+        self._missed, self._unread = "", dict(seen.unreadable)
+        self._read_at = now + RETRY_S
+        for name, reason in seen.unreadable.items():
+            agent.put_error(name, reason)
 
     def wake_at(self) -> float | None:
-        """When to try again, monotonic seconds; None while connected."""
-        return None if self.backend.connected else self._retry_at
+        """When to try again, monotonic seconds; None while connected, and all is read."""
+        if not self.backend.connected:
+            return self._retry_at
+        return self._read_at if self._unread or self._missed else None
 
 
 def mirror(
@@ -177,6 +208,8 @@ def mirror(
 ) -> None:
     """Write a full observation into the agent; what the daemon does not have is gone from there.
 
+    SAs that could not be read stay as they were: unknown is not gone.
+
     Args:
         agent: Whose picture of the daemon it is.
         seen: All of it.
@@ -185,7 +218,7 @@ def mirror(
         known: What ``settled_mark`` said of a connection; empty: nothing.
     """
     names: set[ConnName] = set(agent.seen) | set(seen.conns) | set(seen.sas)
-    names |= {name for name, _ in seen.traps}
+    names |= {name for name, _ in seen.traps} | set(seen.unreadable)
     for name in names:
         old = agent.seen.get(name, NOTHING_SEEN)
         present = name in seen.conns
@@ -196,7 +229,7 @@ def mirror(
                 marks=old.marks if keep_configs else marks_of(known(name)),
                 present=present,
                 traps=frozenset(child for child in CHILDREN if (name, child) in seen.traps),
-                sas=seen.sas.get(name, ()),
+                sas=old.sas if name in seen.unreadable else seen.sas.get(name, ()),
                 orphaned=old.orphaned,
                 missing=old.missing,
             ),

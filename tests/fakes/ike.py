@@ -53,6 +53,8 @@ class FakeIke:
         """Whether peers answer; else an attempt stays CONNECTING."""
         self.refuses: dict[ConnName, str] = {}
         """Connections whose attempts fail, and the daemon's words."""
+        self.unreadable: dict[ConnName, str] = {}
+        """Connections that have an SA which is not as it must be, and why."""
         self.next_id = 1
         self.clock = 0.0
         self.born: dict[int, float] = {}
@@ -91,6 +93,10 @@ class FakeIke:
     def disconnect(self) -> None:
         """Cut the sessions; the daemon lives on."""
         self._drop_session()
+
+    def lose_events(self) -> None:
+        """Say next that events were lost, and none of them."""
+        self._touched, self._lost = set(), True
 
     def put(self, sa: IkeSa, made_from: ConnConfig | None = None) -> IkeSa:
         """Let it hold an IKE_SA, as if a peer had initiated it."""
@@ -151,6 +157,7 @@ class FakeIke:
                 sas=self._seen(),
                 traps=frozenset(self.traps),
                 profiles=self.profiles,
+                unreadable=dict(self.unreadable),
             )
         )
 
@@ -159,6 +166,8 @@ class FakeIke:
             self._enter("observe_sas", conn)
         except IkeError as error:
             return Unknown(str(error))
+        if conn in self.unreadable:
+            return Unknown(self.unreadable[conn])
         return Known(self._seen().get(conn, ()))
 
     def stats(self) -> Known[DaemonStats] | Unknown:
@@ -371,7 +380,7 @@ class FakeIke:
                 if not gone(child)
             )
             found[sa.conn] = (*found.get(sa.conn, ()), replace(sa, children=kept))
-        return found
+        return {conn: sas for conn, sas in found.items() if conn not in self.unreadable}
 
 
 _SUITES = {

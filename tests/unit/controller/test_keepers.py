@@ -209,6 +209,68 @@ def test_what_cannot_be_observed_deletes_nothing(tmp_path: Path) -> None:
     assert link.problem
 
 
+OTHER = config(peer="chC").name
+
+
+def two_connections(tmp_path: Path) -> tuple[FakeIke, IkeLink, Agent]:
+    """Both up, and all of it taken in."""
+    ike, agent = FakeIke(), Agent(A)
+    link = IkeLink(ike, Keyring(StateDir(tmp_path)))
+    link.run(agent, 10)
+    for peer in ("chB", "chC"):
+        ike.load(config(peer=peer))
+        ike.initiate(config(peer=peer).name, "out")
+    link.run(agent, 11)
+    assert {NAME, OTHER} == {name for name, seen in agent.seen.items() if seen.sas}
+    return ike, link, agent
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["one by one", "all at once"])
+def test_an_sa_that_cannot_be_read_costs_only_its_connection(tmp_path: Path, lost: bool) -> None:
+    """What was seen of it stands, what else has happened is taken in, and it is read again."""
+    ike, link, agent = two_connections(tmp_path)
+    before = agent.seen[NAME].sas
+    ike.unreadable[NAME] = "sent uniqueid=x"
+    for conn in [sa.conn for sa in ike.sas.values()]:
+        (number,) = (sa.id for sa in ike.sas.values() if sa.conn == conn)
+        ike.drop(number)
+    if lost:
+        ike.lose_events()
+    link.run(agent, 12)
+    assert before == agent.seen[NAME].sas
+    assert OTHER not in agent.seen or not agent.seen[OTHER].sas
+    assert f"1 connections cannot be read: {NAME}: sent uniqueid=x" in link.problem
+    assert link.wake_at() == 12 + RETRY_S
+    ike.unreadable.clear()
+    link.run(agent, 12.5)
+    assert before == agent.seen[NAME].sas
+    link.run(agent, 12 + RETRY_S)
+    assert not agent.seen[NAME].sas
+    assert (link.problem, link.wake_at()) == ("", None)
+
+
+def test_events_are_not_lost_with_the_look_that_they_asked_for(tmp_path: Path) -> None:
+    """A look that fails while the daemon is there is owed, be it at one connection or at all."""
+    ike, link, agent = two_connections(tmp_path)
+    for number in list(ike.sas):
+        ike.drop(number)
+    ike.fail_next("observe_sas")
+    link.run(agent, 12)
+    assert 1 == len([name for name in (NAME, OTHER) if agent.seen[name].sas])
+    link.run(agent, 12 + RETRY_S)
+    assert not any(agent.seen[name].sas for name in (NAME, OTHER))
+    ike.initiate(NAME, "out")
+    ike.lose_events()
+    ike.fail_next("observe")
+    link.run(agent, 20)
+    assert "made to fail" in link.problem
+    assert not agent.seen[NAME].sas
+    assert link.wake_at() == 20 + RETRY_S
+    link.run(agent, 20 + RETRY_S)
+    assert agent.seen[NAME].sas
+    assert link.problem == ""
+
+
 def test_what_sas_were_made_from_is_kept_over_a_restart(tmp_path: Path) -> None:
     """The last word counts; nothing is written twice, and the journal does not grow for ever."""
     first = StateDir(tmp_path / "state")
