@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 
@@ -12,6 +11,7 @@ import click
 from ..errors import EdgeError
 from .checkup import Check, examine
 from .local import NEXT_WITHOUT, PROGRAM, ask, ask_peers, own_socket
+from .output import complain, say_json
 from .settings import Exit, Settings
 
 
@@ -35,11 +35,10 @@ def command(settings: Settings, target: str | None) -> None:
             ask(socket, "status", "json"), ask(socket, "guard/show"), ask_peers(socket)
         )
     except EdgeError as error:
-        click.echo(f"ovn-ipsec: {error.diagnostics()}", err=True)
-        click.echo(f"    next: {NEXT_WITHOUT}", err=True)
+        complain(error.diagnostics(), NEXT_WITHOUT)
         sys.exit(Exit.CANNOT_TELL)
     if settings.as_json:
-        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+        say_json([asdict(check) for check in checks])
     else:
         _show(checks)
     sys.exit(Exit.WELL if all(check.is_well for check in checks) else Exit.DEGRADED)

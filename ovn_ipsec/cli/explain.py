@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import EdgeError
+from .output import complain, say_json
 from .settings import Exit, Settings
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ def command(settings: Settings, one: str, other: str, target: str | None) -> Non
     try:
         found = _explain(settings, (one, other), target)
     except EdgeError as error:
-        click.echo(f"ovn-ipsec: {error.diagnostics()}", err=True)
+        complain(error.diagnostics())
         sys.exit(Exit.CANNOT_TELL)
-    click.echo(json.dumps(as_json(found), indent=2)) if settings.as_json else _show(found)
+    say_json(as_json(found)) if settings.as_json else _show(found)
     sys.exit(found.exit)
 
 
@@ -68,7 +68,7 @@ def _live(target: str | None) -> LivePeers:
     except EdgeError as error:
         if target is not None:
             raise
-        click.echo(f"ovn-ipsec: {error.diagnostics()}; the databases alone are asked", err=True)
+        complain(f"{error.diagnostics()}; the databases alone are asked")
         return {}
 
 

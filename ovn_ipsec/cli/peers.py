@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
 
 from ..errors import EdgeError
-from ..schema.report import printable
 from .local import NEXT_WITHOUT, PROGRAM, Peer, ask_peers, own_socket
+from .output import complain, say_json
 from .settings import Exit, Settings
 
 COLUMNS = (
@@ -33,11 +32,10 @@ def command(settings: Settings, target: str | None) -> None:
     try:
         peers = ask_peers(target or own_socket())
     except EdgeError as error:
-        click.echo(f"ovn-ipsec: {error.diagnostics()}", err=True)
-        click.echo(f"    next: {NEXT_WITHOUT}", err=True)
+        complain(error.diagnostics(), NEXT_WITHOUT)
         sys.exit(Exit.CANNOT_TELL)
     if settings.as_json:
-        click.echo(json.dumps(peers, indent=2))
+        say_json(peers)
     else:
         _show(peers)
     sys.exit(judge_peers(peers))
@@ -51,7 +49,7 @@ def judge_peers(peers: list[Peer]) -> Exit:
 def words(peer: Peer) -> tuple[str, ...]:
     """One row of the table."""
     values = [peer.get(column) for column in COLUMNS]
-    return tuple("" if value is None else printable(str(value), 120) for value in values)
+    return tuple("" if value is None else str(value) for value in values)
 
 
 def _show(peers: list[Peer]) -> None:

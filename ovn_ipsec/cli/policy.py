@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, ParamSpec
 import click
 
 from ..errors import EdgeError, OvsdbConflict
+from .output import complain, say
 from .settings import Exit, Settings
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ def ends_with(command: Callable[P, Exit]) -> Callable[P, None]:
         try:
             status = command(*args, **kwargs)
         except OvsdbConflict:
-            click.echo(f"ovn-ipsec: {CHANGED}", err=True)
+            complain(CHANGED)
             status = Exit.DEGRADED
         except EdgeError as error:
-            click.echo(f"ovn-ipsec: {error.diagnostics()}", err=True)
+            complain(error.diagnostics())
             status = Exit.CANNOT_TELL
         sys.exit(status)
 
@@ -168,7 +169,7 @@ def _change(settings: Settings, nb: Session, proposal: Proposal, *, dry_run: boo
     if settings.as_json:
         show_change(proposal.changes, assessment, as_json=True, written=writes)
     elif not refused:
-        click.echo("written" if writes else "nothing was written")
+        say("written" if writes else "nothing was written")
     return Exit.DEGRADED if refused else Exit.WELL
 
 
@@ -236,7 +237,7 @@ def test_command(settings: Settings, one: str, other: str) -> Exit:
     with _cluster(settings) as (_, snapshot):
         for name in (one, other):
             if message := unknown(snapshot, name):
-                click.echo(f"ovn-ipsec: {message}", err=True)
+                complain(message)
                 return Exit.CANNOT_TELL
         seen = with_networks(settings, snapshot, asked(snapshot).named)
     show_test(try_pairs(seen, one, other), as_json=settings.as_json)

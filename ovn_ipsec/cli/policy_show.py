@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-import click
 
 from ..errors import InputError
 from ..model.policy import Treatment
@@ -16,6 +13,7 @@ from ..schema.rules import RuleError
 from .editing import Assessment
 from .evaluate import Change, Difference, first_examples, words
 from .listing import Listing, RuleLine, caret_of
+from .output import say_json
 from .rulefile import Fault, RuleFile
 from .settings import Exit
 from .tables import Screen
@@ -23,10 +21,6 @@ from .trial import Trial
 
 BAD, GOOD, WARN = "red", "green", "yellow"
 _ERROR_MAX = 600
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2))
 
 
 def treatment_json(treatment: Treatment) -> dict[str, str]:
@@ -60,7 +54,7 @@ def _show_fault(screen: Screen, fault: str | InputError) -> None:
 def refuse(faults: Sequence[str | InputError], *, as_json: bool) -> Exit:
     """Say why nothing is done."""
     if as_json:
-        _print_json({"written": False, "refused": [_fault_json(fault) for fault in faults]})
+        say_json({"written": False, "refused": [_fault_json(fault) for fault in faults]})
     else:
         screen = Screen()
         for fault in faults:
@@ -104,7 +98,7 @@ def listing_json(listing: Listing) -> dict[str, Any]:
 def show_listing(listing: Listing, *, as_json: bool) -> None:
     """Print rules, faults, and what is in force."""
     if as_json:
-        _print_json(listing_json(listing))
+        say_json(listing_json(listing))
         return
     screen = Screen()
     rows = [
@@ -184,7 +178,7 @@ def show_change(
 ) -> None:
     """Print what a change of NB does, or why it is refused."""
     if as_json:
-        _print_json(
+        say_json(
             {
                 "options": dict(changes),
                 **_difference_json(assessment.difference),
@@ -232,7 +226,7 @@ def show_check(found: RuleFile, hidden: Mapping[int, int], *, as_json: bool) -> 
     if as_json:
         faults = [_line_fault_json(fault) for fault in found.faults]
         shadows = {str(low): high for low, high in hidden.items()}
-        _print_json({"rules": len(found.rules), "faults": faults, "never_decide": shadows})
+        say_json({"rules": len(found.rules), "faults": faults, "never_decide": shadows})
         return
     screen = Screen()
     for fault in found.faults:
@@ -255,7 +249,7 @@ def show_difference(assessment: Assessment, faults: Sequence[Fault], *, as_json:
     """
     rest = [fault for fault in assessment.refusals if not isinstance(fault, RuleError)]
     if as_json:
-        _print_json(
+        say_json(
             {
                 **_difference_json(assessment.difference),
                 "refused": [*map(_line_fault_json, faults), *map(_fault_json, rest)],
@@ -297,7 +291,7 @@ def trial_json(trial: Trial) -> dict[str, Any]:
 def show_test(trial: Trial, *, as_json: bool) -> None:
     """Print what decides each pair of two chassis."""
     if as_json:
-        _print_json(trial_json(trial))
+        say_json(trial_json(trial))
         return
     screen = Screen()
     if not trial.lines:

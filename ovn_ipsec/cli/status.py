@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, fields
 from typing import Any
@@ -14,6 +13,7 @@ from ..clock import utc_now
 from ..errors import OvsdbError
 from ..model.status import PairCounts
 from .judge import ChassisLine, Level, Status, judge
+from .output import complain, say_json
 from .settings import Exit, Settings
 
 COLOURS = {Level.WARNING: "yellow", Level.URGENT: "bold red", Level.PROBLEM: "yellow"}
@@ -27,9 +27,9 @@ def command(settings: Settings) -> None:
     try:
         status = _read(settings)
     except OvsdbError as error:
-        click.echo(f"ovn-ipsec: {error.diagnostics()}", err=True)
+        complain(error.diagnostics())
         sys.exit(Exit.CANNOT_TELL)
-    click.echo(json.dumps(as_json(status), indent=2)) if settings.as_json else _show(status)
+    say_json(as_json(status)) if settings.as_json else _show(status)
     sys.exit(status.exit)
 
 

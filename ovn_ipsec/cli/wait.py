@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 
 from ..errors import OvsdbError
 from ..schema import nb_global
+from .output import complain, say_json
 from .settings import Exit, Settings
 
 
@@ -30,12 +30,12 @@ def command(settings: Settings, state: str, timeout: float | None) -> None:
             arrived = wait_until(nb, lambda: state_of(nb.first(NB_GLOBAL)) == state, timeout)
             last = state_of(nb.first(NB_GLOBAL))
     except OvsdbError as error:
-        click.echo(f"ovn-ipsec: {error.diagnostics()}", err=True)
+        complain(error.diagnostics())
         sys.exit(Exit.CANNOT_TELL)
     if settings.as_json:
-        click.echo(json.dumps({"state": last, "reached": arrived}))
+        say_json({"state": last, "reached": arrived}, indent=None)
     elif not arrived:
-        click.echo(f"ovn-ipsec: still {last or 'without a state'}; see ovn-ipsec status", err=True)
+        complain(f"still {last or 'without a state'}; see ovn-ipsec status")
     sys.exit(Exit.WELL if arrived else Exit.DEGRADED)
 
 
