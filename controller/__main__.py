@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ovn_ipsec.errors import IPsecError
+from ovn_ipsec.errors import EdgeError, IPsecError
 from ovn_ipsec.service import (
     OVN_RUNDIR,
     OVN_SYSCONFDIR,
@@ -18,7 +18,7 @@ from ovn_ipsec.service import (
     fail,
 )
 
-from . import commands, daemon
+from . import commands, daemon, outside
 from . import flush as flush_module
 from .ike.strongswan import DEFAULT_URI, StrongSwan
 from .meter import Meter
@@ -41,7 +41,12 @@ PROGRAM = "ovn-ipsec-controller"
 @click.option(
     "--flush",
     is_flag=True,
-    help="Take the guard, every connection and every SA of ours away, and end.",
+    help="Remove everything ovn-ipsec installed here: guard, connections, SAs, keys; then exit.",
+)
+@click.option(
+    "--guard",
+    is_flag=True,
+    help="Put the guard up that stood before the last boot, if one did, and exit.",
 )
 @click.option("--metrics-peers", is_flag=True, help="Among the metrics, one for each pair.")
 @common_options
@@ -52,6 +57,7 @@ def main(
     vici: str | None,
     state_dir: Path,
     flush: bool,
+    guard: bool,
     metrics_peers: bool,
 ) -> None:
     """Encrypt the tunnels of this chassis as the southbound database says.
@@ -59,34 +65,45 @@ def main(
     OVS-DB is the local Open_vSwitch database. The southbound and everything else is found there,
     as ovn-controller finds it. Runs in the foreground; ending it changes nothing that is in force.
     """
-    tls = (common.private_key, common.certificate, common.ca_cert)
-    files = (tls[0], tls[1], tls[2]) if tls[0] and tls[1] and tls[2] else None
-    settings = daemon.Settings(
+    files = (common.private_key, common.certificate, common.ca_cert)
+    tls = (files[0], files[1], files[2]) if files[0] and files[1] and files[2] else None
+    places = outside.Places(
         ovs_remote=ovs_db,
         name=name,
-        vici=vici,
         state_dir=state_dir,
         sysconfdir=Path(OVN_SYSCONFDIR),
         rundir=Path(OVN_RUNDIR),
-        tls=files,
     )
     service = Service(PROGRAM, common, rundir=OVS_RUNDIR)
-    controller = daemon.Controller(settings)
+    controller = daemon.Controller(daemon.Settings(vici=vici, tls=tls), outside.real(places))
     try:
-        service.open()
         if flush:
+            service.open()
             backend = StrongSwan(vici or DEFAULT_URI)
-            flush_module.flush(controller.state, controller.guard, backend)
-        else:
-            controller.open()
-            commands.register(service, controller)
-            meter = Meter(controller, service.exporter, peers=metrics_peers)
-            daemon.run(controller, service, meter.run)
+            flush_module.flush(controller.outside.state, controller.guard, backend)
+            return
+        # Before anything else that can fail: whatever does, the guard of before stands.
+        controller.open()
+        if guard:
+            _end_with_guard(controller)
+            return
+        service.open()
+        commands.register(service, controller)
+        meter = Meter(controller, service.exporter, peers=metrics_peers)
+        daemon.run(controller, service, meter.run)
     except IPsecError as error:
         fail(PROGRAM, error)
     finally:
         controller.close()
         service.close()
+
+
+def _end_with_guard(controller: daemon.Controller) -> None:
+    """Raise EdgeError unless the guard that is to stand does."""
+    standing = controller.guard.standing
+    if standing is not None and not controller.guard.keeper.holds():
+        raise EdgeError(f"no layer of the guard holds: {controller.guard.keeper.problems()}")
+    click.echo("in force" if standing is not None else "nothing is to be denied")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ from ovn_ipsec.errors import EdgeError
 from ovn_ipsec.service import Service
 
 from . import report
+from .chassis import Chassis
 from .daemon import Controller
 from .plan.agent import counts_by_name
+
+NAMELESS = "this chassis has no name yet, or no southbound: system-id and ovn-remote say"
 
 
 def register(service: Service, controller: Controller) -> None:
@@ -37,8 +40,7 @@ class _Commands:
 
     def status(self, argv: list[str]) -> str:
         controller = self._controller
-        agent, ike, keeper = controller.agent, controller.ike, controller.trust.keeper
-        own = keeper.means.ca or keeper.means.pinned
+        agent, chassis = controller.agent, controller.chassis
         applied = controller.applied
         found: dict[str, object] = {
             "chassis": agent.this_chassis if agent is not None else None,
@@ -47,10 +49,11 @@ class _Commands:
             "wanted_generation": agent.policy.generation if agent is not None else None,
             "wanted_phase": agent.policy.phase.value if agent is not None else None,
             "pairs": counts_by_name(agent.counts) if agent is not None else {},
-            "ike_daemon": ike.version if ike is not None and ike.ready else None,
-            "southbound_connected": controller.southbound.connected,
-            "certificate": own.subject if own is not None else None,
-            "auths": sorted(keeper.auths),
+            "held_because": "" if chassis is None else chassis.held_because,
+            "southbound_connected": controller.connected,
+            **_credentials(chassis),
+            "esp": controller.kernel.esp,
+            "guard_layers": controller.guard.available,
             "tunnel_ports": "own" if controller.ports.owns else "adopt",
             "problems": controller.problems(),
         }
@@ -59,7 +62,7 @@ class _Commands:
         return "\n".join(f"{key}: {value}" for key, value in found.items())
 
     def guard(self, _argv: list[str]) -> str:
-        guard = self._controller.guard
+        guard = self._controller.guard.keeper
         return report.as_json(report.guard_object(guard.wanted, guard.counters(), guard.problems()))
 
     def policies(self, _argv: list[str]) -> str:
@@ -82,13 +85,27 @@ class _Commands:
         )
 
     def renew(self, _argv: list[str]) -> str:
-        self._controller.trust.keeper.renew()
+        if self._controller.chassis is None:
+            raise EdgeError(NAMELESS)
+        self._controller.chassis.trust.keeper.renew()
         return ""
 
     def refresh(self, _argv: list[str]) -> str:
         controller = self._controller
         if controller.agent is None:
-            raise EdgeError("this chassis has no name yet")
+            raise EdgeError(NAMELESS)
         controller.agent.touch_all()
         controller.kernel.hurry(clock.monotonic())
         return ""
+
+
+def _credentials(chassis: Chassis | None) -> dict[str, object]:
+    if chassis is None:
+        return {"ike_daemon": None, "certificate": None, "auths": []}
+    keeper, ike = chassis.trust.keeper, chassis.ike
+    own = keeper.means.ca or keeper.means.pinned
+    return {
+        "ike_daemon": ike.version if ike.ready else None,
+        "certificate": own.subject if own is not None else None,
+        "auths": sorted(keeper.auths),
+    }

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: stand back where a live ovs-monitor-ipsec drives the same IKE daemon."""
+"""Shell: leave the IKE daemon alone where a live ovs-monitor-ipsec drives it."""
 
 from __future__ import annotations
 
-import structlog
+from collections.abc import Callable
 
-from .tunnels import live_monitor_ipsec
+import structlog
 
 _log = structlog.get_logger()
 
@@ -15,8 +15,13 @@ LOOK_S = 5.0
 class ConflictWatch:
     """Whether an ovs-monitor-ipsec lives on this host."""
 
-    def __init__(self) -> None:
-        """Start without having looked."""
+    def __init__(self, find: Callable[[], int | None]) -> None:
+        """Start without having looked.
+
+        Args:
+            find: Gives the process id of one that lives.
+        """
+        self._find = find
         self._pid: int | None = None
         self.look_at = float("-inf")
 
@@ -24,7 +29,7 @@ class ConflictWatch:
         """Look when it is time. Returns whether there is a conflict now."""
         if now >= self.look_at:
             self.look_at = now + LOOK_S
-            pid = live_monitor_ipsec()
+            pid = self._find()
             if pid is not None and self._pid is None:
                 _log.error("ovs_monitor_ipsec_lives", pid=pid, next="stop openvswitch-ipsec here")
             elif pid is None and self._pid is not None:
@@ -39,5 +44,5 @@ class ConflictWatch:
             return ""
         return (
             f"ovs-monitor-ipsec runs here as pid {self._pid} and drives the same IKE daemon:"
-            " stop openvswitch-ipsec; until then nothing is touched"
+            " stop openvswitch-ipsec; until then the IKE daemon is left alone"
         )

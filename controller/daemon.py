@@ -1,368 +1,347 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: the one loop of the controller: wake, observe, decide, apply, report."""
+"""Shell: the one loop of the controller. The guard first, then everything that can fail.
+
+A pass does, in this order: keep the guard; read the local database, and make another Chassis where
+this host has another name or another southbound; take in rows and credentials; look at the kernel;
+decide about pairs; bring the guard to what follows; only then talk to the IKE daemon, write ports,
+report. Each part stands alone: one that fails is named, in the log once and in the digest, the
+others go on, and the next pass comes a second later.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import ovs.poller
 import structlog
 
-from ovn_ipsec import clock
-from ovn_ipsec.errors import EdgeError, IPsecError
-from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Phase, Profile
-from ovn_ipsec.ovsdb.schemas import VSWITCH
-from ovn_ipsec.ovsdb.session import Session
+from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy
 from ovn_ipsec.schema.open_vswitch import LocalChassis
-from ovn_ipsec.schema.report import REQUEST, format_digest
 from ovn_ipsec.service import Service, notify_systemd
 
 from . import local as local_db
 from . import report
-from .apply import apply_steps
-from .changes import log_change
+from .chassis import Chassis, Decisions, identify
 from .conflict import ConflictWatch
-from .guard.keeper import GuardKeeper
-from .guard.nft import NftGuardLayer
-from .guard.xfrm import XfrmGuardLayer
-from .ike.strongswan import DEFAULT_URI, StrongSwan
-from .ike_link import IkeLink
-from .kernel import KernelWatch
-from .plan.agent import Agent
-from .plan.guard import GuardState
-from .plan.ike import ConnName
-from .plan.pace import Bucket
-from .plan.record import NOTHING_SEEN, Context, Decision
-from .plan.steps import Initiate
-from .ports import PortKeeper
-from .southbound_link import SouthboundLink
-from .state_dir import StateDir
-from .trust import Trust
+from .host_guard import HostGuard
+from .kernel import NO_ESP, KernelWatch
+from .outside import Outside, TlsFiles
+from .plan.agent import Agent, Former
+from .plan.guard import NO_GUARD, GuardState, narrowed
 
 _log = structlog.get_logger()
 
-BATCH = 64
-"""Pairs decided in one pass, so that events and commands are never kept waiting for long."""
-STEP_RETRY_S = 1.0
-"""After a step that the IKE daemon refused, or a guard that the kernel did not take."""
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FAULT_S = 1.0
+"""At least this long lies between a pass in which something failed and the next."""
 NAMELESS_S = 1.0
 """Between two looks while the local database has not said who we are."""
-REPORT_S = 1.0
-"""Between two writes of the digest, unless a phase has just been applied."""
+NO_LAYER = "this kernel enforces neither layer of the guard (nftables, XFRM): clear text can leak"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the command line says."""
+    """What the command line says of how to work."""
 
-    ovs_remote: str
-    name: str | None
-    vici: str | None
-    state_dir: Path
-    sysconfdir: Path
-    rundir: Path
-    tls: tuple[str, str, str] | None
+    vici: str | None = None
+    tls: TlsFiles | None = None
 
 
 class Controller:
-    """All parts of one chassis' controller, wired."""
+    """The controller of one host: its guard, and the chassis that it is now."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Store the settings; open() does the rest."""
+    def __init__(self, settings: Settings, outside: Outside) -> None:
+        """Store them; open() does the rest.
+
+        Args:
+            settings: From the command line.
+            outside: The edges, none of them opened.
+        """
         self.settings = settings
-        self.vswitch = Session(settings.ovs_remote, VSWITCH, probe_interval_s=0)
-        self.state = StateDir(settings.state_dir)
-        self.guard = GuardKeeper([NftGuardLayer(), XfrmGuardLayer()])
-        self.kernel = KernelWatch(self.guard, self.state)
-        self.trust = Trust(self.state)
-        self.ports = PortKeeper(settings.rundir)
-        self.conflict = ConflictWatch()
-        self.agent: Agent | None = None
-        self.southbound = SouthboundLink(settings.tls)
-        self.ike: IkeLink | None = None
+        self.outside = outside
+        self.guard = HostGuard(outside.layers, outside.state, outside.boot)
+        self.kernel = KernelWatch(outside.kernel, self.guard, outside.state)
+        self.vswitch = outside.vswitch
+        self.ports = outside.ports
+        self.conflict = ConflictWatch(outside.monitor_ipsec)
+        self.chassis: Chassis | None = None
+        self.coming: Chassis | None = None
+        """Who this host is to be, as soon as its southbound has stated a policy."""
         self.here: LocalChassis | None = None
-        self.applied: ClusterPolicy = NO_POLICY
-        self._bucket = Bucket()
-        self._guard_found: GuardState | None = None
-        self._guard_kept: GuardState | None = None
-        self._synced = False
-        self._boot_kept: object = "not stored yet"
-        self._report_at = float("-inf")
-        self._unsaid = False
-        self._held = True
+        self.service_problems: Callable[[], list[str]] = list
+        """What is wrong with the process itself."""
+        self._faults: dict[str, str] = {}
+        self._former: Former | None = None
+        """What was in force before the chassis that we are now; None: what was found at the start.
+        """
         self._told = False
 
     def open(self) -> None:
-        """Open everything local, and close what has to be closed before anything is known."""
-        self.state.open()
-        self.vswitch.open()
-        self.kernel.open()
-        self._guard_found = self.guard.found()
-        if self._guard_found is None:
-            boot = self.state.boot_guard()
-            if boot is not None:
-                self.guard.keep(boot)
-                self._guard_found = boot
-                _log.warning("boot_guard_in_force", ports=sorted(boot.ports))
-        self._guard_kept = self._guard_found
+        """Put up the guard that is to stand, then open what is local."""
+        self._part("state directory", self.outside.state.open)
+        self._part("guard", self.guard.open)
+        self._part("kernel", self.kernel.open)
+        self._part("local database", self.vswitch.open)
 
     # --- one pass --------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Do one pass: take in what has arrived, decide for what is due, apply, report."""
-        now = clock.monotonic()
-        self.trust.keeper.heed(now)
-        self._observe_local(now)
-        if self.agent is None or self.here is None:
-            return
-        self.southbound.run(self.agent, self.trust)
-        if self.conflict.run(now):
+        """Do one pass; nothing that fails in it leaves it."""
+        now = self.outside.clock.monotonic()
+        self._part("guard", self.guard.run, now)
+        self._part("local database", self._observe_local, now)
+        if self.coming is not None:
+            self._part("next southbound", self._succeed, self.coming, now)
+        chassis = self.chassis
+        if chassis is None:
+            self._part("kernel", self._watch_kernel, now)
             self._tell_ready()
-            if self.ike is not None:
-                self.ike.backend.close()
-            self._report(self.agent, now)
             return
-        self.trust.run(self.agent, self.here, self.southbound.loaded, now)
-        self._observe_ike(self.agent, now)
-        self._act(self.agent, now)
-        self.ports.run(self.vswitch, self.agent, self.here, self.southbound.seen_global(), now)
-        self._report(self.agent, now)
+        self._part("southbound", chassis.observe_southbound)
+        if self.here is not None:
+            self._part("credentials", chassis.observe_credentials, self.here)
+        self._part("kernel", self._watch_kernel, now)
+        self._part("ovs-monitor-ipsec", self.conflict.run, now)
+        decisions = self._part("decisions", chassis.decide, self._before(chassis)) or []
+        self._part("guard", self._keep_guard, chassis, now)
+        self._part("IKE daemon", self._drive_ike, chassis, decisions, now)
+        self._part("tunnel ports", self._keep_ports, chassis, now)
+        self._part("report", self._report, chassis)
+        self._tell_ready()
+
+    def _part(self, name: str, run: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """Run one part of a pass; what it cannot do keeps no other part from doing its own."""
+        try:
+            result = run(*args, **kwargs)
+        except Exception as error:
+            cause = report.fault(error)
+            if self._faults.get(name) != cause:
+                _log.exception("part_failed", part=name, reason=cause)
+            self._faults[name] = cause
+            return None
+        if self._faults.pop(name, None) is not None:
+            _log.info("part_works_again", part=name)
+        return result
 
     def _observe_local(self, now: float) -> None:
         if not self.vswitch.run() and self.here is not None:
             return
         self.ports.note(self.vswitch.changes())
-        override = local_db.name_override(self.settings.name, self.settings.sysconfdir)
-        here = local_db.observe(self.vswitch, override)
-        if here is None or here == self.here:
+        here = local_db.observe(self.vswitch, self.outside.name_override())
+        if here is None:
             return
-        for error in here.errors:
-            _log.error("setting_refused", reason=error.diagnostics())
-        old, self.here = self.here, here
-        if here.name is not None and (self.agent is None or self.agent.this_chassis != here.name):
-            self._become(here.name)
-        if self.agent is not None and (old is None or old.vici != here.vici or self.ike is None):
-            charon = StrongSwan(self.settings.vici or here.vici or DEFAULT_URI)
-            self.ike = IkeLink(charon, self.trust.keys, self.state.mark)
-        wanted = (here.remote, here.psk_plain)
-        if here.remote and (old is None or (old.remote, old.psk_plain) != wanted):
-            self._connect(here)
+        tls = self.settings.tls or local_db.tls_files(self.vswitch)
+        if here != self.here:
+            for error in here.errors:
+                _log.error("setting_refused", reason=error.diagnostics())
+        self.here = here
+        identity = identify(here, tls, self.settings.vici)
+        last = self.coming or self.chassis
+        # A setting that is gone is no order: whoever we were last we are until there is another.
+        if identity is None or (last is not None and identity == last.identity):
+            return
+        chassis = Chassis(identity, self.outside)
+        _log.info("chassis_named", name=identity.name)
+        if self.chassis is None:
+            self.chassis = chassis
+        else:
+            self.chassis.leave()
+            if self.coming is not None:
+                self.coming.close()
+            self.coming = chassis
+        chassis.open()
         self.kernel.hurry(now)
 
-    def _become(self, name: ChassisName) -> None:
-        self.agent = Agent(name)
-        self.agent.was_closed = lambda record: self.kernel.was_closed(self._guard_found, record)
-        self._synced = False
-        _log.info("chassis_named", name=name)
-        if self.southbound.opened is not None and self.here is not None:
-            self._connect(self.here)
-
-    def _connect(self, here: LocalChassis) -> None:
-        # Without a name yet this is done again with one.
-        name = "" if self.agent is None else self.agent.this_chassis
-        self.southbound.connect(here, name, local_db.tls_files(self.vswitch))
-
-    def _observe_ike(self, agent: Agent, now: float) -> None:
-        if self.ike is None:
+    def _succeed(self, coming: Chassis, now: float) -> None:
+        """Let the next chassis take over, once it knows what shall be."""
+        coming.observe_southbound()
+        before = self.chassis
+        if not coming.ready or before is None:
             return
-        if self.ike.run(agent, now):
-            self.kernel.hurry(now)
-        self.kernel.run(agent, now, daemon_ready=self.ike.ready)
+        if before.synced:
+            self._former = Former(guard=self.guard.standing)
+        before.close()
+        self.chassis, self.coming = coming, None
+        self.kernel.hurry(now)
+        _log.info("chassis_succeeds", name=coming.identity.name)
 
-    # --- decide and apply ------------------------------------------------------------------------
+    def _watch_kernel(self, now: float) -> None:
+        chassis = self.chassis
+        ready = chassis is not None and chassis.ike.ready and not self.conflict.problem
+        agent = None if chassis is None else chassis.agent
+        self.kernel.run(agent, now, daemon_ready=ready)
 
-    def _act(self, agent: Agent, now: float) -> None:
-        if not self.southbound.ready:
+    def _before(self, chassis: Chassis) -> Former:
+        """What was in force before this chassis decides."""
+        if chassis.synced:
+            return Former()
+        if self._former is not None:
+            return replace(self._former, foreign=self.kernel.foreign)
+        start = self.guard.start
+        return Former(guard=start.closed_by, latched=start.latched, foreign=self.kernel.foreign)
+
+    def _keep_guard(self, chassis: Chassis, now: float) -> None:
+        here, standing = self.here, self.guard.standing
+        if not chassis.synced:
+            early = None if here is None else chassis.early_guard(here)
+            if early is not None:
+                self.guard.deny(early, now)
             return
-        self._bucket = self._bucket.refill(now)
-        decisions: list[tuple[ConnName, Decision]] = []
-        for name in agent.due(now, BATCH):
-            before = agent.records.get(name)
-            if agent.retries(name) and self.ike is not None:
-                self.ike.look(agent, name)
-            decision = agent.decide(
-                name, partial(self.trust.configs.make, agent), self._context(agent, now)
-            )
-            if decision is None:
-                continue
-            if any(isinstance(step, Initiate) for step in decision.steps):
-                self._bucket = self._bucket.take()
-            log_change(before, decision.record)
-            self.trust.settle(agent, name, decision)
-            decisions.append((name, decision))
-        if agent.idle and not self._synced:
-            self._synced = True
-            agent.was_closed = lambda _record: False
-        held = self._held = self._keep_guard(agent) if self._synced else False
-        for name, decision in decisions:
-            self._apply(agent, name, decision)
-        if agent.idle and self.ike is not None and self.ike.ready:
-            self.trust.tidy(self.ike.backend)
-        if agent.idle and held and self.applied != agent.policy and not agent.settling(now):
-            self.applied = agent.policy
-            self._report_at = now
-
-    def _tell_ready(self) -> None:
-        """Tell systemd, once: the policy is known and the guard is as it shall be.
-
-        ovn-controller is ordered behind us, so that no tunnel is made before that.
-        """
-        if self.southbound.ready and not self._told:
-            self._told = True
-            notify_systemd("READY=1")
-
-    def _context(self, agent: Agent, now: float) -> Context:
-        ike = self.ike
-        return Context(
-            phase=agent.policy.phase,
-            now=now,
-            this_chassis=agent.this_chassis,
-            recovering=ike is not None and now < ike.recovering_until,
-            daemon_ready=ike is not None and ike.ready,
-            may_start=self._bucket.allows,
-            phase_since=self.southbound.phase_since,
-            profiles=frozenset(Profile) if agent.able is None else agent.able,
-            quarantine=agent.policy.quarantine,
-        )
+        wanted = chassis.agent.guard(self._floor())
+        if self.conflict.problem:
+            wanted = narrowed(standing, wanted, chassis.agent.policy.phase)
+        self.guard.keep(wanted, chassis.agent.policy.phase, chassis.agent.latched(), now)
 
     def _floor(self) -> GuardState | None:
         """What the guard covers while our own row is not there: as before, and where it will be."""
-        kept, here = self._guard_kept, self.here
+        standing, here = self.guard.standing, self.here
         if here is None or not here.encap_ips:
-            return kept
-        base = kept or GuardState(ports=frozenset(), local=frozenset(), may_clear=frozenset())
+            return standing
+        base = standing or NO_GUARD
         ports, local = base.ports | here.encap_ports, base.local | here.encap_ips
         return replace(base, ports=ports, local=local)
 
-    def _keep_guard(self, agent: Agent) -> bool:
-        wanted = agent.guard(self._floor())
-        held = self.guard.keep(wanted)
-        self._tell_ready()
-        boot = wanted if agent.policy.phase is Phase.ENFORCE else None
-        if _boot_part(boot) != self._boot_kept:
-            try:
-                self.state.keep_boot_guard(boot)
-                self._boot_kept = _boot_part(boot)
-            except EdgeError as error:
-                _log.error("boot_guard_not_kept", reason=error.diagnostics())
-        self._guard_kept = wanted
-        return held or self.guard.holds()
-
-    def _apply(self, agent: Agent, name: ConnName, decision: Decision) -> None:
-        ike = self.ike
-        if not decision.steps or ike is None or not ike.ready:
+    def _drive_ike(self, chassis: Chassis, decisions: Decisions, now: float) -> None:
+        if self.conflict.problem:
+            chassis.skip_ike()
             return
-        seen = agent.seen.get(name, NOTHING_SEEN)
-        after, failure = apply_steps(ike.backend, decision.steps, seen)
-        agent.put_seen(name, after)
-        if failure is not None:
-            agent.put_error(name, failure.diagnostics())
-            agent.touch_at(name, clock.monotonic() + STEP_RETRY_S)
-            _log.warning("step_failed", connection=name, reason=failure.diagnostics())
-        elif decision.record is None:
-            self.trust.drop(name)
+        if chassis.drive_ike(decisions):
+            self.kernel.hurry(now)
+        if self.guard.held or self.guard.keeper.holds():
+            chassis.acknowledge(self.blockers())
+
+    def _keep_ports(self, chassis: Chassis, now: float) -> None:
+        if not chassis.ready or self.here is None or self.conflict.problem:
+            return
+        seen = chassis.seen
+        sb_global = (False, {}) if seen is None else (seen.ipsec, seen.options)
+        self.ports.run(self.vswitch, chassis.agent, self.here, sb_global, now)
+
+    def _tell_ready(self) -> None:
+        """Tell systemd, once, that nothing will leave in clear that should not.
+
+        ovn-controller is ordered behind us, so that it makes no tunnel before: the policy is known
+        and the guard is as it shall be, or a guard of before stands, or there is nobody to ask.
+        """
+        if self._told:
+            return
+        chassis = self.chassis
+        nobody = self.here is not None and chassis is None
+        known = chassis is not None and (chassis.synced or chassis.silent)
+        if known or nobody or (self.guard.standing is not None and self.guard.keeper.holds()):
+            self._told = True
+            notify_systemd("READY=1")
 
     # --- report ----------------------------------------------------------------------------------
 
+    def blockers(self) -> list[str]:
+        """What of this host stands in the way of encryption."""
+        words = []
+        if self.kernel.esp is False:
+            words.append(NO_ESP)
+        if not self.guard.can_enforce:
+            words.append(NO_LAYER)
+        return words
+
     def problems(self) -> list[str]:
         """What is wrong on this chassis, most important first."""
-        if self.conflict.problem:
-            return [self.conflict.problem]
-        words: list[str] = []
-        if self.agent is not None:
-            words.extend(self.trust.problems(self.agent.policy))
-        if self.ike is not None:
-            words.append(self.ike.problem and f"IKE daemon: {self.ike.problem}")
-        words.extend(f"guard {name}: {what}" for name, what in self.guard.problems().items())
-        words.extend([self.kernel.problem, self.southbound.error])
-        if self.agent is not None:
-            words.append(report.profile_problem(self.agent))
-            own = () if self.here is None else self.here.errors
-            words.append(report.refusal_summary((*own, *self.agent.all_refusals())))
+        words = [self.conflict.problem, *self._faulty_parts(), *self.blockers()]
+        chassis = self.chassis
+        if self.coming is not None:
+            words.append(_waiting(self.coming))
+        if chassis is not None and not self.conflict.problem:
+            words += chassis.problems()
+        words += [f"guard {name}: {what}" for name, what in self.guard.keeper.problems().items()]
+        words += [self.kernel.problem, self.outside.state.problem]
+        if chassis is not None and self.here is not None:
+            words.append(chassis.refusals(self.here))
+        words += self.service_problems()
         return [word for word in words if word]
 
-    def _report(self, agent: Agent, now: float) -> None:
-        southbound = self.southbound.opened
-        if southbound is None or not self.southbound.ready:
-            return
-        self._unsaid = now < self._report_at
-        if self._unsaid:
-            return
-        keeper = self.trust.keeper
-        version = self.ike.version if self.ike is not None else ""
-        digest = report.digest(
-            agent,
-            self.applied,
-            daemon=f"strongSwan {version}" if version else "",
-            problems=self.problems(),
-            expires=keeper.expires,
-        )
-        keys = format_digest(replace(digest, auths=keeper.auths, warning=keeper.warning))
-        if keeper.request:
-            keys[REQUEST] = keeper.request
-        self._report_at = now + REPORT_S
-        self._unsaid = not southbound.publish(agent.this_chassis, keys, keeper.pin)
+    def _faulty_parts(self) -> list[str]:
+        return [f"{name}: {cause}" for name, cause in self._faults.items()]
+
+    def _report(self, chassis: Chassis) -> None:
+        chassis.report(self.problems())
+
+    @property
+    def agent(self) -> Agent | None:
+        """What is known of the pairs; None while this host has no name."""
+        return None if self.chassis is None else self.chassis.agent
+
+    @property
+    def connected(self) -> bool:
+        """Whether the southbound is connected now."""
+        return self.chassis is not None and self.chassis.connected
+
+    @property
+    def applied(self) -> ClusterPolicy:
+        """The policy that was acknowledged last."""
+        return NO_POLICY if self.chassis is None else self.chassis.applied
 
     # --- wait ------------------------------------------------------------------------------------
 
     def wait(self, poller: ovs.poller.Poller) -> None:
-        """Arm the poller with everything that step() could act on."""
-        now = clock.monotonic()
+        """Arm the poller with all that step() could act on; after a fault, with time alone."""
+        now = self.outside.clock.monotonic()
+        if self._faults:
+            poller.timer_wait(int(FAULT_S * 1000))
+            return
         self.vswitch.wait(poller)
-        if self.agent is None:
-            poller.timer_wait(int(NAMELESS_S * 1000))
-            return
-        self.southbound.wait(poller)
-        if self.conflict.problem:
-            # Nothing else is looked at, so nothing else may wake.
-            poller.timer_wait(int(max(0.0, self.conflict.look_at - now) * 1000) + 1)
-            return
-        numbers = [*self.kernel.filenos(), self.trust.keeper.watch.fileno()]
-        times = [self.kernel.wake_at(), self.trust.keeper.wake_at(), self.conflict.look_at]
-        if self.ike is not None:
-            numbers.append(self.ike.backend.fileno())
-            times.append(self.ike.wake_at() or self.conflict.look_at)
-        for number in (number for number in numbers if number >= 0):
+        times = [self.kernel.wake_at()]
+        chassis = self.chassis
+        if chassis is None:
+            times.append(now + NAMELESS_S)
+        elif self.conflict.problem:
+            # The IKE daemon is left alone, so nothing of it may wake.
+            chassis.wait_southbound(poller)
+            times += [self.conflict.look_at, chassis.agent.wake_at() or self.conflict.look_at]
+        else:
+            times += [*chassis.wait(poller), self.conflict.look_at, self.ports.wake_at(now)]
+        if self.coming is not None:
+            self.coming.wait_southbound(poller)
+        for number in self.kernel.filenos():
             poller.fd_wait(number, ovs.poller.POLLIN)
-        if self.southbound.ready and not self.agent.idle:
-            poller.immediate_wake()
-        times.append(self.agent.wake_at() or self.conflict.look_at)
-        if self._unsaid:
-            times.append(max(self._report_at, now + 0.05))
-        if not self._held:
-            times.append(now + STEP_RETRY_S)
-        times.append(self.ports.wake_at(now))
-        delay_s = max(0.0, min(times) - now)
-        poller.timer_wait(int(delay_s * 1000) + 1)
+        retry_at = self.guard.wake_at()
+        if retry_at is not None:
+            times.append(retry_at)
+        poller.timer_wait(int(max(0.0, min(times) - now) * 1000) + 1)
 
     def close(self) -> None:
         """Close sockets; SAs, connections, guard stay as they are."""
         self.vswitch.close()
-        self.southbound.close()
-        self.trust.keeper.watch.close()
-        if self.ike is not None:
-            self.ike.backend.close()
+        self.kernel.close()
+        for chassis in (self.chassis, self.coming):
+            if chassis is not None:
+                chassis.close()
 
 
-def _boot_part(guard: GuardState | None) -> object:
-    return (guard.ports, guard.local) if guard is not None else None
+def _waiting(coming: Chassis) -> str:
+    """Say what a chassis that is to be still lacks."""
+    identity = coming.identity
+    why = coming.held_because or "it has not been read yet"
+    return (
+        f"chassis {identity.name} at {identity.southbound.remotes} is not in force, as {why};"
+        " what was known before is"
+    )
 
 
 def run(controller: Controller, service: Service, after_pass: Callable[[], None]) -> None:
-    """Loop until told to stop; what is called after a pass is not after one that failed."""
+    """Loop until told to stop.
+
+    Args:
+        controller: Open.
+        service: The process.
+        after_pass: Called after each pass.
+    """
     while not service.stopping:
-        try:
-            service.run()
-            controller.step()
-            after_pass()
-        except IPsecError as error:
-            _log.error("pass_failed", reason=error.diagnostics())
-        except Exception:
-            _log.exception("pass_failed_unexpectedly")
+        service.run()
+        controller.step()
+        after_pass()
         poller = ovs.poller.Poller()
         service.wait(poller)
         controller.wait(poller)

@@ -10,25 +10,25 @@ from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.observation import Known, Unknown
 
 from .apply import apply_steps
-from .guard.keeper import GuardKeeper
+from .host_guard import HostGuard
 from .ike.backend import IkeBackend
 from .ike_link import mirror
 from .keyring import Keyring
 from .plan.agent import Agent
 from .plan.pair import remove_steps
-from .state_dir import StateDir
+from .state_dir import State
 
 _log = structlog.get_logger()
 
 
-def flush(state: StateDir, guard: GuardKeeper, backend: IkeBackend) -> None:
-    """Take the guard, every connection, SA and key of ours away.
+def flush(state: State, guard: HostGuard, backend: IkeBackend) -> None:
+    """Take the guard, every connection, SA and key of ours away, and the memory of the policy.
 
     Raises:
         EdgeError: The guard could not be removed.
     """
     state.open()
-    guard.found()
+    guard.keeper.found()
     try:
         backend.open()
         _remove_connections(backend)
@@ -39,9 +39,10 @@ def flush(state: StateDir, guard: GuardKeeper, backend: IkeBackend) -> None:
         _log.warning("ike_daemon_not_flushed", reason=error.diagnostics())
     finally:
         backend.close()
-    if not guard.keep(None):
-        raise EdgeError(f"guard not removed: {guard.problems()}")
-    state.keep_boot_guard(None)
+    if not guard.flush():
+        raise EdgeError(f"guard not removed: {guard.keeper.problems()}")
+    if not (state.keep_boot_guard(None) and state.keep_policy(None)):
+        raise EdgeError(state.problem)
 
 
 def _remove_connections(backend: IkeBackend) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from ovn_ipsec.errors import IkeError
+from ovn_ipsec.errors import IkeError, IkeHungError
 from ovn_ipsec.model.observation import Known, Unknown
 
 from .apply import after_restart
@@ -24,6 +24,8 @@ _log = structlog.get_logger()
 
 WhatMade = Callable[[ConnName], str]
 RETRY_S = 1.0
+RETRY_MAX_S = 30.0
+"""Between two attempts to reach a daemon: doubling, as one that hangs holds us up each time."""
 RECOVERING_S = 60.0
 BULK = 40
 """More touched connections than this are read in one dump instead of one by one."""
@@ -50,6 +52,9 @@ class IkeLink:
         self.recovering_until = float("-inf")
         self._since: str | None = None
         self._retry_at = float("-inf")
+        self._retry_s = RETRY_S
+        self._was_away = False
+        """Whether it could not be reached when it was first asked."""
         self._up = False
         self._unread: dict[ConnName, str] = {}
         """Connections whose SAs could not be read, and why: what was seen of them before stands."""
@@ -107,6 +112,10 @@ class IkeLink:
         try:
             self.backend.open()
         except IkeError as error:
+            self._was_away = True
+            if isinstance(error, IkeHungError):
+                self._retry_at = now + self._retry_s
+                self._retry_s = min(2 * self._retry_s, RETRY_MAX_S)
             if self._problem != error.diagnostics():
                 _log.warning("ike_daemon_unreachable", reason=error.diagnostics())
             self._problem = error.diagnostics()
@@ -126,13 +135,14 @@ class IkeLink:
             case Known(value=seen):
                 pass
         if self._since != seen.since:
-            if self._since is not None or agent.seen or agent.records:
+            if self._since is not None or self._was_away:
                 self.recovering_until = now + RECOVERING_S
             self._since = seen.since
         self.version = seen.version
         self._problem = ""
         agent.able = seen.profiles
         self._up = True
+        self._retry_s = RETRY_S
         _log.info(
             "ike_daemon_connected",
             version=seen.version,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: the kernel's IPsec tables watched and audited, and the guard kept against all comers."""
+"""Shell: the kernel's IPsec tables watched and audited, and asked what it can do."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from dataclasses import replace
 import structlog
 
 from ovn_ipsec.errors import EdgeError
-from ovn_ipsec.model.policy import Mode
+from ovn_ipsec.model.observation import Known, Unknown
 
-from .guard.keeper import GuardKeeper
-from .guard.nft_events import NftEvents
-from .plan.agent import Agent, guard_remembers
-from .plan.audit import PolicyKey, Tracked, audit, is_protected
-from .plan.guard import GuardState
-from .plan.record import NOTHING_SEEN, PairRecord
-from .state_dir import StateDir
-from .xfrm import messages
-from .xfrm.socket import XfrmEventSocket, XfrmSocket
+from .host_guard import HostGuard
+from .kernel_tables import KernelTables
+from .plan.agent import Agent
+from .plan.audit import PolicyKey, Tracked, audit
+from .plan.ike import ConnName
+from .plan.record import NOTHING_SEEN
+from .state_dir import State
 from .xfrm.values import XfrmPolicy, XfrmState
 
 _log = structlog.get_logger()
@@ -27,40 +25,36 @@ AUDIT_S = 30.0
 """Between two full looks at the kernel when nothing seems to have happened."""
 SETTLE_S = 0.3
 """After a change by somebody else, so that its author is done."""
+NO_ESP = "this kernel cannot do ESP: nothing can be encrypted (is module esp4 or esp6 barred?)"
 
 
 class KernelWatch:
-    """Event sockets and dumps of the kernel's tables."""
+    """What was last seen of the kernel's tables, and when to look again."""
 
-    def __init__(self, guard: GuardKeeper, state: StateDir) -> None:
-        """Store what is kept in order."""
+    def __init__(self, tables: KernelTables, guard: HostGuard, state: State) -> None:
+        """Store what is looked at and kept in order."""
+        self._tables = tables
         self._guard = guard
         self._state = state
-        self._xfrm = XfrmSocket()
-        self._xfrm_events = XfrmEventSocket()
-        self._nft_events = NftEvents()
         self._due = float("-inf")
         self._suspects: frozenset[tuple[object, int]] = frozenset()
-        self._foreign: frozenset[PolicyKey] | None = None
-        """None: not known."""
+        self.foreign: frozenset[PolicyKey] | None = None
+        """What somebody else has ESP policies for, going out; None: not known."""
         self.problem = ""
+        self.esp: bool | None = None
+        """Whether this kernel can do ESP for the addresses of this chassis; None: not known."""
 
     def open(self) -> None:
-        """Open the sockets; a kernel without one of them is audited by time alone."""
-        for events in (self._xfrm_events, self._nft_events):
-            try:
-                events.open()
-            except (EdgeError, OSError) as error:
-                _log.warning("kernel_events_missing", reason=str(error))
-        try:
-            self._xfrm.open()
-        except (EdgeError, OSError) as error:
-            self.problem = str(error)
+        """Subscribe to events; a kernel without them is audited by time alone."""
+        self._tables.open()
+
+    def close(self) -> None:
+        """Release the sockets."""
+        self._tables.close()
 
     def filenos(self) -> list[int]:
         """Descriptors that are readable when something changed."""
-        numbers = [self._xfrm_events.fileno(), self._nft_events.fileno()]
-        return [number for number in numbers if number >= 0]
+        return self._tables.filenos()
 
     def hurry(self, now: float) -> None:
         """Look soon."""
@@ -70,66 +64,63 @@ class KernelWatch:
         """When the next look is due, monotonic seconds."""
         return self._due
 
-    def run(self, agent: Agent, now: float, *, daemon_ready: bool) -> None:
-        """Take in events; look when it is time."""
-        changed = self._xfrm_events.drain(own_ports=frozenset({self._xfrm.port_id}))
-        touched = self._nft_events.drain()
-        if touched or changed.policies_flushed or changed.sa_flushed:
-            self._audit_guard()
+    def run(self, agent: Agent | None, now: float, *, daemon_ready: bool) -> None:
+        """Take in events; look when it is time.
+
+        Args:
+            agent: Whose pairs are looked for; None: of nobody yet.
+            now: Monotonic seconds.
+            daemon_ready: Whether the IKE daemon says what it holds.
+        """
+        events = self._tables.drain()
+        if events.guard_touched or events.flushed:
+            self._guard.audit()
             self.hurry(now)
-        elif (changed.policy_deleted or changed.sa_deleted) and not daemon_ready:
+        elif events.deleted and not daemon_ready:
             self.hurry(now)
         if now >= self._due:
             self._due = now + AUDIT_S
-            self._audit_guard()
+            self._guard.audit()
             self._audit_pairs(agent, now, daemon_ready=daemon_ready)
-
-    def was_closed(self, guard: GuardState | None, record: PairRecord) -> bool:
-        """Whether a pair did not send clear text before this program started.
-
-        The guard that it found says so, or the policies that a stock ovs-monitor-ipsec has left
-        behind: our guard would go before those where it lets clear text pass.
-
-        Args:
-            guard: What was found at start; None: nothing.
-            record: Of the pair, new.
-        """
-        if guard_remembers(guard, record):
-            return True
-        if record.mode is Mode.OFF:
-            return False
-        return self._foreign is None or is_protected(self._foreign, record.pair)
-
-    def _audit_guard(self) -> None:
-        for what in self._guard.audit():
-            _log.error("guard_put_back", found=what)
+            if agent is not None and not self.esp:
+                self._ask_esp(agent)
 
     def dump(self) -> tuple[tuple[XfrmPolicy, ...], tuple[XfrmState, ...]]:
-        """Read both tables.
+        """Read the SPD and the SAD.
 
         Raises:
             EdgeError: The kernel did not answer.
         """
-        return self._xfrm.dump_policies(), self._xfrm.dump_states()
+        return self._tables.dump()
 
-    def _audit_pairs(self, agent: Agent, now: float, *, daemon_ready: bool) -> None:
+    def _ask_esp(self, agent: Agent) -> None:
+        this = agent.world.get(agent.this_chassis)
+        versions = {4} if this is None else {one.encap.ip.version for one in this.encaps}
+        before = self.esp
+        match self._tables.esp(versions or {4}):
+            case Known(value=able):
+                self.esp = able
+            case Unknown():
+                self.esp = None
+        if self.esp is False and before is None:
+            _log.error("esp_missing", reason=NO_ESP)
+
+    def _audit_pairs(self, agent: Agent | None, now: float, *, daemon_ready: bool) -> None:
         try:
             policies, states = self.dump()
         except EdgeError as error:
+            if self.problem != error.diagnostics():
+                _log.error("kernel_unreadable", reason=error.diagnostics())
             self.problem = error.diagnostics()
-            self._foreign = None
+            self.foreign = None
             return
         self.problem = ""
-        tracked = {
-            name: Tracked(
-                pair=record.pair,
-                reqids=self._state.reqids(name),
-                seen=agent.seen.get(name, NOTHING_SEEN),
-            )
-            for name, record in agent.records.items()
-        }
-        found = audit(tracked, policies, states, self._state.all_reqids())
-        self._foreign = found.foreign
+        self._state.note_used(max((state.reqid for state in states), default=0))
+        tracked = {} if agent is None else _tracked(agent)
+        found = audit(tracked, policies, states, self._state.own_reqids())
+        self.foreign = found.foreign
+        if agent is None:
+            return
         for name, one in tracked.items():
             missing = found.missing.get(name, frozenset()) if daemon_ready else frozenset()
             if missing and not one.seen.missing:
@@ -148,7 +139,19 @@ class KernelWatch:
         if not confirmed:
             return
         try:
-            self._xfrm.send(messages.delete_state(state) for state in confirmed)
+            self._tables.delete_states(confirmed)
             _log.info("orphan_sas_removed", count=len(confirmed))
         except EdgeError as error:
             _log.warning("orphan_sas_kept", reason=error.diagnostics())
+
+
+def _tracked(agent: Agent) -> dict[ConnName, Tracked]:
+    return {
+        name: Tracked(
+            pair=record.pair,
+            reqids=agent.reqids[name],
+            seen=agent.seen.get(name, NOTHING_SEEN),
+        )
+        for name, record in agent.records.items()
+        if name in agent.reqids
+    }

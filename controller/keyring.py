@@ -18,7 +18,7 @@ from ovn_ipsec.schema.open_vswitch import OCSP_URI
 from .ike.backend import IkeBackend
 from .plan.credential import Secret
 from .plan.proof import KEY_PREFIX
-from .state_dir import StateDir
+from .state_dir import State
 
 _log = structlog.get_logger()
 
@@ -28,7 +28,7 @@ NO_FETCHER = f"cannot fetch, so {OCSP_URI} tells it nothing: it lacks its plugin
 class Keyring:
     """Private keys by their id, and which of them the daemon has; what is known to be revoked."""
 
-    def __init__(self, state: StateDir) -> None:
+    def __init__(self, state: State) -> None:
         """Store where the ids are kept."""
         self._state = state
         self._wanted: dict[str, Secret] = {}
@@ -54,6 +54,11 @@ class Keyring:
         """Set whom every daemon asks about certificates of these authorities; empty: nobody."""
         if (authorities, uri) != self._asks:
             self._asks, self._told = (authorities, uri), False
+
+    @property
+    def settled(self) -> bool:
+        """Whether the daemon has taken all that is wanted."""
+        return self._wanted.keys() <= self._loaded and self._crls_loaded and self._told
 
     def lost(self) -> None:
         """Take note that the daemon is gone, and all that it held."""

@@ -12,6 +12,7 @@ from ovn_ipsec.model.policy import Auth
 from . import metrics
 from .daemon import Controller
 from .plan.guard import GuardCounters
+from .plan.proof import Means
 
 if TYPE_CHECKING:
     from ovn_ipsec.metrics import Exporter
@@ -43,13 +44,13 @@ class Meter:
             return
         if now >= self._counters_at:
             self._counters_at = now + COUNTERS_S
-            self._counters = tuple(self._controller.guard.counters().items())
+            self._counters = tuple(self._controller.guard.keeper.counters().items())
         self._exporter.publish(partial(metrics.samples, self._snapshot()), now)
 
     def _snapshot(self) -> metrics.Snapshot:
         controller, agent = self._controller, self._controller.agent
-        ike = controller.ike
-        means = controller.trust.keeper.means
+        chassis = controller.chassis
+        means = Means() if chassis is None else chassis.trust.keeper.means
         own = {Auth.CA: means.ca, Auth.PINNED: means.pinned}
         ways = agent.policy.auth if agent is not None else ()
         records = agent.records.values() if agent is not None and self._peers else ()
@@ -65,6 +66,6 @@ class Meter:
             ),
             guard=self._counters,
             problems=len(controller.problems()),
-            ike_up=ike is not None and ike.ready,
-            connected=controller.southbound.connected,
+            ike_up=chassis is not None and chassis.ike.ready,
+            connected=controller.connected,
         )

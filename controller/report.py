@@ -10,14 +10,17 @@ from datetime import datetime
 from typing import Any
 
 from ovn_ipsec import __version__
-from ovn_ipsec.errors import InputError
+from ovn_ipsec.errors import InputError, IPsecError
 from ovn_ipsec.model.policy import ClusterPolicy, Profile
 from ovn_ipsec.model.status import Digest
 
 from .plan.agent import Agent
 from .plan.guard import GuardCounters, GuardState
-from .plan.ike import established
+from .plan.ike import ConnName, established
 from .plan.record import NOTHING_SEEN, PairRecord, initiates
+
+FAULT_MAX = 300
+"""Characters of what went wrong."""
 
 
 def digest(
@@ -46,6 +49,22 @@ def digest(
         expires=expires,
         profiles=frozenset({Profile.DEFAULT}) if agent.able is None else agent.able,
     )
+
+
+def fault(error: Exception) -> str:
+    """What went wrong, in one bounded line without the values that it went wrong with."""
+    if isinstance(error, IPsecError):
+        return error.diagnostics()[:FAULT_MAX]
+    return f"{type(error).__name__} in this program (see its log)"
+
+
+def undecided_problems(undecided: Mapping[ConnName, str]) -> list[str]:
+    """Name the pairs that could not be decided: at most one, and how many there are."""
+    if not undecided:
+        return []
+    name = min(undecided)
+    more = f" and {len(undecided) - 1} more" if len(undecided) > 1 else ""
+    return [f"pair {name}{more} cannot be decided: {undecided[name]}"]
 
 
 def profile_problem(agent: Agent) -> str:

@@ -3,26 +3,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import structlog
+
 from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import ClusterPolicy
 from ovn_ipsec.ovsdb.rows import raw_chassis
-from ovn_ipsec.ovsdb.session import Change, Row, Session
+from ovn_ipsec.ovsdb.session import Change, Row, RowChange, Session
 from ovn_ipsec.schema import report, sb_global
 from ovn_ipsec.schema.encap import ParsedChassis, parse_chassis
+from ovn_ipsec.schema.fields import Place
 
 from .plan import pins
+from .plan.intake import Intake
+
+_log = structlog.get_logger()
+
+SILENT = f"the southbound has no policy of ovn-ipsec-northd ({sb_global.TABLE} {sb_global.SCHEMA})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GlobalSeen:
-    """What SB_Global says."""
+class ChassisSeen:
+    """What the rows of one chassis say that have changed."""
 
-    policy: ClusterPolicy | None
-    """None: nothing was ever said, or it is junk; whatever held before goes on."""
+    name: str
+    parsed: ParsedChassis | None
+    """None: its row is gone."""
+    pin: str | None
+    """The certificate that it publishes, any text; None: its row is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SouthboundSeen:
+    """What the southbound says, as one value."""
+
+    policy: Known[ClusterPolicy] | Unknown
+    """Unknown: nothing was ever said, or it does not parse, or it is of another schema. That is not
+    *off*: whatever held before goes on."""
     error: InputError | None
+    """What in SB_Global does not parse."""
+    own_pin: str
+    """What our Chassis row publishes."""
+    answer: str
+    """What our Chassis_Private row says to our request for a certificate."""
+    reporting: frozenset[str]
+    """Chassis for which a controller of ours has reported, of those whose rows come."""
+    has_row: bool
+    """Whether there is a Chassis row of our name."""
     ipsec: bool
     options: Mapping[str, str]
 
@@ -30,52 +60,90 @@ class GlobalSeen:
 class Southbound:
     """The southbound as rows change."""
 
-    def __init__(self, session: Session) -> None:
-        """Store the session; it is opened by its owner."""
+    def __init__(self, session: Session, name: str) -> None:
+        """Store the session; it is opened by its owner.
+
+        Args:
+            session: Of the southbound.
+            name: Of this chassis.
+        """
         self.session = session
+        self._name = name
         self._rows: dict[str, Row] = {}
         self._private: dict[str, Row] = {}
-        self._touched: dict[str, None] = {}
+        self._intake = Intake(name)
 
-    def changed_chassis(self) -> Iterator[tuple[str, ParsedChassis | None]]:
-        """Chassis whose rows or encaps changed since the last call; None: the row is gone."""
+    def run(self) -> bool:
+        """Take in what has arrived; whether anything may have changed."""
+        changed = self.session.run()
+        if changed and self.session.loaded:
+            self._intake.note(self._take_in())
+        failure = self.session.failure()
+        if failure is not None:
+            _log.warning("digest_not_written", reason=failure.diagnostics())
+        return changed
+
+    @property
+    def loaded(self) -> bool:
+        """Whether all rows have come once."""
+        return self.session.loaded
+
+    def wake_at(self) -> float | None:
+        """When rows may be taken in that were put off, monotonic seconds."""
+        return self._intake.wake_at()
+
+    def changed_chassis(self, now: float) -> list[ChassisSeen]:
+        """Chassis whose rows or encaps changed and have not been given out since."""
+        found: list[ChassisSeen] = []
+        for name in self._intake.take(now):
+            row = self._rows.get(name)
+            if row is None:
+                found.append(ChassisSeen(name=name, parsed=None, pin=None))
+                continue
+            parsed = _parse(name, row)
+            text = row.external_ids.get(pins.KEY, "")
+            found.append(ChassisSeen(name=name, parsed=parsed, pin=text))
+        return found
+
+    def start_over(self) -> None:
+        """Give every chassis out again: what was given out last was not taken in."""
+        self._intake.note(self._rows)
+
+    def observe(self) -> SouthboundSeen:
+        """Read what is not a chassis' alone."""
+        policy: Known[ClusterPolicy] | Unknown = Unknown(SILENT)
+        error, ipsec, options = None, False, dict[str, str]()
+        row = self.session.first("SB_Global")
+        if row is not None:
+            ipsec, options = row.ipsec, dict(row.options)
+            try:
+                parsed = sb_global.parse_policy(row.external_ids)
+                policy = Known(parsed) if parsed is not None else policy
+            except InputError as refused:
+                error, policy = refused, Unknown(refused.diagnostics())
+        own, private = self._rows.get(self._name), self._private.get(self._name)
+        reporting = (n for n, row in self._private.items() if report.AGENT in row.external_ids)
+        return SouthboundSeen(
+            policy=policy,
+            error=error,
+            own_pin="" if own is None else own.external_ids.get(pins.KEY, ""),
+            answer="" if private is None else private.external_ids.get(report.ANSWER, ""),
+            reporting=frozenset(reporting),
+            has_row=own is not None,
+            ipsec=ipsec,
+            options=options,
+        )
+
+    def _take_in(self) -> list[str]:
         names: dict[str, None] = {}
         for change in self.session.changes():
             if change.table == "Chassis_Private":
-                self._note(self._private, change.row, change.change)
+                self._note(self._private, change)
             elif change.table == "Chassis":
-                self._note(self._rows, change.row, change.change)
-                names[change.row.name] = None
+                names.update(dict.fromkeys(self._note(self._rows, change)))
             elif change.table == "Encap":
                 names[change.row.chassis_name] = None
-        names.update(dict.fromkeys(self._vanished()))
-        self._touched.update(names)
-        for name in names:
-            found = self._rows.get(name)
-            yield name, None if found is None else parse_chassis(raw_chassis(found))
-
-    def changed_pins(self) -> Iterator[tuple[str, str | None]]:
-        """What chassis whose rows changed since the last call publish; None: the row is gone.
-
-        After changed_chassis(): that takes the changes in.
-        """
-        names, self._touched = self._touched, {}
-        for name in names:
-            found = self._rows.get(name)
-            yield name, None if found is None else found.external_ids.get(pins.KEY, "")
-
-    def published(self, name: str) -> tuple[str, str]:
-        """What the rows of a chassis say: its certificate to pin, and the answer to its request."""
-        row, private = self._rows.get(name), self._private.get(name)
-        return (
-            "" if row is None else row.external_ids.get(pins.KEY, ""),
-            "" if private is None else private.external_ids.get(report.ANSWER, ""),
-        )
-
-    def has_digest(self, name: str) -> bool:
-        """Whether a controller of ours has reported for a chassis, of those whose rows come."""
-        row = self._private.get(name)
-        return row is not None and report.AGENT in row.external_ids
+        return [*names, *self._vanished()]
 
     def _vanished(self) -> list[str]:
         """Chassis that went while the connection was down: the IDL reloads without saying so."""
@@ -90,32 +158,25 @@ class Southbound:
         return gone
 
     @staticmethod
-    def _note(rows: dict[str, Row], row: Row, change: Change) -> None:
-        name: str = row.name
-        if change is not Change.DELETED:
+    def _note(rows: dict[str, Row], change: RowChange) -> list[str]:
+        """Take in one row; a chassis that changes its name keeps it (ovn controller/chassis.c)."""
+        row, name, names = change.row, change.row.name, [change.row.name]
+        before = change.before.get("name", name)
+        if before != name and rows.get(before) is row:
+            del rows[before]
+            names.append(before)
+        if change.change is not Change.DELETED:
             rows[name] = row
         elif rows.get(name) is row:
             del rows[name]
+        return names
 
-    def seen_global(self) -> GlobalSeen:
-        """Read SB_Global."""
-        row = self.session.first("SB_Global")
-        if row is None:
-            return GlobalSeen(policy=None, error=None, ipsec=False, options={})
-        policy, refused = None, None
-        try:
-            policy = sb_global.parse_policy(row.external_ids)
-        except InputError as error:
-            refused = error
-        return GlobalSeen(policy=policy, error=refused, ipsec=row.ipsec, options=dict(row.options))
-
-    def publish(self, name: str, digest: Mapping[str, str], pin: str) -> bool:
+    def publish(self, digest: Mapping[str, str], pin: str) -> bool:
         """Write the digest, and the certificate to pin, where they differ.
 
         Args:
-            name: This chassis.
-            digest: Keys for its Chassis_Private row; those of ours that are not there go.
-            pin: For its Chassis row; empty: none.
+            digest: Keys for our Chassis_Private row; those of ours that are not there go.
+            pin: For our Chassis row; empty: none.
 
         Returns:
             Whether the rows now say so, or a write is on its way; False when it has to be tried
@@ -123,7 +184,7 @@ class Southbound:
         """
         if self.session.busy:
             return False
-        private, row = self._private.get(name), self._rows.get(name)
+        private, row = self._private.get(self._name), self._rows.get(self._name)
         writes: list[tuple[Row, str, str | None]] = []
         if private:
             known = (*report.KEYS, report.REQUEST)
@@ -133,6 +194,17 @@ class Southbound:
         if writes:
             self.session.transact(lambda _txn: _write(writes))
         return bool(private)
+
+
+def _parse(name: str, row: Row) -> ParsedChassis:
+    """Parse a row; one that breaks the parser is refused, and the rest goes on."""
+    try:
+        return parse_chassis(raw_chassis(row))
+    except Exception as error:  # noqa: BLE001 - rows are hostile, and one chassis is one chassis
+        _log.exception("row_not_parsed", chassis=name[:80])
+        place = Place(table="Chassis", row=name[:80], key="encaps")
+        refused = place.error("", f"cannot be parsed ({type(error).__name__})")
+        return ParsedChassis(chassis=None, errors=(refused,))
 
 
 def _differences(

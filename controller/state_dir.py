@@ -1,31 +1,95 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: what is kept on this chassis' disk: reqids, marks of SAs, ids of keys, the boot guard.
+"""Edge: what is kept on this chassis' disk, and what an earlier life has left there.
 
-The reqids are a journal that only grows, one line for each pair, so that a new pair costs one
-line; with a reqid that stays the same a restarted IKE daemon goes on with the kernel's SAs.
-The marks say what the SAs that are up were made from, so that a credential that was replaced while
-this program was down is not forgotten; the ids of keys, what to take out of the IKE daemon.
-The boot guard says what to deny before the southbound can be asked.
+- ``reqids``: a journal of the reqids of connections, so that a new pair costs one line; with one
+  that stays the same a restarted IKE daemon goes on with the kernel's SAs.
+- ``made-from``: what the SAs that are up were made from, so that a credential that was replaced
+  while this program was down is not forgotten.
+- ``key-ids``: the private keys that the IKE daemon was given, to take them out again.
+- ``boot-guard.json``: what to deny before the southbound can be asked.
+- ``policy.json``: the policy that was obeyed last, so that no older one weakens it.
+
+Nothing here keeps the program from running. What cannot be read counts as not there, but for the
+boot guard: one that is torn denies everything. What cannot be written is a problem, and is tried
+again with the next change.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any, Protocol
 
-from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.errors import EdgeError, InputError
+from ovn_ipsec.model.policy import ClusterPolicy
 from ovn_ipsec.pki import files
 from ovn_ipsec.pki.errors import PkiError
+from ovn_ipsec.schema import sb_global
 
-from .plan.guard import GuardState
+from .plan.boot import BootGuard
+from .plan.guard import DENY_ALL, ClearFlow, Direction, GuardState, PeerPort
 from .plan.ike import ConnName
 
 FIRST_REQID = 100_000
 """Above what strongSwan counts up from 1 for connections of others, below 2^32."""
 
-MARKS_SLACK = 1000
-"""Outdated lines that the journal of marks may have before it is written anew."""
+SLACK = 1000
+"""Outdated lines that a journal may have before it is written anew."""
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class State(Protocol):
+    """What the controller remembers over restarts and reboots."""
+
+    @property
+    def problem(self) -> str:
+        """What could not be read or written; empty when nothing."""
+
+    def open(self) -> None:
+        """Read what there is."""
+
+    def reqids(self, name: ConnName) -> tuple[int, int]:
+        """The reqids of the children out and in, the same until the name is released."""
+
+    def release(self, name: ConnName) -> None:
+        """Forget a connection that is gone."""
+
+    def own_reqids(self) -> Container[int]:
+        """Every reqid that was ever given out, and may be in the kernel."""
+
+    def note_used(self, reqid: int) -> None:
+        """Take in a reqid that the kernel has: it is not given out again."""
+
+    def mark(self, name: ConnName) -> str:
+        """What the SAs of a pair were made from, when they were last all of one; empty: unknown."""
+
+    def keep_mark(self, name: ConnName, mark: str) -> None:
+        """Remember that."""
+
+    def key_ids(self) -> frozenset[str]:
+        """Ids of the private keys that the IKE daemon was given."""
+
+    def keep_key_ids(self, ids: frozenset[str]) -> None:
+        """Remember them.
+
+        Raises:
+            EdgeError: They cannot be written.
+        """
+
+    def boot_guard(self) -> BootGuard | None:
+        """What to deny from the first packet on; None: nothing was ever enforced."""
+
+    def keep_boot_guard(self, kept: BootGuard | None) -> bool:
+        """Store what to deny after a reboot, or that nothing is to be; whether it is stored."""
+
+    def policy(self) -> ClusterPolicy | None:
+        """The policy that was obeyed last; None: none, or it cannot be read."""
+
+    def keep_policy(self, policy: ClusterPolicy | None) -> bool:
+        """Store it; whether it is stored."""
 
 
 class StateDir:
@@ -37,41 +101,10 @@ class StateDir:
         self._reqids: dict[str, int] = {}
         self._next = FIRST_REQID
         self._marks: dict[str, str] = {}
-        self._lines = 0
-
-    def open(self) -> None:
-        """Create the directory and read the journal.
-
-        Raises:
-            EdgeError: It cannot be created or read.
-        """
-        try:
-            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            text = self._journal.read_text("ascii") if self._journal.exists() else ""
-            marks = self._made.read_text("ascii", "replace") if self._made.exists() else ""
-        except (OSError, ValueError) as error:
-            raise EdgeError(f"{self._path}: {error}") from error
-        for line in marks.splitlines():
-            mark, _, name = line.partition(" ")
-            self._marks[name] = mark
-            self._lines += 1
-        for line in text.splitlines():
-            number, _, name = line.partition(" ")
-            if name and number.isdigit() and FIRST_REQID <= int(number) < 2**32 - 2:
-                self._reqids.setdefault(name, int(number))
-                self._next = max(self._next, int(number) + 2)
-
-    @property
-    def _journal(self) -> Path:
-        return self._path / "reqids"
-
-    @property
-    def _made(self) -> Path:
-        return self._path / "made-from"
-
-    @property
-    def _key_ids(self) -> Path:
-        return self._path / "key-ids"
+        self._lines = {"reqids": 0, "made-from": 0}
+        self._torn: set[str] = set()
+        """Journals that lack a line, or have half of one: to be written anew."""
+        self._problems: dict[str, str] = {}
 
     @property
     def path(self) -> Path:
@@ -79,22 +112,80 @@ class StateDir:
         return self._path
 
     @property
-    def _boot(self) -> Path:
-        return self._path / "boot-guard.json"
+    def problem(self) -> str:
+        """What could not be read or written; empty when nothing."""
+        return "; ".join(f"{self._path / name}: {why}" for name, why in self._problems.items())
+
+    def open(self) -> None:
+        """Create the directory and read the journals; lines that make no sense are passed over."""
+        try:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            self._problems["."] = _cause(error)
+        for line in self._read("made-from").splitlines():
+            mark, _, name = line.partition(" ")
+            self._marks[name] = mark
+            self._lines["made-from"] += 1
+        for line in self._read("reqids").splitlines():
+            self._lines["reqids"] += 1
+            number, _, name = line.partition(" ")
+            if name and number.isascii() and number.isdigit() and len(number) < len(str(2**32)):
+                self._take_in(name, int(number))
+
+    def _take_in(self, name: str, number: int) -> None:
+        if not FIRST_REQID <= number < _REQID_END:
+            return
+        self._next = max(self._next, number + 2)
+        if name == _NOBODY:
+            return
+        if name.startswith(_RELEASED):
+            self._reqids.pop(name.removeprefix(_RELEASED), None)
+        else:
+            self._reqids.setdefault(name, number)
+
+    def note_used(self, reqid: int) -> None:
+        """Take in a reqid that the kernel has: it is not given out, though no line says so."""
+        if FIRST_REQID <= reqid < _REQID_END:
+            self._next = max(self._next, reqid + 2 - reqid % 2)
+
+    def _read(self, name: str) -> str:
+        try:
+            text = (self._path / name).read_text("ascii", "replace")
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            self._problems[name] = _cause(error)
+            return ""
+        if text and not text.endswith("\n"):
+            self._torn.add(name)
+        return text
+
+    # --- reqids ----------------------------------------------------------------------------------
 
     def reqids(self, name: ConnName) -> tuple[int, int]:
-        """The reqids of the children out and in, the same for ever for one name."""
+        """The reqids of the children out and in, the same until the name is released."""
         first = self._reqids.get(name)
         if first is None:
             first = self._next
-            self._append(self._journal, f"{first} {name}\n")
             self._reqids[name] = first
             self._next = first + 2
+            self._append("reqids", f"{first} {name}\n")
         return first, first + 1
 
-    def all_reqids(self) -> frozenset[int]:
-        """Every reqid that was ever given out."""
-        return frozenset(reqid for first in self._reqids.values() for reqid in (first, first + 1))
+    def release(self, name: ConnName) -> None:
+        """Forget a connection that is gone; its reqids are not given out again."""
+        first = self._reqids.pop(name, None)
+        if first is None:
+            return
+        if self._marks.pop(name, None) is not None:
+            self._append("made-from", f" {name}\n")
+        self._append("reqids", f"{first} {_RELEASED}{name}\n")
+
+    def own_reqids(self) -> Container[int]:
+        """Every reqid that was ever given out, and may be in the kernel."""
+        return range(FIRST_REQID, self._next)
+
+    # --- marks and keys --------------------------------------------------------------------------
 
     def mark(self, name: ConnName) -> str:
         """What the SAs of a pair were made from, when they were last all of one; empty: unknown."""
@@ -105,60 +196,157 @@ class StateDir:
         if self._marks.get(name) == mark:
             return
         self._marks[name] = mark
-        self._lines += 1
-        if self._lines <= 2 * len(self._marks) + MARKS_SLACK:
-            self._append(self._made, f"{mark} {name}\n")
-            return
-        self._replace(self._made, "".join(f"{m} {n}\n" for n, m in self._marks.items()))
-        self._lines = len(self._marks)
+        self._append("made-from", f"{mark} {name}\n")
 
     def key_ids(self) -> frozenset[str]:
         """Ids of the private keys that the IKE daemon was given; junk counts as none."""
-        try:
-            return frozenset(self._key_ids.read_text("ascii", "replace").split())
-        except OSError:
-            return frozenset()
+        return frozenset(self._read("key-ids").split())
 
     def keep_key_ids(self, ids: frozenset[str]) -> None:
-        """Remember them over restarts."""
-        self._replace(self._key_ids, "".join(f"{one}\n" for one in sorted(ids)))
+        """Remember them over restarts.
 
-    @staticmethod
-    def _append(path: Path, line: str) -> None:
-        try:
-            with path.open("a", encoding="ascii") as file:
-                file.write(line)
-        except OSError as error:
-            raise EdgeError(f"{path}: {error}") from error
+        Raises:
+            EdgeError: They cannot be written.
+        """
+        if not self._replace("key-ids", "".join(f"{one}\n" for one in sorted(ids))):
+            raise EdgeError(f"{self._path / 'key-ids'}: {self._problems['key-ids']}")
 
-    @staticmethod
-    def _replace(path: Path, text: str) -> None:
-        try:
-            files.write(path, text.encode("ascii"), files.PRIVATE)
-        except PkiError as error:
-            raise EdgeError(error.diagnostics()) from error
+    # --- what was in force -----------------------------------------------------------------------
 
-    def boot_guard(self) -> GuardState | None:
-        """What to deny from the first packet on; None when nothing was enforced."""
+    def boot_guard(self) -> BootGuard | None:
+        """What to deny from the first packet on; None: nothing was ever enforced."""
         try:
-            stored = json.loads(self._boot.read_text("ascii"))
-            return GuardState(
-                ports=frozenset(map(int, stored["ports"])),
-                local=frozenset(map(ip_address, stored["local"])),
-                may_clear=frozenset(),
-            )
+            text = (self._path / _BOOT).read_bytes()
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise EdgeError(f"{self._boot}: {error}") from error
-
-    def keep_boot_guard(self, guard: GuardState | None) -> None:
-        """Store what to deny after a reboot, or that nothing is to be."""
-        try:
-            if guard is None:
-                self._boot.unlink(missing_ok=True)
-                return
         except OSError as error:
-            raise EdgeError(f"{self._boot}: {error}") from error
-        stored = {"ports": sorted(guard.ports), "local": sorted(map(str, guard.local))}
-        self._replace(self._boot, json.dumps(stored))
+            return _denying(_cause(error))
+        try:
+            return _parse_boot(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return _denying(f"cannot be read ({error!r}"[:200] + ")")
+
+    def keep_boot_guard(self, kept: BootGuard | None) -> bool:
+        """Store what to deny after a reboot, or that nothing is to be; whether it is stored."""
+        return self._keep(_BOOT, None if kept is None else _format_boot(kept))
+
+    def policy(self) -> ClusterPolicy | None:
+        """The policy that was obeyed last; None: none, or it cannot be read."""
+        text = self._read(_POLICY)
+        if not text:
+            return None
+        try:
+            return sb_global.parse_policy({str(k): str(v) for k, v in json.loads(text).items()})
+        except (ValueError, AttributeError) as error:
+            self._problems[_POLICY] = f"cannot be read ({error!r}"[:200] + ")"
+        except InputError as error:
+            self._problems[_POLICY] = error.diagnostics()
+        return None
+
+    def keep_policy(self, policy: ClusterPolicy | None) -> bool:
+        """Store it; whether it is stored."""
+        text = None if policy is None else json.dumps(sb_global.format_policy(policy))
+        return self._keep(_POLICY, text)
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def _append(self, name: str, line: str) -> None:
+        """Add a line to a journal, or write it anew when most of it is outdated."""
+        known = self._reqids if name == "reqids" else self._marks
+        self._lines[name] += 1
+        if name in self._torn or self._lines[name] > 2 * len(known) + SLACK:
+            if self._replace(name, self._journal(name)):
+                self._lines[name] = len(known) + 1
+                self._torn.discard(name)
+            return
+        try:
+            with (self._path / name).open("a", encoding="ascii") as file:
+                file.write(line)
+        except OSError as error:
+            self._problems[name] = _cause(error)
+            self._torn.add(name)
+
+    def _journal(self, name: str) -> str:
+        if name == "reqids":
+            lines = [f"{number} {conn}\n" for conn, number in self._reqids.items()]
+            return "".join([*lines, f"{self._next - 2} {_NOBODY}\n"])
+        return "".join(f"{mark} {conn}\n" for conn, mark in self._marks.items())
+
+    def _keep(self, name: str, text: str | None) -> bool:
+        if text is not None:
+            return self._replace(name, text)
+        try:
+            (self._path / name).unlink(missing_ok=True)
+        except OSError as error:
+            self._problems[name] = _cause(error)
+            return False
+        self._problems.pop(name, None)
+        return True
+
+    def _replace(self, name: str, text: str) -> bool:
+        try:
+            files.write(self._path / name, text.encode("ascii", "replace"), files.PRIVATE)
+        except PkiError as error:
+            self._problems[name] = error.diagnostics()
+            return False
+        self._problems.pop(name, None)
+        return True
+
+
+_REQID_END = 2**32 - 2
+_BOOT, _POLICY = "boot-guard.json", "policy.json"
+_RELEASED = "-"
+"""Before a name in the journal of reqids: it was released. No connection's name begins so."""
+_NOBODY = "."
+"""A name in the journal of reqids that stands for the highest number that was given out."""
+
+
+def _cause(error: OSError) -> str:
+    return error.strerror or type(error).__name__
+
+
+def _denying(fault: str) -> BootGuard:
+    return BootGuard(guard=DENY_ALL, fault=fault)
+
+
+def _format_boot(kept: BootGuard) -> str:
+    guard = kept.guard
+    return json.dumps(
+        {
+            "ports": sorted(guard.ports),
+            "local": sorted(map(str, guard.local)),
+            "peer_ports": sorted([str(p.local), str(p.remote), p.port] for p in guard.peer_ports),
+            "latched": sorted([str(f.local), str(f.remote), f.port] for f in kept.latched),
+            "boot": kept.boot,
+        }
+    )
+
+
+def _parse_boot(stored: Any) -> BootGuard:
+    guard = GuardState(
+        ports=DENY_ALL.ports | frozenset(map(int, stored["ports"])),
+        local=frozenset(map(ip_address, stored["local"])),
+        may_clear=frozenset(),
+        peer_ports=frozenset(
+            PeerPort(local=ip_address(local), remote=ip_address(remote), port=int(port))
+            for local, remote, port in stored.get("peer_ports", ())
+        ),
+    )
+    latched = frozenset(
+        ClearFlow(
+            direction=Direction.OUT,
+            local=ip_address(local),
+            remote=ip_address(remote),
+            port=int(port),
+        )
+        for local, remote, port in stored.get("latched", ())
+    )
+    return BootGuard(guard=guard, latched=latched, boot=str(stored.get("boot", "")))
+
+
+def boot_id() -> str:
+    """Name the boot of this machine; empty when the kernel does not tell."""
+    try:
+        return BOOT_ID.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""

@@ -1,29 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: who this chassis is to its peers, and who they are to it: credentials, pins, configs."""
+"""Shell: who this chassis is to its peers, and who they are to it: credentials and pins."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
+
 import structlog
 
-from ovn_ipsec import clock
-from ovn_ipsec.errors import EdgeError
-from ovn_ipsec.model.chassis import ChassisName, Pair
-from ovn_ipsec.model.policy import Auth, ClusterPolicy, Mode, Phase
+from ovn_ipsec.model.policy import Auth, ClusterPolicy, Phase
 from ovn_ipsec.schema.open_vswitch import LocalChassis
 
-from .configs import Configs
 from .credential_keeper import NO_FILES, NO_SECRET, CredentialKeeper, Needs
-from .ike.backend import IkeBackend
 from .keyring import Keyring
 from .plan.agent import Agent
-from .plan.ike import ConnName
-from .plan.pins import KEY, Pins
+from .plan.configs import Configs
+from .plan.pins import Pins
 from .plan.plain import PlainPeers
-from .plan.proof import Proof, in_plain, proofs
-from .plan.record import NOTHING_SEEN, Decision, PairRecord, settled_mark
 from .report import refusal_summary
-from .southbound import Southbound
-from .state_dir import StateDir
+from .southbound import ChassisSeen, SouthboundSeen
 
 _log = structlog.get_logger()
 
@@ -31,34 +26,40 @@ _log = structlog.get_logger()
 class Trust:
     """The credentials of this chassis and those that its peers have published."""
 
-    def __init__(self, state: StateDir) -> None:
-        """Store where keys are kept; nothing is read yet."""
-        self.keeper = CredentialKeeper(state.path)
-        self.pins = Pins()
-        self.keys = Keyring(state)
-        self.configs = Configs(state, self._proofs)
-        self._state = state
-        self._this: ChassisName | None = None
-        self._remote = ""
-        self._ways: tuple[Auth, ...] = ()
+    def __init__(self, keeper: CredentialKeeper, keys: Keyring) -> None:
+        """Store what looks after files and after the IKE daemon's keys; nothing is read yet."""
+        self.keeper = keeper
+        self.keys = keys
+        self.configs = Configs()
+        """What the agent makes connections from: given to it."""
+        self._pins = Pins()
         self._plain = PlainPeers()
+        self._ways: tuple[Auth, ...] = ()
+        self._unpinned: set[str] = set()
+        """Chassis whose certificates have not been handed on: they are read when they are used."""
 
-    def note(self, agent: Agent, southbound: Southbound, now: float) -> None:
-        """Take in what rows say that have changed."""
-        for name, text in southbound.changed_pins():
-            if self.pins.note(name, text, now) and name != agent.this_chassis:
-                self.configs.forget(name)
-                if Auth.PINNED in agent.policy.auth:
-                    agent.touch_peer(name)
+    def note(self, changed: Iterable[ChassisSeen], now: float) -> None:
+        """Take in what rows publish that have changed."""
+        for one in changed:
+            if self._pins.note(one.name, one.pin, now):
+                self._unpinned.add(one.name)
 
     def run(
-        self, agent: Agent, here: LocalChassis, southbound: Southbound | None, now: float
+        self,
+        agent: Agent,
+        here: LocalChassis,
+        seen: SouthboundSeen | None,
+        times: tuple[float, datetime],
     ) -> None:
-        """Look at the own credentials; what changed there marks every pair."""
-        self._this, self._remote = agent.this_chassis, here.remote
-        pin, answer = "", ""
-        if southbound is not None:
-            pin, answer = southbound.published(agent.this_chassis)
+        """Look at the credentials; what changed there marks the pairs that it is for.
+
+        Args:
+            agent: Given what is in use.
+            here: What the operator has set up.
+            seen: What the southbound says; None before it has said anything.
+            times: Monotonic seconds, and wall time.
+        """
+        now, wall = times
         policy = agent.policy
         needs = Needs(
             chassis=agent.this_chassis,
@@ -68,86 +69,52 @@ class Trust:
             psk_file=here.psk_file,
             crl_file=here.crl_file,
             revocation=here.revocation,
-            pin=pin,
-            answer=answer,
+            pin="" if seen is None else seen.own_pin,
+            answer="" if seen is None else seen.answer,
         )
-        is_new = self.keeper.run(needs, now, clock.utc_now())
+        is_new = self.keeper.run(needs, now, wall)
         if is_new or policy.auth != self._ways:
             self._ways = policy.auth
             self.keys.want(self.keeper.keys)
             self.keys.dirty()
-        own = self.keeper.means.ca
+        means = self.keeper.means
         self.keys.revoke(self.keeper.crl.crls)
-        self.keys.ask(() if own is None else own.ca_der, here.ocsp_uri)
-        digests = None if southbound is None else southbound.has_digest
-        if self._plain.run(here.psk_plain, digests) or is_new:
-            self.configs.clear()
+        self.keys.ask(() if means.ca is None else means.ca.ca_der, here.ocsp_uri)
+        reports = None if seen is None else seen.reporting.__contains__
+        self._plain.run(here.psk_plain, reports)
+        if self.configs.put_means(means, self._plain.names):
+            self.keys.dirty()
             agent.touch_all()
-        for name in self.pins.due(now):
-            self.configs.forget(name)
-            agent.touch_peer(name)
-        for error in self.pins.take_refusals():
+        self._hand_on(agent, now, wall)
+
+    def _hand_on(self, agent: Agent, now: float, wall: datetime) -> None:
+        """Give the agent the certificates of peers, once they are used at all."""
+        self._unpinned.update(self._pins.due(now))
+        if Auth.PINNED in agent.policy.auth:
+            names, self._unpinned = self._unpinned, set()
+            for name in sorted(names):
+                found = self._pins.of(name, now, wall)
+                if self.configs.put_pins(name, found):
+                    agent.touch_peer(name)
+        for error in self._pins.take_refusals():
             _log.error("row_refused", reason=error.diagnostics())
 
-    def _proofs(self, pair: Pair, ways: tuple[Auth, ...]) -> tuple[Proof, ...]:
-        if self._this is None:
-            return ()
-        pinned: tuple[bytes, ...] = ()
-        if Auth.PINNED in ways:
-            pinned = self.pins.of(pair.peer, clock.monotonic(), clock.utc_now())
-        if Auth.PSK in ways:
-            self.keys.dirty()
-        means = self.keeper.means
-        found = proofs(means, ways, self._this, pair.peer, pinned)
-        if pair.peer in self._plain.names and means.secrets:
-            found = in_plain(found, means.secrets[0], pair.remote)
-        return found
+    def problems(self, policy: ClusterPolicy, remotes: str) -> list[str]:
+        """What is wrong, most important first; with the policy off only what was set up.
 
-    def _lack(self, policy: ClusterPolicy, peer: ChassisName) -> str:
-        """Why there is no way to authenticate with a peer."""
-        if policy.auth == (Auth.PINNED,) and self.keeper.means.pinned is not None:
-            return f"{peer} has published no certificate that can be pinned (Chassis {KEY})"
-        return f"this chassis has nothing to authenticate with: {', '.join(policy.auth)}"
-
-    def settle(self, agent: Agent, name: ConnName, decision: Decision) -> None:
-        """Remember what the SAs of a pair were made from, and say what is in the way of others."""
-        record, seen = decision.record, agent.seen.get(name, NOTHING_SEEN)
-        if record is None:
-            return
-        if record.barred:
-            self.drop(name)
-        elif _is_wanted(record, agent.policy) and not self.configs.has(name):
-            agent.put_error(name, self._lack(agent.policy, record.pair.peer))
-        elif mark := settled_mark(record, seen):
-            try:
-                self._state.keep_mark(name, mark)
-            except EdgeError as error:
-                _log.warning("mark_not_kept", reason=error.diagnostics())
-
-    def drop(self, name: ConnName) -> None:
-        """Forget what was made for a pair: it is gone."""
-        self.configs.drop(name)
-        self.keys.dirty()
-
-    def tidy(self, backend: IkeBackend) -> None:
-        """Take keys out of the IKE daemon that nothing uses any more."""
-        self.keys.tidy(backend, self.configs.shared_ids())
-
-    def problems(self, policy: ClusterPolicy) -> list[str]:
-        """What is wrong, most important first; with the policy off only what was set up."""
+        Args:
+            policy: Of the cluster.
+            remotes: Where its rows come from.
+        """
         words = [*self.keeper.problems(), self._plain.problem]
         if policy.phase is Phase.OFF:
             words = [word for word in words if word not in (NO_FILES, NO_SECRET)]
         if Auth.PINNED in policy.auth and policy.phase is not Phase.OFF:
-            open_ones = [r for r in self._remote.split(",") if r and not r.startswith("ssl:")]
-            if open_ones:
+            open_ones = [r.strip() for r in remotes.split(",") if not r.strip().startswith("ssl:")]
+            if any(open_ones):
                 words.append(
-                    f"pins are worth no more than {open_ones[0].strip()}, where anybody may write "
+                    f"pins are worth no more than {open_ones[0]}, where anybody may write "
                     "any row: use ssl: with RBAC"
                 )
-            words.append(refusal_summary(self.pins.refusals()))
+            words.append(refusal_summary(self._pins.refusals()))
         return [word for word in words if word]
-
-
-def _is_wanted(record: PairRecord, policy: ClusterPolicy) -> bool:
-    return record.gone_at is None and record.mode is not Mode.OFF and policy.phase is not Phase.OFF

@@ -53,6 +53,10 @@ class IkeError(EdgeError):
     """The IKE daemon refused a command or its socket is gone."""
 
 
+class IkeHungError(IkeError):
+    """The IKE daemon takes what it is told and does not answer in time."""
+
+
 class XfrmError(EdgeError):
     """The kernel refused an XFRM message."""
 

@@ -7,17 +7,21 @@ one given is nftables, which judges last: a change is made around it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import structlog
 
-from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.errors import EdgeError, IPsecError
 from ovn_ipsec.model.observation import Known, Unknown
 
-from ..plan.guard import GuardCounters, GuardState
+from ..plan.guard import GuardCounters, GuardObserved, GuardState
 from .layer import GuardLayer
 
 _log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,7 +43,7 @@ class GuardKeeper:
         """Read what an earlier life left; a pair is closed where any layer closes it."""
         states: list[GuardState] = []
         for kept in self._kept:
-            match kept.layer.observe():
+            match _observe(kept):
                 case Known(value=observed):
                     if observed.sound:
                         kept.applied = Known(observed.state)
@@ -94,11 +98,12 @@ class GuardKeeper:
                     self._take_away(kept)
                 case _:
                     kept.layer.rebuild(wanted)
-        except EdgeError as error:
-            kept.applied = Unknown(error.diagnostics())
-            if kept.problem != error.diagnostics():
-                _log.error("guard_failed", layer=kept.layer.name, reason=error.diagnostics())
-            kept.problem = error.diagnostics()
+        except Exception as error:  # noqa: BLE001 - no layer takes the other along
+            cause = _cause(error)
+            kept.applied = Unknown(cause)
+            if kept.problem != cause:
+                _log.error("guard_failed", layer=kept.layer.name, reason=cause)
+            kept.problem = cause
             return False
         kept.applied = Known(wanted)
         kept.problem = ""
@@ -106,7 +111,7 @@ class GuardKeeper:
 
     @staticmethod
     def _take_away(kept: _Kept) -> None:
-        match kept.layer.observe():
+        match _observe(kept):
             case Known(value=observed):
                 if observed.state is not None or not observed.sound:
                     kept.layer.apply(observed.state, None)
@@ -124,7 +129,7 @@ class GuardKeeper:
             if isinstance(kept.applied, Unknown):
                 self._bring(kept, self._part(kept))
                 continue
-            match kept.layer.observe():
+            match _observe(kept):
                 case Known(value=observed) if observed.state == kept.applied.value and (
                     observed.sound
                 ):
@@ -143,7 +148,7 @@ class GuardKeeper:
         """Which layers this kernel can enforce; None where that cannot be told."""
         answers: dict[str, bool | None] = {}
         for kept in self._kept:
-            answer = kept.layer.available()
+            answer = _ask(kept.layer.available)
             answers[kept.layer.name] = answer.value if isinstance(answer, Known) else None
         return answers
 
@@ -176,6 +181,22 @@ class GuardKeeper:
         """Packet counters by layer; None where they cannot be read."""
         answers: dict[str, GuardCounters | None] = {}
         for kept in self._kept:
-            answer = kept.layer.counters()
+            answer = _ask(kept.layer.counters)
             answers[kept.layer.name] = answer.value if isinstance(answer, Known) else None
         return answers
+
+
+def _observe(kept: _Kept) -> Known[GuardObserved] | Unknown:
+    return _ask(kept.layer.observe)
+
+
+def _ask(question: Callable[[], Known[T] | Unknown]) -> Known[T] | Unknown:
+    """Ask a layer; one that breaks is one of which nothing is known."""
+    try:
+        return question()
+    except Exception as error:  # noqa: BLE001 - no layer takes the other along
+        return Unknown(_cause(error))
+
+
+def _cause(error: Exception) -> str:
+    return error.diagnostics() if isinstance(error, IPsecError) else repr(error)[:200]

@@ -17,7 +17,7 @@ from io import BytesIO
 
 from vici.protocol import FiniteStream, Packet
 
-from ovn_ipsec.errors import IkeError
+from ovn_ipsec.errors import IkeError, IkeHungError
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import Auth, Profile
 
@@ -29,7 +29,10 @@ from .sections import Section, Seen
 from .transport import RefusedError, ViciSession
 
 DEFAULT_URI = "unix:///run/charon.vici"
-DEADLINE_S = 10.0
+DEADLINE_S = 5.0
+HELLO_S = 1.0
+"""How long the first exchanges may take. One that hangs holds up the whole program each time it is
+tried; on a slow machine, the time doubles with each attempt that it was too short for."""
 STREAMED = ("list-sa", "list-policy")
 EVENTS = ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "log")
 _LOG = bytes([Packet.EVENT, len(b"log")]) + b"log"
@@ -57,6 +60,8 @@ class StrongSwan:
         self._path = path
         self._commands = ViciSession(self._connect, deadline_s)
         self._events = ViciSession(self._connect, deadline_s)
+        self._deadline_s = deadline_s
+        self._hello_s = min(HELLO_S, deadline_s)
         self._lost = False
         self._since = self._version = ""
         self.fetches = False
@@ -89,6 +94,7 @@ class StrongSwan:
         """
         if self.connected:
             return
+        self._allow(self._hello_s)
         try:
             # Events first: nothing happens unseen between the first look and the registration.
             self._events.open()
@@ -102,10 +108,19 @@ class StrongSwan:
             # A session does not outlive its daemon, so this holds as long as the session does.
             stats = self._read_stats()
             self._since, self.fetches = stats.since, stats.fetches
+        except IkeHungError:
+            self._hello_s = min(2 * self._hello_s, self._deadline_s)
+            self.close()
+            raise
         except IkeError:
             self.close()
             raise
+        self._allow(self._deadline_s)
+        self._hello_s = min(HELLO_S, self._deadline_s)
         self._lost = True
+
+    def _allow(self, deadline_s: float) -> None:
+        self._commands.deadline_s = self._events.deadline_s = deadline_s
 
     def close(self) -> None:
         """Drop both sessions; what charon holds stays."""

@@ -18,7 +18,7 @@ from typing import Any
 from vici.exception import DeserializationException
 from vici.protocol import Message, Packet
 
-from ovn_ipsec.errors import IkeError
+from ovn_ipsec.errors import IkeError, IkeHungError
 
 from .sections import Section, Seen, words
 
@@ -39,7 +39,7 @@ class ViciSession:
     def __init__(self, connect: Callable[[float], socket.socket], deadline_s: float) -> None:
         """Remember how to connect, and how long an exchange may take."""
         self._connect = connect
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
         self._socket: socket.socket | None = None
         self._buffer = bytearray()
 
@@ -56,7 +56,9 @@ class ViciSession:
         """
         self.close()
         try:
-            self._socket = self._connect(self._deadline_s)
+            self._socket = self._connect(self.deadline_s)
+        except TimeoutError:
+            raise IkeHungError("the IKE daemon accepts no connection") from None
         except OSError as error:
             raise IkeError(f"cannot reach the IKE daemon: {error}") from error
 
@@ -189,9 +191,9 @@ class ViciSession:
 
     def _exchange(self, packet: bytes, events: list[Any]) -> Any:
         sock = self._connected()
-        until = monotonic() + self._deadline_s
+        until = monotonic() + self.deadline_s
         try:
-            sock.settimeout(self._deadline_s)
+            sock.settimeout(self.deadline_s)
             sock.sendall(_HEADER.pack(len(packet)) + packet)
             while True:
                 answer = Packet.parse(self._receive(sock, until))
@@ -200,7 +202,7 @@ class ViciSession:
                 events.append(answer.payload)
         except TimeoutError:
             self.close()
-            raise IkeError(f"the IKE daemon did not answer in {self._deadline_s:g} s") from None
+            raise IkeHungError(f"the IKE daemon did not answer in {self.deadline_s:g} s") from None
         except (OSError, struct.error) as error:
             self.close()
             raise IkeError(f"lost the IKE daemon: {error}") from error

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: everything that this chassis knows, by pair, and which pairs have to be looked at.
 
-No I/O and no clock of its own. The shell puts in what it saw (rows, SAs, kernel entries), asks for
-the pairs that are due, and gets one Decision for each. Work grows with what changed: a row that
-comes in marks the pairs of its chassis, an event of the IKE daemon marks one pair, and only a new
-policy marks all.
+No I/O and no clock of its own. The shell puts in what it saw (rows, SAs, kernel entries, reqids,
+credentials), asks for the pairs that are due, and gets one Decision for each. Work grows with what
+changed: a row that comes in marks the pairs of its chassis, an event of the IKE daemon marks one
+pair, and only a new policy or credential marks all.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from ovn_ipsec.errors import InputError
@@ -21,23 +21,56 @@ from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profil
 from ovn_ipsec.model.status import PairCounts, PairState
 from ovn_ipsec.schema.encap import ParsedChassis
 
-from .guard import ClearFlow, ClearPair, GuardState
-from .ike import ConnConfig, ConnName, IkeSa, conn_name
+from .audit import PolicyKey, is_protected
+from .clear import ClearFlows, flows_of
+from .configs import Configs, MakesConfigs, Reqids
+from .guard import ALWAYS, ClearFlow, GuardState, PeerPort
+from .ike import ConnConfig, ConnName, IkeSa, conn_name, established
 from .pair import LINGER_S, clear_flows, decide, remove_steps
 from .record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
-from .weakening import Statement, refusal, rule
-from .world import PairIntent, World
+from .weakening import Statements, refusal
+from .world import Address, Offers, PairIntent, World
 
-MakeConfig = Callable[[PairIntent], ConnConfig | None]
-WasClosed = Callable[[PairRecord], bool]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Former:
+    """What was found of an earlier life: a pair that did not send clear text then does not now."""
+
+    guard: GuardState | None = None
+    """What was in force; None: nothing."""
+    foreign: frozenset[PolicyKey] | None = frozenset()
+    """What somebody else's policies encrypt; None: not known, so that every pair counts as closed.
+    """
+    latched: frozenset[ClearFlow] = frozenset()
+    """Flows out of pairs that the boot guard names."""
+
+    def closed(self, record: PairRecord) -> bool:
+        """Whether a pair, new here, sent nothing in clear."""
+        if record.mode is Mode.OFF:
+            return False
+        out, _ = flows_of(record)
+        if self.guard is not None and out not in self.guard.may_clear:
+            return True
+        if self.foreign is None or out in self.latched:
+            return True
+        return is_protected(self.foreign, record.pair)
+
+
+NOTHING_FORMER = Former()
 
 
 class Agent:
     """The state of one chassis; every method is a function of it and its arguments."""
 
-    def __init__(self, this_chassis: ChassisName) -> None:
-        """Start knowing nothing, with the policy that says nothing."""
+    def __init__(self, this_chassis: ChassisName, configs: MakesConfigs | None = None) -> None:
+        """Start knowing nothing, with the policy that says nothing.
+
+        Args:
+            this_chassis: Our name.
+            configs: What makes the connections; None: Configs, without any credential.
+        """
         self.this_chassis = this_chassis
+        self.configs: MakesConfigs = Configs() if configs is None else configs
         self.world = World()
         self.policy: ClusterPolicy = NO_POLICY
         self.records: dict[ConnName, PairRecord] = {}
@@ -48,19 +81,26 @@ class Agent:
         """Cipher suites that the IKE daemon can do, when it was last asked; None: it never was."""
         self.profiles: Counter[Profile] = Counter()
         """How many pairs are to have each cipher suite."""
-        self.was_closed: WasClosed = lambda _record: False
+        self.former = NOTHING_FORMER
+        self.undecided: dict[ConnName, str] = {}
+        """Pairs whose last decision failed, and how: a fault of this program."""
+        self.reqids: dict[ConnName, Reqids] = {}
+        self._unnumbered: dict[ConnName, None] = {}
+        self._contested: dict[ConnName, tuple[Address, str]] = {}
+        self._contested_by: dict[str, tuple[ConnName, ...]] = {}
         self._intents: dict[ConnName, PairIntent] = {}
-        self._statements: dict[ConnName, Statement] = {}
+        self._statements = Statements()
         self._news: dict[str, InputError] = {}
         self._by_peer: dict[str, frozenset[ConnName]] = {}
         self._dirty: dict[ConnName, None] = {}
         self._timers: list[tuple[float, ConnName]] = []
         self._strays: dict[ConnName, float] = {}
-        self._clear: dict[ConnName, frozenset[ClearFlow]] = {}
-        self._may_clear: set[ClearFlow] = set()
-        self._kept_flows: frozenset[ClearFlow] | None = None
+        self._clear = ClearFlows()
         self._latched: set[ConnName] = set()
+        self._latched_peers: set[str] = set()
+        """Chassis of which a closed pair was forgotten: what comes back starts closed."""
         self._ports: Counter[int] = Counter()
+        self._peer_ports: Counter[PeerPort] = Counter()
 
     # --- what comes in ---------------------------------------------------------------------------
 
@@ -87,13 +127,13 @@ class Agent:
             peers |= self.world.put(name, parsed)
         if self.this_chassis in peers or (is_new and _treating(before) != _treating(self.policy)):
             peers |= {*self.world.names(), *self._by_peer}
-        for peer in peers:
-            self._refresh(peer)
+        self._refresh_all(peers)
         if before.generation != self.policy.generation:
-            self._forget_statements()
+            self._statements.forget(lambda name: name in self._intents or name in self.records)
         if is_new:
             if self.policy.phase in (Phase.OFF, Phase.RELAX):
                 self._latched.clear()
+                self._latched_peers.clear()
             self.touch_all()
         return is_new
 
@@ -117,7 +157,44 @@ class Agent:
             self.seen.pop(name, None)
         else:
             self.seen[name] = seen
+        self._refresh_all(self._prove(name, seen))
         self.touch(name)
+
+    def _prove(self, name: ConnName, seen: ConnSeen) -> frozenset[str]:
+        """Give an address to the peer that has authenticated from there.
+
+        Returns:
+            Chassis whose pairs may have changed by that.
+        """
+        if not (seen.orphaned or any(established(sa) for sa in seen.sas)):
+            return frozenset()
+        record = self.records.get(name)
+        if record is not None:
+            address, peer = (record.pair.type, record.pair.remote), str(record.pair.peer)
+        elif name in self._contested:
+            address, peer = self._contested[name]
+        else:
+            return frozenset()
+        if self.world.holder(address) is not None:
+            return frozenset()
+        return self.world.hold(address, peer)
+
+    def put_reqids(self, name: ConnName, reqids: Reqids) -> None:
+        """Take in the reqids of a connection."""
+        self.reqids[name] = reqids
+
+    def take_unnumbered(self) -> list[ConnName]:
+        """Connections that have no reqids yet, each once: they are to be put in."""
+        found, self._unnumbered = self._unnumbered, {}
+        return [name for name in found if name not in self.reqids]
+
+    def release(self, name: ConnName) -> None:
+        """Take back the reqids of a connection that is gone."""
+        self.reqids.pop(name, None)
+
+    def put_failure(self, name: ConnName, cause: str) -> None:
+        """Take in that a pair could not be decided; what is in force for it stays."""
+        self.undecided[name] = cause
 
     def put_error(self, name: ConnName, error: str) -> bool:
         """Remember why a pair is not up. Returns whether that is news."""
@@ -143,22 +220,30 @@ class Agent:
         """Mark the pairs with one chassis to be looked at."""
         self._dirty.update(dict.fromkeys(self._by_peer.get(peer, ())))
 
+    def _refresh_all(self, peers: Iterable[str]) -> None:
+        for peer in sorted(peers):
+            self._refresh(peer)
+
     def _refresh(self, peer: str) -> None:
-        found, errors = self.world.pairs_with(self.this_chassis, peer, self.policy)
+        offers = self.world.pairs_with(self.this_chassis, peer, self.policy)
+        touched = self._contest(peer, offers)
+        if touched:
+            offers = self.world.pairs_with(self.this_chassis, peer, self.policy)
+            self._contest(peer, offers)
+        errors = offers.errors
         before = self._by_peer.get(peer, frozenset())
         intents: dict[ConnName, PairIntent] = {}
-        for offered in found:
-            name = conn_name(offered.pair)
-            ruling = rule(self._statements.get(name), offered, self.policy)
-            intents[name] = ruling.intent
-            if ruling.statement is not None:
-                self._statements[name] = ruling.statement
+        for offered in offers.intents:
+            ruling = self._statements.rule(offered, self.policy)
+            intents[conn_name(offered.pair)] = ruling.intent
             if ruling.refused:
                 errors = (*errors, refusal(self.this_chassis, ruling, offered))
         for name in before - intents.keys():
             self._intents.pop(name, None)
             self.touch(name)
         for name, intent in intents.items():
+            if name not in self.reqids:
+                self._unnumbered[name] = None
             if self._intents.get(name) != intent:
                 self._intents[name] = intent
                 self.touch(name)
@@ -171,12 +256,25 @@ class Agent:
             self.refusals[peer] = errors
         said = ((error.diagnostics(), error) for error in errors)
         self._news.update((text, error) for text, error in said if text not in known)
+        self._refresh_all(touched - {peer})
 
-    def _forget_statements(self) -> None:
-        """Under a new generation, of pairs that there are none of any more."""
-        for name in [n for n in self._statements if n not in self._intents]:
-            if name not in self.records:
-                del self._statements[name]
+    def _contest(self, peer: str, offers: Offers) -> frozenset[str]:
+        """Remember which connections would be a peer's if the address were.
+
+        Returns:
+            Chassis whose pairs may have changed, as one has proved to be there long ago.
+        """
+        for name in self._contested_by.pop(peer, ()):
+            self._contested.pop(name, None)
+        for pair in offers.contested:
+            self._contested[conn_name(pair)] = ((pair.type, pair.remote), peer)
+        if offers.contested:
+            self._contested_by[peer] = tuple(map(conn_name, offers.contested))
+        touched = frozenset[str]()
+        for pair in offers.contested:
+            name = conn_name(pair)
+            touched |= self._prove(name, self.seen.get(name, NOTHING_SEEN))
+        return touched
 
     def take_refusals(self) -> list[InputError]:
         """What was refused since the last call, each once."""
@@ -211,7 +309,7 @@ class Agent:
         record = self.records.get(name)
         return record is not None and record.attempts > 0
 
-    def decide(self, name: ConnName, make_config: MakeConfig, context: Context) -> Decision | None:
+    def decide(self, name: ConnName, context: Context) -> Decision | None:
         """Decide about one pair and remember the outcome.
 
         Returns:
@@ -222,17 +320,37 @@ class Agent:
         seen = self.seen.get(name, NOTHING_SEEN)
         if record is None:
             if intent is None:
+                self.undecided.pop(name, None)
                 return self._stray(name, seen, context)
             record = PairRecord(name=name, pair=intent.pair, since=context.now)
             record = replace(record, mode=intent.mode, profile=intent.profile)
-            record = replace(record, closed=name in self._latched or self.was_closed(record))
-        self._strays.pop(name, None)
-        config = make_config(intent) if intent is not None else None
+            closed = intent.pair.peer in self._latched_peers or self.former.closed(record)
+            record = replace(record, closed=closed)
+        config = self._config(name, intent)
         decision = decide(record, intent, config, seen, context)
+        if decision.record is not None and config is None:
+            decision = replace(decision, record=self._lacking(decision.record, context))
+        self._strays.pop(name, None)
+        self.undecided.pop(name, None)
         self._remember(name, decision.record, context.now)
+        if decision.record is None or decision.record.barred:
+            self.configs.drop(name)
         if decision.wake_at is not None:
             heapq.heappush(self._timers, (decision.wake_at, name))
         return decision
+
+    def _config(self, name: ConnName, intent: PairIntent | None) -> ConnConfig | None:
+        reqids = self.reqids.get(name)
+        if intent is None or reqids is None:
+            return None
+        return self.configs.make(self.this_chassis, intent, self.policy, reqids)
+
+    def _lacking(self, record: PairRecord, context: Context) -> PairRecord:
+        """Say why a wanted pair has no connection."""
+        wanted = record.gone_at is None and record.mode is not Mode.OFF and not record.barred
+        if not wanted or context.phase is Phase.OFF or record.profile not in context.profiles:
+            return record
+        return replace(record, error=self.configs.lack(self.policy, record.pair.peer))
 
     def _stray(self, name: ConnName, seen: ConnSeen, context: Context) -> Decision | None:
         """A connection of ours that nobody wants, left by an earlier life of this program."""
@@ -249,27 +367,40 @@ class Agent:
     def _remember(self, name: ConnName, record: PairRecord | None, now: float) -> None:
         old = self.records.pop(name, None)
         if old is not None:
-            self.counts[old.state] -= 1
-            self.profiles[old.profile] -= old.mode is not Mode.OFF
-            self._ports.subtract((old.pair.out_port, old.pair.in_port))
-        flows: frozenset[ClearFlow] = frozenset()
+            self._count(old, -1)
+        clear = frozenset[ClearFlow]()
+        self._latched.discard(name)
         if record is not None:
-            flows = clear_flows(record, now)
             self.records[name] = record
-            self.counts[record.state] += 1
-            self.profiles[record.profile] += record.mode is not Mode.OFF
-            self._ports.update((record.pair.out_port, record.pair.in_port))
-        before = self._clear.pop(name, frozenset())
-        if flows:
-            self._clear[name] = flows
-        if record is not None and record.closed:
-            self._latched.add(name)
-        elif record is not None:
-            self._latched.discard(name)
-        if flows != before:
-            self._may_clear -= before - flows
-            self._may_clear |= flows
-            self._kept_flows = None
+            self._count(record, 1)
+            clear = clear_flows(record, now)
+            if record.closed:
+                self._latched.add(name)
+        elif old is not None:
+            if old.closed:
+                self._latched_peers.add(str(old.pair.peer))
+            self._statements.merge(name, str(old.pair.peer))
+            self._let_go(old)
+        self._clear.put(name, record, clear)
+
+    def _count(self, record: PairRecord, by: int) -> None:
+        pair = record.pair
+        self.counts[record.state] += by
+        self.profiles[record.profile] += by * (record.mode is not Mode.OFF)
+        self._ports[pair.in_port] += by
+        port = PeerPort(local=pair.local, remote=pair.remote, port=pair.out_port)
+        self._peer_ports[port] += by
+        if not self._peer_ports[port]:
+            del self._peer_ports[port]
+
+    def _let_go(self, record: PairRecord) -> None:
+        """Give an address back whose last pair is forgotten."""
+        address, peer = (record.pair.type, record.pair.remote), str(record.pair.peer)
+        if self.world.holder(address) != peer:
+            return
+        others = (one.pair for one in self.records.values() if one.pair.peer == peer)
+        if not any((pair.type, pair.remote) == address for pair in others):
+            self._refresh_all(self.world.hold(address, None))
 
     def settling(self, now: float) -> bool:
         """Whether a pair is still on its way back to clear text."""
@@ -306,7 +437,7 @@ class Agent:
         ):
             return None
         local: set[IpAddress] = {record.pair.local for record in self.records.values()}
-        ports = {port for port, count in self._ports.items() if count > 0}
+        ports = ALWAYS | {port for port, count in self._ports.items() if count > 0}
         this = self.world.get(self.this_chassis)
         if this is not None:
             local |= {intent.encap.ip for intent in this.encaps}
@@ -314,15 +445,18 @@ class Agent:
         elif floor is not None:
             local |= floor.local
             ports |= floor.ports
-        if self._kept_flows is None:
-            self._kept_flows = frozenset(self._may_clear)
         binding = self.policy.phase in (Phase.ESTABLISH, Phase.ENFORCE)
         return GuardState(
             ports=frozenset(ports),
             local=frozenset(local),
-            may_clear=self._kept_flows,
+            may_clear=self._clear.may_clear,
+            peer_ports=frozenset(one for one in self._peer_ports if one.port not in ports),
             vnis=self.policy.vnis if binding else frozenset(),
         )
+
+    def latched(self) -> frozenset[ClearFlow]:
+        """The flows out of pairs that are never clear again, for the boot guard."""
+        return frozenset(flows_of(self.records[name])[0] for name in self._latched)
 
     def _holds_sas(self) -> bool:
         """Whether the daemon still protects a pair: its policies must not catch clear text."""
@@ -332,15 +466,6 @@ class Agent:
 def _treating(policy: ClusterPolicy) -> tuple[object, ...]:
     """What of a policy says how pairs are treated."""
     return (policy.generation, policy.default, policy.floor, policy.profile, policy.pairs)
-
-
-def guard_remembers(guard: GuardState | None, record: PairRecord) -> bool:
-    """Whether a guard found at start closed this pair: it does not let its traffic out."""
-    pair = record.pair
-    out, _ = ClearPair(
-        local=pair.local, remote=pair.remote, out_port=pair.out_port, in_port=pair.in_port
-    ).flows()
-    return guard is not None and record.mode is not Mode.OFF and out not in guard.may_clear
 
 
 def counts_by_name(counts: Mapping[PairState, int]) -> dict[str, int]:

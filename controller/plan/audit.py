@@ -7,7 +7,7 @@ policies or states). Neither shows in the daemon, so a dump of both tables is co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ovn_ipsec.model.chassis import IpAddress, Pair
@@ -48,7 +48,7 @@ def audit(
     tracked: Mapping[ConnName, Tracked],
     policies: Iterable[XfrmPolicy],
     states: Iterable[XfrmState],
-    own_reqids: frozenset[int],
+    own_reqids: Container[int],
 ) -> Findings:
     """Compare.
 

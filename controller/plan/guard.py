@@ -15,12 +15,13 @@ the first packet of such a network is not to leave in clear before policy has cl
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
 
 from ovn_ipsec.model.chassis import DEFAULT_PORT
+from ovn_ipsec.model.policy import Phase
 
 IpAddress: TypeAlias = IPv4Address | IPv6Address
 
@@ -216,6 +217,27 @@ def difference(before: GuardState | None, after: GuardState | None) -> GuardDiff
         add_vnis=new.vnis - old.vnis,
         drop_vnis=old.vnis - new.vnis,
     )
+
+
+def narrowed(
+    standing: GuardState | None, wanted: GuardState | None, phase: Phase
+) -> GuardState | None:
+    """What of a guard can be put up while somebody else drives the IKE daemon: nothing that opens.
+
+    A flow that may be clear is clear here although an SA is up, so that both ends can change over.
+    What somebody else encrypts is not to be opened so.
+
+    Args:
+        standing: What is in force; None: nothing.
+        wanted: What would be, were the daemon ours.
+        phase: Of the policy: only under enforce is a guard put up where there is none.
+    """
+    if standing is None and phase is not Phase.ENFORCE:
+        return None
+    if wanted is None:
+        return standing
+    clear = frozenset[ClearFlow]() if standing is None else standing.may_clear & wanted.may_clear
+    return replace(wanted, may_clear=clear)
 
 
 def flows_of(pairs: Iterable[ClearPair]) -> frozenset[ClearFlow]:

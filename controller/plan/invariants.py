@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
 
-from .guard import ClearPair, GuardState
+from .guard import EVERYWHERE, ClearPair, GuardState, PeerPort
 from .ike import ConnName
 from .record import NOTHING_SEEN, ConnSeen, PairRecord
 
@@ -69,6 +69,9 @@ def denies(guard: GuardState | None, record: PairRecord, now: float) -> bool:
     out, into = ClearPair(
         local=pair.local, remote=pair.remote, out_port=pair.out_port, in_port=pair.in_port
     ).flows()
-    covered = pair.local in guard.local and {pair.out_port, pair.in_port} <= guard.ports
+    toward = PeerPort(local=pair.local, remote=pair.remote, port=pair.out_port)
+    here = pair.local in guard.local or bool(guard.local & EVERYWHERE)
+    leaves = pair.out_port in guard.ports or toward in guard.peer_ports
     arrives = into in guard.may_clear and now >= record.accept_until
+    covered = here and leaves and pair.in_port in guard.ports
     return covered and out not in guard.may_clear and not arrives

@@ -14,6 +14,7 @@ policy says without the keys, whichever is the stronger, and its first statement
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ovn_ipsec.errors import InputError
@@ -21,6 +22,7 @@ from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import ClusterPolicy, Treatment, strongest
 from ovn_ipsec.schema.encap import CLASS, MODE, TABLE
 
+from .ike import ConnName, conn_name
 from .world import Label, PairIntent
 
 
@@ -98,3 +100,44 @@ def refusal(this_chassis: ChassisName, ruling: Ruling, offered: PairIntent) -> I
         reason=f"makes {offered.mode} of {ruling.intent.mode} without a new generation of the "
         "policy; what holds is kept",
     )
+
+
+class Statements:
+    """The last statement of each pair; of a chassis whose pairs are gone one for all of them.
+
+    So an address that comes and goes weakens nothing, and costs no memory for each time.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing stated."""
+        self.pairs: dict[ConnName, Statement] = {}
+        self.peers: dict[str, Statement] = {}
+        """The strongest of pairs that are gone, by chassis."""
+
+    def rule(self, offered: PairIntent, policy: ClusterPolicy) -> Ruling:
+        """Rule on what the rows of a pair say, and remember it."""
+        name = conn_name(offered.pair)
+        stated = self.pairs.get(name, self.peers.get(offered.pair.peer))
+        ruling = rule(stated, offered, policy)
+        if ruling.statement is not None:
+            self.pairs[name] = ruling.statement
+        return ruling
+
+    def merge(self, name: ConnName, peer: str) -> None:
+        """Take note that a pair is gone."""
+        found, known = self.pairs.pop(name, None), self.peers.get(peer)
+        if found is None:
+            return
+        if known is None or known.treatment.mode.strength <= found.treatment.mode.strength:
+            self.peers[peer] = found
+
+    def forget(self, kept: Callable[[ConnName], bool]) -> None:
+        """Under a new generation: forget what was stated of pairs that there are none of."""
+        self.peers.clear()
+        for name in [name for name in self.pairs if not kept(name)]:
+            del self.pairs[name]
+
+    def clear(self) -> None:
+        """Forget all: encryption is off."""
+        self.pairs.clear()
+        self.peers.clear()

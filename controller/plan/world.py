@@ -3,18 +3,26 @@
 
 World keeps parsed chassis by name and an index of who claims which address, so that one changed
 row costs one lookup and not a pass over the cluster.
+
+An address is claimed for one type of tunnel, as OVN's own index has it (ovn-sb(5), Encap). Where
+several chassis claim one, it belongs to whoever has proved to be there: the chassis that holds a
+live authenticated IKE_SA over it, and on this chassis its own addresses to itself. Where nobody
+has, it belongs to none of them: who answers first must not win.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ovn_ipsec.errors import InputError
-from ovn_ipsec.model.chassis import ChassisName, IpAddress, Pair
+from ovn_ipsec.model.chassis import DEFAULT_PORT, ChassisName, EncapType, IpAddress, Pair
 from ovn_ipsec.model.policy import ClassName, ClusterPolicy, Mode, Profile, Treatment
 from ovn_ipsec.policy.pairs import encap_pairs, treatment_of, tunnels_to
-from ovn_ipsec.schema.encap import Chassis, EncapIntent, ParsedChassis
+from ovn_ipsec.schema.encap import ERRORS_MAX, Chassis, EncapIntent, ParsedChassis
+
+NAMED_MAX = 3
+"""Rivals for an address that a refusal names; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +99,30 @@ def _intent(
     )
 
 
+Address = tuple[EncapType, IpAddress]
+"""What an encap claims."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offers:
+    """What the rows of a peer make of the pairs with it."""
+
+    intents: tuple[PairIntent, ...] = ()
+    """Sorted by local, then remote address."""
+    contested: tuple[Pair, ...] = ()
+    """Pairs whose remote address belongs to another chassis, or to nobody."""
+    errors: tuple[InputError, ...] = ()
+    """What was refused, at most ERRORS_MAX."""
+
+
 class World:
     """The chassis that are known, by the name in their row."""
 
     def __init__(self) -> None:
         """Start empty."""
         self._chassis: dict[str, ParsedChassis] = {}
-        self._claims: dict[IpAddress, set[str]] = {}
+        self._claims: dict[Address, set[str]] = {}
+        self._holders: dict[Address, str] = {}
 
     def names(self) -> Iterator[str]:
         """Names of all rows, also of those that could not be parsed."""
@@ -118,8 +143,8 @@ class World:
         self._chassis.pop(name, None)
         if parsed is not None:
             self._chassis[name] = parsed
-            for ip in self._addresses(parsed):
-                claims = self._claims.setdefault(ip, set())
+            for address in self._addresses(parsed):
+                claims = self._claims.setdefault(address, set())
                 claims.add(name)
                 touched |= claims
         return frozenset(touched)
@@ -127,54 +152,89 @@ class World:
     def _unclaim(self, name: str) -> set[str]:
         touched: set[str] = set()
         old = self._chassis.get(name)
-        for ip in self._addresses(old) if old is not None else ():
-            self._claims[ip].discard(name)
-            touched |= self._claims[ip]
-            if not self._claims[ip]:
-                del self._claims[ip]
+        for address in self._addresses(old) if old is not None else ():
+            self._claims[address].discard(name)
+            touched |= self._claims[address]
+            if not self._claims[address]:
+                del self._claims[address]
         return touched
 
     @staticmethod
-    def _addresses(parsed: ParsedChassis) -> frozenset[IpAddress]:
+    def _addresses(parsed: ParsedChassis) -> frozenset[Address]:
         if parsed.chassis is None:
             return frozenset()
-        return frozenset(intent.encap.ip for intent in parsed.chassis.encaps)
+        return frozenset((one.encap.type, one.encap.ip) for one in parsed.chassis.encaps)
 
-    def claimants(self, ip: IpAddress) -> frozenset[str]:
-        """Names of the chassis with an encap of this address."""
-        return frozenset(self._claims.get(ip, ()))
+    def claimants(self, address: Address) -> frozenset[str]:
+        """Names of the chassis with an encap of this type and address."""
+        return frozenset(self._claims.get(address, ()))
 
-    def pairs_with(
-        self, local_name: ChassisName, peer_name: str, policy: ClusterPolicy
-    ) -> tuple[tuple[PairIntent, ...], tuple[InputError, ...]]:
-        """What runs between this chassis and a peer, and what of the peer was refused.
+    def hold(self, address: Address, name: str | None) -> frozenset[str]:
+        """Take in who has proved to be at an address; None: nobody holds it any more.
 
-        An address that two chassis claim belongs to neither: who is right cannot be told, and
-        whoever answered first must not win.
+        Returns:
+            Names whose pairs may have changed by that: none where nobody else claims it.
         """
+        if self._holders.get(address) == name:
+            return frozenset()
+        if name is None:
+            del self._holders[address]
+        else:
+            self._holders[address] = name
+        claims = self._claims.get(address, set())
+        return frozenset(claims) if claims - {name} else frozenset()
+
+    def holder(self, address: Address) -> str | None:
+        """Who has proved to be at an address."""
+        return self._holders.get(address)
+
+    def pairs_with(self, local_name: ChassisName, peer_name: str, policy: ClusterPolicy) -> Offers:
+        """What runs between this chassis and a peer, and what of the peer was refused."""
         parsed = self._chassis.get(peer_name)
         if parsed is None or peer_name == local_name:
-            return (), ()
+            return Offers()
         local = self.get(local_name)
         if parsed.chassis is None or local is None:
-            return (), parsed.errors
+            return Offers(errors=parsed.errors)
         errors = list(parsed.errors)
         good: list[PairIntent] = []
+        contested: list[Pair] = []
         for intent in intents(local, parsed.chassis, policy):
-            pair = intent.pair
-            ours, theirs = self.claimants(pair.local), self.claimants(pair.remote)
-            if len(ours) > 1 or len(theirs) > 1:
-                errors.append(_claimed_twice(pair, ours | theirs))
-            else:
+            rivals = self._rivals(intent.pair)
+            if not rivals:
                 good.append(intent)
-        return tuple(good), tuple(errors)
+                continue
+            contested.append(intent.pair)
+            if len(errors) < ERRORS_MAX:
+                errors.append(_claimed_twice(intent.pair, rivals))
+        return Offers(intents=tuple(good), contested=tuple(contested), errors=tuple(errors))
+
+    def _rivals(self, pair: Pair) -> frozenset[str]:
+        """Other chassis to whom the peer's end of a pair belongs as much, or more.
+
+        A port that is not the type's own may be another type's, and then its pairs' too.
+        """
+        address = (pair.type, pair.remote)
+        holder = self._holders.get(address)
+        others = self.claimants(address) if holder is None else frozenset({holder})
+        others -= {pair.peer}
+        for kind in EncapType:
+            if kind is pair.type or pair.out_port != DEFAULT_PORT[kind]:
+                continue
+            others |= self.claimants((kind, pair.remote)) - {pair.peer}
+        return others
 
 
-def _claimed_twice(pair: Pair, rivals: frozenset[str]) -> InputError:
+def _claimed_twice(pair: Pair, rivals: Iterable[str]) -> InputError:
     return InputError(
         table="Encap",
         row=f"{pair.peer}/{pair.remote}",
         key="ip",
         text=str(pair.remote),
-        reason=f"{pair.local} or {pair.remote} is claimed by several: {', '.join(sorted(rivals))}",
+        reason=f"{pair.type} {pair.remote} is claimed by {_some(sorted(rivals))} as well",
     )
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - NAMED_MAX
+    return f"{', '.join(names[:NAMED_MAX])} and {rest} more" if rest > 0 else ", ".join(names)

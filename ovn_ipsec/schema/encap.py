@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from heapq import nsmallest
 
 from ..errors import InputError
 from ..model.chassis import DEFAULT_PORT, ChassisName, Encap, EncapType
@@ -18,6 +19,16 @@ MODE = "ovn-ipsec"
 CLASS = "ovn-ipsec-class"
 DST_PORT = "dst_port"
 KEYS = (MODE, CLASS)
+
+ENCAPS_MAX = 16
+"""Encaps of one chassis that are looked at: in the order of type and address, the others not."""
+PORTS_MAX = 4
+"""UDP ports that the encaps of one chassis may name, in the order of the encaps."""
+PORT_LOW, PORT_HIGH = 1024, 65535
+IKE_NAT_PORT = 4500
+"""Never a tunnel's: a guard on it would stop IKE (RFC 3948). IKE's 500 is below PORT_LOW."""
+ERRORS_MAX = 4
+"""Refusals that one chassis can cause; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +103,7 @@ def parse_encap(row: str, raw: RawEncap) -> tuple[EncapIntent | None, tuple[Inpu
         port = DEFAULT_PORT[kind]
         if DST_PORT in raw.options:
             place = Place(table=TABLE, row=row, key=f"options:{DST_PORT}")
-            port = parse.integer(place, raw.options[DST_PORT], 1, 65535)
+            port = _parse_port(place, raw.options[DST_PORT])
     except InputError as error:
         return None, (error,)
     csum = {"true": True, "false": False}.get(raw.options.get("csum", ""))
@@ -117,20 +128,44 @@ def parse_encap(row: str, raw: RawEncap) -> tuple[EncapIntent | None, tuple[Inpu
     return EncapIntent(encap=encap, mode=mode, class_name=name), tuple(errors)
 
 
+def _parse_port(place: Place, text: str) -> int:
+    port = parse.integer(place, text, PORT_LOW, PORT_HIGH)
+    if port == IKE_NAT_PORT:
+        place.refuse(text, f"{IKE_NAT_PORT} is IKE's")
+    return port
+
+
 def parse_chassis(raw: RawChassis) -> ParsedChassis:
-    """Parse a chassis and its encaps; a bad encap costs only itself."""
+    """Parse a chassis and its encaps; a bad encap costs only itself.
+
+    What one chassis can cause is bounded: ENCAPS_MAX encaps, PORTS_MAX ports, ERRORS_MAX refusals.
+    """
     try:
         name = parse.chassis_name(Place(table="Chassis", row=raw.name[:80], key="name"), raw.name)
     except InputError as error:
         return ParsedChassis(chassis=None, errors=(error,))
     intents: list[EncapIntent] = []
     errors: list[InputError] = []
-    for encap in raw.encaps:
+    place = Place(table="Chassis", row=name, key="encaps")
+    if len(raw.encaps) > ENCAPS_MAX:
+        reason = f"more than {ENCAPS_MAX} encaps: only the first {ENCAPS_MAX} are looked at"
+        errors.append(place.error(str(len(raw.encaps)), reason))
+    for encap in nsmallest(ENCAPS_MAX, raw.encaps, key=lambda one: (one.type, one.ip)):
         intent, refused = parse_encap(f"{name}/{encap.ip[:64]}", encap)
         errors.extend(refused)
         if intent is not None:
             intents.append(intent)
     intents.sort(key=lambda i: (i.encap.type, i.encap.ip.version, i.encap.ip))
+    ports = set(list(dict.fromkeys(intent.encap.port for intent in intents))[:PORTS_MAX])
+    beyond = [intent for intent in intents if intent.encap.port not in ports]
+    if beyond:
+        reason = f"more than {PORTS_MAX} ports: encaps with others than the first are refused"
+        errors.append(place.error(f"options:{DST_PORT}={beyond[0].encap.port}", reason))
+        intents = [intent for intent in intents if intent.encap.port in ports]
+    if len(errors) > ERRORS_MAX:
+        more = len(errors) - ERRORS_MAX + 1
+        last = place.error(f"{more} more", "what else this chassis says is not understood either")
+        errors = [*errors[: ERRORS_MAX - 1], last]
     return ParsedChassis(
         chassis=Chassis(
             name=name,

@@ -32,9 +32,13 @@ class Place:
     row: str
     key: str
 
+    def error(self, text: str, reason: str) -> InputError:
+        """Make the InputError that names this place."""
+        return InputError(table=self.table, row=self.row, key=self.key, text=text, reason=reason)
+
     def refuse(self, text: str, reason: str) -> NoReturn:
         """Raise the InputError that names this place."""
-        raise InputError(table=self.table, row=self.row, key=self.key, text=text, reason=reason)
+        raise self.error(text, reason)
 
 
 def word(place: Place, text: str, kind: type[E]) -> E:

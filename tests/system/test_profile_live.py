@@ -29,6 +29,7 @@ from ovn_ipsec.model.policy import Auth, ClusterPolicy, Phase, Profile
 from ovn_ipsec.model.status import PairState
 from tests import worlds
 from tests.contracts.ike_backend import LOCAL_IP, PEER_IP, identity, key_id, secret, ways
+from tests.fakes.configs import FakeConfigs, number
 from tests.functional import charon
 from tests.worlds import A, B
 
@@ -64,7 +65,7 @@ class End:
     def __init__(self, name: ChassisName, peer: ChassisName, daemon: charon.Charon) -> None:
         self.name = name
         self.daemon = daemon
-        self.agent = Agent(name)
+        self.agent = Agent(name, FakeConfigs(self.config))
         self.proofs = ways(name, peer, Auth.CA)
         state = StateDir(Path(tempfile.mkdtemp()))
         state.open()
@@ -94,10 +95,11 @@ class End:
         now = time.monotonic()
         self.link.run(self.agent, now)
         context = Context(phase=self.agent.policy.phase, now=now, this_chassis=self.name)
+        number(self.agent)
         for name in self.agent.due(now, 9):
             if self.agent.retries(name):
                 self.link.look(self.agent, name)
-            decision = self.agent.decide(name, self.config, context)
+            decision = self.agent.decide(name, context)
             if decision is not None and self.link.ready:
                 seen = self.agent.seen.get(name, NOTHING_SEEN)
                 after, failure = apply_steps(self.link.backend, decision.steps, seen)

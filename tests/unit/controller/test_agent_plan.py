@@ -11,14 +11,14 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from controller import report
-from controller.plan.agent import Agent, counts_by_name, guard_remembers
+from controller.plan.agent import Agent, Former, counts_by_name
 from controller.plan.audit import Findings, Tracked, audit, is_protected
-from controller.plan.guard import GuardCounters, GuardState
-from controller.plan.ike import CHILDREN, ChildSa, ConnConfig, ConnName, IkeSa, conn_name
+from controller.plan.guard import Direction, GuardCounters, GuardState, PeerPort
+from controller.plan.ike import CHILDREN, ChildSa, ConnName, IkeSa, conn_name
 from controller.plan.pace import Bucket
 from controller.plan.pair import LINGER_S
 from controller.plan.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
-from controller.plan.world import World
+from controller.plan.world import PairIntent, World
 from controller.xfrm.values import (
     Action,
     PolicyDirection,
@@ -29,10 +29,12 @@ from controller.xfrm.values import (
 )
 from controller.xfrm.values import Mode as XfrmMode
 from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.chassis import EncapType
 from ovn_ipsec.model.policy import Mode, Phase, Profile
 from ovn_ipsec.model.status import Digest, PairCounts, PairState
 from tests import worlds
 from tests.contracts.ike_backend import NOW, config
+from tests.fakes.configs import FakeConfigs, number
 from tests.worlds import A, B, C, policy
 
 CONFIG = config(addresses=("10.0.0.1", "10.0.0.2"))
@@ -61,7 +63,7 @@ UP = ConnSeen(config=CONFIG.fingerprint, present=True, sas=(both_up(),))
 
 
 def agent_of(rows: worlds.Rows, phase: Phase = Phase.ENFORCE, me: str = A) -> Agent:
-    agent = Agent(type(A)(me))
+    agent = Agent(type(A)(me), FakeConfigs(lambda _intent: CONFIG))
     agent.put_policy(policy(phase))
     for name, parsed in rows.items():
         agent.put_chassis(name, parsed)
@@ -70,7 +72,8 @@ def agent_of(rows: worlds.Rows, phase: Phase = Phase.ENFORCE, me: str = A) -> Ag
 
 def settle(agent: Agent, now: float = 100.0) -> dict[ConnName, Decision | None]:
     context = Context(phase=agent.policy.phase, now=now, this_chassis=agent.this_chassis)
-    return {name: agent.decide(name, lambda _i: CONFIG, context) for name in agent.due(now, 999)}
+    number(agent)
+    return {name: agent.decide(name, context) for name in agent.due(now, 999)}
 
 
 def peers_of(rows: worlds.Rows, me: str = A) -> list[tuple[str, str]]:
@@ -94,7 +97,7 @@ def peers_of(rows: worlds.Rows, me: str = A) -> list[tuple[str, str]]:
         (worlds.mixed_types(), [(B, "10.0.0.2")]),
         (worlds.no_common_type(), []),
         (worlds.duplicate_ips(), []),
-        (worlds.own_ip_claimed(), []),
+        (worlds.own_ip_claimed(), [(B, "10.0.0.2")]),
         (worlds.junk(), [(B, "10.0.0.2"), (C, "10.0.0.3")]),
     ],
 )
@@ -107,14 +110,16 @@ def test_pairs_are_those_of_ovn_controller_in_any_order_of_rows(
 
 
 def test_a_port_of_its_own_is_the_one_we_send_to() -> None:
-    """And ours stays ours; the guard watches both."""
+    """And ours stays ours; the guard watches theirs towards them alone."""
     agent = agent_of(worlds.dst_port())
     settle(agent)
     (record,) = agent.records.values()
     assert (6082, 6081) == (record.pair.out_port, record.pair.in_port)
     guard = agent.guard(None)
     assert guard is not None
-    assert {6081, 6082} == guard.ports
+    assert {6081, 4789} == guard.ports
+    pair = record.pair
+    assert {PeerPort(local=pair.local, remote=pair.remote, port=6082)} == guard.peer_ports
 
 
 def test_junk_is_refused_by_name() -> None:
@@ -145,7 +150,7 @@ def test_a_duplicate_address_is_refused_at_both_and_does_not_oscillate() -> None
     settle(agent)
     assert [PairState.BLOCKED] == [r.state for r in agent.records.values()]
     assert {} == agent.refusals
-    assert frozenset() == World().claimants(ip_address("10.0.0.1"))
+    assert frozenset() == World().claimants((EncapType.GENEVE, ip_address("10.0.0.1")))
 
 
 def test_the_stronger_end_and_the_floor_decide_the_mode() -> None:
@@ -319,12 +324,15 @@ def test_a_guard_that_was_found_remembers() -> None:
     guard = agent.guard(None)
     assert guard is not None
     denying = replace(guard, may_clear=frozenset())
-    assert not guard_remembers(None, record)
-    assert not guard_remembers(guard, record)
-    assert guard_remembers(denying, record)
-    assert not guard_remembers(denying, replace(record, mode=Mode.OFF))
+    (out,) = (flow for flow in guard.may_clear if flow.direction is Direction.OUT)
+    assert not Former().closed(record)
+    assert not Former(guard=guard).closed(record)
+    assert Former(guard=denying).closed(record)
+    assert Former(latched=frozenset({out})).closed(record)
+    assert Former(foreign=None).closed(record), "what is not known is not open"
+    assert not Former(guard=denying, foreign=None).closed(replace(record, mode=Mode.OFF))
     again = Agent(A)
-    again.was_closed = lambda one: guard_remembers(denying, one)
+    again.former = Former(guard=denying)
     again.put_policy(policy(Phase.ESTABLISH))
     for name, parsed in worlds.two_chassis().items():
         again.put_chassis(name, parsed)
@@ -541,12 +549,12 @@ def test_refusals_are_counted() -> None:
 
 def test_an_agent_takes_a_configuration_only_for_what_is_wanted() -> None:
     """A gone peer asks for none."""
-    asked: list[ConnConfig] = []
+    asked: list[PairIntent] = []
     agent = agent_of(worlds.two_chassis())
+    agent.configs = FakeConfigs(asked.append)
     settle(agent)
+    assert len(asked) == 1
     agent.put_chassis(B, None)
-    context = Context(phase=Phase.ENFORCE, now=100.0, this_chassis=A)
-    for name in agent.due(100.0, 9):
-        agent.decide(name, lambda _intent: asked.append(CONFIG), context)
-    assert [] == asked
+    settle(agent)
+    assert len(asked) == 1
     assert all(isinstance(record, PairRecord) for record in agent.records.values())

@@ -4,76 +4,124 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import structlog
 
 from controller.changes import log_change
-from controller.configs import Configs
-from controller.plan.agent import Agent
+from controller.plan.configs import Configs
+from controller.plan.credential import Credential, Secret
 from controller.plan.ike import SUITES
+from controller.plan.proof import Means
 from controller.plan.record import PairRecord
 from controller.plan.world import PairIntent
-from controller.state_dir import StateDir
-from ovn_ipsec.model.policy import Auth, Mode, Profile, Tuning
+from ovn_ipsec.model.policy import NO_POLICY, Auth, Mode, Profile, Tuning
 from ovn_ipsec.model.status import PairState
-from tests.contracts.ike_backend import config, ways
-from tests.worlds import A, B
+from tests.contracts.ike_backend import NOW, config
+from tests.worlds import A, B, C
 
 INTENT = PairIntent(pair=config().pair, mode=Mode.REQUIRE, csum=None)
-
-
-@pytest.fixture
-def configs(tmp_path: Path) -> Configs:
-    state = StateDir(tmp_path)
-    state.open()
-    return Configs(state, lambda pair, auths: ways(A, pair.peer, *auths))
+REQIDS = (7, 8)
+POLICY = replace(NO_POLICY, auth=(Auth.PSK,))
+SECRET = Means(secrets=(Secret(b"the secret of the cluster"),))
 
 
 @pytest.mark.parametrize("profile", Profile)
-def test_a_connection_offers_its_pairs_profile_and_nothing_else(
-    configs: Configs, profile: Profile
-) -> None:
-    """Made again when that changes, with the same reqids; else the same one is given."""
-    agent = Agent(A)
-    first = configs.make(agent, INTENT)
-    made = configs.make(agent, replace(INTENT, profile=profile))
+def test_a_connection_offers_its_pairs_profile_and_nothing_else(profile: Profile) -> None:
+    """Made again when that changes; else the same one is given."""
+    configs = Configs()
+    assert configs.put_means(SECRET)
+    assert not configs.put_means(SECRET)
+    first = configs.make(A, INTENT, POLICY, REQIDS)
+    made = configs.make(A, replace(INTENT, profile=profile), POLICY, REQIDS)
     assert first is not None
     assert made is not None
     suite = SUITES[profile]
     assert (suite.ike, suite.esp) == (made.ike_proposals, made.esp_proposals)
-    assert (first.reqid_out, first.reqid_in) == (made.reqid_out, made.reqid_in)
-    assert made is configs.make(agent, replace(INTENT, profile=profile, mode=Mode.PREFER))
-    agent.policy = replace(agent.policy, tuning=Tuning(force_encapsulation=True))
-    assert made != configs.make(agent, replace(INTENT, profile=profile))
+    assert REQIDS == (made.reqid_out, made.reqid_in)
+    again = replace(INTENT, profile=profile, mode=Mode.PREFER)
+    assert made is configs.make(A, again, POLICY, REQIDS)
+    other = replace(POLICY, tuning=Tuning(force_encapsulation=True))
+    assert made != configs.make(A, again, other, REQIDS)
 
 
-def test_without_a_way_to_authenticate_there_is_no_connection(tmp_path: Path) -> None:
-    """And what was made is made anew when one is another, or the pair was gone."""
-    state, found = StateDir(tmp_path), {B: ways(A, B, Auth.PSK)}
-    state.open()
-    configs = Configs(state, lambda pair, _auths: found[pair.peer])
-    agent = Agent(A)
-    made = configs.make(agent, INTENT)
-    assert made is configs.make(agent, INTENT)
+def test_another_name_of_ours_is_another_connection() -> None:
+    """What was made under the old one would be refused by every peer."""
+    configs = Configs()
+    configs.put_means(SECRET)
+    first = configs.make(A, INTENT, POLICY, REQIDS)
+    renamed = Configs()
+    renamed.put_means(SECRET)
+    second = renamed.make(C, INTENT, POLICY, REQIDS)
+    assert first is not None
+    assert second is not None
+    assert (A, C) == (first.local_id, second.local_id)
+    assert first.marks != second.marks
+
+
+def test_without_a_way_to_authenticate_there_is_no_connection() -> None:
+    """And it is said what is missing; what was made is made anew when the pair was gone."""
+    configs = Configs()
+    assert configs.make(A, INTENT, POLICY, REQIDS) is None
+    assert "nothing to authenticate with: psk" in configs.lack(POLICY, B)
+    configs.put_means(SECRET)
+    made = configs.make(A, INTENT, POLICY, REQIDS)
+    assert made is not None
     assert configs.shared_ids() == {made.proofs[0].keys[0].id}
     configs.drop(config().name)
-    again = configs.make(agent, INTENT)
-    assert made is not again
-    configs.clear()
-    assert again == configs.make(agent, INTENT)
-    found[B] = ways(A, B, Auth.CA)
-    assert again == configs.make(agent, INTENT), "nobody said that it is another"
-    configs.forget("nobody")
-    assert again == configs.make(agent, INTENT)
-    configs.forget(B)
-    assert again != configs.make(agent, INTENT)
-    assert (configs.shared_ids(), configs.has(config().name)) == (frozenset(), True)
-    found[B] = ()
-    configs.forget(B)
-    assert configs.make(agent, INTENT) is None
-    assert not configs.has(config().name)
+    assert configs.shared_ids() == frozenset()
+    again = configs.make(A, INTENT, POLICY, REQIDS)
+    assert again is not made
+    assert again == made
+    configs.put_means(Means())
+    assert configs.make(A, INTENT, POLICY, REQIDS) is None
+    assert configs.shared_ids() == frozenset()
+
+
+def test_a_secret_in_plain_is_another_connection() -> None:
+    """Towards a chassis that is named as a stock one."""
+    configs = Configs()
+    configs.put_means(SECRET)
+    derived = configs.make(A, INTENT, POLICY, REQIDS)
+    assert configs.put_means(SECRET, frozenset({B}))
+    plain = configs.make(A, INTENT, POLICY, REQIDS)
+    assert derived is not None
+    assert plain is not None
+    assert (False, True) == (derived.proofs[0].plain, plain.proofs[0].plain)
+
+
+OWN = Credential(
+    certificate_der=b"own",
+    key_id="id",
+    ca_der=(),
+    not_before=NOW,
+    not_after=NOW,
+    names=(A,),
+    subject="CN=chA",
+    fingerprint="print",
+)
+
+
+def test_pins_are_the_peers_own() -> None:
+    """Other ones make another connection, none at all no connection; the same ones are no news."""
+    policy = replace(POLICY, auth=(Auth.PINNED,))
+    configs = Configs()
+    configs.put_means(Means(pinned=OWN))
+    assert configs.make(A, INTENT, policy, REQIDS) is None
+    assert f"{B} has published no certificate" in configs.lack(policy, B)
+    assert configs.put_pins(B, (b"one",))
+    assert not configs.put_pins(B, (b"one",))
+    assert not configs.put_pins(C, ())
+    assert configs.put_pins(C, (b"other",))
+    made = configs.make(A, INTENT, policy, REQIDS)
+    assert made is not None
+    assert (b"one",) == made.proofs[0].trusted_der
+    assert configs.put_pins(B, (b"two", b"one"))
+    again = configs.make(A, INTENT, policy, REQIDS)
+    assert again is not None
+    assert (b"two", b"one") == again.proofs[0].trusted_der
+    assert configs.put_pins(B, ())
+    assert configs.make(A, INTENT, policy, REQIDS) is None
 
 
 RECORD = PairRecord(name=config().name, pair=config().pair)

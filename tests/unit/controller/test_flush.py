@@ -10,13 +10,17 @@ import pytest
 
 from controller.flush import flush
 from controller.guard.keeper import GuardKeeper
+from controller.host_guard import HostGuard
 from controller.keyring import Keyring
+from controller.plan.boot import BootGuard
 from controller.plan.credential import Secret
 from controller.plan.guard import GuardState
 from controller.state_dir import StateDir
 from ovn_ipsec.errors import EdgeError, IkeError, NftError
+from ovn_ipsec.model.policy import Phase
 from tests.fakes.ike import FakeIke
 from tests.fakes.kernel import FakeGuardLayer
+from tests.worlds import policy
 
 STATE = GuardState(
     ports=frozenset({6081}), local=frozenset({ip_address("10.0.0.1")}), may_clear=frozenset()
@@ -26,7 +30,8 @@ STATE = GuardState(
 def enforced(folder: Path) -> tuple[StateDir, FakeGuardLayer]:
     state, layer = StateDir(folder), FakeGuardLayer()
     state.open()
-    state.keep_boot_guard(STATE)
+    state.keep_boot_guard(BootGuard(guard=STATE))
+    state.keep_policy(policy(Phase.ENFORCE))
     layer.apply(None, STATE)
     return state, layer
 
@@ -34,8 +39,9 @@ def enforced(folder: Path) -> tuple[StateDir, FakeGuardLayer]:
 def test_guard_and_boot_guard_are_gone(tmp_path: Path) -> None:
     """Nothing is denied afterwards, not even after a reboot."""
     state, layer = enforced(tmp_path)
-    flush(state, GuardKeeper([layer]), FakeIke())
+    flush(state, HostGuard([layer], state, ""), FakeIke())
     assert state.boot_guard() is None
+    assert state.policy() is None
     assert GuardKeeper([layer]).found() is None
 
 
@@ -50,7 +56,7 @@ def test_keys_of_ours_are_taken_back(tmp_path: Path) -> None:
     kept = ike.load_key(theirs)
     ike.loaded_shared.update({"ovn-psk-chB-1": b"x", "swanctl": b"y"})
     ike.ask((b"authority",), "http://responder/")
-    flush(state, GuardKeeper([layer]), ike)
+    flush(state, HostGuard([layer], state, ""), ike)
     assert ({kept}, {"swanctl"}) == (ike.loaded_keys.keys(), ike.loaded_shared.keys())
     assert ike.asks == ((), "")
 
@@ -60,7 +66,7 @@ def test_guard_goes_without_the_daemon_too(tmp_path: Path) -> None:
     state, layer = enforced(tmp_path)
     ike = FakeIke()
     ike.fail_next("open", IkeError("away"))
-    flush(state, GuardKeeper([layer]), ike)
+    flush(state, HostGuard([layer], state, ""), ike)
     assert GuardKeeper([layer]).found() is None
 
 
@@ -69,5 +75,7 @@ def test_guard_that_stays_is_an_error(tmp_path: Path) -> None:
     state, layer = enforced(tmp_path)
     layer.fail_next("apply", NftError("no"))
     with pytest.raises(EdgeError, match="guard not removed"):
-        flush(state, GuardKeeper([layer]), FakeIke())
-    assert state.boot_guard() == STATE
+        flush(state, HostGuard([layer], state, ""), FakeIke())
+    kept = state.boot_guard()
+    assert kept is not None
+    assert kept.guard.local == STATE.local

@@ -15,9 +15,8 @@ from controller.keyring import Keyring
 from controller.plan.agent import Agent
 from controller.plan.credential import Secret
 from controller.plan.guard import ClearPair, GuardState, flows_of
-from controller.plan.ike import ConnName
-from controller.state_dir import FIRST_REQID, MARKS_SLACK, StateDir
-from ovn_ipsec.errors import EdgeError, NftError
+from controller.state_dir import StateDir
+from ovn_ipsec.errors import NftError
 from ovn_ipsec.model.policy import Auth
 from tests.contracts.ike_backend import config, lab
 from tests.fakes.ike import FakeIke
@@ -32,36 +31,6 @@ PAIR = ClearPair(
 )
 PROTECTED = replace(GUARD, may_clear=flows_of([PAIR]), vnis=frozenset({5}))
 NAME = config().name
-
-
-def test_reqids_are_the_same_after_a_restart(tmp_path: Path) -> None:
-    """Junk lines cost nothing but themselves."""
-    first = StateDir(tmp_path / "state")
-    first.open()
-    assert (FIRST_REQID, FIRST_REQID + 1) == first.reqids(NAME) == first.reqids(NAME)
-    with (tmp_path / "state" / "reqids").open("a") as file:
-        file.write("junk\n1 ovn-low\n")
-    second = StateDir(tmp_path / "state")
-    second.open()
-    assert first.reqids(NAME) == second.reqids(NAME)
-    assert FIRST_REQID + 2 == second.reqids(ConnName("ovn-other"))[0]
-    assert 4 == len(second.all_reqids())
-
-
-def test_the_boot_guard_is_kept_and_taken_away(tmp_path: Path) -> None:
-    """Junk in its place is an error, not an open door."""
-    state = StateDir(tmp_path)
-    state.open()
-    assert state.boot_guard() is None
-    state.keep_boot_guard(GUARD)
-    assert GUARD == state.boot_guard()
-    state.keep_boot_guard(PROTECTED)
-    assert GUARD == state.boot_guard(), "closed for all needs no VNIs"
-    state.keep_boot_guard(None)
-    assert state.boot_guard() is None
-    (tmp_path / "boot-guard.json").write_text("{")
-    with pytest.raises(EdgeError):
-        state.boot_guard()
 
 
 @pytest.mark.parametrize(
@@ -269,31 +238,6 @@ def test_events_are_not_lost_with_the_look_that_they_asked_for(tmp_path: Path) -
     link.run(agent, 20 + RETRY_S)
     assert agent.seen[NAME].sas
     assert link.problem == ""
-
-
-def test_what_sas_were_made_from_is_kept_over_a_restart(tmp_path: Path) -> None:
-    """The last word counts; nothing is written twice, and the journal does not grow for ever."""
-    first = StateDir(tmp_path / "state")
-    first.open()
-    assert first.mark(NAME) == ""
-    first.keep_mark(NAME, "one,ca:x")
-    first.keep_mark(NAME, "two,ca:x")
-    first.keep_mark(NAME, "two,ca:x")
-    journal = tmp_path / "state" / "made-from"
-    assert 2 == len(journal.read_text().splitlines())
-    second = StateDir(first.path)
-    second.open()
-    assert "two,ca:x" == second.mark(NAME)
-    for number in range(MARKS_SLACK + 5):
-        second.keep_mark(NAME, f"{number},ca:x")
-    assert len(journal.read_text().splitlines()) < 10
-    third = StateDir(first.path)
-    third.open()
-    assert f"{MARKS_SLACK + 4},ca:x" == third.mark(NAME)
-    journal.unlink()
-    journal.mkdir()
-    with pytest.raises(EdgeError):
-        third.keep_mark(NAME, "another")
 
 
 def test_the_keyring_gives_what_is_wanted_and_takes_back_what_is_ours(tmp_path: Path) -> None:

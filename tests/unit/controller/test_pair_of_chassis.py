@@ -18,7 +18,7 @@ from controller.ike.messages import connection
 from controller.ike.sections import Section
 from controller.ike_link import IkeLink
 from controller.keyring import Keyring
-from controller.plan.agent import Agent, guard_remembers
+from controller.plan.agent import Agent, Former
 from controller.plan.certificate import is_signed
 from controller.plan.guard import ClearFlow, Direction
 from controller.plan.ike import (
@@ -41,6 +41,7 @@ from ovn_ipsec.model.policy import NO_POLICY, Auth, ClusterPolicy, Mode, Phase, 
 from ovn_ipsec.model.status import PairState
 from tests import worlds
 from tests.contracts.ike_backend import ways
+from tests.fakes.configs import FakeConfigs, number
 from tests.fakes.ike import FakeIke
 from tests.fakes.kernel import FakeGuardLayer
 from tests.worlds import A, B, policy
@@ -155,8 +156,8 @@ class End:
         self.guard = GuardKeeper(list(self.layers))
         self.found = self.guard.found()
         self.kept = self.found
-        self.agent = Agent(self.name)
-        self.agent.was_closed = lambda record: guard_remembers(self.found, record)
+        self.agent = Agent(self.name, FakeConfigs(self.config))
+        self.agent.former = Former(guard=self.found)
         self.ike.disconnect()
         known = dict(self.marks)
         keys = Keyring(StateDir(Path("/none")))
@@ -187,6 +188,7 @@ class End:
         self.link.run(self.agent, now)
         self._audit()
         decisions = []
+        number(self.agent)
         for name in self.agent.due(now, 64):
             if self.agent.retries(name):
                 self.link.look(self.agent, name)
@@ -200,7 +202,7 @@ class End:
                 quarantine=self.agent.policy.quarantine,
             )
             seen = self.agent.seen.get(name, NOTHING_SEEN)
-            decision = self.agent.decide(name, self.config, context)
+            decision = self.agent.decide(name, context)
             if decision is not None and decision.record is not None:
                 mark = settled_mark(decision.record, seen)
                 self.marks.update({name: mark} if mark else {})
@@ -487,8 +489,8 @@ def test_a_profile_changes_on_a_live_pair_without_a_loss(apart: float, turned: b
     if turned:
         cluster.ends = cluster.ends[::-1]
     lost = watched(cluster)
-    for number, profile in enumerate(("cnsa", "chacha20", "cnsa", "default"), 11):
-        cluster.publish(classes(generation=number, profile=profile), apart=apart)
+    for generation, profile in enumerate(("cnsa", "chacha20", "cnsa", "default"), 11):
+        cluster.publish(classes(generation=generation, profile=profile), apart=apart)
         cluster.run(35)
         assert [{PairState.ENCRYPTED}] * 2 == cluster.states()
         for end in cluster.ends:

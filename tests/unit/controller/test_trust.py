@@ -3,26 +3,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from controller.credential_keeper import CredentialKeeper
 from controller.keypair import make_key
+from controller.keyring import Keyring
 from controller.plan.agent import Agent
-from controller.plan.ike import conn_name
+from controller.plan.ike import ConnConfig, conn_name
 from controller.plan.pins import HOLD_S
 from controller.plan.proof import Proof
-from controller.plan.record import NOTHING_SEEN, Context, Decision
+from controller.plan.record import Context, Decision
+from controller.southbound import ChassisSeen, SouthboundSeen
 from controller.state_dir import StateDir
 from controller.trust import Trust
 from ovn_ipsec.clock import utc_now
+from ovn_ipsec.model.observation import Unknown
 from ovn_ipsec.model.policy import Auth, Phase
 from ovn_ipsec.pki.profile import self_signed
 from ovn_ipsec.schema.open_vswitch import PSK_PLAIN, LocalChassis, parse_local
 from tests import worlds
 from tests.contracts.ike_backend import DAY
+from tests.fakes.configs import number
 from tests.fakes.files import FakeWatch
 from tests.fakes.ike import FakeIke
 from tests.worlds import A, B
@@ -41,18 +45,23 @@ class Rows:
         self.pins[name] = text
         self.changed[name] = None
 
-    def changed_pins(self) -> Iterator[tuple[str, str | None]]:
-        """See Southbound."""
+    def take(self) -> list[ChassisSeen]:
+        """See Southbound.changed_chassis."""
         names, self.changed = self.changed, {}
-        yield from ((name, self.pins[name]) for name in names)
+        return [ChassisSeen(name=name, parsed=None, pin=self.pins[name]) for name in names]
 
-    def has_digest(self, name: str) -> bool:
-        """See Southbound."""
-        return name in self.reporting
-
-    def published(self, name: str) -> tuple[str, str]:
-        """See Southbound."""
-        return self.pins.get(name) or "", ""
+    def seen(self) -> SouthboundSeen:
+        """See Southbound.observe."""
+        return SouthboundSeen(
+            policy=Unknown("not asked here"),
+            error=None,
+            own_pin=self.pins.get(A) or "",
+            answer="",
+            reporting=frozenset(self.reporting),
+            has_row=True,
+            ipsec=True,
+            options={},
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -68,9 +77,9 @@ class Desk:
         state = StateDir(folder / "state")
         state.open()
         self.state = state
-        self.trust = Trust(state)
+        self.trust = Trust(CredentialKeeper(state.path), Keyring(state))
         self.rows = Rows()
-        self.agent = Agent(A)
+        self.agent = Agent(A, self.trust.configs)
         wanted = replace(worlds.policy(Phase.ENFORCE), auth=auth)
         self.agent.put(wanted, worlds.two_chassis().items())
         self.here: LocalChassis = parse_local({"ovn-remote": "ssl:1.2.3.4:6642"}, {}, "chA")
@@ -85,8 +94,8 @@ class Desk:
 
     def run(self, now: float) -> None:
         """One pass."""
-        self.trust.note(self.agent, self.rows, now)  # type: ignore[arg-type]
-        self.trust.run(self.agent, self.here, self.rows, now)  # type: ignore[arg-type]
+        self.trust.note(self.rows.take(), now)
+        self.trust.run(self.agent, self.here, self.rows.seen(), (now, utc_now()))
 
     def decide(self, now: float) -> Decision:
         """Decide about the pair."""
@@ -96,16 +105,28 @@ class Desk:
             this_chassis=A,
             quarantine=self.agent.policy.quarantine,
         )
+        number(self.agent)
         self.agent.due(now, 64)
-        make = self.trust.configs.make
-        found = self.agent.decide(self.name, lambda intent: make(self.agent, intent), context)
+        found = self.agent.decide(self.name, context)
         assert found is not None
-        self.trust.settle(self.agent, self.name, found)
+        if found.record is None or found.record.barred:
+            self.trust.keys.dirty()
         return found
+
+    def config(self) -> ConnConfig:
+        """The connection of the pair."""
+        (intent,) = self.agent._intents.values()
+        found = self.trust.configs.make(A, intent, self.agent.policy, (1, 2))
+        assert found is not None
+        return found
+
+    def tidy(self, ike: FakeIke) -> None:
+        """Take back what the daemon does not need."""
+        self.trust.keys.tidy(ike, self.trust.configs.shared_ids())
 
     def problems(self) -> str:
         """What is said."""
-        return "; ".join(self.trust.problems(self.agent.policy))
+        return "; ".join(self.trust.problems(self.agent.policy, self.here.remote))
 
     def error(self) -> str:
         """What stands beside the pair."""
@@ -119,8 +140,6 @@ def pin(name: str = B) -> str:
 def test_a_pair_says_what_it_lacks_until_it_has_it(tmp_path: Path) -> None:
     """The own credential, then the peer's; then it is loaded."""
     desk = Desk(tmp_path, Auth.PINNED)
-    desk.trust.run(desk.agent, desk.here, None, 0)
-    desk.trust.keeper.means = replace(desk.trust.keeper.means, pinned=None)
     desk.decide(0)
     assert "nothing to authenticate with: pinned" in desk.error()
     desk = Desk(tmp_path, Auth.PINNED)
@@ -138,11 +157,9 @@ def test_a_pair_says_what_it_lacks_until_it_has_it(tmp_path: Path) -> None:
 
 
 def test_a_replaced_pin_is_loaded_beside_the_old_one_for_a_while(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """Then alone; a bad one is named and changes nothing."""
-    clock = [0.0]
-    monkeypatch.setattr("controller.trust.clock.monotonic", lambda: clock[0])
     desk = Desk(tmp_path, Auth.PINNED)
     desk.rows.put(B, pin())
     desk.run(0)
@@ -154,16 +171,11 @@ def test_a_replaced_pin_is_loaded_beside_the_old_one_for_a_while(
     desk.run(2)
     counts = []
     for now, text in ((3.0, pin()), (4.0 + HOLD_S, None)):
-        clock[0] = now
         if text is not None:
             desk.rows.put(B, text)
         desk.run(now)
         desk.decide(now)
-        intent = desk.agent.intent(desk.name)
-        assert intent is not None
-        config = desk.trust.configs.make(desk.agent, intent)
-        assert config is not None
-        counts.append(len(config.proofs[0].trusted_der))
+        counts.append(len(desk.config().proofs[0].trusted_der))
     assert counts == [2, 1]
 
 
@@ -189,44 +201,13 @@ def test_a_pair_in_quarantine_has_no_connection_and_no_key(tmp_path: Path) -> No
     for step in desk.decide(0).steps:
         if hasattr(step, "config"):
             ike.load(step.config)
-    desk.trust.tidy(ike)
+    desk.tidy(ike)
     assert len(ike.loaded_shared) == 1
     barred = replace(desk.agent.policy, quarantine=frozenset({B}), generation=2)
     desk.agent.put(barred)
     desk.decide(1)
-    desk.trust.tidy(ike)
+    desk.tidy(ike)
     assert ike.loaded_shared == {}
-
-
-def test_what_sas_are_made_from_is_written_down(tmp_path: Path) -> None:
-    """When they are all of one; a disk that is full is only said."""
-    desk = Desk(tmp_path, Auth.PSK)
-    desk.secret(tmp_path)
-    desk.run(0)
-    ike = FakeIke()
-    ike.open()
-    (load,) = [s for s in desk.decide(0).steps if hasattr(s, "config")]
-    ike.load(load.config)
-    for child in ("out", "in"):
-        ike.initiate(desk.name, child)
-    seen = replace(
-        NOTHING_SEEN,
-        config=load.config.fingerprint,
-        marks=load.config.marks,
-        present=True,
-        sas=tuple(ike.sas.values()),
-    )
-    desk.agent.put_seen(desk.name, seen)
-    desk.decide(1)
-    assert desk.state.mark(desk.name) == ",".join(load.config.marks[:2])
-    journal = desk.state.path / "made-from"
-    journal.unlink()
-    journal.mkdir()
-    desk.state._marks.clear()
-    desk.decide(2)
-    desk.agent.put_chassis(B, None)
-    desk.decide(100)
-    assert desk.decide(500).record is None
 
 
 def test_the_secret_is_the_key_towards_a_named_chassis_without_a_controller(
@@ -238,7 +219,7 @@ def test_the_secret_is_the_key_towards_a_named_chassis_without_a_controller(
     desk.run(0)
     assert not _proof(desk, 0).plain
     desk.here = replace(desk.here, psk_plain=frozenset({B}))
-    desk.trust.run(desk.agent, desk.here, None, 2)
+    desk.trust.run(desk.agent, desk.here, None, (2, utc_now()))
     assert not _proof(desk, 2).plain
     desk.run(4)
     plain = _proof(desk, 4)
@@ -258,7 +239,4 @@ def test_the_secret_is_the_key_towards_a_named_chassis_without_a_controller(
 def _proof(desk: Desk, now: float) -> Proof:
     """How the pair is to authenticate."""
     desk.decide(now)
-    (intent,) = desk.agent._intents.values()
-    config = desk.trust.configs.make(desk.agent, intent)
-    assert config is not None
-    return config.proofs[0]
+    return desk.config().proofs[0]

@@ -13,7 +13,7 @@ from controller.plan.agent import Agent
 from controller.plan.ike import conn_name
 from controller.plan.record import Context
 from controller.plan.weakening import rule
-from controller.plan.world import PairIntent, World
+from controller.plan.world import Offers, PairIntent, World
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase, Profile
 from tests import worlds
 from tests.contracts.ike_backend import config
@@ -151,7 +151,7 @@ def test_deleting_and_writing_again_is_no_way_round() -> None:
 def settle(agent: Agent, now: float) -> None:
     for name in agent.due(now, 99):
         context = Context(phase=agent.policy.phase, now=now, this_chassis=A)
-        agent.decide(name, lambda _intent: None, context)
+        agent.decide(name, context)
 
 
 @pytest.mark.parametrize("name", [A, B])
@@ -215,11 +215,12 @@ def test_statements_of_pairs_that_are_gone_are_forgotten_with_the_generation() -
     agent.put_chassis(B, None)
     settle(agent, 1)
     agent.put(wanted(2, lab_prod="prefer"))
-    assert {NAME} == set(agent._statements)
+    assert {NAME} == agent._statements.pairs.keys()
     settle(agent, 99)
-    assert {NAME} == set(agent._statements)
+    assert set() == agent._statements.pairs.keys()
+    assert {B} == agent._statements.peers.keys()
     agent.put(wanted(3, lab_prod="prefer"))
-    assert set() == set(agent._statements)
+    assert set() == agent._statements.peers.keys()
 
 
 INTENT = PairIntent(pair=config().pair, mode=Mode.OFF, csum=None)
@@ -253,4 +254,4 @@ def test_never_weaker_than_the_strongest_stated_in_this_generation(
 
 def test_a_world_has_no_pair_without_rows() -> None:
     """Asking costs nothing."""
-    assert ((), ()) == World().pairs_with(A, B, wanted())
+    assert Offers() == World().pairs_with(A, B, wanted())

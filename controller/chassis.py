@@ -1,0 +1,462 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: everything that hangs on the name of this chassis, built at once and dropped at once.
+
+Its agent, its connections, the mirror of the IKE daemon, the link to the southbound, and what has
+been acknowledged there. Another name, another southbound or another IKE daemon makes a new one,
+that knows nothing of the one before. Until it has seen a policy to obey, the one before goes on
+with what it knew last; and what is in force in the kernel stands until the new one has decided
+every pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import ovs.poller
+import structlog
+
+from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.observation import Known, Unknown
+from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profile
+from ovn_ipsec.schema.open_vswitch import LocalChassis
+from ovn_ipsec.schema.report import REQUEST, format_digest
+
+from . import report
+from .apply import apply_steps
+from .changes import log_change
+from .ike.strongswan import DEFAULT_URI
+from .ike_link import IkeLink
+from .keyring import Keyring
+from .outside import Outside, SouthboundAddress, TlsFiles
+from .plan.agent import NOTHING_FORMER, Agent, Former
+from .plan.guard import ALWAYS, GuardState
+from .plan.ike import ConnName
+from .plan.pace import Bucket
+from .plan.record import NOTHING_SEEN, Context, Decision, settled_mark
+from .plan.regress import refuse_regress
+from .plan.steps import Initiate
+from .southbound import SILENT, Southbound, SouthboundSeen
+from .trust import Trust
+
+_log = structlog.get_logger()
+
+BATCH = 64
+"""Pairs decided in one pass, so that events and commands are never kept waiting for long."""
+RETRY_S = 1.0
+"""After a step that the IKE daemon refused, a pair that could not be decided, or a full disk."""
+REPORT_S = 1.0
+"""Between two writes of the digest, unless a phase has just been applied."""
+
+Decisions = list[tuple[ConnName, Decision]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a Chassis is built for; another one is another Chassis."""
+
+    name: ChassisName
+    southbound: SouthboundAddress
+    vici: str
+    """Of the IKE daemon."""
+
+
+def identify(here: LocalChassis, tls: TlsFiles | None, vici: str | None) -> Identity | None:
+    """Say who this chassis is.
+
+    Args:
+        here: What the local database says.
+        tls: Files for ssl: remotes.
+        vici: What the command line says of the IKE daemon; None: nothing.
+
+    Returns:
+        None while the local database does not say who we are, or where the southbound is.
+    """
+    if here.name is None or not here.remote:
+        return None
+    address = SouthboundAddress(
+        remotes=here.remote,
+        probe_interval_s=0.0 if here.remote.startswith("unix:") else here.probe_interval_ms / 1000,
+        digests=(here.name, *sorted(here.psk_plain - {here.name})),
+        tls=tls,
+    )
+    return Identity(name=here.name, southbound=address, vici=vici or here.vici or DEFAULT_URI)
+
+
+class Chassis:
+    """One chassis under one name at one southbound."""
+
+    def __init__(self, identity: Identity, outside: Outside) -> None:
+        """Make all of it; open() connects.
+
+        Args:
+            identity: Who, where and with which IKE daemon.
+            outside: The edges.
+
+        Raises:
+            IkeError: The vici URI is none.
+        """
+        self.identity = identity
+        self._clock, self._state = outside.clock, outside.state
+        backend = outside.ike(identity.vici)
+        keys = Keyring(outside.state)
+        self.trust = Trust(outside.credentials(), keys)
+        self.agent = Agent(identity.name, self.trust.configs)
+        self.ike = IkeLink(backend, keys, outside.state.mark)
+        self.southbound = Southbound(outside.southbound(identity.southbound), identity.name)
+        self.seen: SouthboundSeen | None = None
+        self.applied: ClusterPolicy = NO_POLICY
+        """The policy that was acknowledged last."""
+        self.synced = False
+        """Whether every pair has been decided once: only then is the guard ours to change."""
+        self.held_because = ""
+        """Why what was in force stays, whatever the southbound says; empty: it is obeyed."""
+        self._obeyed: ClusterPolicy | None = outside.state.policy()
+        self._stored = self._obeyed
+        self._store_at = float("-inf")
+        self._ready = False
+        self._left = False
+        self._stale = True
+        """Whether something has arrived that was not taken in."""
+        self._phase_since = float("-inf")
+        self._bucket = Bucket()
+        self._looks: dict[ConnName, None] = {}
+        self._looked: set[ConnName] = set()
+        self._failed: dict[ConnName, None] = {}
+        self._report_at = float("-inf")
+        self._unsaid = True
+
+    def open(self) -> None:
+        """Connect to the southbound."""
+        self.southbound.session.open()
+        _log.info("southbound_connecting", remote=self.identity.southbound.remotes)
+
+    def leave(self) -> None:
+        """Leave the southbound, and go on with what it has said last: there is another now."""
+        self.southbound.session.close()
+        self._left = True
+
+    def close(self) -> None:
+        """Drop both connections; SAs, connections and guard stay as they are."""
+        self.leave()
+        self.ike.backend.close()
+        self.trust.keeper.watch.close()
+
+    # --- what comes in ---------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether a policy of the southbound has ever been obeyed here."""
+        return self._ready
+
+    @property
+    def connected(self) -> bool:
+        """Whether the southbound is connected now."""
+        return not self._left and self.southbound.session.connected
+
+    @property
+    def silent(self) -> bool:
+        """Whether the southbound is read, and there was never a policy, nor is anything in force.
+
+        Then nobody has ever asked for encryption here.
+        """
+        seen = self.seen
+        return (
+            seen is not None
+            and seen.policy == Unknown(SILENT)
+            and self._obeyed is None
+            and not self._ready
+        )
+
+    def observe_southbound(self) -> None:
+        """Take in what has arrived there; while it states no policy to obey, nothing of it."""
+        now = self._clock.monotonic()
+        self._store_policy(now)
+        if self._left:
+            return
+        self._stale |= self.southbound.run()
+        put_off = self.southbound.wake_at()
+        if not self.southbound.loaded:
+            return
+        if not self._stale and (self.held_because or put_off is None or now < put_off):
+            return
+        try:
+            self._take_in(now)
+        except Exception:
+            # What was taken out of the link is to come again.
+            self.southbound.start_over()
+            raise
+        self._stale = False
+
+    def _take_in(self, now: float) -> None:
+        self.seen = seen = self.southbound.observe()
+        policy = self._admit(seen)
+        if policy is None:
+            return
+        rows = self.southbound.changed_chassis(now)
+        phase = self.agent.policy.phase
+        if self.agent.put(policy, [(row.name, row.parsed) for row in rows]):
+            if policy.phase is not phase:
+                self._phase_since = now
+            _log.info("policy", generation=policy.generation, phase=policy.phase.value)
+        self.trust.note(rows, now)
+        for error in self.agent.take_refusals():
+            _log.error("row_refused", reason=error.diagnostics())
+        self._ready = True
+        self._obeyed = policy
+        self._store_policy(now)
+
+    def _admit(self, seen: SouthboundSeen) -> ClusterPolicy | None:
+        """The policy to obey; None: there is none, and what held before goes on."""
+        before, why, policy = self.held_because, "", None
+        match seen.policy:
+            case Known(value=offered):
+                refused = refuse_regress(self._obeyed, offered)
+                why = "" if refused is None else refused.diagnostics()
+                policy = offered if refused is None else None
+            case Unknown(reason=reason):
+                why = reason
+        self.held_because = why
+        if why and why != before:
+            _log.error("policy_held", reason=why)
+        elif before and not why:
+            _log.info("policy_obeyed_again")
+        return policy
+
+    def _store_policy(self, now: float) -> None:
+        """Keep on disk what is obeyed, so that no older one weakens it."""
+        if self._obeyed != self._stored and now >= self._store_at:
+            self._store_at = now + RETRY_S
+            if self._state.keep_policy(self._obeyed):
+                self._stored = self._obeyed
+
+    def observe_credentials(self, here: LocalChassis) -> None:
+        """Look at files and certificates, where it is time to."""
+        now, wall = self._clock.monotonic(), self._clock.utc_now()
+        self.trust.keeper.heed(now)
+        self.trust.run(self.agent, here, self.seen if self._ready else None, (now, wall))
+
+    # --- decide ----------------------------------------------------------------------------------
+
+    def decide(self, former: Former) -> Decisions:
+        """Decide about the pairs that are due, each for itself.
+
+        Args:
+            former: What was in force before; it counts until every pair has been decided once.
+        """
+        now, agent = self._clock.monotonic(), self.agent
+        if not self._ready:
+            return []
+        if not self.synced:
+            agent.former = former
+        for name in agent.take_unnumbered():
+            agent.put_reqids(name, self._state.reqids(name))
+        self._bucket = self._bucket.refill(now)
+        decisions: Decisions = []
+        for name in agent.due(now, BATCH):
+            if agent.retries(name) and self.ike.ready and name not in self._looked:
+                # The start of an attempt raises no event: look before there is another.
+                self._looks[name] = None
+                continue
+            self._looked.discard(name)
+            decision = self._decide_one(name, now)
+            if decision is not None:
+                decisions.append((name, decision))
+        if agent.idle and not self._looks and not self.synced:
+            self.synced = True
+            agent.former = NOTHING_FORMER
+        return decisions
+
+    def _decide_one(self, name: ConnName, now: float) -> Decision | None:
+        agent = self.agent
+        before = agent.records.get(name)
+        try:
+            decision = agent.decide(name, self._context(now))
+        except Exception as error:  # noqa: BLE001 - one pair's failure is one pair's
+            self._fail(name, error)
+            return None
+        if decision is None:
+            return None
+        if any(isinstance(step, Initiate) for step in decision.steps):
+            self._bucket = self._bucket.take()
+        log_change(before, decision.record)
+        return decision
+
+    def _fail(self, name: ConnName, error: Exception) -> None:
+        """Name a pair about which this program has failed, and come back to it."""
+        cause = report.fault(error)
+        if self.agent.undecided.get(name) != cause:
+            _log.exception("pair_undecided", connection=name)
+        self.agent.put_failure(name, cause)
+        self.agent.touch_at(name, self._clock.monotonic() + RETRY_S)
+
+    def _context(self, now: float) -> Context:
+        agent, ike = self.agent, self.ike
+        return Context(
+            phase=agent.policy.phase,
+            now=now,
+            this_chassis=agent.this_chassis,
+            recovering=now < ike.recovering_until,
+            daemon_ready=ike.ready,
+            may_start=self._bucket.allows,
+            phase_since=self._phase_since,
+            profiles=frozenset(Profile) if agent.able is None else agent.able,
+            quarantine=agent.policy.quarantine,
+        )
+
+    def early_guard(self, here: LocalChassis) -> GuardState | None:
+        """What to deny under enforce before it is known which pairs may be clear."""
+        if not self._ready or self.synced or self.agent.policy.phase is not Phase.ENFORCE:
+            return None
+        this = self.agent.world.get(self.identity.name)
+        encaps = () if this is None else this.encaps
+        return GuardState(
+            ports=ALWAYS | here.encap_ports | {one.encap.port for one in encaps},
+            local=here.encap_ips | {one.encap.ip for one in encaps},
+            may_clear=frozenset(),
+        )
+
+    # --- the IKE daemon --------------------------------------------------------------------------
+
+    def drive_ike(self, decisions: Decisions) -> bool:
+        """Do what was decided, then take in what the daemon says.
+
+        Returns:
+            Whether the daemon came or went: the kernel has to be looked at.
+        """
+        for name, decision in decisions:
+            try:
+                self._apply(name, decision)
+            except Exception as error:  # noqa: BLE001 - one pair's failure is one pair's
+                self._fail(name, error)
+        now = self._clock.monotonic()
+        came_or_went = self.ike.run(self.agent, now)
+        looks, self._looks = self._looks, {}
+        for name in looks:
+            self.ike.look(self.agent, name)
+            self._looked.add(name)
+            self.agent.touch(name)
+        if self.agent.idle and self.ike.ready:
+            self.trust.keys.tidy(self.ike.backend, self.trust.configs.shared_ids())
+        return came_or_went
+
+    def skip_ike(self) -> None:
+        """Leave the daemon alone: somebody else drives it."""
+        self.ike.backend.close()
+        for name in self._looks:
+            self.agent.touch(name)
+        self._looks = {}
+
+    def _apply(self, name: ConnName, decision: Decision) -> None:
+        agent = self.agent
+        seen = agent.seen.get(name, NOTHING_SEEN)
+        if decision.record is not None and (mark := settled_mark(decision.record, seen)):
+            self._state.keep_mark(name, mark)
+        if decision.steps and self.ike.ready:
+            after, failure = apply_steps(self.ike.backend, decision.steps, seen)
+            agent.put_seen(name, after)
+            if failure is not None:
+                agent.put_error(name, failure.diagnostics())
+                agent.touch_at(name, self._clock.monotonic() + RETRY_S)
+                self._failed[name] = None
+                _log.warning("step_failed", connection=name, reason=failure.diagnostics())
+                return
+        self._failed.pop(name, None)
+        if decision.record is None or decision.record.barred:
+            self.trust.keys.dirty()
+        if decision.record is None and agent.intent(name) is None:
+            self._state.release(name)
+            agent.release(name)
+
+    # --- acknowledge and report ------------------------------------------------------------------
+
+    def acknowledge(self, blockers: list[str]) -> None:
+        """Take the policy for applied, once all that it says holds here.
+
+        Args:
+            blockers: What of this host stands in the way of preparing.
+        """
+        agent, now = self.agent, self._clock.monotonic()
+        if not self._ready or not self.synced or not agent.idle or self._looks:
+            return
+        if agent.undecided or self.applied == agent.policy or agent.settling(now):
+            return
+        if agent.policy.phase is Phase.PREPARE and (blockers or self._unprepared()):
+            return
+        self.applied = agent.policy
+        self._report_at = now
+
+    def _unprepared(self) -> bool:
+        """Whether something that prepare is for is not done."""
+        if self._failed or not self.ike.ready or not self.trust.keys.settled:
+            return True
+        return bool(self.agent.policy.auth) and self._way_is_missing()
+
+    def _way_is_missing(self) -> bool:
+        wanted = any(record.mode is not Mode.OFF for record in self.agent.records.values())
+        return wanted and self.agent.policy.auth[0] not in self.trust.keeper.auths
+
+    def problems(self) -> list[str]:
+        """What is wrong with this chassis, most important first."""
+        agent, policy = self.agent, self.agent.policy
+        words: list[str] = []
+        if self.held_because and not self.silent:
+            words.append(self.held_because)
+        words += self.trust.problems(policy, self.identity.southbound.remotes)
+        words.append(self.ike.problem and f"IKE daemon: {self.ike.problem}")
+        words += report.undecided_problems(agent.undecided)
+        words.append(report.profile_problem(agent))
+        return [word for word in words if word]
+
+    def refusals(self, here: LocalChassis) -> str:
+        """What was refused of the rows, and of what the operator has set."""
+        return report.refusal_summary((*here.errors, *self.agent.all_refusals()))
+
+    def report(self, problems: list[str]) -> None:
+        """Bring our rows in the southbound up to date, where something differs and it is time."""
+        now = self._clock.monotonic()
+        if self._left or not self.southbound.loaded or self.seen is None:
+            return
+        self._unsaid = now < self._report_at
+        if self._unsaid:
+            return
+        keeper, version = self.trust.keeper, self.ike.version
+        digest = report.digest(
+            self.agent,
+            self.applied,
+            daemon=f"strongSwan {version}" if version else "",
+            problems=problems,
+            expires=keeper.expires,
+        )
+        keys = format_digest(replace(digest, auths=keeper.auths, warning=keeper.warning))
+        if keeper.request:
+            keys[REQUEST] = keeper.request
+        self._report_at = now + REPORT_S
+        self._unsaid = not self.southbound.publish(keys, keeper.pin)
+
+    # --- wait ------------------------------------------------------------------------------------
+
+    def wait_southbound(self, poller: ovs.poller.Poller) -> None:
+        """Arm the poller with what the southbound may say."""
+        if not self._left:
+            self.southbound.session.wait(poller)
+
+    def wait(self, poller: ovs.poller.Poller) -> list[float]:
+        """Arm the poller with what can happen.
+
+        Returns:
+            The times at which there is something to do without that, monotonic seconds.
+        """
+        self.wait_southbound(poller)
+        times = [self.trust.keeper.wake_at()]
+        numbers = [self.trust.keeper.watch.fileno(), self.ike.backend.fileno()]
+        for number in (number for number in numbers if number >= 0):
+            poller.fd_wait(number, ovs.poller.POLLIN)
+        if self._ready and not self.agent.idle:
+            poller.immediate_wake()
+        if self._unsaid and not self._left:
+            times.append(max(self._report_at, self._clock.monotonic() + 0.05))
+        if self._obeyed != self._stored:
+            times.append(self._store_at)
+        put_off = None if self.held_because or self._left else self.southbound.wake_at()
+        waits = (self.agent.wake_at(), self.ike.wake_at(), put_off)
+        return [*times, *(time for time in waits if time is not None)]

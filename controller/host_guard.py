@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: the guard of this host: first of all at the start, kept in every pass, there after a boot.
+
+Whatever else fails, it is put up and put back; whoever does not know what shall be leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from ovn_ipsec.model.policy import Phase
+
+from .guard.keeper import GuardKeeper
+from .guard.layer import GuardLayer
+from .plan.boot import BootGuard, Start, start_guard
+from .plan.guard import ClearFlow, GuardState
+from .state_dir import State
+
+_log = structlog.get_logger()
+
+RETRY_S = 1.0
+"""Between two attempts at a layer that the kernel did not take."""
+
+
+class HostGuard:
+    """Both layers, what they are to hold, and what the disk says of it for the next boot."""
+
+    def __init__(self, layers: Sequence[GuardLayer], state: State, boot: str) -> None:
+        """Store them; open() puts up what is to stand first.
+
+        Args:
+            layers: nftables first.
+            state: Where the boot guard is kept.
+            boot: Names this boot of the machine.
+        """
+        self.keeper = GuardKeeper(list(layers))
+        self._state = state
+        self._boot = boot
+        self._stored: BootGuard | None = None
+        self._retry_at = float("-inf")
+        self.start = Start(standing=None, closed_by=None)
+        self.held = True
+        """Whether every layer holds what it is to hold."""
+        self.available: dict[str, bool | None] = {}
+        """Which layers this kernel can enforce, as last asked."""
+
+    @property
+    def standing(self) -> GuardState | None:
+        """What is to be in force now."""
+        return self.keeper.wanted
+
+    def open(self) -> None:
+        """Put up what an earlier life or an earlier boot has left to stand."""
+        found = self.keeper.found()
+        self._stored = self._state.boot_guard()
+        self.start = start_guard(found, self._stored, self._boot)
+        if self._stored is not None and self._stored.fault:
+            _log.error("boot_guard_torn", reason=self._stored.fault, next="all tunnels are denied")
+        elif found is None and self._stored is not None:
+            _log.warning("boot_guard_in_force", ports=sorted(self._stored.guard.ports))
+        if self.start.standing is not None:
+            self.held = self.keeper.keep(self.start.standing)
+        self.available = self.keeper.available()
+
+    def run(self, now: float) -> None:
+        """Bring layers to what they are to hold that did not take it."""
+        if self.held or now < self._retry_at:
+            return
+        self._retry_at = now + RETRY_S
+        self.held = self.keeper.keep(self.keeper.wanted)
+        self.available = self.keeper.available()
+
+    def wake_at(self) -> float | None:
+        """When to try again, monotonic seconds; None: nothing is amiss."""
+        return None if self.held else self._retry_at
+
+    def keep(
+        self, wanted: GuardState | None, phase: Phase, latched: frozenset[ClearFlow], now: float
+    ) -> bool:
+        """Bring the guard to a state, and the disk first where that denies more.
+
+        Args:
+            wanted: What shall be in force; None: nothing.
+            phase: Of the policy. Only relax and off take the boot guard away.
+            latched: Flows out of pairs that are never clear again.
+            now: Monotonic seconds.
+
+        Returns:
+            Whether at least one layer holds it.
+        """
+        stored = self._for_boot(wanted, phase, latched)
+        if stored is not None:
+            self._store(stored)
+        if wanted != self.keeper.wanted or not self.held:
+            self.held = self.keeper.keep(wanted)
+            self._retry_at = now + RETRY_S
+        if stored is None:
+            self._store(None)
+        return self.held or self.keeper.holds()
+
+    def deny(self, wanted: GuardState, now: float) -> None:
+        """Put up a guard where there is none, before it is known what may be clear."""
+        if self.keeper.wanted is None:
+            self.held = self.keeper.keep(wanted)
+            self._retry_at = now + RETRY_S
+
+    def _for_boot(
+        self, wanted: GuardState | None, phase: Phase, latched: frozenset[ClearFlow]
+    ) -> BootGuard | None:
+        if phase in (Phase.OFF, Phase.RELAX):
+            return None
+        if wanted is None:
+            return self._stored
+        closed = replace(wanted, may_clear=frozenset(), vnis=frozenset())
+        return BootGuard(guard=closed, latched=latched, boot=self._boot)
+
+    def _store(self, kept: BootGuard | None) -> None:
+        if kept != self._stored and self._state.keep_boot_guard(kept):
+            self._stored = kept
+
+    def audit(self) -> None:
+        """Compare what the kernel holds with what it is to hold, and put back what is missing."""
+        for what in self.keeper.audit():
+            _log.error("guard_put_back", found=what)
+
+    @property
+    def can_enforce(self) -> bool:
+        """Whether this kernel may have a layer of the guard: all were asked, and none is known."""
+        return not self.available or any(able is not False for able in self.available.values())
+
+    def flush(self) -> bool:
+        """Take the guard away; whether it is gone."""
+        return self.keeper.keep(None)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything beyond this process that a controller reaches: given to it, so that a test can too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ovn_ipsec import clock
+from ovn_ipsec.clock import Clock
+from ovn_ipsec.ovsdb.schemas import SOUTHBOUND, VSWITCH
+from ovn_ipsec.ovsdb.session import Session
+
+from . import local, tunnels
+from .credential_keeper import CredentialKeeper
+from .guard.layer import GuardLayer
+from .guard.nft import NftGuardLayer
+from .guard.xfrm import XfrmGuardLayer
+from .ike.backend import IkeBackend
+from .ike.strongswan import StrongSwan
+from .kernel_tables import KernelTables, NetlinkTables
+from .ports import PortKeeper
+from .state_dir import State, StateDir, boot_id
+
+TlsFiles = tuple[str, str, str]
+"""Paths: private key, certificate, CA of the other end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SouthboundAddress:
+    """Where the southbound is, and what is asked of it."""
+
+    remotes: str
+    """Comma list of OVSDB remotes (ovsdb(7))."""
+    probe_interval_s: float
+    digests: tuple[str, ...]
+    """Chassis whose Chassis_Private rows are asked for, and no others: our own first."""
+    tls: TlsFiles | None
+    """For ssl: remotes."""
+
+
+class Opens(Protocol):
+    """Makes a session to a southbound; it is opened by whoever gets it."""
+
+    def __call__(self, address: SouthboundAddress) -> Session:
+        """Make it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """The edges, none of them opened yet."""
+
+    clock: Clock
+    vswitch: Session
+    """The local Open_vSwitch database."""
+    southbound: Opens
+    layers: tuple[GuardLayer, ...]
+    """Of the guard: nftables first, which judges last."""
+    ike: Callable[[str], IkeBackend]
+    """The IKE daemon behind a vici URI.
+
+    Raises IkeError when that is no such URI."""
+    kernel: KernelTables
+    state: State
+    credentials: Callable[[], CredentialKeeper]
+    """For one chassis name; another name gets another."""
+    ports: PortKeeper
+    monitor_ipsec: Callable[[], int | None]
+    """The process id of a live ovs-monitor-ipsec."""
+    name_override: Callable[[], str | None]
+    """The chassis name that wins over external_ids:system-id."""
+    boot: str
+    """Names this boot of the machine; empty: not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the real things are, as the command line and the environment say."""
+
+    ovs_remote: str
+    name: str | None
+    state_dir: Path
+    sysconfdir: Path
+    rundir: Path
+
+
+def real(places: Places) -> Outside:
+    """Make the edges to the real things; nothing is opened or read but the name of the boot."""
+    return Outside(
+        clock=clock.SYSTEM,
+        vswitch=Session(places.ovs_remote, VSWITCH, probe_interval_s=0),
+        southbound=_southbound,
+        layers=(NftGuardLayer(), XfrmGuardLayer()),
+        ike=StrongSwan,
+        kernel=NetlinkTables(),
+        state=StateDir(places.state_dir),
+        credentials=lambda: CredentialKeeper(places.state_dir),
+        ports=PortKeeper(places.rundir),
+        monitor_ipsec=tunnels.live_monitor_ipsec,
+        name_override=lambda: local.name_override(places.name, places.sysconfdir),
+        boot=boot_id(),
+    )
+
+
+def _southbound(address: SouthboundAddress) -> Session:
+    rows = [["name", "==", name] for name in address.digests]
+    return Session(
+        address.remotes,
+        SOUTHBOUND,
+        probe_interval_s=address.probe_interval_s,
+        only={"Chassis_Private": rows},
+    )

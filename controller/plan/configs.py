@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: the connection of each pair as it shall be, made again when its parts change.
+
+Its parts are values that were put in: what this chassis proves itself with, the certificates that
+peers have published, towards whom the secret is used as it is, and the pair's policy and reqids.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ovn_ipsec.model.chassis import ChassisName, IpAddress, Pair
+from ovn_ipsec.model.policy import Auth, ClusterPolicy
+
+from .ike import SUITES, ConnConfig, ConnName, conn_name
+from .pins import KEY
+from .proof import Means, Proof, in_plain, proofs
+from .world import PairIntent
+
+Reqids = tuple[int, int]
+"""Of the children out and in."""
+
+
+class MakesConfigs(Protocol):
+    """What an Agent asks for the connections of its pairs."""
+
+    def make(
+        self, this: ChassisName, intent: PairIntent, policy: ClusterPolicy, reqids: Reqids
+    ) -> ConnConfig | None:
+        """The connection of a pair; None while there is no way to authenticate with its peer."""
+
+    def drop(self, name: ConnName) -> None:
+        """Forget one: its pair is gone."""
+
+    def lack(self, policy: ClusterPolicy, peer: ChassisName) -> str:
+        """Why there is no way to authenticate with a peer."""
+
+    def shared_ids(self) -> frozenset[str]:
+        """Ids of the shared keys that some connection uses."""
+
+
+class Configs:
+    """Configurations by connection, and the credentials that they are made from."""
+
+    def __init__(self) -> None:
+        """Start with nothing to authenticate with."""
+        self._means = Means()
+        self._pins: dict[str, tuple[bytes, ...]] = {}
+        self._plain: frozenset[ChassisName] = frozenset()
+        self._made: dict[ConnName, tuple[tuple[object, ...], ConnConfig]] = {}
+        self._proofs: dict[tuple[ChassisName, IpAddress, tuple[Auth, ...]], tuple[Proof, ...]] = {}
+
+    def put_means(self, means: Means, plain: frozenset[ChassisName] = frozenset()) -> bool:
+        """Take in what this chassis proves itself with, and demands of peers.
+
+        Args:
+            means: All of it.
+            plain: Towards whom the secret is the key as it is.
+
+        Returns:
+            Whether that is news: then every pair has to be looked at.
+        """
+        if (means, plain) == (self._means, self._plain):
+            return False
+        self._means, self._plain = means, plain
+        self._proofs.clear()
+        return True
+
+    def put_pins(self, peer: str, found: tuple[bytes, ...]) -> bool:
+        """Take in the good certificates that a peer has published, DER.
+
+        Returns:
+            Whether they are others than before: then the pairs with it have to be looked at.
+        """
+        if self._pins.get(peer, ()) == found:
+            return False
+        if found:
+            self._pins[peer] = found
+        else:
+            del self._pins[peer]
+        for key in [key for key in self._proofs if key[0] == peer]:
+            del self._proofs[key]
+        return True
+
+    def drop(self, name: ConnName) -> None:
+        """Forget one: its pair is gone."""
+        self._made.pop(name, None)
+
+    def shared_ids(self) -> frozenset[str]:
+        """Ids of the shared keys that some connection uses."""
+        return frozenset(
+            key.id
+            for _, config in self._made.values()
+            for proof in config.proofs
+            for key in proof.keys
+        )
+
+    def lack(self, policy: ClusterPolicy, peer: ChassisName) -> str:
+        """Why there is no way to authenticate with a peer."""
+        if policy.auth == (Auth.PINNED,) and self._means.pinned is not None:
+            return f"{peer} has published no certificate that can be pinned (Chassis {KEY})"
+        return f"this chassis has nothing to authenticate with: {', '.join(policy.auth)}"
+
+    def make(
+        self, this: ChassisName, intent: PairIntent, policy: ClusterPolicy, reqids: Reqids
+    ) -> ConnConfig | None:
+        """The connection of a pair; None while there is no way to authenticate with its peer."""
+        name, suite = conn_name(intent.pair), SUITES[intent.profile]
+        found = self._found(this, intent.pair, policy.auth)
+        if not found:
+            self._made.pop(name, None)
+            return None
+        parts = (this, intent.pair, policy.tuning, suite, found, reqids)
+        made = self._made.get(name)
+        if made is not None and made[0] == parts:
+            return made[1]
+        config = ConnConfig(
+            name=name,
+            pair=intent.pair,
+            local_id=this,
+            remote_id=intent.pair.peer,
+            reqid_out=reqids[0],
+            reqid_in=reqids[1],
+            esp_proposals=suite.esp,
+            ike_proposals=suite.ike,
+            tuning=policy.tuning,
+            proofs=found,
+        )
+        self._made[name] = (parts, config)
+        return config
+
+    def _found(self, this: ChassisName, pair: Pair, ways: tuple[Auth, ...]) -> tuple[Proof, ...]:
+        key = (pair.peer, pair.remote, ways)
+        known = self._proofs.get(key)
+        if known is not None:
+            return known
+        means = self._means
+        found = proofs(means, ways, this, pair.peer, self._pins.get(pair.peer, ()))
+        if pair.peer in self._plain and means.secrets:
+            found = in_plain(found, means.secrets[0], pair.remote)
+        self._proofs[key] = found
+        return found

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: how often the rows of one chassis are taken in, so that its churn is not everybody's work.
+
+What changed is only noted; it is taken in as it is by then. A chassis may change ten times at once
+and then once a second; what comes faster is seen later, in its latest state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+BURST = 10.0
+RATE = 1.0
+"""Changes of one chassis a second that are taken in, in the long run."""
+
+
+class Intake:
+    """Names of chassis that have changed, and when each may be looked at."""
+
+    def __init__(self, always: str) -> None:
+        """Start without any.
+
+        Args:
+            always: This chassis: what its rows say is never put off.
+        """
+        self._always = always
+        self._changed: dict[str, None] = {}
+        self._levels: dict[str, tuple[float, float]] = {}
+        """What is left of the burst, and when that was so; a full one is forgotten."""
+
+    def note(self, names: Iterable[str]) -> None:
+        """Note that rows of these chassis have changed."""
+        self._changed.update(dict.fromkeys(names))
+
+    def take(self, now: float) -> list[str]:
+        """Take the chassis that may be looked at now, oldest change first."""
+        taken: list[str] = []
+        for name in list(self._changed):
+            level = self._level(name, now)
+            if name != self._always and level < 1.0:
+                continue
+            del self._changed[name]
+            self._levels[name] = (level - 1.0, now)
+            taken.append(name)
+        for name in [name for name in self._levels if self._level(name, now) >= BURST]:
+            del self._levels[name]
+        return taken
+
+    def wake_at(self) -> float | None:
+        """When the next one may be looked at that was put off; None: none was."""
+        times = [at + (1.0 - level) / RATE for level, at in map(self._known, self._changed)]
+        return min(times, default=None)
+
+    def _known(self, name: str) -> tuple[float, float]:
+        return self._levels.get(name, (BURST, float("-inf")))
+
+    def _level(self, name: str, now: float) -> float:
+        level, at = self._known(name)
+        return min(BURST, level + max(0.0, now - at) * RATE) if level < BURST else BURST
