@@ -5,6 +5,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from .model.text import printable
+
+DIAGNOSTICS_MAX = 1000
+"""Characters of what an error says: it may quote what others wrote."""
+
 
 class Retry(StrEnum):
     """When the same thing may succeed."""
@@ -20,8 +25,8 @@ class IPsecError(Exception):
     retry: Retry = Retry.NEVER
 
     def diagnostics(self) -> str:
-        """What happened, in one line for a log or a screen."""
-        return str(self)
+        """What happened, in one bounded line for a log or a screen."""
+        return printable(str(self).replace("\n", " "), DIAGNOSTICS_MAX)
 
 
 class InputError(IPsecError):
@@ -32,7 +37,8 @@ class InputError(IPsecError):
     def __init__(self, *, table: str, row: str, key: str, text: str, reason: str) -> None:
         """Store where the value stands (table, row, key), the text, and what was expected."""
         self.table, self.row, self.key, self.text, self.reason = table, row, key, text, reason
-        super().__init__(f"{table} {row} {key}={text[:80]!r}: {reason}")
+        where = printable(f"{table} {row[:253]} {key}")
+        super().__init__(f"{where}={text[:80]!r}: {printable(reason)}")
 
 
 class EdgeError(IPsecError):
@@ -47,6 +53,10 @@ class OvsdbError(EdgeError):
 
 class OvsdbConflict(OvsdbError):  # noqa: N818 - the word for it
     """Somebody else wrote, or took the lock, meanwhile: look again and decide anew."""
+
+
+class OvsdbRefused(OvsdbError):  # noqa: N818 - the word for it
+    """The server will not have this write: a constraint, or access control. It will not soon."""
 
 
 class IkeError(EdgeError):

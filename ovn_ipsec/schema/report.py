@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from ..model.policy import Auth, Phase, Profile
 from ..model.status import Digest, PairCounts
+from ..model.text import printable as printable  # noqa: PLC0414 - where others look for it
 from . import fields as parse
 from .fields import Place
 
@@ -33,11 +34,6 @@ PROBLEM_MAX = 400
 _ALL = frozenset(Profile)
 _WAYS = frozenset(Auth)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-
-
-def printable(text: str, limit: int) -> str:
-    """One line of printable characters, cut to a limit: what may be shown to people and stored."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:limit]
 
 
 def format_digest(digest: Digest) -> dict[str, str]:

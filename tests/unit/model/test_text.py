@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ovn_ipsec.model.text: what came from a row, made fit to be shown."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovn_ipsec.errors import DIAGNOSTICS_MAX, IkeError, InputError
+from ovn_ipsec.model.text import TEXT_MAX, printable
+
+
+@given(st.text(), st.integers(0, 50))
+def test_what_is_shown_is_one_short_printable_line(text: str, limit: int):
+    """Each character stays or becomes a question mark."""
+    shown = printable(text, limit)
+    assert shown.isprintable()
+    assert len(shown) == min(limit, len(text))
+    assert all(a in (b, "?") for a, b in zip(shown, text, strict=False))
+
+
+@pytest.mark.parametrize("odd", ["\x1b", "\n", "\r", "\x00", "\x85", "\u2028", "\u202e", "\ud800"])
+def test_what_a_terminal_obeys_or_nothing_can_encode_is_replaced(odd: str):
+    """Escapes, line ends of every kind, text that runs backwards, half a character."""
+    assert "a?b" == printable(f"a{odd}b")
+    assert TEXT_MAX == len(printable(odd * 9999))
+
+
+@pytest.mark.parametrize("where", ["table", "row", "key", "text", "reason"])
+def test_an_error_is_one_bounded_printable_line_whatever_it_quotes(where: str):
+    """Each part of it may be somebody else's."""
+    parts = dict.fromkeys(("table", "row", "key", "text", "reason"), "x")
+    error = InputError(**{**parts, where: "\x1b[2J\n" * 9999})
+    for said in (str(error), error.diagnostics()):
+        assert said.isprintable()
+        assert len(said) < DIAGNOSTICS_MAX
+
+
+def test_an_error_of_several_lines_is_said_in_one():
+    """A daemon's answer may have them."""
+    assert "cannot load: no key" == IkeError("cannot load:\nno key").diagnostics()
