@@ -1,45 +1,138 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: structured logs, as text for people or JSON lines for programs."""
+"""Edge: structured logs, as text for people or JSON lines for programs.
+
+A line holds what others wrote into databases, and how many lines there are may be up to them. So
+every value is made printable and short, a line has a limit, and what reports trouble is held to a
+rate (Limiter). Changes of state are never held back: they are few, and each of them counts.
+Nothing here raises: a log that cannot be written is a problem to report and no reason to stop.
+"""
 
 from __future__ import annotations
 
+import errno
+import math
+import os
 import sys
-from collections.abc import MutableMapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, MutableMapping
+from itertools import islice
 from typing import Any, TextIO, cast
 
 import structlog
 
+from .clock import SYSTEM, Clock
+from .model.pacing import Bucket, Limit, spend
+from .model.text import TEXT_MAX, printable
+
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+LINE_MAX = 4000
+"""Characters of all details of one line."""
+ITEMS_MAX = 20
+"""Members of one list."""
+TRACE_LINES_MAX = 40
+TRACE_WIDTH_MAX = 300
+DEPTH_MAX = 2
+"""Lists in lists; what is deeper is one text."""
+
+PER_SUBJECT = Limit(burst=5, every_s=60.0)
+"""Lines of one event about one subject."""
+PER_EVENT = Limit(burst=20, every_s=10.0)
+"""Lines of one event, whatever they are about."""
+SUBJECTS = ("table", "row", "key", "connection", "peer", "chassis", "layer", "database", "part")
+"""Details that say what a line is about."""
+UNLIMITED = frozenset({"pair", "policy", "phase", "state", "role"})
+"""Changes of state: each is told, at any level."""
+LIMITED = frozenset({"southbound_connecting", "database_connected"})
+"""Events below `warning` that are limited all the same: others decide how often they happen."""
+SUBJECTS_KEPT = 1024
+"""Buckets at a time; the one unused for longest gives way."""
+_HEAD = ("timestamp", "program", "level", "event")
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+Event = MutableMapping[str, Any]
 
 
 class LogFile:
-    """Where log lines go; reopen() follows logrotate."""
+    """Where log lines go; reopen() follows logrotate. Standard error takes what a file does not."""
 
     def __init__(self, path: str | None) -> None:
         """Store the path; None for standard error."""
         self._path = path
-        self._file: TextIO = sys.stderr
+        self._file: int | None = None
+        self.problem = ""
+        """Why lines go to standard error and not to the file; empty while all is well."""
 
     def reopen(self) -> None:
-        """Open the file, or open it again after somebody has moved it away."""
+        """Open the file, or open it again after somebody has moved it away.
+
+        One that cannot be opened is a problem, and the old one, if any, stays in use.
+        """
         if self._path is None:
             return
-        old = self._file
-        self._file = Path(self._path).open("a", buffering=1, encoding="utf-8")
-        if old is not sys.stderr:
-            old.close()
+        try:
+            file = os.open(self._path, _FLAGS, 0o640)
+        except (OSError, ValueError) as error:
+            self._fail(error)
+            return
+        old, self._file, self.problem = self._file, file, ""
+        if old is not None:
+            _close(old)
+
+    def retry(self) -> None:
+        """Open the file if that has failed."""
+        if self.problem:
+            self.reopen()
 
     def write(self, text: str) -> int:
-        """Write text, as a file does."""
-        return self._file.write(text)
+        """Write text, as a file does; never raises."""
+        if not self._written(text.encode("utf-8", "backslashreplace")):
+            try:
+                sys.stderr.write(text)
+            except (OSError, ValueError):
+                return 0
+        return len(text)
 
     def flush(self) -> None:
-        """Flush, as a file does."""
-        self._file.flush()
+        """Flush, as a file does: nothing is held back here but by standard error."""
+        try:
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            return
+
+    def close(self) -> None:
+        """Close the file; standard error takes what is still to come."""
+        if self._file is not None:
+            _close(self._file)
+            self._file = None
+
+    def _written(self, data: bytes) -> bool:
+        if self._file is None:
+            return False
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError as error:
+            self._fail(error)
+            return False
+        self.problem = ""
+        return True
+
+    def _fail(self, error: OSError | ValueError) -> None:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        if isinstance(error, OSError) and error.errno == errno.ENXIO:
+            reason = "a pipe that nobody reads"
+        self.problem = f"log file {self._path}: {reason}"
 
 
-def configure(program: str, *, path: str | None, form: str, level: str) -> LogFile:
+def _close(file: int) -> None:
+    try:
+        os.close(file)
+    except OSError:
+        return
+
+
+def configure(
+    program: str, *, path: str | None, form: str, level: str, clock: Clock = SYSTEM
+) -> LogFile:
     """Set structlog up for this process.
 
     Args:
@@ -47,6 +140,10 @@ def configure(program: str, *, path: str | None, form: str, level: str) -> LogFi
         path: Log file, or None for standard error.
         form: `text` or `json`.
         level: A key of LEVELS.
+        clock: For the rates of Limiter.
+
+    Returns:
+        Where the lines go. A file that cannot be opened is its problem, and standard error is used.
     """
     target = LogFile(path)
     target.reopen()
@@ -54,13 +151,15 @@ def configure(program: str, *, path: str | None, form: str, level: str) -> LogFi
     if form == "json":
         render = structlog.processors.JSONRenderer(sort_keys=False)
     else:
-        render = _text_line
+        render = text_line
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            Limiter(clock),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            bound,
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -71,16 +170,127 @@ def configure(program: str, *, path: str | None, form: str, level: str) -> LogFi
     return target
 
 
-def _text_line(_logger: object, _name: str, event: MutableMapping[str, Any]) -> str:
-    """Format as OVS does: time|program|LEVEL|event, then the details as key=value."""
-    head = [event.pop("timestamp"), event.pop("program", "-"), event.pop("level").upper()]
-    name = event.pop("event")
+class Limiter:
+    """Drops lines that come too often; the next one of their event says how many there were."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Store the clock; all buckets are full."""
+        self._clock = clock
+        self._events: dict[str, Bucket] = {}
+        self._subjects: dict[tuple[str, ...], Bucket] = {}
+        self._suppressed: dict[str, int] = {}
+
+    def __call__(self, _logger: object, _name: str, event: Event) -> Event:
+        """Let a line pass, or drop it, as a processor of structlog does.
+
+        Raises:
+            structlog.DropEvent: There were too many of these.
+        """
+        name = str(event.get("event"))
+        if not is_limited(name, str(event.get("level"))):
+            return event
+        now = self._clock.monotonic()
+        subject = (name, *(f"{key}={event[key]!s:.200}" for key in SUBJECTS if key in event))
+        if not (
+            _spend(self._subjects, subject, PER_SUBJECT, now)
+            and _spend(self._events, name, PER_EVENT, now)
+        ):
+            self._suppressed[name] = self._suppressed.pop(name, 0) + 1
+            _forget_oldest(self._suppressed)
+            raise structlog.DropEvent
+        dropped = self._suppressed.pop(name, 0)
+        if dropped:
+            event["suppressed"] = dropped
+        return event
+
+
+def is_limited(name: str, level: str) -> bool:
+    """Whether an event is held to a rate: what reports trouble is, a change of state never is."""
+    return name not in UNLIMITED and (name in LIMITED or LEVELS.get(level, 40) >= LEVELS["warning"])
+
+
+def _spend(buckets: dict[Any, Bucket], key: object, limit: Limit, now: float) -> bool:
+    bucket, allowed = spend(limit, buckets.pop(key, None), now)
+    buckets[key] = bucket
+    _forget_oldest(buckets)
+    return allowed
+
+
+def _forget_oldest(held: dict[Any, Any]) -> None:
+    if len(held) > SUBJECTS_KEPT:
+        del held[next(iter(held))]
+
+
+def bound(_logger: object, _name: str, event: Event) -> Event:
+    """Make every value plain, printable and short, and the line with them (a processor)."""
+    trace = event.pop("exception", None)
+    found: Event = {key: plain(event.pop(key)) for key in _HEAD if key in event}
+    left, cut = LINE_MAX, 0
+    for key, value in event.items():
+        shown = plain(value)
+        size = len(str(key)) + len(str(shown)) + 2
+        if size > left:
+            cut += 1
+            continue
+        left -= size
+        found[printable(str(key), 80)] = shown
+    if cut:
+        found["left_out"] = cut
+    if trace:
+        found["exception"] = "\n".join(_trace(str(trace)))
+    return found
+
+
+def plain(value: object, depth: int = 0) -> Any:
+    """A value that JSON and a terminal can show: texts printable and short, lists with an end."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and abs(value) < 2**63:
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, bytes):
+        value = value[:TEXT_MAX].decode("utf-8", "backslashreplace")
+    if depth < DEPTH_MAX and isinstance(value, Mapping):
+        pairs = islice(value.items(), ITEMS_MAX)
+        return {printable(str(key), 80): plain(one, depth + 1) for key, one in pairs}
+    if depth < DEPTH_MAX and isinstance(value, list | tuple | set | frozenset):
+        shown = [plain(one, depth + 1) for one in islice(value, ITEMS_MAX)]
+        more = len(value) - len(shown)
+        return [*shown, f"and {more} more"] if more else shown
+    return printable(_text(value))
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001 - a value must not end its reporter
+        return f"<{type(value).__name__}: {type(error).__name__}>"
+
+
+def _trace(text: str) -> Iterator[str]:
+    lines = text.splitlines()
+    if len(lines) > TRACE_LINES_MAX:
+        missing = len(lines) - TRACE_LINES_MAX
+        lines = [lines[0], f"({missing} lines left out)", *lines[1 - TRACE_LINES_MAX :]]
+    return (printable(line, TRACE_WIDTH_MAX) for line in lines)
+
+
+def text_line(_logger: object, _name: str, event: Event) -> str:
+    """Format as OVS does: time|program|LEVEL|event, then the details as key=value (a renderer).
+
+    Lines of a traceback are indented, so that none can be taken for a line of its own.
+    """
+    head = [event.pop("timestamp", ""), event.pop("program", "-"), event.pop("level", "").upper()]
+    name = event.pop("event", "")
     trace = event.pop("exception", None)
     words = [f"{key}={_quoted(value)}" for key, value in event.items()]
     line = "|".join([*map(str, head), " ".join([str(name), *words])])
-    return f"{line}\n{trace}" if trace else line
+    if not trace:
+        return line
+    return "\n".join([line, *(f"    {one}" for one in trace.splitlines())])
 
 
 def _quoted(value: object) -> str:
     text = str(value)
-    return repr(text) if not text or any(c in text for c in ' "=\n\r\t') else text
+    return repr(text) if not text or any(c in text for c in ' "=') else text
