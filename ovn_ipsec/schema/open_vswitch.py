@@ -13,6 +13,7 @@ from ..model.chassis import DEFAULT_PORT, ChassisName, EncapType, IpAddress
 from ..model.policy import Revocation
 from . import fields as parse
 from .fields import Place
+from .remotes import parse_remotes
 
 TABLE = "Open_vSwitch"
 TUNNELS = "ovn-ipsec-tunnels"
@@ -50,7 +51,8 @@ class LocalChassis:
     name: ChassisName | None
     """None: neither given, overridden nor in external_ids:system-id yet."""
     remote: str
-    """external_ids:ovn-remote, a comma list of OVSDB remotes; empty when not set."""
+    """external_ids:ovn-remote, a comma list of OVSDB remotes, each as ovsdb(7) writes it; empty
+    when not set, and when no part of it is a remote."""
     bridge: str
     """Integration bridge, external_ids:ovn-bridge."""
     probe_interval_ms: int
@@ -106,6 +108,9 @@ def parse_local(
         return external_ids.get(f"{key}-{name}", external_ids.get(key, default))
 
     encap_ips = frozenset(_addresses(external("ovn-encap-ip"), errors))
+    place = Place(table=TABLE, row=".", key="external_ids:ovn-remote")
+    remotes = parse_remotes(place, external("ovn-remote"))
+    errors += remotes.errors
     paths = [other_config.get(key, "") for key in ("certificate", "private_key", "ca_cert")]
     files = CredentialFiles(certificate=paths[0], private_key=paths[1], ca_cert=paths[2])
     place = Place(table=TABLE, row=".", key="external_ids:ovn-remote-probe-interval")
@@ -114,7 +119,7 @@ def parse_local(
     tunnels, psk_plain, revocation, ocsp_uri = _parse_own(other_config, errors)
     return LocalChassis(
         name=name,
-        remote=external("ovn-remote"),
+        remote=str(remotes),
         bridge=external("ovn-bridge", "br-int"),
         probe_interval_ms=probe_interval_ms,
         tunnels=tunnels,

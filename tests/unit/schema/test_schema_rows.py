@@ -188,7 +188,11 @@ def test_local_chassis_key_wins() -> None:
     files = {"certificate": "/c", "private_key": "/k", "ovn-ipsec-tunnels": "own"}
     files["ovn-ipsec-psk-plain"] = "h1, h2"
     local = open_vswitch.parse_local(external_ids, files, None)
-    assert (local.name, local.remote, local.tunnels) == ("hv1", "tcp:b", open_vswitch.Tunnels.OWN)
+    assert (local.name, local.remote, local.tunnels) == (
+        "hv1",
+        "tcp:b:6640",
+        open_vswitch.Tunnels.OWN,
+    )
     assert local.psk_plain == {"h1", "h2"}
     assert local.files is not None
     assert (
@@ -196,7 +200,7 @@ def test_local_chassis_key_wins() -> None:
         local.files.private_key,
         local.files.ca_cert,
     ) == ("/c", "/k", "")
-    assert open_vswitch.parse_local(external_ids, {}, "hv2").remote == "tcp:a"
+    assert open_vswitch.parse_local(external_ids, {}, "hv2").remote == "tcp:a:6640"
 
 
 def test_local_junk() -> None:
