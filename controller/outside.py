@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ovn_ipsec import clock
 from ovn_ipsec.clock import Clock
+from ovn_ipsec.ovsdb import streams
 from ovn_ipsec.ovsdb.schemas import SOUTHBOUND, VSWITCH
 from ovn_ipsec.ovsdb.session import Session
 
@@ -106,9 +107,15 @@ def real(places: Places) -> Outside:
 
 def _southbound(address: SouthboundAddress) -> Session:
     rows = [["name", "==", name] for name in address.digests]
-    return Session(
+    session = Session(
         address.remotes,
         SOUTHBOUND,
         probe_interval_s=address.probe_interval_s,
         only={"Chassis_Private": rows},
     )
+    key, certificate, ca_cert = address.tls or ("", "", "")
+    if key and certificate and ca_cert:
+        session.use_tls(
+            streams.TlsFiles(private_key=key, certificate=certificate, ca_cert=ca_cert)
+        )
+    return session

@@ -11,7 +11,8 @@ import click
 
 from ovn_ipsec.errors import IPsecError
 from ovn_ipsec.ovsdb.schemas import NORTHBOUND, SOUTHBOUND_CENTRAL, SOUTHBOUND_NETWORKS
-from ovn_ipsec.ovsdb.session import Session, use_tls
+from ovn_ipsec.ovsdb.session import Session
+from ovn_ipsec.ovsdb.streams import tls_files
 from ovn_ipsec.service import OVN_RUNDIR, Common, Service, common_options, fail
 
 from .daemon import LOCK, Northd
@@ -50,10 +51,7 @@ def main(
 ) -> None:
     """Turn the IPsec policy in the northbound database into the policy of every encap."""
     try:
-        if common.private_key and common.certificate and common.ca_cert:
-            use_tls(common.private_key, common.certificate, common.ca_cert)
-        elif common.private_key or common.certificate or common.ca_cert:
-            raise click.UsageError("--private-key, --certificate and --ca-cert go together")
+        tls = tls_files(common.private_key, common.certificate, common.ca_cert)
         nb = ovnnb_db or _default("OVN_NB_DB", "ovnnb_db.sock")
         sb = ovnsb_db or _default("OVN_SB_DB", "ovnsb_db.sock")
         enrolment = None
@@ -63,9 +61,9 @@ def main(
             raise click.UsageError("--insecure-enrolment needs --ca-dir")
         Northd(
             Service(PROGRAM, common, rundir=OVN_RUNDIR),
-            Session(nb, NORTHBOUND, leader_only=True),
-            Session(sb, SOUTHBOUND_CENTRAL, leader_only=True, lock=LOCK),
-            Session(sb, SOUTHBOUND_NETWORKS, leader_only=True),
+            Session(nb, NORTHBOUND, leader_only=True, tls=tls),
+            Session(sb, SOUTHBOUND_CENTRAL, leader_only=True, lock=LOCK, tls=tls),
+            Session(sb, SOUTHBOUND_NETWORKS, leader_only=True, tls=tls),
             enrolment,
         ).run()
     except IPsecError as error:

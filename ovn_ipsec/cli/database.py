@@ -11,9 +11,9 @@ from typing import Any
 import ovs.poller
 
 from ..errors import OvsdbError
-from ..ovsdb import session as ovsdb
 from ..ovsdb.schemas import NORTHBOUND, part_of
 from ..ovsdb.session import Row, Session
+from ..ovsdb.streams import tls_files
 from .settings import Settings
 
 PATIENCE_S = 5.0
@@ -32,17 +32,16 @@ def connected(settings: Settings, remotes: str, schema: dict[str, Any]) -> Itera
         schema: One of ovn_ipsec.ovsdb.schemas, or part of one.
 
     Raises:
-        OvsdbError: Nothing arrived in time.
+        OvsdbError: Nothing arrived in time, or nothing can with what was given; it says why.
     """
-    if settings.private_key and settings.certificate and settings.ca_cert:
-        ovsdb.use_tls(settings.private_key, settings.certificate, settings.ca_cert)
-    session = Session(remotes, schema)
+    tls = tls_files(settings.private_key, settings.certificate, settings.ca_cert)
+    session = Session(remotes, schema, tls=tls)
+    if session.refusal:
+        raise OvsdbError(session.refusal)
     try:
         session.open()
         expect(session, lambda: session.loaded)
         yield session
-    except ValueError as error:
-        raise OvsdbError(f"{remotes}: {error}") from error
     finally:
         session.close()
 
@@ -66,7 +65,8 @@ def expect(session: Session, done: Callable[[], bool]) -> None:
         OvsdbError: It did not in time.
     """
     if not wait_until(session, done, PATIENCE_S):
-        raise OvsdbError(f"{session.remotes}: no answer within {PATIENCE_S:.0f} s")
+        why = f": {session.problem}" if session.problem else ""
+        raise OvsdbError(f"{session.remotes}: no answer within {PATIENCE_S:.0f} s{why}")
 
 
 def wait_until(session: Session, done: Callable[[], bool], seconds: float | None) -> bool:

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edge: the IDL of the ovs library, a copy of a database, and what a Session needs of it.
+
+Everything that the library does not offer by a public name is reached here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import ovs.db.idl
+import ovs.timeval
+
+BACKOFF_MS = (1000, 8000)
+"""Between attempts; each session adds up to half of it, so that not all come back at once."""
+chance = random.SystemRandom()
+
+Row = Any
+"""An ovs.db.idl.Row: its attributes are columns. It never leaves an edge."""
+
+
+class Change(StrEnum):
+    """What happened to a row."""
+
+    CREATED = "create"
+    UPDATED = "update"
+    DELETED = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """A row that came, changed or went; a deleted one keeps its last values."""
+
+    table: str
+    change: Change
+    row: Row
+    before: Mapping[str, Any]
+    """Old values of the columns that changed; empty unless UPDATED."""
+
+
+class RecordingIdl(ovs.db.idl.Idl):  # type: ignore[misc]
+    """An Idl that writes down which rows changed; nothing else happens in its callback."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.recorded: list[RowChange] = []
+        super().__init__(*args, **kwargs)
+
+    def notify(self, event: str, row: Row, updates: Row | None = None) -> None:
+        """Write it down, as Idl.notify is told it."""
+        if row._table.name not in self.tables:  # noqa: SLF001 - the _Server database has its own
+            return
+        before = {}
+        if updates is not None:
+            before = {name: getattr(updates, name) for name in updates._data}  # noqa: SLF001
+        self.recorded.append(RowChange(row._table.name, Change(event), row, before))  # noqa: SLF001
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the rows are those of a server that is connected now."""
+        return bool(self._session.is_connected() and self.state == self.IDL_S_MONITORING)
+
+    @property
+    def remote(self) -> str:
+        """The one that is connected, or tried, or comes next."""
+        return str(self._session.get_name())
+
+    @property
+    def is_on_the_wire(self) -> bool:
+        """Whether there is a connection, or an attempt at one."""
+        return self._session.rpc is not None or self._session.stream is not None
+
+    def spread(self) -> None:
+        """Come back at other times than others do."""
+        low, high = (round(one * (1.0 + chance.random() / 2.0)) for one in BACKOFF_MS)
+        self._session.reconnect.set_backoff(low, high)
+
+    def stop(self) -> None:
+        """Never connect."""
+        self._session.reconnect.disable(ovs.timeval.msec())
+
+    def connect_now(self) -> None:
+        """Do not wait for the next attempt."""
+        self.stop()
+        self._session.reconnect.enable(ovs.timeval.msec())
+
+    def start_over(self) -> None:
+        """Drop the connection, and believe nothing of what it has brought."""
+        self.last_id = str(uuid.UUID(int=0))
+        now = ovs.timeval.msec()
+        if self.is_on_the_wire:
+            self._session.force_reconnect()
+        else:
+            self._session.reconnect.connect_failed(now, 0)
+
+    def unfit(self) -> str:
+        """Why the connected server will not do (Idl.__check_server_db keeps it to itself)."""
+        servers = (self.server_tables or {}).get(self._server_db_table)
+        if servers is None or self._session.reconnect.state.name != "RECONNECT":
+            return ""
+        found = [row for row in servers.rows.values() if row.name == self._db.name]
+        if not found:
+            return f"the server has no database {self._db.name}"
+        if found[0].model != "standalone" and not found[0].connected:
+            return "the server is not connected to its cluster"
+        return "the server is not the leader" if self.leader_only else "the server is behind"
