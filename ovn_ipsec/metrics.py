@@ -24,6 +24,7 @@ from . import clock
 from .errors import EdgeError
 from .model.chassis import IpAddress
 from .model.metric import LAST_PASS, Kind, Sample
+from .model.text import printable
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -39,6 +40,8 @@ IDLE_S = 10.0
 """While nothing happens: so often the loop shows that it still goes on."""
 TIMEOUT_S = 5.0
 """For a client to say or take in something."""
+LABEL_MAX = 300
+"""Characters of a label: a chassis name may have 253, and half a character fails a whole answer."""
 _FAMILIES: dict[Kind, type[Family]] = {
     Kind.GAUGE: GaugeMetricFamily,
     Kind.COUNTER: CounterMetricFamily,
@@ -80,20 +83,25 @@ class Exporter(Collector):
         self._unsaid = False
 
     def open(self) -> None:
-        """Listen, and answer in another thread until the process ends.
+        """Listen, and answer in another thread until the process ends; again after a failure.
 
         Raises:
-            EdgeError: The address cannot be had.
+            EdgeError: The address cannot be had, or there is no thread to be had.
         """
+        where = f"{self._address} port {self._port}"
         try:
             server = _Server(self._address, self._port)
-        except OSError as error:
-            where = f"{self._address} port {self._port}"
-            raise EdgeError(f"cannot serve metrics on {where}: {error.strerror or error}") from None
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise EdgeError(f"cannot serve metrics on {where}: {reason}") from None
         registry = CollectorRegistry()
         registry.register(self)
         server.set_app(_only(PATH, make_wsgi_app(registry)))
-        threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+        try:
+            threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+        except RuntimeError as error:
+            server.server_close()
+            raise EdgeError(f"cannot serve metrics on {where}: {error}") from None
 
     def due(self, now: float) -> bool:
         """Whether it is time to look at the program again; if not, delay_s() says when it is."""
@@ -127,7 +135,7 @@ class Exporter(Collector):
                 make = _FAMILIES[metric.kind]
                 family = make(metric.name, metric.meaning, labels=metric.labels)
                 found[metric.name] = family
-            family.add_metric([text for _, text in labels], value)
+            family.add_metric([printable(text, LABEL_MAX) for _, text in labels], value)
         return iter(found.values())
 
 

@@ -3,11 +3,7 @@
 
 from __future__ import annotations
 
-import atexit
-import ctypes
-import fcntl
 import os
-import resource
 import signal
 import socket
 import sys
@@ -15,16 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 import ovs.poller
 import ovs.unixctl
 import ovs.unixctl.server
+import structlog
 
 from . import __version__, clock, log
+from .clock import Clock
 from .errors import IPsecError
 from .model.chassis import IpAddress
+from .model.text import printable, printable_lines
+from .process import AlreadyRunningError, Pidfile, leave_no_core, notify_systemd
 
 if TYPE_CHECKING:
     from .metrics import Exporter
@@ -35,7 +35,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 OVS_RUNDIR = os.environ.get("OVS_RUNDIR", "/var/run/openvswitch")
 OVN_RUNDIR = os.environ.get("OVN_RUNDIR", "/var/run/ovn")
 OVN_SYSCONFDIR = os.environ.get("OVN_SYSCONFDIR", "/etc/ovn")
-_PR_SET_DUMPABLE = 4
+RETRY_S = 10.0
+"""Between attempts at what could not be opened."""
+__all__ = ["AlreadyRunningError", "Common", "Process", "Service", "notify_systemd"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,115 +106,164 @@ _OPTIONS = (
 )
 
 
-def notify_systemd(state: str) -> None:
-    """Tell systemd of a state (sd_notify(3)); nothing happens outside a Type=notify unit."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        target = "\0" + address[1:] if address.startswith("@") else address
-        sock.sendto(state.encode(), target)
+class Process(Protocol):
+    """What a daemon needs of the process around its loop: Service, or what stands for it."""
 
+    stopping: bool
+    """Whether somebody has asked for the end."""
+    exporter: Exporter | None
+    """Where metrics go; None where nobody asks for them."""
 
-def leave_no_core() -> None:
-    """See to it that this process is never dumped, nor read by another of its user: it has keys.
+    def open(self) -> None:
+        """Start up; only AlreadyRunningError is raised."""
 
-    A limit alone would not hold where cores go to a program (core(5)).
+    def command(self, name: str, usage: str, low: int, high: int, run: Command) -> None:
+        """Offer a command to appctl."""
 
-    Raises:
-        IPsecError: The kernel refuses.
+    def problems(self) -> list[str]:
+        """What of the process itself is not as it should be, for status and digest."""
 
-    Source:
-        linux/prctl.h, PR_SET_DUMPABLE; prctl(2).
-    """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        raise IPsecError("prctl: PR_SET_DUMPABLE was refused")
+    def run(self) -> None:
+        """Answer what appctl asks; raises nothing."""
 
+    def wait(self, poller: ovs.poller.Poller) -> None:
+        """Arm the poller with everything that run() could act on."""
 
-class Pidfile:
-    """A locked pidfile: the lock, not the number in it, says that the program runs."""
-
-    def __init__(self, path: Path) -> None:
-        """Store the path."""
-        self.path = path
-        self._file: IO[str] | None = None
-
-    def take(self) -> None:
-        """Create, lock and fill the file.
-
-        Raises:
-            IPsecError: Another process holds it.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = self.path.open("a+", encoding="ascii")
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise IPsecError(f"{self.path}: already running as pid {file.read().strip()}") from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        self._file = file
-        atexit.register(self.drop)
-
-    def drop(self) -> None:
-        """Remove the file."""
-        if self._file is not None:
-            self.path.unlink(missing_ok=True)
-            self._file.close()
-            self._file = None
+    def close(self) -> None:
+        """End."""
 
 
 class Service:
-    """The process around a loop: start-up, commands from appctl, signals, and an end."""
+    """The process around a loop: start-up, commands from appctl, signals, and an end.
 
-    def __init__(self, program: str, common: Common, *, rundir: str) -> None:
+    Nothing here stands in front of what the loop is for: a log file, a metrics port, a pidfile, a
+    control socket that cannot be had is a problem, tried again every RETRY_S, and the loop goes on.
+    The one exception is a live process of the same program.
+    """
+
+    def __init__(
+        self, program: str, common: Common, *, rundir: str, clock: Clock = clock.SYSTEM
+    ) -> None:
         """Store the flags.
 
         Args:
             program: Name for appctl, pidfile and log.
             common: Flags.
             rundir: Where appctl looks for the pidfile and the socket.
+            clock: When what has failed is tried again.
         """
         self.program = program
         self.stopping = False
         self.exporter: Exporter | None = None
         """Set by open() if metrics are asked for."""
+        self._clock = clock
         self._reopen = False
         self._pidfile = Pidfile(Path(common.pidfile or f"{rundir}/{program}.pid"))
         self._socket = common.unixctl or f"{rundir}/{program}.{os.getpid()}.ctl"
         self._common = common
         self._unixctl: Any = None
         self._woken: socket.socket | None = None
+        self._log = log.LogFile(None)
+        self._events = structlog.get_logger()
+        self._failed: dict[str, str] = {}
+        """What is not as it should be, by part; those of _RETRIED are tried again."""
+        self._told: dict[str, str] = {}
+        self._retry_at = float("inf")
 
     def open(self) -> None:
-        """Take the pidfile, open log, metrics and control socket, catch signals."""
-        leave_no_core()
+        """Take the pidfile, open log, metrics and control socket, catch signals.
+
+        Raises:
+            AlreadyRunningError: This program runs already.
+        """
         common = self._common
         self._log = log.configure(
-            self.program, path=common.log_file, form=common.log_format, level=common.log_level
+            self.program,
+            path=common.log_file,
+            form=common.log_format,
+            level=common.log_level,
+            clock=self._clock,
         )
-        self._pidfile.take()
+        self._try("core", leave_no_core)
+        self._try("pidfile", self._pidfile.take)
         if common.metrics_port is not None:
-            from .metrics import Exporter  # noqa: PLC0415 - a tenth of a second that few need
+            self._try("metrics", self._open_exporter)
+        self._try("control socket", self._open_control)
+        self._catch_signals()
+        self.command("exit", "", 0, 1, self._exit)
+        self.command("vlog/reopen", "", 0, 0, self._vlog_reopen)
+        self._note()
 
-            self.exporter = Exporter(common.metrics_address, common.metrics_port)
+    def problems(self) -> list[str]:
+        """What of the process itself is not as it should be, for status and digest."""
+        texts = [text for _, text in sorted(self._failed.items())]
+        return [*texts, self._log.problem] if self._log.problem else texts
+
+    def _try(self, part: str, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except AlreadyRunningError as error:
+            if self._woken is None:
+                raise
+            self._failed[part] = error.diagnostics()
+        except IPsecError as error:
+            self._failed[part] = error.diagnostics()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the loop is worth more
+            self._failed[part] = printable(f"{part}: {str(error) or type(error).__name__}")
+        else:
+            self._failed.pop(part, None)
+
+    def _retry(self) -> None:
+        """Try again what has failed, if it is time to."""
+        if self._clock.monotonic() < self._retry_at:
+            return
+        self._log.retry()
+        again = {
+            "pidfile": self._pidfile.take,
+            "metrics": self._open_exporter,
+            "control socket": self._open_control,
+        }
+        for part in self._failed.keys() & again.keys():
+            self._try(part, again[part])
+        self._note()
+
+    def _note(self) -> None:
+        """Log what has changed among the problems, and set the time of the next attempt."""
+        found = {**self._failed, "log": self._log.problem} if self._log.problem else self._failed
+        for part in sorted(found.keys() | self._told.keys()):
+            text, before = found.get(part), self._told.get(part)
+            if text is not None and text != before:
+                self._events.error("service_problem", part=part, reason=text)
+            elif text is None:
+                self._events.info("service_problem_over", part=part)
+        self._told = dict(found)
+        is_final = found.keys() <= {"core"}
+        self._retry_at = float("inf") if is_final else self._clock.monotonic() + RETRY_S
+
+    def _open_exporter(self) -> None:
+        from .metrics import Exporter  # noqa: PLC0415 - a tenth of a second that few need
+
+        if self.exporter is None and self._common.metrics_port is not None:
+            self.exporter = Exporter(self._common.metrics_address, self._common.metrics_port)
+        if self.exporter is not None:
             self.exporter.open()
+
+    def _open_control(self) -> None:
+        Path(self._socket).parent.mkdir(parents=True, exist_ok=True)
         error, self._unixctl = ovs.unixctl.server.UnixctlServer.create(self._socket, __version__)
         if error:
-            raise IPsecError(f"{self._socket}: {os.strerror(error)}")
+            self._unixctl = None
+            raise IPsecError(f"control socket {self._socket}: {os.strerror(error)}")
         _keep_alive("set-options")
+
+    def _catch_signals(self) -> None:
         self._woken, writer = socket.socketpair()
         self._woken.setblocking(False)
         writer.setblocking(False)
-        signal.set_wakeup_fd(writer.detach())
+        signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._hang_up)
-        self.command("exit", "", 0, 1, self._exit)
-        self.command("vlog/reopen", "", 0, 0, self._vlog_reopen)
 
     def _exit(self, _argv: list[str]) -> str:
         self._stop()
@@ -220,6 +271,9 @@ class Service:
 
     def _vlog_reopen(self, _argv: list[str]) -> str:
         self._log.reopen()
+        self._note()
+        if self._log.problem:
+            raise IPsecError(self._log.problem)
         return ""
 
     def _stop(self, *_: object) -> None:
@@ -229,30 +283,51 @@ class Service:
         self._reopen = True
 
     def command(self, name: str, usage: str, low: int, high: int, run: Command) -> None:
-        """Offer a command to appctl; run gets its words and returns the text to print."""
+        """Offer a command to appctl; run gets its words and returns the text to print.
+
+        One that fails answers so, and nothing else fails with it.
+        """
 
         def reply(connection: Any, argv: list[Any], _aux: object) -> None:
             try:
                 text = run([word if isinstance(word, str) else word.decode() for word in argv])
             except IPsecError as error:
                 connection.reply_error(error.diagnostics())
+            except Exception as error:  # noqa: BLE001 - one question must not end the answers
+                self._events.exception("command_failed", command=name)
+                connection.reply_error(printable(f"{name}: {type(error).__name__}: {error}"))
             else:
-                connection.reply(text)
+                connection.reply(printable_lines(text))
 
         ovs.unixctl.command_register(name, usage, low, high, reply, None)
 
     def run(self) -> None:
-        """Answer what appctl asks."""
+        """Answer what appctl asks, and try again what could not be opened; raises nothing."""
         if self._reopen:
             self._reopen = False
             self._log.reopen()
-        self._unixctl.run()
+            self._note()
+        if self._log.problem and self._retry_at == float("inf"):
+            self._note()
+        if self._unixctl is not None:
+            try:
+                self._unixctl.run()
+            except Exception as error:  # noqa: BLE001 - as for one that cannot be opened
+                self._events.exception("control_socket_failed")
+                self._failed["control socket"] = printable(f"control socket: {error!r}")
+                self._close_control()
+                self._note()
+        self._retry()
 
     def wait(self, poller: ovs.poller.Poller) -> None:
         """Arm the poller with commands, signals, and the time to say how the program is."""
-        self._unixctl.wait(poller)
+        now = self._clock.monotonic()
+        if self._unixctl is not None:
+            self._unixctl.wait(poller)
         if self.exporter is not None:
-            poller.timer_wait(int(self.exporter.delay_s(clock.monotonic()) * 1000) + 1)
+            poller.timer_wait(int(self.exporter.delay_s(now) * 1000) + 1)
+        if self._retry_at != float("inf"):
+            poller.timer_wait(max(0, int((self._retry_at - now) * 1000)) + 1)
         if self._woken is not None:
             try:
                 while self._woken.recv(64):
@@ -264,9 +339,14 @@ class Service:
     def close(self) -> None:
         """Close the control socket and drop the pidfile; nothing else is undone."""
         notify_systemd("STOPPING=1")
-        if self._unixctl is not None:
-            self._unixctl.close()
+        self._close_control()
         self._pidfile.drop()
+
+    def _close_control(self) -> None:
+        control, self._unixctl = self._unixctl, None
+        if control is not None:
+            self._try("closing", control.close)
+            self._failed.pop("closing", None)
 
 
 def _keep_alive(name: str) -> None:

@@ -16,3 +16,10 @@ def printable(text: str, limit: int = TEXT_MAX) -> str:
     """One line of printable characters, cut to a limit; ``?`` stands for each that is not."""
     cut = text[:limit]
     return cut if cut.isprintable() else "".join(c if c.isprintable() else "?" for c in cut)
+
+
+def printable_lines(text: str) -> str:
+    """Lines of printable characters and tabs, for what is laid out already and is not cut."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)

@@ -50,7 +50,7 @@ def test_what_is_handed_over_last_is_served() -> None:
 
     def second(now: datetime) -> Iterator[Sample]:
         assert now.tzinfo is UTC
-        yield LOST.at(1, "x", 'quote " and\nline')
+        yield LOST.at(1, "x", 'quote " and\nline\ud800')
         yield PLAIN.at(2.5)
         yield LOST.at(2, "x", "z")
 
@@ -65,7 +65,7 @@ def test_what_is_handed_over_last_is_served() -> None:
         f"# TYPE {LAST_PASS.name} gauge",
         "# HELP lost_packets_total Lost.",
         "# TYPE lost_packets_total counter",
-        'lost_packets_total{a="x",b="quote \\" and\\nline"} 1.0',
+        'lost_packets_total{a="x",b="quote \\" and?line?"} 1.0',
         'lost_packets_total{a="x",b="z"} 2.0',
         "# HELP plain What it is.",
         "# TYPE plain gauge",

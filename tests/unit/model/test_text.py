@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovn_ipsec.errors import DIAGNOSTICS_MAX, IkeError, InputError
-from ovn_ipsec.model.text import TEXT_MAX, printable
+from ovn_ipsec.model.text import TEXT_MAX, printable, printable_lines
 
 
 @given(st.text(), st.integers(0, 50))
@@ -40,3 +40,20 @@ def test_an_error_is_one_bounded_printable_line_whatever_it_quotes(where: str):
 def test_an_error_of_several_lines_is_said_in_one():
     """A daemon's answer may have them."""
     assert "cannot load: no key" == IkeError("cannot load:\nno key").diagnostics()
+
+
+@given(st.text())
+def test_what_is_laid_out_keeps_its_lines_and_tabs_and_nothing_else_that_is_odd(text: str):
+    """Answers of appctl: one character each, as long as they were."""
+    shown = printable_lines(text)
+    assert len(text) == len(shown)
+    assert shown.replace("\n", "").replace("\t", "").isprintable()
+    assert all(
+        a == b or (a == "?" and not b.isprintable()) for a, b in zip(shown, text, strict=True)
+    )
+
+
+def test_plain_lines_stay_as_they_are():
+    """Tables of many peers are not looked at character by character twice."""
+    assert "peer state" == printable_lines("peer state")
+    assert "a\tb\n?[2J" == printable_lines("a\tb\n\x1b[2J")

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ovn_ipsec.service as a process: what cannot be had is a problem, and no end of the loop."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from ovsdb import REPOSITORY, wait_until
+
+PROGRAM = "a-daemon"
+DAEMON = """
+import json, sys
+import click, ovs.poller
+from ovn_ipsec import service
+from ovn_ipsec.errors import IPsecError
+
+service.RETRY_S = 0.3
+
+@click.command()
+@service.common_options
+def main(common):
+    process = service.Service("a-daemon", common, rundir=sys.argv_rundir)
+    passes = []
+    def fail(_):
+        raise ZeroDivisionError("row \\x1b[2J")
+    try:
+        process.open()
+    except IPsecError as error:
+        service.fail("a-daemon", error)
+    process.command("problems", "", 0, 0, lambda _: json.dumps(process.problems()))
+    process.command("passes", "", 0, 0, lambda _: str(len(passes)))
+    process.command("fail", "", 0, 0, fail)
+    process.command("odd", "", 0, 0, lambda _: "a\\tb\\n\\x1b[2J\\ud800")
+    while not process.stopping:
+        passes.append(1)
+        process.run()
+        poller = ovs.poller.Poller()
+        process.wait(poller)
+        poller.block()
+    process.close()
+
+sys.argv_rundir = sys.argv.pop(1)
+main()
+"""
+pytestmark = pytest.mark.skipif(shutil.which("ovs-appctl") is None, reason="no ovs-appctl")
+
+
+class Daemon:
+    """One process of DAEMON."""
+
+    def __init__(self, rundir: Path, log: Path, *flags: str) -> None:
+        """Start it; it may take a moment to answer."""
+        self.rundir, self.log = rundir, log
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", DAEMON, str(rundir), *flags],
+                stdout=out,
+                stderr=out,
+                cwd=REPOSITORY,
+            )
+
+    @property
+    def control(self) -> Path:
+        """Where it answers when nothing else is said."""
+        return self.rundir / f"{PROGRAM}.{self.process.pid}.ctl"
+
+    def appctl(self, *words: str, target: str = "") -> subprocess.CompletedProcess[str]:
+        """Ask it."""
+        argv = ["ovs-appctl", "-t", target or str(self.control), *words]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+
+    def problems(self, target: str = "") -> list[str]:
+        """Ask for its problems, once it answers."""
+        answers = []
+
+        def answered() -> bool:
+            assert self.process.poll() is None, self.log.read_text("utf-8")
+            answers.append(self.appctl("problems", target=target))
+            return answers[-1].returncode == 0
+
+        wait_until(answered, what="it answers")
+        found: list[str] = json.loads(answers[-1].stdout)
+        return found
+
+    def text(self) -> str:
+        """What it has said on standard error."""
+        return self.log.read_text("utf-8", "replace")
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[object]:
+    """Start daemons that end with the test."""
+    made: list[int] = []
+    with ExitStack() as stack:
+
+        def make(*flags: str, rundir: Path | None = None) -> Daemon:
+            made.append(1)
+            found = Daemon(rundir or tmp_path / "run", tmp_path / f"{len(made)}.out", *flags)
+            stack.callback(found.process.wait, 5)
+            stack.callback(found.process.kill)
+            return found
+
+        yield make
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        yield held.getsockname()[1]
+
+
+def test_a_daemon_without_trouble_has_no_problem(start):
+    """The run directory is made, the pidfile is ours alone, and SIGTERM ends it cleanly."""
+    daemon = start()
+    assert [] == daemon.problems()
+    pidfile = daemon.rundir / f"{PROGRAM}.pid"
+    assert (str(daemon.process.pid), 0o600) == (
+        pidfile.read_text("ascii").strip(),
+        pidfile.stat().st_mode & 0o777,
+    )
+    assert "0" != daemon.appctl("passes", target=str(daemon.control)).stdout
+    daemon.process.send_signal(signal.SIGTERM)
+    assert 0 == daemon.process.wait(5)
+    assert not pidfile.exists()
+
+
+def test_a_log_file_that_cannot_be_opened(start, tmp_path: Path):
+    """Lines go to standard error, and to the file once its folder is there."""
+    log = tmp_path / "var" / "log"
+    daemon = start(f"--log-file={log}")
+    assert [f"log file {log}: No such file or directory"] == daemon.problems()
+    assert "service_problem part=log" in daemon.text()
+    assert 0 != daemon.appctl("vlog/reopen").returncode
+    log.parent.mkdir()
+    wait_until(lambda: [] == daemon.problems(), what="it is tried again")
+    assert "service_problem_over part=log" in log.read_text("utf-8")
+
+
+def test_a_metrics_port_that_somebody_else_has(start):
+    """Tried again until it can be had."""
+    with taken_port() as port:
+        daemon = start(f"--metrics-port={port}")
+        (problem,) = daemon.problems()
+        assert f"cannot serve metrics on 127.0.0.1 port {port}: Address already in use" == problem
+    wait_until(lambda: [] == daemon.problems(), what="it is tried again")
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        assert 200 == answer.status
+
+
+def test_an_address_that_this_host_does_not_have(start):
+    """As before an interface is up."""
+    daemon = start("--metrics-port=9999", "--metrics-address=192.0.2.77")
+    assert "Cannot assign requested address" in daemon.problems()[0]
+
+
+def test_a_run_directory_that_cannot_be_made(start, tmp_path: Path):
+    """Neither pidfile nor control socket; both come when the way is free."""
+    way = tmp_path / "way"
+    way.write_text("a file", "utf-8")
+    daemon = start(rundir=way / "run")
+    wait_until(lambda: "part=pidfile" in daemon.text(), what="it says so")
+    wait_until(lambda: 'part="control socket"' in daemon.text().replace("'", '"'), what="and so")
+    assert daemon.process.poll() is None
+    way.unlink()
+    assert [] == daemon.problems()
+    assert (way / "run" / f"{PROGRAM}.pid").exists()
+
+
+def test_a_second_one_does_not_start(start):
+    """The one thing that a daemon does not start beside."""
+    first = start()
+    assert [] == first.problems()
+    second = start()
+    assert 1 == second.process.wait(10)
+    assert f"already running as pid {first.process.pid}" in second.text()
+    assert [] == first.problems()
+
+
+def test_a_pidfile_that_somebody_else_has_locked_for_reading_is_a_problem(start, tmp_path: Path):
+    """Any user could do that to a file that he may read."""
+    pidfile = tmp_path / "pid"
+    pidfile.write_text("1\n", "ascii")
+    with pidfile.open("rb") as held:
+        fcntl.lockf(held, fcntl.LOCK_SH)
+        daemon = start(f"--pidfile={pidfile}")
+        (problem,) = daemon.problems()
+        assert f"process {os.getpid()} holds it, which is none of ours" in problem
+    wait_until(lambda: [] == daemon.problems(), what="it is tried again")
+    assert f"{daemon.process.pid}\n" == pidfile.read_text("ascii")
+
+
+def test_a_pidfile_of_a_dead_one_is_taken_over(start, tmp_path: Path):
+    """With whatever is in it."""
+    pidfile = tmp_path / "pid"
+    pidfile.write_bytes(b"\xff" * 99)
+    daemon = start(f"--pidfile={pidfile}")
+    assert [] == daemon.problems()
+    assert f"{daemon.process.pid}\n" == pidfile.read_text("ascii")
+
+
+def test_a_command_that_fails_ends_neither_the_loop_nor_the_answers(start):
+    """What it answers and logs is printable, whatever it was about."""
+    daemon = start()
+    assert [] == daemon.problems()
+    answer = daemon.appctl("fail")
+    assert 0 != answer.returncode
+    assert "fail: ZeroDivisionError: row ?[2J" in answer.stderr
+    assert "a\tb\n?[2J?" == daemon.appctl("odd").stdout.strip()
+    assert [] == daemon.problems()
+    assert "command_failed" in daemon.text()
+    assert "\x1b" not in daemon.text()
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"\xff\xfe",
+        b"{}",
+        b'{"id":1,"method":"problems","params":3}',
+        b'{"id":1,"method":"problems","params":[[]]}',
+        b'{"id":1,"method":["x"],"params":[]}',
+        b'{"id":null,"method":"x","params":[]}',
+        b'{"id":1,"result":1,"error":null}',
+        b'{"id":1,"method":"set-options","params":["--format","\\ud800"]}',
+    ],
+)
+def test_nonsense_on_the_control_socket_ends_nothing(start, nonsense: bytes):
+    """The next one is answered."""
+    daemon = start()
+    assert [] == daemon.problems()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(daemon.control))
+        client.sendall(nonsense)
+        time.sleep(0)
+        wait_until(lambda: daemon.appctl("passes").returncode == 0, what="it answers")
+    assert [] == [one for one in daemon.problems() if "control" not in one]
+    wait_until(lambda: [] == daemon.problems(), what="all is well")
+    assert daemon.process.poll() is None
+
+
+def test_problems_do_not_make_a_loop_spin(start, tmp_path: Path):
+    """Four at once, and a few passes a second."""
+    with taken_port() as port:
+        daemon = start(
+            f"--metrics-port={port}", f"--log-file={tmp_path}/no/log", "--pidfile=/proc/no/pid"
+        )
+        assert 3 == len(daemon.problems())
+        before = int(daemon.appctl("passes").stdout)
+        time.sleep(1.0)
+        assert int(daemon.appctl("passes").stdout) - before < 20
+        assert daemon.text().count("service_problem") <= 6
