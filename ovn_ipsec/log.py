@@ -38,7 +38,7 @@ PER_SUBJECT = Limit(burst=5, every_s=60.0)
 PER_EVENT = Limit(burst=20, every_s=10.0)
 """Lines of one event, whatever they are about."""
 SUBJECTS = ("table", "row", "key", "connection", "peer", "chassis", "layer", "database", "part")
-"""Details that say what a line is about."""
+"""Details that say what a line is about; where there is none of them, its reason does."""
 UNLIMITED = frozenset({"pair", "policy", "phase", "state", "role"})
 """Changes of state: each is told, at any level."""
 LIMITED = frozenset({"southbound_connecting", "database_connected"})
@@ -190,7 +190,8 @@ class Limiter:
         if not is_limited(name, str(event.get("level"))):
             return event
         now = self._clock.monotonic()
-        subject = (name, *(f"{key}={event[key]!s:.200}" for key in SUBJECTS if key in event))
+        told = [key for key in SUBJECTS if key in event] or ["reason"]
+        subject = (name, *(f"{key}={_text(event.get(key))[:200]}" for key in told))
         if not (
             _spend(self._subjects, subject, PER_SUBJECT, now)
             and _spend(self._events, name, PER_EVENT, now)

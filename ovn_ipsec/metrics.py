@@ -2,7 +2,8 @@
 """Edge: metrics over HTTP, for Prometheus, from a thread of its own.
 
 The loop hands over a function of the time, made of values that never change again; a request calls
-the one that was handed over last. That reference is all that the two threads share.
+the one that was handed over last. That reference, and in the other direction one text that says why
+a request could not be answered, is all that the two threads share.
 """
 
 from __future__ import annotations
@@ -81,6 +82,8 @@ class Exporter(Collector):
         self._handed: tuple[Source, datetime] | None = None
         self._handed_at = float("-inf")
         self._unsaid = False
+        self.problem = ""
+        """Why the last request was not answered; empty if it was. Written by the other thread."""
 
     def open(self) -> None:
         """Listen, and answer in another thread until the process ends; again after a failure.
@@ -96,12 +99,27 @@ class Exporter(Collector):
             raise EdgeError(f"cannot serve metrics on {where}: {reason}") from None
         registry = CollectorRegistry()
         registry.register(self)
-        server.set_app(_only(PATH, make_wsgi_app(registry)))
+        server.set_app(_only(PATH, self._answering(make_wsgi_app(registry))))
         try:
             threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
         except RuntimeError as error:
             server.server_close()
             raise EdgeError(f"cannot serve metrics on {where}: {error}") from None
+
+    def _answering(self, application: WSGIApplication) -> WSGIApplication:
+        """Note a failure instead of writing a traceback to standard error for each request."""
+
+        def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            try:
+                found = application(environ, start_response)
+            except Exception as error:  # noqa: BLE001 - nobody above would say it
+                self.problem = printable(f"metrics cannot be served: {error!r}")
+                start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
+                return [b"see the log\n"]
+            self.problem = ""
+            return found
+
+        return answer
 
     def due(self, now: float) -> bool:
         """Whether it is time to look at the program again; if not, delay_s() says when it is."""

@@ -166,7 +166,12 @@ class Service:
         self._log = log.LogFile(None)
         self._events = structlog.get_logger()
         self._failed: dict[str, str] = {}
-        """What is not as it should be, by part; those of _RETRIED are tried again."""
+        """What is not as it should be, by part."""
+        self._retried: dict[str, Callable[[], None]] = {
+            "pidfile": self._pidfile.take,
+            "metrics": self._open_exporter,
+            "control socket": self._open_control,
+        }
         self._told: dict[str, str] = {}
         self._retry_at = float("inf")
 
@@ -192,12 +197,20 @@ class Service:
         self._catch_signals()
         self.command("exit", "", 0, 1, self._exit)
         self.command("vlog/reopen", "", 0, 0, self._vlog_reopen)
+        self._retry()
         self._note()
 
     def problems(self) -> list[str]:
         """What of the process itself is not as it should be, for status and digest."""
-        texts = [text for _, text in sorted(self._failed.items())]
-        return [*texts, self._log.problem] if self._log.problem else texts
+        return [text for _, text in sorted(self._found().items())]
+
+    def _found(self) -> dict[str, str]:
+        found = dict(self._failed)
+        if self._log.problem:
+            found["log"] = self._log.problem
+        if self.exporter is not None and self.exporter.problem:
+            found.setdefault("metrics", self.exporter.problem)
+        return found
 
     def _try(self, part: str, act: Callable[[], None]) -> None:
         try:
@@ -215,30 +228,30 @@ class Service:
 
     def _retry(self) -> None:
         """Try again what has failed, if it is time to."""
-        if self._clock.monotonic() < self._retry_at:
-            return
-        self._log.retry()
-        again = {
-            "pidfile": self._pidfile.take,
-            "metrics": self._open_exporter,
-            "control socket": self._open_control,
-        }
-        for part in self._failed.keys() & again.keys():
-            self._try(part, again[part])
-        self._note()
+        now = self._clock.monotonic()
+        if now >= self._retry_at:
+            self._retry_at = float("inf")
+            self._log.retry()
+            for part in self._failed.keys() & self._retried.keys():
+                self._try(part, self._retried[part])
+        if self._retry_at == float("inf") and self._is_worth_a_retry():
+            self._retry_at = now + RETRY_S
+
+    def _is_worth_a_retry(self) -> bool:
+        return bool(self._log.problem or self._failed.keys() & self._retried.keys())
 
     def _note(self) -> None:
-        """Log what has changed among the problems, and set the time of the next attempt."""
-        found = {**self._failed, "log": self._log.problem} if self._log.problem else self._failed
+        """Log what has changed among the problems."""
+        found = self._found()
+        if found == self._told:
+            return
         for part in sorted(found.keys() | self._told.keys()):
             text, before = found.get(part), self._told.get(part)
-            if text is not None and text != before:
-                self._events.error("service_problem", part=part, reason=text)
-            elif text is None:
+            if text is None:
                 self._events.info("service_problem_over", part=part)
-        self._told = dict(found)
-        is_final = found.keys() <= {"core"}
-        self._retry_at = float("inf") if is_final else self._clock.monotonic() + RETRY_S
+            elif text != before:
+                self._events.error("service_problem", part=part, reason=text)
+        self._told = found
 
     def _open_exporter(self) -> None:
         from .metrics import Exporter  # noqa: PLC0415 - a tenth of a second that few need
@@ -271,7 +284,6 @@ class Service:
 
     def _vlog_reopen(self, _argv: list[str]) -> str:
         self._log.reopen()
-        self._note()
         if self._log.problem:
             raise IPsecError(self._log.problem)
         return ""
@@ -306,9 +318,6 @@ class Service:
         if self._reopen:
             self._reopen = False
             self._log.reopen()
-            self._note()
-        if self._log.problem and self._retry_at == float("inf"):
-            self._note()
         if self._unixctl is not None:
             try:
                 self._unixctl.run()
@@ -316,8 +325,8 @@ class Service:
                 self._events.exception("control_socket_failed")
                 self._failed["control socket"] = printable(f"control socket: {error!r}")
                 self._close_control()
-                self._note()
         self._retry()
+        self._note()
 
     def wait(self, poller: ovs.poller.Poller) -> None:
         """Arm the poller with commands, signals, and the time to say how the program is."""

@@ -20,6 +20,6 @@ def printable(text: str, limit: int = TEXT_MAX) -> str:
 
 def printable_lines(text: str) -> str:
     """Lines of printable characters and tabs, for what is laid out already and is not cut."""
-    if text.isascii() and text.isprintable():
+    if text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)

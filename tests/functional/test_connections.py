@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -422,6 +423,27 @@ def test_a_server_that_comes_back_with_other_rows_is_told_row_by_row(
     assert left == [row.name for row in session.rows("Chassis")]
     assert left == [name for change, name in found if change is Change.CREATED]
     assert found == sorted(found, key=lambda one: one[0] is not Change.DELETED)
+
+
+def test_a_server_that_no_longer_answers_is_left_and_its_rows_stay(
+    server: Server, opened: Callable[..., Session]
+):
+    """A partition: nothing says that the connection has ended."""
+    server.ovsctl("chassis-add", "hv1", "geneve", "192.0.2.1")
+    session = opened(server.remote("tcp"), probe_interval_s=1.0)
+    drive(session, lambda: session.connected)
+    running = server.central.processes["server"].running
+    assert running is not None
+    running.send_signal(signal.SIGSTOP)
+    try:
+        drive(session, lambda: not session.connected)
+        assert rest(session, 2.0) < 40
+        assert (True, False, 1) == (session.loaded, session.connected, session.count("Chassis"))
+        assert session.problem
+    finally:
+        running.send_signal(signal.SIGCONT)
+    drive(session, lambda: session.connected)
+    assert "" == session.problem
 
 
 def test_a_session_that_is_opened_again_knows_nothing_yet(

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -34,6 +35,11 @@ service.RETRY_S = 0.3
 def main(common):
     process = service.Service("a-daemon", common, rundir=sys.argv_rundir)
     passes = []
+    def broken(_):
+        yield None.name
+    def breaks(_):
+        process.exporter.publish(broken, 1.0)
+        return ""
     def fail(_):
         raise ZeroDivisionError("row \\x1b[2J")
     try:
@@ -42,6 +48,7 @@ def main(common):
         service.fail("a-daemon", error)
     process.command("problems", "", 0, 0, lambda _: json.dumps(process.problems()))
     process.command("passes", "", 0, 0, lambda _: str(len(passes)))
+    process.command("break-metrics", "", 0, 0, breaks)
     process.command("fail", "", 0, 0, fail)
     process.command("odd", "", 0, 0, lambda _: "a\\tb\\n\\x1b[2J\\ud800")
     while not process.stopping:
@@ -158,6 +165,23 @@ def test_a_metrics_port_that_somebody_else_has(start):
     wait_until(lambda: [] == daemon.problems(), what="it is tried again")
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         assert 200 == answer.status
+
+
+def test_metrics_that_cannot_be_made_are_a_problem_of_the_loop(start):
+    """Each request says so, and standard error has one line and not a traceback for each."""
+    with taken_port() as port:
+        pass
+    daemon = start(f"--metrics-port={port}")
+    assert [] == daemon.problems()
+    daemon.appctl("break-metrics")
+    for _ in range(5):
+        with pytest.raises(HTTPError, match="500"):
+            urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5)
+    (problem,) = daemon.problems()
+    assert "metrics cannot be served" in problem
+    daemon.appctl("passes")
+    assert 1 == daemon.text().count("part=metrics")
+    assert "Traceback" not in daemon.text()
 
 
 def test_an_address_that_this_host_does_not_have(start):

@@ -173,6 +173,19 @@ def test_many_subjects_share_what_an_event_may_take(tmp_path: Path, time: Time):
     target.close()
 
 
+def test_a_line_that_names_no_subject_is_about_its_reason(tmp_path: Path, time: Time):
+    """Ten settings that are refused are ten lines, and one that is refused ten times is not."""
+    path = tmp_path / "log"
+    target, logger = opened(path, time)
+    for number in range(10):
+        logger.error("setting_refused", reason=f"key{number}: junk")
+    assert 10 == count(path, "setting_refused")
+    for _ in range(10):
+        logger.error("credential_refused", reason=Odd())
+    assert log.PER_SUBJECT.burst == count(path, "credential_refused")
+    target.close()
+
+
 @pytest.mark.parametrize("event", sorted(log.UNLIMITED))
 def test_no_change_of_state_is_ever_left_out(tmp_path: Path, time: Time, event: str):
     """At whatever level, and however many."""
