@@ -65,8 +65,9 @@ def expect(session: Session, done: Callable[[], bool]) -> None:
         OvsdbError: It did not in time.
     """
     if not wait_until(session, done, PATIENCE_S):
-        why = f": {session.problem}" if session.problem else ""
-        raise OvsdbError(f"{session.remotes}: no answer within {PATIENCE_S:.0f} s{why}")
+        told = f"no answer within {PATIENCE_S:.0f} s"
+        problem = session.problem
+        raise OvsdbError(f"{told}: {problem}" if problem else f"{session.remotes}: {told}")
 
 
 def wait_until(session: Session, done: Callable[[], bool], seconds: float | None) -> bool:

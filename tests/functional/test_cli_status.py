@@ -73,7 +73,8 @@ def test_a_database_that_does_not_answer_cannot_be_judged(ovn: Central, argv: tu
     """It is named, after a few seconds."""
     remote = f"unix:{ovn.folder}/nowhere.sock"
     code, output, errors = run(ovn, "--ovnnb-db", remote, *argv)
-    assert (code, output, errors) == (2, "", f"ovn-ipsec: {remote}: no answer within 5 s\n")
+    told = f"ovn-ipsec: no answer within 5 s: {remote}: No such file or directory\n"
+    assert (code, output, errors) == (2, "", told)
     code, _, errors = run(ovn, "--ovnnb-db", "nonsense", *argv)
     assert (code, errors.startswith("ovn-ipsec: nonsense: ")) == (2, True), errors
 
