@@ -68,6 +68,7 @@ class Session:
         """
         self.remotes = remotes
         self._parsed = parse_remotes(Place(table="remotes", row=schema["name"], key=""), remotes)
+        self._unusable = [f"{printable(e.text, 80)}: {e.reason}" for e in self._parsed.errors]
         self._schema = schema
         self._leader_only = leader_only
         self._probe_interval_s = probe_interval_s
@@ -114,10 +115,10 @@ class Session:
             self._idl.set_lock(self._lock)
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Drop the connection, and forget the rows."""
         if self._idl is not None:
             self._idl.close()
-            self._idl = None
+            self._idl, self._loaded = None, False
 
     def use_tls(self, files: TlsFiles | None) -> None:
         """Authenticate with other files from the next attempt on; what is connected stays so."""
@@ -192,8 +193,7 @@ class Session:
     def refusal(self) -> str:
         """Why there will be no connection until somebody changes what was given; empty if none."""
         if not self._parsed.usable:
-            errors = "; ".join(error.diagnostics() for error in self._parsed.errors)
-            return errors or f"{self._schema['name']}: no remote is given"
+            return "; ".join(self._unusable) or f"{self._schema['name']}: no remote is given"
         alone = all(remote.method == "ssl" for remote in self._parsed.usable)
         return NO_TLS if alone and self._dialer.tls is None else ""
 
@@ -202,7 +202,7 @@ class Session:
         """What keeps this session from a server, or is wrong with its remotes; empty if nothing."""
         if self.refusal:
             return self.refusal
-        texts = [error.diagnostics() for error in self._parsed.errors]
+        texts = list(self._unusable)
         if not self.connected:
             by_reason: dict[str, list[str]] = {}
             for remote, reason in sorted(self._dialer.failures.items()):

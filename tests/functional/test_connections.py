@@ -453,7 +453,7 @@ def test_a_session_that_is_opened_again_knows_nothing_yet(
     session = opened(server.remote("tcp"))
     drive(session, lambda: session.connected)
     session.close()
-    assert not session.connected
+    assert (False, False) == (session.loaded, session.connected)
     session.open()
     assert (False, False, 0) == (session.loaded, session.connected, session.count("Chassis"))
     drive(session, lambda: session.loaded)
@@ -591,3 +591,31 @@ def test_the_command_says_at_once_what_cannot_work(server: Server, tmp_path: Pat
 
 def vars_of(files: TlsFiles) -> dict[str, str]:
     return {key: getattr(files, key) for key in ("private_key", "certificate", "ca_cert")}
+
+
+def test_northd_without_tls_files_says_so_once_and_goes_on(tmp_path: Path):
+    """It answers, hardly wakes, and the northbound is not held up by the southbound's trouble."""
+    with ExitStack() as stack:
+        made = Central(tmp_path)
+        stack.callback(lambda: [process.stop() for process in made.processes.values()])
+        made.start_database("nb")
+        northd = made.start_northd("northd", "--ovnsb-db=ssl:localhost:1, ssl:[::1]:2")
+
+        def told() -> list[dict[str, str]]:
+            return made.log_events("northd", "database_problem")
+
+        wait_for(lambda: bool(told()), what="it says so")
+        wait_for(lambda: bool(made.log_events("northd", "database_connected")), what="NB")
+        assert northd.running is not None
+        before = cpu_s(northd.running.pid)
+        time.sleep(3.0)
+        assert cpu_s(northd.running.pid) - before < 0.3
+        assert [NO_TLS] == [line["problem"] for line in told()]
+        assert "Southbound: not connected" in made.appctl("northd", "status")
+        assert "Traceback" not in northd.text()
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of a process, proc(5)."""
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

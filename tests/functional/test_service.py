@@ -23,12 +23,16 @@ from ovsdb import REPOSITORY, wait_until
 
 PROGRAM = "a-daemon"
 DAEMON = """
-import json, sys
+import json, os, sys
 import click, ovs.poller
 from ovn_ipsec import service
 from ovn_ipsec.errors import IPsecError
 
 service.RETRY_S = 0.3
+if "REFUSED" in os.environ:
+    def refuse():
+        raise IPsecError("memory of this process may be dumped: PR_SET_DUMPABLE: no")
+    service.leave_no_core = refuse
 
 @click.command()
 @service.common_options
@@ -273,6 +277,18 @@ def test_nonsense_on_the_control_socket_ends_nothing(start, nonsense: bytes):
     assert [] == [one for one in daemon.problems() if "control" not in one]
     wait_until(lambda: [] == daemon.problems(), what="all is well")
     assert daemon.process.poll() is None
+
+
+def test_a_kernel_that_may_dump_memory_is_a_problem_that_stays(
+    start, monkeypatch: pytest.MonkeyPatch
+):
+    """Nothing is tried again: it would be refused again."""
+    monkeypatch.setenv("REFUSED", "1")
+    daemon = start()
+    assert ["memory of this process may be dumped: PR_SET_DUMPABLE: no"] == daemon.problems()
+    before = int(daemon.appctl("passes").stdout)
+    time.sleep(1.0)
+    assert int(daemon.appctl("passes").stdout) - before < 5
 
 
 def test_problems_do_not_make_a_loop_spin(start, tmp_path: Path):
