@@ -6,11 +6,12 @@ Input: its answers to ``status json``, ``guard/show`` and ``peers/show json``. O
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..schema.report import printable
+from .settings import Exit
 
 Answer = Mapping[str, Any]
 
@@ -27,12 +28,25 @@ CONNECT = "compare external_ids:ovn-remote and `ovs-vsctl get-ssl` with what ovn
 FOLLOW = f"wait a moment; if it stays so, {SEE_LOG}"
 START_IKE = "start strongSwan with charon-systemd and the plugin vici (docs/howto/install.md)"
 CLOSE = f"{SEE_LOG}: it names the layer that the kernel refuses"
+LAYERS = (
+    "load nf_tables and nft_xfrm, and a kernel with CONFIG_XFRM: without either layer nothing keeps"
+    " clear text from leaving"
+)
+ESP = (
+    "modprobe esp4, and esp6 for IPv6; see what bars them: grep -r 'esp[46]' /etc/modprobe.d"
+    " /lib/modprobe.d"
+)
+HELD = (
+    "put right what it names: until then what was closed stays closed, and ovn-ipsec-controller"
+    " --flush is the only way to open it from here"
+)
 NEXT = (
     ("pins are worth no more", "reach the southbound by ssl: and give its chassis their role"),
     ("ovs-monitor-ipsec", "kill and mask it (docs/howto/migrate.md)"),
     ("no certificate: set", "name the files, or have them signed (docs/howto/authentication.md)"),
     ("no secret: set", "bring the secret's file here and name it (docs/howto/authentication.md)"),
     ("expire", "put a new certificate in place of the old one; it is taken without loss"),
+    ("ESP", ESP),
 )
 """What to do about a problem, by words in it."""
 
@@ -42,17 +56,27 @@ class Check:
     """One part of a chassis."""
 
     part: str
-    is_well: bool
+    is_well: bool | None
+    """None: nobody can tell."""
     said: str
     next_step: str = ""
     """Empty where all is well."""
 
 
+def verdict(checks: Iterable[Check]) -> Exit:
+    """Judge a chassis by all of its checks: what is bad counts before what nobody can tell."""
+    found = {check.is_well for check in checks}
+    if False in found:
+        return Exit.DEGRADED
+    return Exit.CANNOT_TELL if None in found else Exit.WELL
+
+
 def examine(status: Answer, guard: Answer, peers: Sequence[Answer]) -> tuple[Check, ...]:
-    """Look at every part of a chassis.
+    """Look at every part of a chassis that its controller speaks of.
 
     Args:
-        status: Answer to ``status json``.
+        status: Answer to ``status json``; what a controller of another version does not say is
+            not judged.
         guard: Answer to ``guard/show``.
         peers: Answer to ``peers/show json``.
 
@@ -64,20 +88,60 @@ def examine(status: Answer, guard: Answer, peers: Sequence[Answer]) -> tuple[Che
     phase = str(status.get("wanted_phase"))
     ways = " ".join(map(str, status.get("auths") or ()))
     name, daemon = status.get("chassis"), status.get("ike_daemon")
+    kernel = [*_esp(status), *_layers(status)]
+    rest = [*_held(status), *(_other(one) for one in problems if not one.startswith((IKE, GUARD)))]
     if name is None:
-        return (Check(part="name", is_well=False, said="none", next_step=NAME_IT),)
+        nameless = Check(part="name", is_well=False, said="none", next_step=NAME_IT)
+        return (nameless, *kernel, *rest)
     ike = _first(problems, IKE)
-    checks = [
+    return (
         Check(part="name", is_well=True, said=printable(str(name), 253)),
         _check("southbound", status.get("southbound_connected"), "connected", "not", CONNECT),
         _policy(status, phase),
         _check("IKE daemon", daemon and not ike, f"strongSwan {daemon}", ike or "none", START_IKE),
         _check("credentials", ways or phase == "off", ways or "none needed", "none", SEE_LOG),
+        *kernel,
         _guard(guard, phase, _first(problems, GUARD)),
         _pairs(str(name), peers),
-    ]
-    rest = [one for one in problems if not one.startswith((IKE, GUARD))]
-    return (*checks, *(_other(one) for one in rest))
+        *rest,
+    )
+
+
+def _esp(status: Answer) -> Iterator[Check]:
+    if "esp" not in status:
+        return
+    match status["esp"]:
+        case True:
+            yield Check(part="ESP", is_well=True, said="the kernel has it")
+        case False:
+            said = "the kernel has none, so no SA can be installed"
+            yield Check(part="ESP", is_well=False, said=said, next_step=ESP)
+        case _:
+            said = "the kernel does not say whether it has it"
+            yield Check(part="ESP", is_well=None, said=said, next_step=SEE_LOG)
+
+
+def _layers(status: Answer) -> Iterator[Check]:
+    layers = status.get("guard_layers")
+    if not isinstance(layers, Mapping) or not layers:
+        return
+    there = [str(name) for name, able in sorted(layers.items()) if able is True]
+    lacking = [str(name) for name, able in sorted(layers.items()) if able is False]
+    unclear = [str(name) for name in sorted(layers) if layers[name] not in (True, False)]
+    said = "; ".join(
+        f"{what} {' '.join(names)}"
+        for what, names in (("", there), ("missing:", lacking), ("cannot tell:", unclear))
+        if names
+    ).strip()
+    is_well = True if there else None if unclear else False
+    step = "" if is_well else LAYERS if is_well is False else SEE_LOG
+    yield Check(part="guard layers", is_well=is_well, said=printable(said, 200), next_step=step)
+
+
+def _held(status: Answer) -> Iterator[Check]:
+    if why := status.get("held_because"):
+        said = printable(f"an older state is kept: {why}", 400)
+        yield Check(part="held", is_well=False, said=said, next_step=HELD)
 
 
 def _check(part: str, is_well: object, good: str, bad: str, step: str) -> Check:

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
 
 import click
 
 from ..errors import EdgeError
-from .checkup import Check, examine
+from .checkup import Check, examine, verdict
 from .local import NEXT_WITHOUT, PROGRAM, ask, ask_peers, own_socket
 from .output import complain, say_json
 from .settings import Exit, Settings
+
+RUNDIR = os.environ.get("OVS_RUNDIR", "/var/run/openvswitch")
+WORDS = {True: ("well", "green"), False: ("BAD ", "bold red"), None: ("??? ", "yellow")}
 
 
 @click.command(name="doctor")
@@ -22,18 +26,23 @@ from .settings import Exit, Settings
     metavar="SOCKET",
     help=f"Control socket of {PROGRAM} (default: that of the one running here).",
 )
+@click.option(
+    "--ovs-db",
+    metavar="REMOTE",
+    default=f"unix:{RUNDIR}/db.sock",
+    help="Database of the local Open vSwitch (default: its local socket).",
+)
 @click.pass_obj
-def command(settings: Settings, target: str | None) -> None:
+def command(settings: Settings, target: str | None, ovs_db: str) -> None:
     """Look at every part of this chassis, with a next step for what is not well.
 
-    It asks the controller and no database: name, southbound, policy, IKE daemon, credentials,
-    guard, pairs, and each problem that the controller names.
+    It asks the controller: name, southbound, policy, IKE daemon, credentials, ESP, guard, pairs,
+    and each problem that it names. And it looks for itself: at the rows of this chassis and its
+    peers, by the ovn-remote of the local Open vSwitch, at the addresses of this host, and at
+    ovs-vswitchd. Ends with 2 where nothing is bad and something could not be seen.
     """
     try:
-        socket = target or own_socket()
-        checks = examine(
-            ask(socket, "status", "json"), ask(socket, "guard/show"), ask_peers(socket)
-        )
+        checks = _checks(settings, target or own_socket(), ovs_db)
     except EdgeError as error:
         complain(error.diagnostics(), NEXT_WITHOUT)
         sys.exit(Exit.CANNOT_TELL)
@@ -41,7 +50,18 @@ def command(settings: Settings, target: str | None) -> None:
         say_json([asdict(check) for check in checks])
     else:
         _show(checks)
-    sys.exit(Exit.WELL if all(check.is_well for check in checks) else Exit.DEGRADED)
+    sys.exit(verdict(checks))
+
+
+def _checks(settings: Settings, socket: str, ovs_db: str) -> tuple[Check, ...]:
+    from .host import look  # noqa: PLC0415 - --help stays quick
+    from .hostcheck import examine_host  # noqa: PLC0415
+
+    status = ask(socket, "status", "json")
+    told = examine(status, ask(socket, "guard/show"), ask_peers(socket))
+    name = status.get("chassis")
+    name = None if name is None else str(name)
+    return (*told, *examine_host(name, look(settings, ovs_db, name)))
 
 
 def _show(checks: tuple[Check, ...]) -> None:
@@ -50,7 +70,7 @@ def _show(checks: tuple[Check, ...]) -> None:
     screen = Screen()
     width = max(len(check.part) for check in checks)
     for check in checks:
-        verdict, colour = ("well", "green") if check.is_well else ("BAD ", "bold red")
-        screen.line(f"{verdict}  {check.part.ljust(width)}  {check.said}", colour)
+        word, colour = WORDS[check.is_well]
+        screen.line(f"{word}  {check.part.ljust(width)}  {check.said}", colour)
         if check.next_step:
             screen.line(f"      {' ' * width}  next: {check.next_step}")

@@ -14,8 +14,10 @@ from ..policy.pairs import preferred_type, treatment_of
 from ..schema import nb_global
 from ..schema.report import printable
 from .evaluate import Evaluation, effective, is_on, unable, words
-from .judge import FIX_KEY, NO_AGENT, NO_NORTHD, SEE_LOG, Finding
+from .finding import Finding
+from .judge import FIX_KEY, NO_AGENT, NO_NORTHD, SEE_LOG
 from .pairs import Ends, between, has_tunnels
+from .rows import ONE_ADDRESS
 from .settings import Exit
 from .view import ChassisView, Snapshot
 
@@ -38,7 +40,6 @@ END_QUARANTINE = (
     "when it may be trusted again, take it out of NB_Global options:ovn-ipsec-quarantine; if its"
     " certificate was revoked, it needs another one too"
 )
-ONE_ADDRESS = "give each chassis an address of its own: external_ids:ovn-encap-ip"
 UNKNOWN = "unknown"
 
 
@@ -269,12 +270,8 @@ def _cluster(snapshot: Snapshot) -> list[Finding]:
 
 def _contested(view: ChassisView) -> list[Finding]:
     return [
-        Finding(
-            subject=view.name,
-            problem=f"another chassis claims {ip} too, and both are refused",
-            next_step=ONE_ADDRESS,
-        )
-        for ip in sorted(view.contested, key=str)
+        Finding(subject=view.name, problem=f"{other} claims {ip} too", next_step=ONE_ADDRESS)
+        for ip, other in sorted(view.rivals, key=str)
     ]
 
 

@@ -39,10 +39,15 @@ def snapshot(settings: Settings, nb: Session) -> Snapshot:
         switches=tuple(switches),
     )
     with connected(settings, settings.ovnsb_db, SOUTHBOUND) as sb:
-        return make_snapshot(raw, _southbound(sb))
+        return make_snapshot(raw, southbound(sb))
 
 
-def _southbound(sb: Session) -> RawSouthbound:
+def southbound(sb: Session) -> RawSouthbound:
+    """Read what is judged of the southbound.
+
+    Args:
+        sb: Connected, with ``SOUTHBOUND``.
+    """
     row = sb.first("SB_Global")
     return RawSouthbound(
         external_ids={} if row is None else dict(row.external_ids),

@@ -6,48 +6,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from ..errors import InputError
 from ..model.expiry import URGENT
+from ..model.policy import Phase
 from ..model.status import Digest
 from ..schema import nb_global
 from ..schema.report import parse_digest, printable
+from .finding import CLUSTER, Finding, Level
+from .rows import row_findings
 from .settings import Exit
+from .view import RawSouthbound, Southbound, parse_southbound
 
 DEGRADED = " (degraded)"
 SETTLED = ("off", "enforced", "established")
 
+FIX_KEY = "correct the key that it names; the last good policy stays in force until then"
 NO_NORTHD = "start ovn-ipsec-northd beside ovn-northd, and read its log"
 NO_AGENT = "start ovn-ipsec-controller on that chassis"
 SEE_LOG = "read the log of ovn-ipsec-controller on that chassis"
+SEE_NORTHD = "read the log of ovn-ipsec-northd"
+WHICH_NORTHBOUND = (
+    "is this the northbound of that southbound, and not an empty or restored one? Set ipsec=true to"
+    " keep encryption; NB_Global options:ovn-ipsec-confirm=<generation in force> gives it up"
+)
 SEE_PEERS = "on that chassis: ovn-ipsec peers"
 RENEW = "put a new certificate in place of the old one; it is taken without loss"
 RENEW_SOON = f"{RENEW}; one that no file holds is late to renew itself: {SEE_LOG}"
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    WARNING = "warning"
-    """It will be a problem."""
-    URGENT = "urgent"
-    """It will be one within 7 days."""
-    PROBLEM = "problem"
-
-
-FIX_KEY = "correct the key that it names; the last good policy stays in force until then"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """Something that is not well."""
-
-    subject: str
-    """`cluster`, or a chassis."""
-    problem: str
-    next_step: str
-    level: Level = Level.PROBLEM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +61,7 @@ class Status:
 def judge(
     nb: Mapping[str, str],
     enabled: bool,
-    privates: Mapping[str, Mapping[str, str]],
+    sb: RawSouthbound,
     now: datetime,
 ) -> Status:
     """Judge a cluster.
@@ -84,26 +69,35 @@ def judge(
     Args:
         nb: NB_Global.external_ids.
         enabled: NB_Global.ipsec.
-        privates: Chassis name to Chassis_Private.external_ids.
+        sb: Rows of the southbound.
         now: Wall time, UTC.
     """
     state = printable(nb.get(nb_global.STATE, ""), 80)
-    findings = [*_cluster(nb, state, enabled=enabled)]
+    seen = parse_southbound(sb)
+    held = seen.policy is not None and seen.policy.phase is not Phase.OFF
+    active = enabled or held or state not in ("", "off")
+    findings = [*_cluster(nb, state, enabled=enabled), *_southbound(seen, state, enabled=enabled)]
     lines: list[ChassisLine] = []
-    for name, ids in sorted(privates.items()):
+    local = {name for name, view in seen.chassis.items() if not view.chassis.is_remote}
+    for name in sorted({*sb.privates, *local}):
         shown = printable(name, 253)
         digest = None
         try:
-            digest = parse_digest(shown, ids)
+            digest = parse_digest(shown, sb.privates.get(name, {}))
         except InputError as error:
             findings.append(Finding(subject=shown, problem=str(error), next_step=SEE_LOG))
         else:
-            findings.extend(_one(shown, digest, nb, now) if _active(state, enabled) else ())
+            findings.extend(_one(shown, digest, nb, now) if active else ())
         lines.append(ChassisLine(name=shown, digest=digest))
+    findings.extend(row_findings(seen, sb.privates) if active else ())
+    summary = printable(nb.get(nb_global.SUMMARY, ""), 2000)
+    if state.endswith(DEGRADED) and not any(f.level is Level.PROBLEM for f in findings):
+        problem = summary or "something that should hold does not"
+        findings.append(Finding(subject=CLUSTER, problem=problem, next_step=SEE_NORTHD))
     return Status(
         state=state or ("unknown" if enabled else "off"),
         generation=printable(nb.get(nb_global.GENERATION, ""), 20),
-        summary=printable(nb.get(nb_global.SUMMARY, ""), 2000),
+        summary=summary,
         error=printable(nb.get(nb_global.ERROR, ""), 2000),
         chassis=tuple(lines),
         findings=tuple(findings),
@@ -111,26 +105,40 @@ def judge(
     )
 
 
-def _active(state: str, enabled: bool) -> bool:
-    return enabled or state not in ("", "off")
-
-
 def _exit(state: str, findings: list[Finding], *, enabled: bool) -> Exit:
-    if not state:
-        return Exit.CANNOT_TELL if enabled else Exit.WELL
     bad = any(finding.level is Level.PROBLEM for finding in findings)
-    return Exit.DEGRADED if bad or state not in SETTLED else Exit.WELL
+    if enabled and not state:
+        return Exit.CANNOT_TELL
+    return Exit.DEGRADED if bad or (state and state not in SETTLED) else Exit.WELL
 
 
 def _cluster(nb: Mapping[str, str], state: str, *, enabled: bool) -> list[Finding]:
     findings = []
     if enabled and not state:
         problem = "ipsec is on, and nothing has answered it"
-        findings.append(Finding(subject="cluster", problem=problem, next_step=NO_NORTHD))
+        findings.append(Finding(subject=CLUSTER, problem=problem, next_step=NO_NORTHD))
     if error := nb.get(nb_global.ERROR):
         problem = printable(error, 400)
-        findings.append(Finding(subject="cluster", problem=problem, next_step=FIX_KEY))
+        findings.append(Finding(subject=CLUSTER, problem=problem, next_step=FIX_KEY))
     return findings
+
+
+def _southbound(sb: Southbound, state: str, *, enabled: bool) -> list[Finding]:
+    """Where the southbound says something else than the northbound."""
+    if sb.error is not None:
+        problem = printable(sb.error.diagnostics(), 400)
+        return [Finding(subject=CLUSTER, problem=problem, next_step=SEE_NORTHD)]
+    policy = sb.policy
+    if policy is None and state not in ("", "off"):
+        problem = f"the northbound says {state}, and the southbound has no policy"
+        return [Finding(subject=CLUSTER, problem=problem, next_step=SEE_NORTHD)]
+    if enabled or state not in ("", "off") or policy is None or policy.phase is Phase.OFF:
+        return []
+    problem = (
+        f"the northbound says that encryption is off, and generation {policy.generation} is in"
+        f" force ({policy.phase})"
+    )
+    return [Finding(subject=CLUSTER, problem=problem, next_step=WHICH_NORTHBOUND)]
 
 
 def _one(name: str, digest: Digest | None, nb: Mapping[str, str], now: datetime) -> list[Finding]:

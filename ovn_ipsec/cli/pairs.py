@@ -28,8 +28,9 @@ class End:
 
     @property
     def contested(self) -> bool:
-        """Whether another chassis claims its address too."""
-        return self.encap.encap.ip in self.view.contested
+        """Whether another chassis claims its type and address too."""
+        found = self.encap.encap
+        return (found.type, found.ip) in self.view.contested
 
     def __str__(self) -> str:
         """As `hv1 10.0.0.1`."""
@@ -87,6 +88,33 @@ def _encap_pairs(one: ChassisView, other: ChassisView) -> Iterator[tuple[int, in
             yield i, j
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misfit:
+    """Chassis that OVN would join by tunnels, and whose addresses do not meet."""
+
+    one: Sequence[ChassisView]
+    """Chassis that are alike, at least one."""
+    other: Sequence[ChassisView]
+    """Likewise."""
+
+
+def fits(one: ChassisView, other: ChassisView) -> bool:
+    """Whether there is a pair of encaps wherever OVN makes tunnels between two chassis."""
+    if one.name == other.name or not has_tunnels(one.chassis, other.chassis):
+        return True
+    return any(True for _ in encap_pairs(one.chassis, other.chassis))
+
+
+def misfits(chassis: Iterable[ChassisView]) -> Iterator[Misfit]:
+    """Find the chassis between which there are to be tunnels and can be none."""
+    ordered = _grouped(chassis, lambda _view, _intent: 0)
+    for index, left in enumerate(ordered):
+        for right in ordered[index:]:
+            other = right.views[1:] if left is right else right.views
+            if other and not fits(left.views[0], other[0]):
+                yield Misfit(one=left.views, other=right.views)
+
+
 def kinds(
     chassis: Iterable[ChassisView], face: Callable[[ChassisView, EncapIntent], F]
 ) -> Iterator[Kind[F]]:
@@ -96,18 +124,24 @@ def kinds(
         chassis: All of them.
         face: What the question sees of an encap; encaps of one face are alike.
     """
+    ordered = _grouped(chassis, face)
+    for index, left in enumerate(ordered):
+        for right in ordered[index:]:
+            yield from _between_groups(left, right)
+
+
+def _grouped(
+    chassis: Iterable[ChassisView], face: Callable[[ChassisView, EncapIntent], F]
+) -> list[_Group[F]]:
     groups: dict[Hashable, _Group[F]] = {}
     for view in chassis:
         of = view.chassis
         faces = tuple(face(view, intent) for intent in of.encaps)
         encaps = [intent.encap for intent in of.encaps]
-        shape = tuple((e.type, e.ip.version, e.ip in view.contested) for e in encaps)
+        shape = tuple((e.type, e.ip.version, (e.type, e.ip) in view.contested) for e in encaps)
         key = (of.zones, of.is_remote, of.is_interconn, shape, faces)
         groups.setdefault(key, _Group([], faces)).views.append(view)
-    ordered = list(groups.values())
-    for index, left in enumerate(ordered):
-        for right in ordered[index:]:
-            yield from _between_groups(left, right)
+    return list(groups.values())
 
 
 @dataclass(frozen=True, slots=True)

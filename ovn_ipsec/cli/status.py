@@ -12,7 +12,8 @@ import click
 from ..clock import utc_now
 from ..errors import OvsdbError
 from ..model.status import PairCounts
-from .judge import ChassisLine, Level, Status, judge
+from .finding import Level
+from .judge import SETTLED, ChassisLine, Status, judge
 from .output import complain, say_json
 from .settings import Exit, Settings
 
@@ -34,16 +35,15 @@ def command(settings: Settings) -> None:
 
 
 def _read(settings: Settings) -> Status:
-    from ..ovsdb.schemas import SOUTHBOUND, part_of  # noqa: PLC0415 - --help stays quick
+    from ..ovsdb.schemas import SOUTHBOUND  # noqa: PLC0415 - --help stays quick
     from .database import STATE, connected, global_row  # noqa: PLC0415
+    from .gather import southbound  # noqa: PLC0415
 
     with connected(settings, settings.ovnnb_db, STATE) as nb:
         found = global_row(nb)
         ipsec, external_ids = found.ipsec, dict(found.external_ids)
-    reports = part_of(SOUTHBOUND, {"Chassis_Private": ("name", "external_ids")})
-    with connected(settings, settings.ovnsb_db, reports) as sb:
-        privates = {row.name: dict(row.external_ids) for row in sb.rows("Chassis_Private")}
-    return judge(external_ids, ipsec, privates, utc_now())
+    with connected(settings, settings.ovnsb_db, SOUTHBOUND) as sb:
+        return judge(external_ids, ipsec, southbound(sb), utc_now())
 
 
 def as_json(status: Status) -> dict[str, Any]:
@@ -91,13 +91,19 @@ def words(line: ChassisLine) -> tuple[str, ...]:
     )
 
 
+def headline(status: Status) -> str:
+    """The state in one line; one that sounds well says so where not all is."""
+    generation = f", generation {status.generation}" if status.generation else ""
+    doubt = status.state in SETTLED and status.exit is not Exit.WELL
+    return f"{status.state}{generation}{', but not all is well' if doubt else ''}"
+
+
 def _show(status: Status) -> None:
     from .tables import Screen  # noqa: PLC0415 - --help stays quick
 
     screen = Screen()
     colour = {Exit.WELL: "green", Exit.DEGRADED: "yellow", Exit.CANNOT_TELL: "red"}[status.exit]
-    generation = f", generation {status.generation}" if status.generation else ""
-    screen.line(f"{status.state}{generation}", colour)
+    screen.line(headline(status), colour)
     if status.summary:
         screen.line(status.summary)
     if status.chassis:

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..errors import InputError
-from ..model.chassis import IpAddress
+from ..model.chassis import ChassisName, EncapType, IpAddress
 from ..model.policy import ClusterPolicy, EncryptionPolicy, Mode
 from ..model.status import Digest
 from ..policy.topology import Membership
@@ -49,13 +49,28 @@ class ChassisView:
     digest: Digest | None = None
     """None: no controller of ours runs there, or its report does not parse."""
     digest_error: InputError | None = None
-    contested: frozenset[IpAddress] = frozenset()
-    """Addresses that another chassis claims too: every controller refuses those pairs."""
+    contested: frozenset[tuple[EncapType, IpAddress]] = frozenset()
+    """What another chassis claims too, type and address, as the index of the table has it."""
+    rivals: frozenset[tuple[IpAddress, ChassisName]] = frozenset()
+    """Chassis that have one of its addresses in a row of theirs, for whatever type."""
 
     @property
     def name(self) -> str:
         """Its name, which is safe to show."""
         return str(self.chassis.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Southbound:
+    """What the southbound database describes."""
+
+    policy: ClusterPolicy | None
+    """What is in force; None when it was never written, or does not parse (see error)."""
+    error: InputError | None
+    chassis: Mapping[str, ChassisView]
+    """By name, sorted."""
+    refused: tuple[InputError, ...]
+    """Of Chassis and Encap rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +115,7 @@ def make_snapshot(nb: RawNorthbound, sb: RawSouthbound) -> Snapshot:
     """Parse all rows; a bad one costs only itself, as in the daemons."""
     asked, errors, junk = _parse_options(nb.options)
     networks, network_errors = nb_global.parse_networks(_network_texts(nb.switches))
-    policy, sb_error = None, None
-    try:
-        policy = sb_global.parse_policy(sb.external_ids)
-    except InputError as error:
-        sb_error = error
-    chassis, refused = _parse_chassis(sb)
+    seen = parse_southbound(sb)
     return Snapshot(
         ipsec=nb.ipsec,
         options=nb.options,
@@ -116,11 +126,22 @@ def make_snapshot(nb: RawNorthbound, sb: RawSouthbound) -> Snapshot:
         network_errors=network_errors,
         switches=frozenset(name for name, _ in nb.switches),
         networks=networks,
-        policy=policy,
-        sb_error=sb_error,
-        chassis=chassis,
-        refused=refused,
+        policy=seen.policy,
+        sb_error=seen.error,
+        chassis=seen.chassis,
+        refused=seen.refused,
     )
+
+
+def parse_southbound(sb: RawSouthbound) -> Southbound:
+    """Parse all rows of the southbound; a bad one costs only itself."""
+    policy, failure = None, None
+    try:
+        policy = sb_global.parse_policy(sb.external_ids)
+    except InputError as error:
+        failure = error
+    chassis, refused = _parse_chassis(sb)
+    return Southbound(policy=policy, error=failure, chassis=chassis, refused=refused)
 
 
 def with_options(snapshot: Snapshot, changes: Mapping[str, str | None]) -> Snapshot:
@@ -166,15 +187,25 @@ def _parse_chassis(sb: RawSouthbound) -> tuple[dict[str, ChassisView], tuple[Inp
             digest=digest,
             digest_error=error,
         )
-    claims = Counter(ip for view in views.values() for ip in _addresses(view))
+    claims = Counter(claim for view in views.values() for claim in _claims(view))
+    holders: defaultdict[IpAddress, set[ChassisName]] = defaultdict(set)
+    for view in views.values():
+        for _, ip in _claims(view):
+            holders[ip].add(view.chassis.name)
     for name, view in views.items():
-        contested = frozenset(ip for ip in _addresses(view) if claims[ip] > 1)
-        views[name] = replace(view, contested=contested)
+        mine = _claims(view)
+        views[name] = replace(
+            view,
+            contested=frozenset(claim for claim in mine if claims[claim] > 1),
+            rivals=frozenset(
+                (ip, other) for _, ip in mine for other in holders[ip] if other != name
+            ),
+        )
     return views, tuple(refused)
 
 
-def _addresses(view: ChassisView) -> frozenset[IpAddress]:
-    return frozenset(intent.encap.ip for intent in view.chassis.encaps)
+def _claims(view: ChassisView) -> frozenset[tuple[EncapType, IpAddress]]:
+    return frozenset((intent.encap.type, intent.encap.ip) for intent in view.chassis.encaps)
 
 
 def _parse_digest(

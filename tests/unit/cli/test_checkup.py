@@ -10,13 +10,18 @@ import pytest
 from ovn_ipsec.cli.checkup import (
     CLOSE,
     CONNECT,
+    ESP,
     FOLLOW,
+    HELD,
+    LAYERS,
     NAME_IT,
     SEE_LOG,
     START_IKE,
     Check,
     examine,
+    verdict,
 )
+from ovn_ipsec.cli.settings import Exit
 
 STATUS: dict[str, Any] = {
     "chassis": "hv1",
@@ -84,6 +89,7 @@ def test_each_part_is_told_by_itself(change: dict[str, Any], part: str, said: st
         ("no certificate: set Open_vSwitch ...", "have them signed"),
         ("no secret: set Open_vSwitch ...", "secret's file"),
         ("the certificate has expired", "new certificate"),
+        ("ESP over IPv4: EPROTONOSUPPORT", "modprobe esp4"),
     ],
 )
 def test_what_to_do_depends_on_the_problem(problem: str, step: str):
@@ -121,3 +127,81 @@ def test_pairs_that_are_not_up_are_named():
     ((said, _),) = bad(examine(STATUS, GUARD, [{**DOWN, "last_error": "\x1b[2J"}] * 5)).values()
     assert said.endswith(" and 2 more")
     assert said.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("esp", "is_well", "said", "step"),
+    [
+        (True, True, "the kernel has it", ""),
+        (False, False, "the kernel has none, so no SA can be installed", ESP),
+        (None, None, "the kernel does not say whether it has it", SEE_LOG),
+    ],
+)
+def test_a_kernel_without_esp_is_not_well(
+    esp: bool | None, is_well: bool | None, said: str, step: str
+):
+    """With the switch off too: it is asked before one turns it on."""
+    for phase in ("off", "enforce"):
+        told = STATUS | {"phase": phase, "wanted_phase": phase, "esp": esp}
+        (check,) = (check for check in examine(told, GUARD, [UP]) if check.part == "ESP")
+        assert (check.is_well, check.said, check.next_step) == (is_well, said, step)
+
+
+@pytest.mark.parametrize(
+    ("layers", "is_well", "said", "step"),
+    [
+        ({"nft": True, "xfrm": True}, True, "nft xfrm", ""),
+        ({"nft": True, "xfrm": False}, True, "nft; missing: xfrm", ""),
+        ({"nft": None, "xfrm": True}, True, "xfrm; cannot tell: nft", ""),
+        ({"nft": False, "xfrm": False}, False, "missing: nft xfrm", LAYERS),
+        ({"nft": False, "xfrm": None}, None, "missing: nft; cannot tell: xfrm", SEE_LOG),
+    ],
+)
+def test_a_kernel_without_any_layer_of_the_guard_is_not_well(
+    layers: dict[str, bool | None], is_well: bool | None, said: str, step: str
+):
+    """One holds alone, and that the other is missing is told."""
+    checks = examine(STATUS | {"guard_layers": layers}, GUARD, [UP])
+    (check,) = (check for check in checks if check.part == "guard layers")
+    assert (check.is_well, check.said, check.next_step) == (is_well, said, step)
+
+
+@pytest.mark.parametrize("layers", [None, {}, ["nft"], "nft"])
+def test_layers_that_an_older_controller_does_not_name_are_not_judged(layers: object):
+    """Nor is what it says in another way."""
+    checks = examine(STATUS | {"guard_layers": layers}, GUARD, [UP])
+    assert "guard layers" not in {check.part for check in checks}
+
+
+def test_why_an_older_state_is_kept_is_told():
+    """It is closed, and not well."""
+    told = STATUS | {"held_because": "the southbound has no policy"}
+    said = "an older state is kept: the southbound has no policy"
+    assert bad(examine(told, GUARD, [UP])) == {"held": (said, HELD)}
+
+
+def test_what_the_kernel_lacks_is_told_without_a_name_too():
+    """And every problem of the controller's."""
+    told = {"chassis": None, "problems": ["no row", "guard nft: x"], "esp": False}
+    assert bad(examine(told, {}, [])) == {
+        "name": ("none", NAME_IT),
+        "ESP": ("the kernel has none, so no SA can be installed", ESP),
+        "problem": ("no row", SEE_LOG),
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ((), Exit.WELL),
+        ((True,), Exit.WELL),
+        ((True, None), Exit.CANNOT_TELL),
+        ((None, False, True), Exit.DEGRADED),
+    ],
+)
+def test_what_is_bad_counts_before_what_nobody_can_tell(
+    found: tuple[bool | None, ...], expected: Exit
+):
+    """And that before what is well."""
+    checks = [Check(part="x", is_well=one, said="") for one in found]
+    assert expected == verdict(checks)

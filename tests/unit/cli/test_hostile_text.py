@@ -22,6 +22,7 @@ from ovn_ipsec.cli.judge import judge
 from ovn_ipsec.cli.listing import make_listing
 from ovn_ipsec.cli.rulefile import parse_file
 from ovn_ipsec.cli.trial import try_pairs
+from ovn_ipsec.cli.view import RawSouthbound
 from ovn_ipsec.model.policy import Mode
 from ovn_ipsec.policy.topology import Membership
 from ovn_ipsec.schema.fields import Place
@@ -37,6 +38,13 @@ EVIL = f"\x1b[2J{MARKUP}x[/]\u202e\u200b\x9b\x07\r\nnext: rm" + "A" * 9000
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 NAME = "hv1"
 ENDS = ("hv1", "hv2")
+ROWS = (
+    chassis("hv1", "10.0.0.1", zones=[EVIL, "z"], hostname=EVIL),
+    chassis("hv2", "10.0.0.2", zones=["z"], hostname=EVIL, other={"ovn-cms-options": EVIL}),
+    chassis(EVIL, "10.0.0.3"),
+    chassis("hv4", EVIL),
+    chassis("hv5", "10.0.0.5", options={"ovn-ipsec": EVIL, "ovn-ipsec-class": EVIL}),
+)
 
 
 def modules() -> list[Path]:
@@ -73,15 +81,8 @@ def clean(text: str) -> str:
 
 def hostile(rules: dict[int | str, str] | None = None):
     """A cluster that says evil things wherever a row has room for text."""
-    rows = [
-        chassis("hv1", "10.0.0.1", zones=[EVIL, "z"], hostname=EVIL),
-        chassis("hv2", "10.0.0.2", zones=["z"], hostname=EVIL, other={"ovn-cms-options": EVIL}),
-        chassis(EVIL, "10.0.0.3"),
-        chassis("hv4", EVIL),
-        chassis("hv5", "10.0.0.5", options={"ovn-ipsec": EVIL, "ovn-ipsec-class": EVIL}),
-    ]
     return cluster(
-        *rows,
+        *ROWS,
         rules=rules or {100: "any any require", EVIL: EVIL, 7: EVIL},
         options={EVIL: EVIL, "ipsec_" + EVIL: EVIL, "ovn-ipsec-mode": EVIL},
         switches=[(EVIL, {"ovn-ipsec": "require"}), ("b", {"ovn-ipsec": EVIL})],
@@ -103,9 +104,12 @@ def hostile(rules: dict[int | str, str] | None = None):
 
 def test_a_hostile_cluster_in_status(capsys: pytest.CaptureFixture[str]):
     """Names, states, problems and errors of both databases."""
-    seen = hostile()
-    found = judge(seen.reported, True, {"hv1": report(problem=EVIL), EVIL: {}}, NOW)
-    status._show(found)
+    raw = RawSouthbound(
+        external_ids={"ovn-ipsec-schema": EVIL},
+        chassis=ROWS,
+        privates={"hv1": report(problem=EVIL), "hv2": {"ovn-ipsec-agent": EVIL}, EVIL: {}},
+    )
+    status._show(judge(hostile().reported, True, raw, NOW))
     assert MARKUP in clean(capsys.readouterr().out)
 
 

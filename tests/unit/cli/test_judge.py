@@ -3,25 +3,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ovn_ipsec.cli import judge as judgement
+from ovn_ipsec.cli.finding import Level
 from ovn_ipsec.cli.judge import (
     NO_AGENT,
     NO_NORTHD,
     RENEW,
     RENEW_SOON,
     SEE_LOG,
+    SEE_NORTHD,
     SEE_PEERS,
-    Level,
-    judge,
+    WHICH_NORTHBOUND,
+    Status,
 )
+from ovn_ipsec.cli.rows import FIX_ROW, NO_ROW, ONE_ADDRESS, SAME_KIND, SHOWN
 from ovn_ipsec.cli.settings import Exit
-from ovn_ipsec.cli.status import as_json, words
+from ovn_ipsec.cli.status import as_json, headline, words
+from ovn_ipsec.cli.view import RawSouthbound
 from ovn_ipsec.model.policy import Phase
 from ovn_ipsec.model.status import Digest, PairCounts
+from ovn_ipsec.schema.encap import RawChassis
 from ovn_ipsec.schema.report import format_digest
+from tests.unit.cli.policy_world import chassis, hosts, published
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 
@@ -35,6 +43,24 @@ def digest(**changes) -> dict[str, str]:
         "expires": NOW + timedelta(days=200),
     }
     return format_digest(Digest(**(values | changes)))
+
+
+def judge(
+    external_ids: Mapping[str, str],
+    enabled: bool,
+    privates: Mapping[str, Mapping[str, str]],
+    now: datetime,
+    *,
+    rows: Iterable[RawChassis] | None = None,
+    sb: Mapping[str, str] | None = None,
+) -> Status:
+    """Each report has its Chassis row, unless other rows are given."""
+    names = {f"hv{n}" for n in range(1, 9)} & privates.keys()
+    made = [raw for raw in hosts(8) if raw.name in names] if rows is None else rows
+    if sb is None:
+        sb = published() if enabled else {}
+    raw = RawSouthbound(external_ids=sb, chassis=tuple(made), privates=privates)
+    return judgement.judge(external_ids, enabled, raw, now)
 
 
 def nb(state: str = "enforced", **more: str) -> dict[str, str]:
@@ -138,3 +164,133 @@ def test_json_names_pairs_by_state():
     """Programs read numbers, not words."""
     chassis = as_json(judge(nb(), True, {"hv1": digest()}, NOW))["chassis"][0]
     assert (2, 0) == (chassis["pairs"]["encrypted"], chassis["pairs"]["blocked"])
+
+
+@pytest.mark.parametrize(
+    ("summary", "problem"), [("hv9 is silent", "hv9 is silent"), ("", "something that should hold")]
+)
+def test_a_degraded_cluster_says_why_and_what_to_do(summary: str, problem: str):
+    """Also where no chassis has a problem of its own."""
+    status = judge(nb("enforced (degraded)") | {"ovn-ipsec-summary": summary}, True, {}, NOW)
+    (found,) = status.findings
+    assert found.problem.startswith(problem)
+    assert (found.subject, found.next_step) == ("cluster", SEE_NORTHD)
+    assert (status.exit, headline(status)) == (
+        Exit.DEGRADED,
+        "enforced (degraded), generation 7",
+    )
+    blamed = judge(nb("enforced (degraded)"), True, {"hv1": digest(problem="x")}, NOW)
+    assert ["hv1"] == [f.subject for f in blamed.findings]
+
+
+def test_a_state_beside_an_error_does_not_sound_well():
+    """NB says enforced, and something is wrong all the same."""
+    wrong = judge(nb(**{"ovn-ipsec-error": "no"}), True, {"hv1": digest()}, NOW)
+    assert (Exit.DEGRADED, "enforced, generation 7, but not all is well") == (
+        wrong.exit,
+        headline(wrong),
+    )
+    assert headline(judge(nb(), True, {"hv1": digest()}, NOW)) == "enforced, generation 7"
+    assert as_json(wrong)["state"] == "enforced"
+
+
+def about_rows(status: Status) -> list[tuple[str, str, str]]:
+    assert Exit.DEGRADED == status.exit
+    return [(f.subject, f.problem, f.next_step) for f in status.findings]
+
+
+def test_a_report_without_a_chassis_row_is_not_well():
+    """It has no pairs, so none is missing; the row may be kept away by another's address."""
+    status = judge(nb(), True, {"hv1": digest(), "hv2": digest()}, NOW, rows=hosts(1))
+    assert [("hv2", "no Chassis row", NO_ROW)] == about_rows(status)
+
+
+def test_a_chassis_without_any_report_is_not_well():
+    """It is a line of the table although nobody speaks for it; not so one of another zone."""
+    rows = (*hosts(2), chassis("far", "10.0.0.9", other={"is_remote": "true"}))
+    status = judge(nb(), True, {"hv1": digest()}, NOW, rows=rows)
+    assert [("hv2", "no controller", NO_AGENT)] == about_rows(status)
+    assert ["hv1", "hv2"] == [line.name for line in status.chassis]
+
+
+def test_an_address_in_rows_of_two_chassis_is_not_well():
+    """Under whatever tunnel type: the index of the table is by type and address."""
+    rows = (*hosts(1), chassis("rogue", "10.0.0.1", types=("vxlan",)))
+    both = {"hv1": digest(), "rogue": digest()}
+    found = about_rows(judge(nb(), True, both, NOW, rows=rows))
+    assert found[:2] == [
+        ("hv1", "rogue claims 10.0.0.1 too", ONE_ADDRESS),
+        ("rogue", "hv1 claims 10.0.0.1 too", ONE_ADDRESS),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (chassis("hv9", "fd00::9"), "hv9 (geneve IPv6)"),
+        (chassis("hv9", "10.0.0.9", types=("vxlan",)), "hv9 (vxlan IPv4)"),
+        (chassis("hv9", "10.0.0.9", types=("stt",)), "hv9 (no encap that IPsec covers)"),
+    ],
+)
+def test_addresses_that_do_not_meet_are_not_well(other: RawChassis, said: str):
+    """Neither end misses a pair there."""
+    reports = {"hv1": digest(), "hv2": digest(), "hv9": digest()}
+    found = about_rows(judge(nb(), True, reports, NOW, rows=(*hosts(2), other)))
+    problem = f"no tunnel fits between hv1 and 1 others (geneve IPv4) and {said}"
+    assert [("hv1", problem, SAME_KIND)] == found
+
+
+def test_addresses_that_need_not_meet_are_well():
+    """OVN makes no tunnel between other transport zones, or to another availability zone."""
+    rows = (
+        *hosts(1),
+        chassis("hv8", "fd00::8", zones=["z"]),
+        chassis("far", "fd00::9", other={"is_remote": "true"}),
+    )
+    status = judge(nb(), True, {"hv1": digest(), "hv8": digest()}, NOW, rows=rows)
+    assert (Exit.WELL, ()) == (status.exit, status.findings)
+
+
+def test_rows_that_are_refused_are_told_up_to_a_number():
+    """One hand may write many."""
+    junk = tuple(chassis(f"bad{n}", "nonsense") for n in range(SHOWN + 2))
+    found = about_rows(judge(nb(), True, {}, NOW, rows=junk))
+    rows = [one for one in found if one[2] == FIX_ROW]
+    assert len(rows) == SHOWN + 1
+    assert rows[0][1] == "Encap bad0/nonsense ip='nonsense': expected an IPv4 or IPv6 address"
+    assert rows[-1] == ("cluster", "and 2 more of these", FIX_ROW)
+
+
+def test_a_chassis_row_that_is_refused_has_a_row():
+    """What is wrong with it is said once."""
+    status = judge(nb(), True, {"h v": digest()}, NOW, rows=(chassis("h v", "10.0.0.1"),))
+    assert [FIX_ROW] == [step for _, _, step in about_rows(status)]
+
+
+@pytest.mark.parametrize("state", ["", "off"])
+def test_a_northbound_that_says_off_beside_a_policy_in_force_is_not_well(state: str):
+    """It may be empty, restored, or that of another cluster."""
+    asked = {} if not state else nb(state)
+    status = judge(asked, False, {"hv1": digest()}, NOW, sb=published())
+    problem = "the northbound says that encryption is off, and generation 7 is in force (enforce)"
+    assert [("cluster", problem, WHICH_NORTHBOUND)] == about_rows(status)
+    assert "but not all is well" in headline(status)
+    over = judge(asked, False, {"hv1": digest()}, NOW, sb=published(phase=Phase.OFF))
+    assert (Exit.WELL, ()) == (over.exit, over.findings)
+
+
+def test_a_southbound_without_policy_beside_a_northbound_with_a_state_is_not_well():
+    """It was emptied, or is another."""
+    status = judge(nb(), True, {"hv1": digest()}, NOW, sb={})
+    problem = "the northbound says enforced, and the southbound has no policy"
+    assert [("cluster", problem, SEE_NORTHD)] == about_rows(status)
+
+
+def test_a_policy_that_does_not_parse_is_not_well():
+    """Nobody knows what is in force."""
+    status = judge(
+        nb(), True, {"hv1": digest()}, NOW, sb=published() | {"ovn-ipsec-generation": "x"}
+    )
+    ((subject, problem, step),) = about_rows(status)
+    assert (subject, step) == ("cluster", SEE_NORTHD)
+    assert "ovn-ipsec-generation" in problem

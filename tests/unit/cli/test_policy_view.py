@@ -71,11 +71,17 @@ def test_a_digest_that_does_not_parse_is_an_error_of_its_chassis():
 
 
 def test_an_address_that_two_chassis_claim_is_contested_at_both():
-    """One chassis may have it twice, for two tunnel types."""
+    """One chassis may have it twice, for two tunnel types; another type claims no pair."""
     rows = (
         chassis("hv1", "10.0.0.1", types=("geneve", "vxlan")),
         chassis("hv2", "10.0.0.9"),
         chassis("hv3", "10.0.0.9"),
+        chassis("hv4", "10.0.0.9", types=("vxlan",)),
     )
-    views = cluster(*rows).chassis.values()
-    assert [[], ["10.0.0.9"], ["10.0.0.9"]] == [[str(ip) for ip in v.contested] for v in views]
+    views = list(cluster(*rows).chassis.values())
+    claim = ["geneve 10.0.0.9"]
+    found = [[f"{kind} {ip}" for kind, ip in view.contested] for view in views]
+    assert [[], claim, claim, []] == found
+    assert [set(), {"hv3", "hv4"}, {"hv2", "hv4"}, {"hv2", "hv3"}] == [
+        {other for _, other in view.rivals} for view in views
+    ]

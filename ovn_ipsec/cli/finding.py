@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: something that is not well, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+CLUSTER = "cluster"
+"""The subject of what is not of one chassis."""
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    WARNING = "warning"
+    """It will be a problem."""
+    URGENT = "urgent"
+    """It will be one within 7 days."""
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that is not well."""
+
+    subject: str
+    """`cluster`, or a chassis."""
+    problem: str
+    next_step: str
+    level: Level = Level.PROBLEM

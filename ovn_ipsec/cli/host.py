@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edge: what of this host can be seen without its controller: addresses, ovs-vswitchd, rows."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from ..errors import EdgeError, OvsdbError
+from ..model.chassis import IpAddress
+from ..schema.open_vswitch import LocalChassis, parse_local
+from .hostcheck import HANDLER, REVALIDATOR, Host
+from .settings import Settings
+from .view import Southbound, parse_southbound
+
+RUNDIR = Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
+_LACKS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""No such address here; no such version of IP."""
+
+
+def look(settings: Settings, ovs_db: str, name: str | None) -> Host:
+    """Look at everything; what cannot be seen is said to be unseen.
+
+    Args:
+        settings: What to authenticate with, where the command line says so.
+        ovs_db: The local database.
+        name: Of this chassis; None: it has none.
+    """
+    unseen: dict[str, str] = {}
+    threads, wanted, southbound = None, frozenset[IpAddress](), None
+    try:
+        threads = vswitchd_threads(RUNDIR)
+    except OSError as error:
+        unseen["ovs-vswitchd"] = str(error)
+    try:
+        here, tls = _local(settings, ovs_db, name)
+        wanted = here.encap_ips
+        southbound = _southbound(tls, here.remote)
+    except (EdgeError, OSError) as error:
+        unseen["Chassis row"] = str(error)
+    ours = None if southbound is None or name is None else southbound.chassis.get(name)
+    mine = frozenset(() if ours is None else (i.encap.ip for i in ours.chassis.encaps))
+    return Host(
+        wanted=wanted,
+        absent=absent(wanted | mine),
+        threads=threads,
+        southbound=southbound,
+        unseen=unseen,
+    )
+
+
+def _local(settings: Settings, ovs_db: str, name: str | None) -> tuple[LocalChassis, Settings]:
+    from ..ovsdb.schemas import VSWITCH, part_of  # noqa: PLC0415 - --help stays quick
+    from .database import connected  # noqa: PLC0415
+
+    columns = {
+        "Open_vSwitch": ("external_ids", "other_config", "ssl"),
+        "SSL": ("private_key", "certificate", "ca_cert"),
+    }
+    with connected(settings, ovs_db, part_of(VSWITCH, columns)) as session:
+        row = session.first("Open_vSwitch")
+        if row is None:
+            raise OvsdbError(f"{ovs_db}: Open_vSwitch is empty")
+        here = parse_local(dict(row.external_ids), dict(row.other_config), name)
+        for ssl in () if settings.private_key else row.ssl:
+            settings = replace(
+                settings,
+                private_key=ssl.private_key,
+                certificate=ssl.certificate,
+                ca_cert=ssl.ca_cert,
+            )
+    return here, settings
+
+
+def _southbound(settings: Settings, remote: str) -> Southbound:
+    from ..ovsdb.schemas import SOUTHBOUND  # noqa: PLC0415 - --help stays quick
+    from .database import connected  # noqa: PLC0415
+    from .gather import southbound  # noqa: PLC0415
+
+    if not remote:
+        raise OvsdbError("external_ids:ovn-remote is not set in Open_vSwitch")
+    with connected(settings, remote, SOUTHBOUND) as session:
+        return parse_southbound(southbound(session))
+
+
+def absent(addresses: Iterable[IpAddress]) -> frozenset[IpAddress]:
+    """Find the addresses that this host does not have: those that nothing here can be sent from.
+
+    Binding asks the kernel itself, whatever made the address local; only where it lets everybody
+    bind to everything (net.ipv4.ip_nonlocal_bind) its lists are read.
+    """
+    return frozenset(ip for ip in addresses if _lacks(ip))
+
+
+def _lacks(ip: IpAddress) -> bool:
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(ip), 0))
+    except OSError as error:
+        return error.errno in _LACKS
+    return _binds_anything(ip.version) and ip not in _listed(ip.version)
+
+
+def _binds_anything(version: int) -> bool:
+    switch = Path(f"/proc/sys/net/ipv{version}/ip_nonlocal_bind")
+    try:
+        return switch.read_text(encoding="ascii").strip() == "1"
+    except OSError:
+        return False
+
+
+def _listed(version: int) -> frozenset[IpAddress]:
+    """The local addresses of this network namespace.
+
+    Source: linux net/ipv4/fib_trie.c fib_trie_seq_show, net/ipv6/addrconf.c if6_seq_show.
+    """
+    if version == 6:
+        lines = Path("/proc/thread-self/net/if_inet6").read_text(encoding="ascii").splitlines()
+        return frozenset(IPv6Address(bytes.fromhex(line.split()[0])) for line in lines)
+    found: set[IpAddress] = set()
+    leaf = ""
+    for line in Path("/proc/thread-self/net/fib_trie").read_text(encoding="ascii").splitlines():
+        if "|-- " in line:
+            leaf = line.partition("|-- ")[2]
+        elif line.strip() == "/32 host LOCAL":
+            found.add(IPv4Address(leaf))
+    return frozenset(found)
+
+
+def vswitchd_threads(rundir: Path) -> Mapping[str, int]:
+    """Count the threads of ovs-vswitchd that serve a datapath, by kind.
+
+    Raises:
+        OSError: It does not run here, or its pidfile is somewhere else.
+    """
+    pidfile = rundir / "ovs-vswitchd.pid"
+    try:
+        pid = int(pidfile.read_text(encoding="ascii"))
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error), str(pidfile)) from error
+    names = [_name(task) for task in Path(f"/proc/{pid}/task").iterdir()]
+    kinds = (HANDLER, REVALIDATOR)
+    return Counter(kind for name in names for kind in kinds if re.match(rf"{kind}\d", name))
+
+
+def _name(task: Path) -> str:
+    try:
+        return (task / "comm").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        # It ended meanwhile.
+        return ""

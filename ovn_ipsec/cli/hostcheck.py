@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: what a host and the rows about it say, to what is well there, whatever its controller says.
+
+A controller judges the pairs that it knows. Where this chassis has no row, or an address that it
+does not have, it knows of none, and none is missing; so doctor looks for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ..model.chassis import IpAddress
+from ..schema.report import printable
+from .checkup import Check
+from .pairs import fits
+from .rows import ends
+from .view import ChassisView, Southbound
+
+NAMED = 3
+"""Chassis that are told one by one; the rest is counted."""
+HANDLER, REVALIDATOR = "handler", "revalidator"
+"""How threads of ovs-vswitchd are named, as far as they serve a datapath."""
+
+MAKE_ROW = (
+    "start ovn-controller here, and read its log: it may not make the row while another one has its"
+    " address, or RBAC refuses it"
+)
+TAKE_BACK = "ask whose address it is: ovn-sbctl chassis-del of the chassis that has no right to it"
+HAVE_ADDRESS = "put the address on this host, or correct external_ids:ovn-encap-ip in Open_vSwitch"
+MEET = (
+    "give this chassis an encap of that tunnel type and version of IP too:"
+    " external_ids:ovn-encap-ip and ovn-encap-type"
+)
+RESTART = (
+    "restart ovs-vswitchd: one that was started before the machine had been up for 10 s counts no"
+    " processors and starts none"
+)
+LOOK = "run this as root on the chassis itself, and see why that could not be read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What doctor saw for itself."""
+
+    wanted: frozenset[IpAddress] = frozenset()
+    """external_ids:ovn-encap-ip of Open_vSwitch."""
+    absent: frozenset[IpAddress] = frozenset()
+    """Of these, and of those in our rows: the ones that no packet of this host can come from."""
+    threads: Mapping[str, int] | None = None
+    """Threads of ovs-vswitchd by kind; None: not seen."""
+    southbound: Southbound | None = None
+    """None: not read."""
+    unseen: Mapping[str, str] = field(default_factory=dict)
+    """What could not be looked at, by part, and why."""
+
+
+def examine_host(name: str | None, host: Host) -> tuple[Check, ...]:
+    """Look at what is around the controller.
+
+    Args:
+        name: Of this chassis; None: it has none.
+        host: What was seen.
+
+    Returns:
+        A check for each part, several where more than one thing is wrong with it.
+    """
+    checks: list[Check] = []
+    if host.southbound is not None and name is not None:
+        checks += _row(name, host, host.southbound.chassis)
+    checks += _addresses(host.absent)
+    if host.threads is not None:
+        checks.append(_threads(host.threads))
+    checks += [
+        Check(part=part, is_well=None, said=printable(why, 400), next_step=LOOK)
+        for part, why in host.unseen.items()
+    ]
+    return tuple(checks)
+
+
+def _row(name: str, host: Host, chassis: Mapping[str, ChassisView]) -> Iterator[Check]:
+    ours = chassis.get(name)
+    if ours is None:
+        holders = {
+            (ip, other.name)
+            for other in chassis.values()
+            for ip in (intent.encap.ip for intent in other.chassis.encaps)
+            if ip in host.wanted
+        }
+        claims = ", ".join(f"{other} has {ip}" for ip, other in sorted(holders, key=str))
+        said = f"none in the southbound{f'; {claims}' if claims else ''}"
+        step = TAKE_BACK if claims else MAKE_ROW
+        yield Check(part="Chassis row", is_well=False, said=printable(said, 400), next_step=step)
+        return
+    here = ", ".join(f"{i.encap.type} {i.encap.ip}" for i in ours.chassis.encaps)
+    if not here:
+        yield Check(
+            part="Chassis row", is_well=False, said="no encap that IPsec covers", next_step=MEET
+        )
+        return
+    yield Check(part="Chassis row", is_well=True, said=printable(here, 400))
+    for ip, other in sorted(ours.rivals, key=str):
+        said = f"{other} claims {ip} too"
+        yield Check(part="Chassis row", is_well=False, said=said, next_step=TAKE_BACK)
+    lonely = [view for view in chassis.values() if not fits(ours, view)]
+    if lonely:
+        yield Check(part="peers", is_well=False, said=_lonely(ours, lonely), next_step=MEET)
+
+
+def _lonely(ours: ChassisView, others: list[ChassisView]) -> str:
+    named = ", ".join(f"{view.name} has {ends(view)}" for view in others[:NAMED])
+    more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+    return f"no tunnel fits: this chassis has {ends(ours)}; {named}{more}"
+
+
+def _addresses(absent: Iterable[IpAddress]) -> Iterator[Check]:
+    for ip in sorted(absent, key=str):
+        said = f"{ip} is an encap address of this chassis, and this host does not have it"
+        yield Check(part="address", is_well=False, said=said, next_step=HAVE_ADDRESS)
+
+
+def _threads(threads: Mapping[str, int]) -> Check:
+    handlers, revalidators = threads.get(HANDLER, 0), threads.get(REVALIDATOR, 0)
+    if revalidators and not handlers:
+        said = "no handler thread: no packet that the datapath has no flow for gets anywhere"
+        return Check(part="ovs-vswitchd", is_well=False, said=said, next_step=RESTART)
+    said = f"{handlers} handler threads" if revalidators else "no datapath yet"
+    return Check(part="ovs-vswitchd", is_well=True, said=said)
