@@ -41,10 +41,10 @@ _KEY_BYTES, _ICV_BITS = 36, 128
 PROBE_SPI = 0x80
 """Reserved (RFC 4303 section 2.1), so that no IKE daemon ever has it."""
 PROBE_ENDS: dict[int, tuple[IpAddress, IpAddress]] = {
-    4: (IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")),
+    4: (IPv4Address("203.0.113.1"), IPv4Address("203.0.113.2")),
     6: (IPv6Address("2001:db8::1"), IPv6Address("2001:db8::2")),
 }
-"""Addresses for documentation (RFC 5737, RFC 3849), which nobody has."""
+"""Addresses for documentation (RFC 5737, RFC 3849)."""
 
 SELECTOR = struct.Struct("=16s16s8sHBBB3xiI")
 """struct xfrm_selector: daddr saddr (dport dport_mask sport sport_mask) family prefixlen_d

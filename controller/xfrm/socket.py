@@ -126,8 +126,8 @@ class XfrmSocket:
     def esp_support(self) -> Known[EspSupport] | Unknown:
         """Try whether this kernel can do ESP, and have it load the modules that it can.
 
-        An SA between addresses that nobody has is made and deleted again, both in one system call,
-        so that none is left whatever becomes of us.
+        An SA between addresses for documentation is made and deleted again, both in one system
+        call, so that none is left whatever becomes of us.
 
         Returns:
             For which versions of IP it can; Unknown without CAP_NET_ADMIN, or when the kernel
