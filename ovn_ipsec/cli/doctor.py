@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -15,7 +15,6 @@ from .local import NEXT_WITHOUT, PROGRAM, ask, ask_peers, own_socket
 from .output import complain, say_json
 from .settings import Exit, Settings
 
-RUNDIR = os.environ.get("OVS_RUNDIR", "/var/run/openvswitch")
 WORDS = {True: ("well", "green"), False: ("BAD ", "bold red"), None: ("??? ", "yellow")}
 
 
@@ -29,11 +28,10 @@ WORDS = {True: ("well", "green"), False: ("BAD ", "bold red"), None: ("??? ", "y
 @click.option(
     "--ovs-db",
     metavar="REMOTE",
-    default=f"unix:{RUNDIR}/db.sock",
-    help="Database of the local Open vSwitch (default: its local socket).",
+    help="Database of the local Open vSwitch (default: db.sock beside the control socket).",
 )
 @click.pass_obj
-def command(settings: Settings, target: str | None, ovs_db: str) -> None:
+def command(settings: Settings, target: str | None, ovs_db: str | None) -> None:
     """Look at every part of this chassis, with a next step for what is not well.
 
     It asks the controller: name, southbound, policy, IKE daemon, credentials, ESP, guard, pairs,
@@ -53,7 +51,7 @@ def command(settings: Settings, target: str | None, ovs_db: str) -> None:
     sys.exit(verdict(checks))
 
 
-def _checks(settings: Settings, socket: str, ovs_db: str) -> tuple[Check, ...]:
+def _checks(settings: Settings, socket: str, ovs_db: str | None) -> tuple[Check, ...]:
     from .host import look  # noqa: PLC0415 - --help stays quick
     from .hostcheck import examine_host  # noqa: PLC0415
 
@@ -61,7 +59,8 @@ def _checks(settings: Settings, socket: str, ovs_db: str) -> tuple[Check, ...]:
     told = examine(status, ask(socket, "guard/show"), ask_peers(socket))
     name = status.get("chassis")
     name = None if name is None else str(name)
-    return (*told, *examine_host(name, look(settings, ovs_db, name)))
+    seen = look(settings, name, rundir=Path(socket).parent, ovs_db=ovs_db)
+    return (*told, *examine_host(name, seen))
 
 
 def _show(checks: tuple[Check, ...]) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 import socket
 from collections import Counter
@@ -20,27 +19,27 @@ from .hostcheck import HANDLER, REVALIDATOR, Host
 from .settings import Settings
 from .view import Southbound, parse_southbound
 
-RUNDIR = Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
 _LACKS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """No such address here; no such version of IP."""
 
 
-def look(settings: Settings, ovs_db: str, name: str | None) -> Host:
+def look(settings: Settings, name: str | None, *, rundir: Path, ovs_db: str | None) -> Host:
     """Look at everything; what cannot be seen is said to be unseen.
 
     Args:
         settings: What to authenticate with, where the command line says so.
-        ovs_db: The local database.
         name: Of this chassis; None: it has none.
+        rundir: Where the programs of Open vSwitch have their sockets and pidfiles.
+        ovs_db: The local database; None: that in `rundir`.
     """
     unseen: dict[str, str] = {}
     threads, wanted, southbound = None, frozenset[IpAddress](), None
     try:
-        threads = vswitchd_threads(RUNDIR)
+        threads = vswitchd_threads(rundir)
     except OSError as error:
         unseen["ovs-vswitchd"] = str(error)
     try:
-        here, tls = _local(settings, ovs_db, name)
+        here, tls = _local(settings, ovs_db or f"unix:{rundir}/db.sock", name)
         wanted = here.encap_ips
         southbound = _southbound(tls, here.remote)
     except (EdgeError, OSError) as error:
