@@ -106,13 +106,41 @@ def fits(one: ChassisView, other: ChassisView) -> bool:
 
 
 def misfits(chassis: Iterable[ChassisView]) -> Iterator[Misfit]:
-    """Find the chassis between which there are to be tunnels and can be none."""
-    ordered = _grouped(chassis, lambda _view, _intent: 0)
+    """Find the chassis between which there are to be tunnels and can be none.
+
+    Few shapes of encaps are met in a cluster, whatever its transport zones, and most shapes fit: so
+    these are compared first, and who is to have tunnels with whom only where they do not.
+    """
+    shapes: dict[Hashable, dict[Hashable, list[ChassisView]]] = {}
+    for view in chassis:
+        of = view.chassis
+        shape = frozenset((i.encap.type, i.encap.ip.version) for i in of.encaps)
+        reach = (of.zones, of.is_remote, of.is_interconn)
+        shapes.setdefault(shape, {}).setdefault(reach, []).append(view)
+    ordered = [list(groups.values()) for groups in shapes.values()]
     for index, left in enumerate(ordered):
         for right in ordered[index:]:
-            other = right.views[1:] if left is right else right.views
-            if other and not fits(left.views[0], other[0]):
-                yield Misfit(one=left.views, other=right.views)
+            if not any(True for _ in encap_pairs(left[0][0].chassis, right[0][0].chassis)):
+                one, other = _joined(left, right), _joined(right, left)
+                if one and other:
+                    yield Misfit(one=one, other=other)
+
+
+def _joined(
+    groups: Sequence[Sequence[ChassisView]], others: Sequence[Sequence[ChassisView]]
+) -> list[ChassisView]:
+    """Those that are to have tunnels with some of the others."""
+    return [
+        view
+        for group in groups
+        if any(_tunnels_between(group, other) for other in others)
+        for view in group
+    ]
+
+
+def _tunnels_between(group: Sequence[ChassisView], other: Sequence[ChassisView]) -> bool:
+    alone = group is other and len(group) == 1
+    return not alone and has_tunnels(group[0].chassis, other[0].chassis)
 
 
 def kinds(
@@ -124,15 +152,6 @@ def kinds(
         chassis: All of them.
         face: What the question sees of an encap; encaps of one face are alike.
     """
-    ordered = _grouped(chassis, face)
-    for index, left in enumerate(ordered):
-        for right in ordered[index:]:
-            yield from _between_groups(left, right)
-
-
-def _grouped(
-    chassis: Iterable[ChassisView], face: Callable[[ChassisView, EncapIntent], F]
-) -> list[_Group[F]]:
     groups: dict[Hashable, _Group[F]] = {}
     for view in chassis:
         of = view.chassis
@@ -141,7 +160,10 @@ def _grouped(
         shape = tuple((e.type, e.ip.version, (e.type, e.ip) in view.contested) for e in encaps)
         key = (of.zones, of.is_remote, of.is_interconn, shape, faces)
         groups.setdefault(key, _Group([], faces)).views.append(view)
-    return list(groups.values())
+    ordered = list(groups.values())
+    for index, left in enumerate(ordered):
+        for right in ordered[index:]:
+            yield from _between_groups(left, right)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,15 +81,13 @@ def _claims(views: Iterable[ChassisView]) -> Iterator[Finding]:
 def _misfits(views: Iterable[ChassisView]) -> Iterator[Finding]:
     for found in misfits(views):
         one, other = (f"{_such(side)} ({ends(side[0])})" for side in (found.one, found.other))
-        yield Finding(
-            subject=found.one[0].name,
-            problem=f"no tunnel fits between {one} and {other}",
-            next_step=SAME_KIND,
-        )
+        where = f"among {one}" if one == other else f"between {one} and {other}"
+        problem = f"no tunnel fits {where}"
+        yield Finding(subject=found.one[0].name, problem=problem, next_step=SAME_KIND)
 
 
 def _such(side: Sequence[ChassisView]) -> str:
-    more = f" and {len(side) - 1} others" if len(side) > 1 else ""
+    more = f" and {len(side) - 1} more" if len(side) > 1 else ""
     return f"{side[0].name}{more}"
 
 

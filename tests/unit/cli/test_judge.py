@@ -236,8 +236,31 @@ def test_addresses_that_do_not_meet_are_not_well(other: RawChassis, said: str):
     """Neither end misses a pair there."""
     reports = {"hv1": digest(), "hv2": digest(), "hv9": digest()}
     found = about_rows(judge(nb(), True, reports, NOW, rows=(*hosts(2), other)))
-    problem = f"no tunnel fits between hv1 and 1 others (geneve IPv4) and {said}"
+    problem = f"no tunnel fits between hv1 and 1 more (geneve IPv4) and {said}"
     assert [("hv1", problem, SAME_KIND)] == found
+
+
+def test_chassis_without_any_usable_encap_meet_nobody():
+    """Nor each other; one that is alone has nobody to meet."""
+    rows = [chassis(name, "10.0.0.1", types=("stt",)) for name in ("hv1", "hv2")]
+    reports = {"hv1": digest(), "hv2": digest()}
+    problem = "no tunnel fits among hv1 and 1 more (no encap that IPsec covers)"
+    assert [("hv1", problem, SAME_KIND)] == about_rows(judge(nb(), True, reports, NOW, rows=rows))
+    alone = judge(nb(), True, {"hv1": digest()}, NOW, rows=rows[:1])
+    assert (Exit.WELL, ()) == (alone.exit, alone.findings)
+
+
+def test_only_those_that_are_to_have_tunnels_are_named():
+    """By their transport zones, on either side."""
+    rows = (
+        chassis("hv1", "10.0.0.1", zones=["a"]),
+        chassis("hv2", "10.0.0.2", zones=["b"]),
+        chassis("hv3", "fd00::3", zones=["a"]),
+        chassis("hv4", "fd00::4", zones=["c"]),
+    )
+    reports = {raw.name: digest() for raw in rows}
+    problem = "no tunnel fits between hv1 (geneve IPv4) and hv3 (geneve IPv6)"
+    assert [("hv1", problem, SAME_KIND)] == about_rows(judge(nb(), True, reports, NOW, rows=rows))
 
 
 def test_addresses_that_need_not_meet_are_well():
