@@ -13,7 +13,9 @@ from ovn_ipsec.model.chassis import EncapType, IpAddress
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
 from ovn_ipsec.model.status import Digest
 from ovn_ipsec.policy.topology import Membership
+from ovn_ipsec.schema import fields as parse
 from ovn_ipsec.schema import nb_global
+from ovn_ipsec.schema.fields import Place
 
 DEGRADED = " (degraded)"
 """Stands behind the state while something that should hold does not."""
@@ -29,8 +31,6 @@ STATE_PHASE: Mapping[str, Phase] = MappingProxyType(
     }
 )
 """NB_Global.external_ids:ovn-ipsec-state, without DEGRADED, and the phase behind each word."""
-
-_GENERATION_MAX = 2**31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +53,19 @@ class NbView:
         return STATE_PHASE.get(self.report.get(nb_global.STATE, "").removesuffix(DEGRADED))
 
     @property
-    def reported_generation(self) -> int:
-        """The generation last reported to the operator; 0 when there is none, or junk."""
+    def known_generation(self) -> int | None:
+        """The generation last reported to the operator; None when there is none, or junk."""
         text = self.report.get(nb_global.GENERATION, "")
-        good = text.isascii() and text.isdecimal() and len(text) <= len(str(_GENERATION_MAX))
-        return int(text) if good and int(text) < _GENERATION_MAX else 0
+        try:
+            place = Place(table=nb_global.TABLE, row=".", key=nb_global.GENERATION)
+            return parse.generation(place, text)
+        except InputError:
+            return None
+
+    @property
+    def reported_generation(self) -> int:
+        """The same; 0 when there is none, or junk."""
+        return self.known_generation or 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ TABLES = (
     (
         "NB_Global.options",
         nb_global,
-        ("MODE", "ROLLOUT", "AUTH", "PROFILE", "HOLD", "QUARANTINE"),
+        ("MODE", "ROLLOUT", "AUTH", "PROFILE", "HOLD", "QUARANTINE", "READMIT", "CONFIRM"),
         "operator",
     ),
     ("Logical_Switch.other_config", nb_global, ("NETWORK_MODE",), "operator"),

@@ -239,6 +239,9 @@ class ClusterPolicy:
     """PEM bundle of the authorities that sign what chassis ask for; empty: nobody does."""
     quarantine: frozenset[ChassisName] = frozenset()
     """Chassis whose SAs end at every peer, and with whom nothing is exchanged in clear either."""
+    barred: frozenset[ChassisName] | None = frozenset()
+    """Those of them that the certificate authority has put there, and not the operator; None where
+    an older northd_ext did not say."""
     tuning: Tuning = field(default_factory=Tuning)
     profile: Profile = Profile.DEFAULT
     """Of pairs that `pairs` does not name."""
@@ -254,6 +257,30 @@ class ClusterPolicy:
     def end_mode(self) -> Mode:
         """The strongest mode of any pair: only where one is `require` is there an enforce."""
         return strongest(self.default, *(t.mode for t in self.pairs.values()))
+
+
+GENERATION_MAX = 2**53 - 1
+"""The highest generation: what every reader of JSON can tell from its neighbours."""
+CLOCK_MAX_MS = 4_102_444_800_000
+"""The year 2100: a wall clock that says more is broken, and no generation is made of it."""
+
+
+def next_generation(last: int, wall_ms: int) -> int:
+    """The generation after one.
+
+    Made of the time, so that one who was restored from a backup, with all its databases, still
+    gives out newer ones than chassis have seen. A clock that goes back lowers nothing, and what
+    one that was ahead has given out costs nothing but its beauty: from there on it is counted.
+
+    Args:
+        last: The highest one known.
+        wall_ms: Milliseconds since the epoch.
+
+    Returns:
+        A higher one; GENERATION_MAX itself has no successor, which nobody reaches by counting.
+    """
+    clock = wall_ms if wall_ms <= CLOCK_MAX_MS else 0
+    return min(max(last + 1, clock), GENERATION_MAX)
 
 
 NO_POLICY = ClusterPolicy(generation=0, phase=Phase.OFF, default=Mode.OFF, floor=Mode.OFF)

@@ -11,6 +11,7 @@ from typing import NoReturn, TypeVar
 
 from ..errors import InputError
 from ..model.chassis import CHASSIS_NAME, ChassisName, IpAddress
+from ..model.policy import GENERATION_MAX
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -51,9 +52,14 @@ def word(place: Place, text: str, kind: type[E]) -> E:
 
 def integer(place: Place, text: str, low: int, high: int) -> int:
     """Parse decimal digits in [low, high]."""
-    if not re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) or not low <= int(text) <= high:
+    if not re.fullmatch(r"[0-9]{1,16}", text, re.ASCII) or not low <= int(text) <= high:
         place.refuse(text, f"expected a whole number from {low} to {high}")
     return int(text)
+
+
+def generation(place: Place, text: str) -> int:
+    """Parse the generation of a policy: a small one that was counted, or one made of the time."""
+    return integer(place, text, 0, GENERATION_MAX)
 
 
 def boolean(place: Place, text: str) -> bool:

@@ -34,6 +34,8 @@ AUTH = "ovn-ipsec-auth"
 PROFILE = "ovn-ipsec-profile"
 HOLD = "ovn-ipsec-hold"
 QUARANTINE = "ovn-ipsec-quarantine"
+READMIT = "ovn-ipsec-readmit"
+CONFIRM = "ovn-ipsec-confirm"
 _HOLD_MAX_S = 86_400
 NETWORK_TABLE = "Logical_Switch"
 NETWORK_MODE = "ovn-ipsec"
@@ -56,6 +58,17 @@ class ParsedPolicy:
     policy: EncryptionPolicy | None
     """None when a key that policy hangs on is junk: the last good policy stays in force."""
     errors: tuple[InputError, ...]
+    quarantine: frozenset[ChassisName] | None = None
+    """The operator's list, whatever else is junk; None when it is junk itself."""
+    readmit: frozenset[ChassisName] = frozenset()
+    """Chassis that the certificate authority has barred, and that may be talked to nevertheless."""
+    confirm: int | None = None
+    """The generation in force that the operator has seen, and after which this northbound holds."""
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the switch is off."""
+        return self.policy is not None and not self.policy.enabled
 
 
 def parse_policy(ipsec: bool, options: Mapping[str, str]) -> ParsedPolicy:
@@ -66,8 +79,9 @@ def parse_policy(ipsec: bool, options: Mapping[str, str]) -> ParsedPolicy:
         options: NB_Global.options, any keys.
 
     Returns:
-        The policy, or None when mode, rollout, auth, profile or any rule is junk while the switch
-        is on; a tuning key that is junk is reported and left at its default.
+        The policy, or None when mode, rollout, auth, profile, hold or any rule is junk while the
+        switch is on; a tuning key that is junk is reported and left at its default. The lists of
+        chassis and the confirmation are read for themselves.
     """
     errors: list[InputError] = []
 
@@ -87,19 +101,19 @@ def parse_policy(ipsec: bool, options: Mapping[str, str]) -> ParsedPolicy:
     rollout = word(ROLLOUT, Rollout, Rollout.GATED)
     auth = word(AUTH, Auth, Auth.CA)
     profile = word(PROFILE, Profile, Profile.DEFAULT)
-    hold_s, quarantine = HOLD_S, frozenset[ChassisName]()
+    hold_s = HOLD_S
     try:
         if HOLD in options:
             place = Place(table=TABLE, row=".", key=HOLD)
             hold_s = parse.duration_s(place, options[HOLD], 0, _HOLD_MAX_S)
-        if QUARANTINE in options:
-            place = Place(table=TABLE, row=".", key=QUARANTINE)
-            quarantine = parse.chassis_names(place, options[QUARANTINE])
     except InputError as error:
         errors.append(error)
+    quarantine = _names(QUARANTINE, options, errors)
     stated, refused = rules.parse_rules(TABLE, options)
     errors.extend(refused)
     fatal = bool(errors)
+    readmit = _names(READMIT, options, errors)
+    confirm = _confirmed(options, errors)
     errors.extend(_unknown(options))
     stock = {
         key.removeprefix(STOCK_PREFIX): text
@@ -116,14 +130,41 @@ def parse_policy(ipsec: bool, options: Mapping[str, str]) -> ParsedPolicy:
         tuning=tuning,
         profile=profile,
         rules=tuple(stated),
-        quarantine=quarantine,
+        quarantine=quarantine or frozenset(),
         hold_s=hold_s,
     )
-    return ParsedPolicy(policy=None if fatal and ipsec else policy, errors=tuple(errors))
+    return ParsedPolicy(
+        policy=None if fatal and ipsec else policy,
+        errors=tuple(errors),
+        quarantine=quarantine,
+        readmit=readmit or frozenset(),
+        confirm=confirm,
+    )
+
+
+def _names(
+    key: str, options: Mapping[str, str], errors: list[InputError]
+) -> frozenset[ChassisName] | None:
+    """A list of chassis, empty where there is none; None, and an error, when it is junk."""
+    try:
+        return parse.chassis_names(Place(table=TABLE, row=".", key=key), options.get(key, ""))
+    except InputError as error:
+        errors.append(error)
+        return None
+
+
+def _confirmed(options: Mapping[str, str], errors: list[InputError]) -> int | None:
+    if CONFIRM not in options:
+        return None
+    try:
+        return parse.generation(Place(table=TABLE, row=".", key=CONFIRM), options[CONFIRM])
+    except InputError as error:
+        errors.append(error)
+        return None
 
 
 def _unknown(options: Mapping[str, str]) -> list[InputError]:
-    known = (MODE, ROLLOUT, AUTH, PROFILE, HOLD, QUARANTINE)
+    known = (MODE, ROLLOUT, AUTH, PROFILE, HOLD, QUARANTINE, READMIT, CONFIRM)
     return [
         InputError(table=TABLE, row=".", key=key, text=options[key], reason="not a known option")
         for key in sorted(options)

@@ -83,7 +83,7 @@ def parse_digest(row: str, external_ids: Mapping[str, str]) -> Digest | None:
         except ValueError:
             place.refuse(text, "expected a time such as 2027-01-31T00:00:00Z")
     return Digest(
-        generation=parse.integer(*value(GENERATION), 0, 2**31),
+        generation=parse.generation(*value(GENERATION)),
         phase=parse.word(*value(PHASE), Phase),
         counts=_parse_counts(*value(PAIRS)),
         agent=printable(external_ids[AGENT], 120),

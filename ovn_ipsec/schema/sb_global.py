@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from ..errors import InputError
 from ..model.policy import (
     Auth,
     ClassName,
@@ -34,6 +35,7 @@ RULES = "ovn-ipsec-rules"
 VNIS = "ovn-ipsec-vnis"
 AUTHORITIES = "ovn-ipsec-ca"
 QUARANTINE = "ovn-ipsec-quarantine"
+BARRED = "ovn-ipsec-barred"
 KEYS = (
     SCHEMA,
     GENERATION,
@@ -47,6 +49,7 @@ KEYS = (
     VNIS,
     AUTHORITIES,
     QUARANTINE,
+    BARRED,
 )
 VERSION = "1"
 CLASS_NAME = re.compile(r"[a-z0-9]{1,16}\Z")
@@ -70,6 +73,7 @@ def format_policy(policy: ClusterPolicy) -> dict[str, str]:
         VNIS: " ".join(map(str, sorted(policy.vnis))),
         AUTHORITIES: policy.authorities,
         QUARANTINE: " ".join(sorted(policy.quarantine)),
+        BARRED: " ".join(sorted(policy.barred or ())),
     }
 
 
@@ -110,7 +114,7 @@ def parse_policy(external_ids: Mapping[str, str]) -> ClusterPolicy | None:
         place.refuse(version, f"this program speaks schema {VERSION}; upgrade it")
     default = _parse_treatment(*value(DEFAULT))
     return ClusterPolicy(
-        generation=parse.integer(*value(GENERATION), 0, 2**31),
+        generation=parse.generation(*value(GENERATION)),
         phase=parse.word(*value(PHASE), Phase),
         default=default.mode,
         profile=default.profile,
@@ -122,7 +126,17 @@ def parse_policy(external_ids: Mapping[str, str]) -> ClusterPolicy | None:
         vnis=frozenset(_parse_vnis(*value(VNIS))),
         authorities=value(AUTHORITIES)[1],
         quarantine=parse.chassis_names(*value(QUARANTINE)),
+        barred=parse.chassis_names(*value(BARRED)) if BARRED in external_ids else None,
     )
+
+
+def readable_generation(external_ids: Mapping[str, str]) -> int:
+    """The generation of a policy that does not parse, where at least that can be read; or 0."""
+    place = Place(table=TABLE, row=".", key=GENERATION)
+    try:
+        return parse.generation(place, external_ids.get(GENERATION, ""))
+    except InputError:
+        return 0
 
 
 def _parse_auth(place: Place, text: str) -> tuple[Auth, ...]:

@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import (
+    CLOCK_MAX_MS,
+    GENERATION_MAX,
     Auth,
     ClassName,
     ClusterPolicy,
@@ -27,9 +30,10 @@ from ovn_ipsec.model.policy import (
     Treatment,
     Tuning,
     class_pair,
+    next_generation,
 )
 from ovn_ipsec.model.status import Digest, PairCounts
-from ovn_ipsec.schema import nb_global, report, sb_global, tuning
+from ovn_ipsec.schema import fields, nb_global, report, sb_global, tuning
 from ovn_ipsec.schema.fields import Place
 
 PLACE = Place(table="T", row="r", key="k")
@@ -38,7 +42,7 @@ NUMBERS = {field: st.none() | st.integers(low, high) for field, low, high in tun
 TUNINGS = st.builds(Tuning, force_encapsulation=st.booleans(), **NUMBERS)
 POLICIES = st.builds(
     ClusterPolicy,
-    generation=st.integers(0, 2**31),
+    generation=st.integers(0, GENERATION_MAX),
     phase=st.sampled_from(Phase),
     default=st.sampled_from(Mode),
     floor=st.sampled_from(Mode),
@@ -49,7 +53,7 @@ COUNT = st.integers(0, 10_000_000)
 LINE = st.text(st.characters(exclude_categories=("C", "Z")), max_size=120)
 DIGESTS = st.builds(
     Digest,
-    generation=st.integers(0, 2**31),
+    generation=st.integers(0, GENERATION_MAX),
     phase=st.sampled_from(Phase),
     counts=st.builds(
         PairCounts, clear=COUNT, pending=COUNT, blocked=COUNT, encrypted=COUNT, lingering=COUNT
@@ -118,7 +122,7 @@ def test_sb_global_names_the_bad_key(key: str) -> None:
     assert (caught.value.table, caught.value.row) == ("SB_Global", ".")
 
 
-@pytest.mark.parametrize("key", [k for k in sb_global.KEYS if k != sb_global.SCHEMA])
+@pytest.mark.parametrize("key", sorted({*sb_global.KEYS} - {sb_global.SCHEMA, sb_global.BARRED}))
 def test_sb_global_names_the_missing_key(key: str) -> None:
     """A policy with a hole in it is no policy."""
     keys = sb_global.format_policy(GOOD_POLICY)
@@ -168,9 +172,10 @@ def test_nb_defaults() -> None:
     expected = EncryptionPolicy(
         enabled=True, mode=Mode.REQUIRE, rollout=Rollout.GATED, auth=Auth.CA, tuning=Tuning()
     )
-    assert nb_global.ParsedPolicy(policy=expected, errors=()) == nb_global.parse_policy(
-        True, {"unrelated": "x"}
-    )
+    nobody: frozenset[ChassisName] = frozenset()
+    assert nb_global.ParsedPolicy(
+        policy=expected, errors=(), quarantine=nobody
+    ) == nb_global.parse_policy(True, {"unrelated": "x"})
 
 
 def test_nb_options() -> None:
@@ -339,6 +344,69 @@ def test_quarantine_is_a_list_of_chassis_names(text: str, good: int | None) -> N
     """Blanks or commas between; junk keeps the last good policy."""
     parsed = nb_global.parse_policy(True, {nb_global.QUARANTINE: text})
     assert (None if parsed.policy is None else len(parsed.policy.quarantine)) == good
+
+
+def test_quarantine_does_not_hang_on_anything_else_in_nb() -> None:
+    """A rule that is junk leaves the lists alone; a list that is junk is not an empty one."""
+    keys = {nb_global.QUARANTINE: "h1", nb_global.READMIT: "h2", "ovn-ipsec-rule-1": "junk"}
+    parsed = nb_global.parse_policy(True, keys)
+    assert (parsed.policy, parsed.quarantine, parsed.readmit) == (None, {"h1"}, {"h2"})
+    assert nb_global.parse_policy(True, {nb_global.QUARANTINE: "../x"}).quarantine is None
+    parsed = nb_global.parse_policy(True, {nb_global.READMIT: "../x"})
+    assert (parsed.policy is None, parsed.readmit) == (False, frozenset())
+    assert [error.key for error in parsed.errors] == [nb_global.READMIT]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("7", 7), ("1764230000000", 1764230000000), ("x", None)]
+)
+def test_confirmation_is_a_generation(text: str, wanted: int | None) -> None:
+    """Junk in it is reported and confirms nothing; the policy is another matter."""
+    parsed = nb_global.parse_policy(True, {nb_global.CONFIRM: text})
+    assert (parsed.confirm, parsed.policy is None) == (wanted, False)
+    assert [error.key for error in parsed.errors] == ([] if wanted else [nb_global.CONFIRM])
+    assert nb_global.parse_policy(False, {}).is_off
+    assert not parsed.is_off
+
+
+def test_barred_of_an_older_program_is_not_said() -> None:
+    """Then nobody knows who put a chassis into quarantine, which is not the same as nobody."""
+    keys = sb_global.format_policy(replace(GOOD_POLICY, quarantine=frozenset({ChassisName("h1")})))
+    del keys[sb_global.BARRED]
+    parsed = sb_global.parse_policy(keys)
+    assert parsed is not None
+    assert (parsed.quarantine, parsed.barred) == ({"h1"}, None)
+
+
+def test_generation_of_a_damaged_policy_is_read_where_it_can_be() -> None:
+    """A restored northbound is told by it even then."""
+    keys = {**sb_global.format_policy(GOOD_POLICY), sb_global.PHASE: "junk"}
+    assert sb_global.readable_generation(keys) == GOOD_POLICY.generation
+    assert sb_global.readable_generation({sb_global.GENERATION: "-1"}) == 0
+
+
+@given(st.integers(0, GENERATION_MAX - 1), st.integers(0, 2**60))
+def test_generations_only_rise_whatever_the_clock_says(last: int, wall_ms: int) -> None:
+    """A clock that goes back lowers nothing, one that is broken counts for nothing."""
+    after = next_generation(last, wall_ms)
+    assert last < after <= GENERATION_MAX
+    assert after <= max(last + 1, CLOCK_MAX_MS)
+    assert fields.generation(PLACE, str(after)) == after
+
+
+@pytest.mark.parametrize(
+    ("last", "wall_ms", "expected"),
+    [
+        (0, 1_764_230_000_000, 1_764_230_000_000),
+        (1_764_230_000_000, 1_764_230_000_000, 1_764_230_000_001),
+        (1_764_230_000_000, 5, 1_764_230_000_001),
+        (7, CLOCK_MAX_MS + 1, 8),
+        (GENERATION_MAX, 0, GENERATION_MAX),
+    ],
+)
+def test_next_generation(last: int, wall_ms: int, expected: int) -> None:
+    """The later of the time and the next number."""
+    assert expected == next_generation(last, wall_ms)
 
 
 def test_authentication_names_at_least_one_way() -> None:
