@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +11,7 @@ from datetime import datetime
 from ovn_ipsec.model.policy import NO_POLICY, Auth, ClusterPolicy, Mode, Phase
 from ovn_ipsec.model.status import PairCounts
 
+from .gate import Missing, goes_on, spared
 from .ledger import Ledger
 
 
@@ -21,7 +23,7 @@ class Census:
     ready: int
     """Controllers that have applied this generation and phase."""
     behind: tuple[tuple[str, str], ...]
-    """Controllers that have not, and where they are."""
+    """Controllers that have not, or say that they are further, and where they are."""
     junk: tuple[str, ...]
     """Chassis whose report does not parse."""
     absent: tuple[str, ...]
@@ -34,6 +36,12 @@ class Census:
     """Chassis whose controller lacks what a way of authentication needs."""
     counts: PairCounts
     """Sum of the reports: a pair between two controllers counts at both ends."""
+    missing: frozenset[Missing] = frozenset()
+    """Those that are ready and have pairs that are not up."""
+    widest: int = 1
+    """The most encaps that any chassis has."""
+    quarantined: tuple[str, ...] = ()
+    """Chassis in quarantine: they are in `chassis`, and count for nothing else."""
     ends: frozenset[tuple[datetime, int]] = frozenset()
     """When certificates end, UTC, and of how many chassis then."""
 
@@ -50,6 +58,22 @@ class Census:
             *((name, "unreadable report") for name in self.junk),
             *self.behind,
         )
+
+    @property
+    def members(self) -> int:
+        """Chassis that count."""
+        return self.chassis - len(self.quarantined)
+
+    @property
+    def up_but_for_few(self) -> bool:
+        """Whether what is not up could be the doing of a few chassis: see gate."""
+        left_out = len({name for name, _ in self.laggards})
+        return goes_on(self.members, left_out, self.missing, self.widest)
+
+    def able_but_for_few(self, auth: Auth) -> bool:
+        """Whether no more than a few do not follow, or lack what a way of authentication needs."""
+        names = {*self.unable(auth), *self.junk, *(name for name, _ in self.behind)}
+        return len(names) <= spared(self.members)
 
     def unable(self, auth: Auth) -> tuple[str, ...]:
         """Chassis that lack what this way of authentication needs."""
@@ -72,7 +96,13 @@ def take_census(policy: ClusterPolicy | None, ledger: Ledger) -> Census:
     wanted = policy or NO_POLICY
     tally = ledger.tally
     here = (wanted.generation, wanted.phase)
-    behind = tally.places.told({at: _word(*at) for at in tally.places if at != here})
+    words = {at: _word(*at, ahead=at[0] > here[0]) for at in tally.places if at != here}
+    behind = tally.places.told(words)
+    missing = Counter[tuple[int, int]]()
+    for claim in tally.claims:
+        down = claim.counts.pending + claim.counts.blocked
+        if claim.place == here and down:
+            missing[down, claim.encaps] += tally.claims.size(claim)
     return Census(
         chassis=tally.chassis,
         ready=len(tally.places) - len(behind),
@@ -86,12 +116,16 @@ def take_census(policy: ClusterPolicy | None, ledger: Ledger) -> Census:
         problems=tally.problems.told({problem: problem for problem in tally.problems}),
         warnings=tally.warnings.told({warning: warning for warning in tally.warnings}),
         counts=tally.counts,
+        missing=frozenset(Missing(*key, chassis) for key, chassis in missing.items()),
+        widest=tally.widest,
+        quarantined=tuple(sorted(tally.barred)),
         ends=tally.ends,
     )
 
 
-def _word(generation: int, phase: Phase) -> str:
-    return f"at generation {generation} {phase}"
+def _word(generation: int, phase: Phase, *, ahead: bool) -> str:
+    newer = ", newer than what is in force" if ahead else ""
+    return f"at generation {generation} {phase}{newer}"
 
 
 def _absent(ledger: Ledger, mode: Mode) -> tuple[str, ...]:

@@ -3,32 +3,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import ovs.poller
 import structlog
 
-from ovn_ipsec.clock import monotonic, utc_now
+from ovn_ipsec.clock import SYSTEM, Clock
 from ovn_ipsec.errors import InputError, OvsdbConflict
-from ovn_ipsec.model.policy import HOLD_S, ClusterPolicy, Phase
+from ovn_ipsec.model.policy import HOLD_S, Phase
 from ovn_ipsec.ovsdb.session import Session
-from ovn_ipsec.schema.nb_global import GENERATION, STATE
-from ovn_ipsec.service import Service, notify_systemd
+from ovn_ipsec.schema.nb_global import STATE
+from ovn_ipsec.service import notify_systemd
 
 from . import metrics
 from .census import Census, take_census
+from .damping import Damping
+from .journal import Journal
 from .members import Members
 from .northbound import Northbound
 from .policy import EncapChange, SbPlan, evaluate
+from .process import Process
+from .progress import Progress
 from .report import LAG_GRACE_S, make_report
-from .rollout import TURN_S, Event, Step, deadline_s, step
+from .rollout import Event, Step, next_wait_s, step
 from .settling import Settling
 from .southbound import Southbound
-from .target import NO_SIGNING, Signing, Target, Targeting
-from .views import NbView, SbView
+from .standing import Vouched
+from .target import NO_SIGNING, Target, Targeting
+from .views import DEGRADED, NbView, SbView
 
 if TYPE_CHECKING:
     from .enrolment import Enrolment
@@ -39,36 +43,18 @@ REPORT_EVERY_S = 1.0
 RETRY_AFTER_S = 1.0
 
 
-@dataclass(slots=True)
-class _Reached:
-    """The generation and phase that SB carries, and when this process first saw them."""
-
-    policy: ClusterPolicy | None = None
-    since: float = 0.0
-
-    def note(self, policy: ClusterPolicy | None, now: float) -> bool:
-        """Take note of what SB carries; whether it is another generation or phase."""
-        same = self._step(policy) == self._step(self.policy) and self.since > 0
-        self.policy = policy
-        if not same:
-            self.since = now
-        return not same
-
-    @staticmethod
-    def _step(policy: ClusterPolicy | None) -> tuple[int, Phase] | None:
-        return None if policy is None else (policy.generation, policy.phase)
-
-
 class Northd:
     """NB's policy into SB, paced by what the chassis report."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the outside world, which tests bring themselves
         self,
-        service: Service,
+        service: Process,
         nb: Session,
         sb: Session,
         ports: Session,
         enrolment: Enrolment | None = None,
+        *,
+        clock: Clock = SYSTEM,
     ) -> None:
         """Store what run() opens and drives.
 
@@ -78,40 +64,76 @@ class Northd:
             sb: Southbound; asserts LOCK.
             ports: Southbound once more, for the ports of networks while a rule selects one.
             enrolment: The authority, where this process is given one.
+            clock: Where the time comes from.
         """
         self._service, self._nb, self._sb, self._enrolment = service, nb, sb, enrolment
+        self._clock = clock
         self._members = Members(ports)
         self._northbound, self._southbound = Northbound(nb), Southbound(sb)
         self._log = structlog.get_logger()
-        self._reached = _Reached()
+        self._progress, self._damping = Progress(), Damping()
         self._settling, self._targeting = Settling(), Targeting()
-        self._decided: ClusterPolicy | None = None
+        self._vouched: Vouched | None = None
+        self._doubted = True
+        """Whether NB is another database than what is in force came from, as far as was seen."""
         self._cluster: metrics.Cluster | None = None
         self._noted: tuple[InputError, ...] = ()
         """What the last evaluation could not take as it is."""
-        self._refused: frozenset[str] = frozenset()
+        self._journal = Journal()
         self._paused = self._ready = self._active = False
         self._dirty = True
         self._due: float | None = None
-        self._evaluated = self._reported = 0.0
+        self._resume_at = self._evaluated = self._reported = float("-inf")
 
     def run(self) -> None:
         """Run until the service is told to stop."""
+        self.open()
+        while not self._service.stopping:
+            self.turn()
+            poller = ovs.poller.Poller()
+            self.wait(poller)
+            poller.block()
+        self.close()
+
+    def open(self) -> None:
+        """Start the process and the connections."""
         self._service.open()
         self._offer_commands()
         self._nb.open()
         self._sb.open()
         self._log.info("started", nb=self._nb.remotes, sb=self._sb.remotes)
-        while not self._service.stopping:
-            now = monotonic()
-            try:
+
+    def turn(self) -> None:
+        """One pass: observe, decide, apply, report. One that fails is over, and so is a second."""
+        now = self._clock.monotonic()
+        try:
+            self._service.run()
+            if now >= self._resume_at:
                 self._turn(now)
                 self._meter(now)
-            except Exception:
-                self._log.exception("turn_failed")
-                self._forget()
-                self._wake_at(now + RETRY_AFTER_S)
-            self._wait()
+        except Exception:
+            self._log.exception("turn_failed")
+            self._resume_at = now + RETRY_AFTER_S
+            self._forget()
+
+    def wait(self, poller: ovs.poller.Poller) -> None:
+        """Arm the poller with all that turn() could act on."""
+        now = self._clock.monotonic()
+        self._service.wait(poller)
+        if now < self._resume_at:
+            poller.timer_wait(_ms(self._resume_at - now))
+        else:
+            self._nb.wait(poller)
+            self._sb.wait(poller)
+            self._members.wait(poller)
+            due = self._next()
+            if due is not None and not self._writing:
+                poller.timer_wait(_ms(due - now))
+        if self._service.stopping:
+            poller.immediate_wake()
+
+    def close(self) -> None:
+        """Close what open() opened; nothing else is undone."""
         self._log.info("stopped")
         self._nb.close()
         self._sb.close()
@@ -122,20 +144,11 @@ class Northd:
         """Start over with nothing remembered: a turn that broke off may have lost changes."""
         self._northbound, self._southbound = Northbound(self._nb), Southbound(self._sb)
         self._targeting = Targeting()
-        self._members.close()
-
-    def _wait(self) -> None:
-        poller = ovs.poller.Poller()
-        self._service.wait(poller)
-        self._nb.wait(poller)
-        self._sb.wait(poller)
-        self._members.wait(poller)
-        due = self._next()
-        if due is not None and not self._writing:
-            poller.timer_wait(max(0, int((due - monotonic()) * 1000) + 1))
-        if self._service.stopping:
-            poller.immediate_wake()
-        poller.block()
+        self._dirty = True
+        try:
+            self._members.close()
+        except Exception:
+            self._log.exception("networks_not_closed")
 
     def _next(self) -> float | None:
         """When the next turn has something to do even if nothing happens."""
@@ -153,7 +166,6 @@ class Northd:
         return self._nb.busy or self._sb.busy
 
     def _turn(self, now: float) -> None:
-        self._service.run()
         changed = [session.run() for session in (self._nb, self._sb)]
         self._dirty |= any([*changed, self._members.run()])
         self._note_failures(now)
@@ -164,7 +176,7 @@ class Northd:
         looked = self._look(now)
         if not self._dirty and (self._due is None or now < self._due):
             if looked:
-                self._enrol()
+                self._enrol(now)
             return
         if now < self._evaluated + EVALUATE_EVERY_S:
             self._wake_at(self._evaluated + EVALUATE_EVERY_S)
@@ -172,12 +184,17 @@ class Northd:
         self._evaluated, self._dirty, self._due = now, False, None
         nb, sb = self._northbound.observe(), self._southbound.observe()
         if nb is not None and sb is not None:
-            asked = nb.asked.policy
-            hold_s = HOLD_S if asked is None else asked.hold_s
-            self._members.want(self._targeting.named(nb, sb.policy), hold_s)
+            self._members.want(self._targeting.named(nb, sb.policy), self._hold_s(nb))
             sb = self._members.add_to(sb, now)
-            self._wake_at(self._members.deadline())
+            sb = replace(sb, chassis=self._damping.update(sb.chassis, now))
+            for due in (self._members.deadline(), self._damping.deadline()):
+                self._wake_at(due)
             self._reconcile(nb, sb, now)
+
+    def _hold_s(self, nb: NbView) -> float:
+        """How long a membership lasts; while there is a doubt about NB, not less than usual."""
+        asked = HOLD_S if nb.asked.policy is None else nb.asked.policy.hold_s
+        return max(asked, HOLD_S) if self._doubted else asked
 
     def _note_failures(self, now: float) -> None:
         for session in (self._nb, self._sb):
@@ -201,29 +218,38 @@ class Northd:
         active = self._sb.has_lock and not self._paused
         if active != self._active:
             self._active = active
-            self._cluster = None
+            self._cluster = self._vouched = None
             self._dirty = True
             self._log.info("role", role=self._role)
 
     def _reconcile(self, nb: NbView, sb: SbView, now: float) -> None:
         """Decide, and write what differs; only the active one writes or speaks."""
-        if self._reached.note(sb.policy, now) and sb.policy is not None:
-            self._log_reached(sb.policy)
+        if self._progress.note(sb.policy, now) and sb.policy is not None:
+            self._journal.reached(sb.policy, self._role)
         if not self._active:
             return
-        waited = now - self._reached.since
+        elapsed = self._progress.elapsed(now, self._clock.utc_now())
+        self._vouched = self._vouched and self._vouched.after(nb)
         written = self._settling.written_classes(sb)
-        target, ledger = self._targeting.run(nb, sb, written, self._signing(sb))
+        signing = NO_SIGNING if self._enrolment is None else self._enrolment.signing
+        target, ledger = self._targeting.run(nb, sb, written, signing, self._vouched)
+        self._doubted = target.doubt is not None
         census = take_census(sb.policy, ledger)
-        decided = step(nb, sb, target, census, waited)
+        decided = step(nb, sb, target, census, elapsed)
         plan = evaluate(decided.policy, sb.policy, ledger)
-        self._note_refusals(target, sb, plan)
+        self._note_refusals(target, sb, plan, now)
         self._apply(decided, plan.changes, now)
-        self._enrol()
-        self._report(nb, sb, target, census, now)
-        for after in (deadline_s(sb.policy), LAG_GRACE_S, TURN_S):
-            if after is not None and waited < after:
-                self._wake_at(self._reached.since + after)
+        if decided.event is not None and decided.policy is not None and not self._doubted:
+            self._vouched = Vouched(nb.known_generation, decided.policy.generation)
+        self._enrol(now)
+        if decided.event is None:
+            self._report(nb, sb, target, census, now)
+        for wait_s in (
+            next_wait_s(sb.policy, elapsed, held=decided.held),
+            LAG_GRACE_S - elapsed.step_s,
+        ):
+            if wait_s > 0.0:
+                self._wake_at(now + wait_s)
 
     def _apply(self, decided: Step, changes: tuple[EncapChange, ...], now: float) -> None:
         """Write one policy change with its encaps at once; repairs alone when they have settled."""
@@ -231,36 +257,21 @@ class Northd:
         if policy is None:
             return
         ended = event is Event.ADVANCE and policy.phase is Phase.OFF
-        if ended or event in (Event.CHANGE, Event.RESTORE, Event.DISABLE):
+        if decided.held:
+            changes = ()
+        elif ended or event in (Event.CHANGE, Event.RESTORE, Event.DISABLE):
             self._settling.stated(changes)
         else:
             changes = self._settling.due(changes, now)
             self._wake_at(self._settling.deadline())
-            if event is None and not changes:
-                return
-            self._settling.repaired(changes, now)
-        self._southbound.publish(policy, changes)
-        if event is None:
-            self._log.info("encaps_written", encaps=len(changes), first=changes[0].label)
+            if changes or event is not None:
+                self._settling.repaired(changes, now)
+        if event is None and not changes:
             return
-        self._decided = policy
-        self._log.info(
-            "policy",
-            why=str(event),
-            generation=policy.generation,
-            phase=str(policy.phase),
-            mode=str(policy.default),
-            rules=len(policy.rules),
-            encaps=len(changes),
-        )
-
-    def _signing(self, sb: SbView) -> Signing:
-        """What the authority says; where it is another process', what was published stays."""
-        if self._enrolment is not None:
-            return self._enrolment.signing
-        if sb.policy is None or not sb.policy.authorities:
-            return NO_SIGNING
-        return Signing(authorities=sb.policy.authorities, barred=sb.policy.quarantine)
+        self._southbound.publish(policy, changes)
+        if event in (Event.FOLLOW, Event.EASE):
+            self._progress.note_rows(now)
+        self._journal.written(policy, event, changes)
 
     def _look(self, now: float) -> bool:
         """Look at the authority's books if it is time to; only what is new there is evaluated."""
@@ -270,13 +281,14 @@ class Northd:
         self._dirty |= enrolment.look(now)
         return True
 
-    def _enrol(self) -> None:
+    def _enrol(self, now: float) -> None:
         """Answer chassis that ask for a certificate."""
         if self._enrolment is None or self._sb.busy:
             return
         southbound = self._southbound
-        answers = self._enrolment.answer(southbound.asked(), southbound.remotes(), utc_now())
-        self._log_refusals()
+        wall = self._clock.utc_now()
+        answers = self._enrolment.answer(southbound.asked(), southbound.remotes(), wall)
+        self._log_refusals(now)
         if answers:
             southbound.publish_certificates(answers)
 
@@ -284,22 +296,22 @@ class Northd:
         """Tell NB about what SB carries now, never about what is still on its way there."""
         if self._sb.busy:
             return
-        waited = now - self._reached.since
-        report = make_report(nb, sb, target, census, waited)
+        report = make_report(nb, sb, target, census, self._progress.waited_s(now))
         self._cluster = metrics.Cluster(
             state=report[STATE],
-            generation=int(report[GENERATION]),
+            generation=0 if sb.policy is None else sb.policy.generation,
             errors=len(target.errors) + (sb.error is not None),
             census=census,
         )
         if report == nb.report:
             return
-        if report[STATE] == nb.report.get(STATE) and now < self._reported + REPORT_EVERY_S:
+        old, new = nb.report.get(STATE, ""), report[STATE]
+        moved = old.removesuffix(DEGRADED) != new.removesuffix(DEGRADED)
+        if not moved and now < self._reported + REPORT_EVERY_S:
             self._wake_at(self._reported + REPORT_EVERY_S)
             return
         self._reported = now
-        if report[STATE] != nb.report.get(STATE):
-            self._log.info("state", **{"from": nb.report.get(STATE, ""), "to": report[STATE]})
+        self._journal.state(old, new, now)
         self._northbound.publish(report)
 
     def _meter(self, now: float) -> None:
@@ -322,35 +334,16 @@ class Northd:
         )
         self._service.exporter.publish(partial(metrics.samples, seen), now)
 
-    def _log_reached(self, policy: ClusterPolicy) -> None:
-        if policy == self._decided:
-            return
-        phase = str(policy.phase)
-        self._log.info("phase", generation=policy.generation, phase=phase, role=self._role)
-
-    def _note_refusals(self, target: Target, sb: SbView, plan: SbPlan) -> None:
+    def _note_refusals(self, target: Target, sb: SbView, plan: SbPlan, now: float) -> None:
         noted: list[InputError] = [*target.errors, *([sb.error] if sb.error else [])]
-        noted += [c.digest_error for c in sb.chassis.values() if c.digest_error is not None]
+        for chassis in sb.chassis.values():
+            noted += [e for e in (chassis.digest_error, chassis.encap_error) if e is not None]
         self._noted = (*noted, *plan.refusals)
-        self._log_refusals()
+        self._log_refusals(now)
 
-    def _log_refusals(self) -> None:
+    def _log_refusals(self, now: float) -> None:
         asking = () if self._enrolment is None else self._enrolment.refusals
-        self._log_new((*self._noted, *asking))
-
-    def _log_new(self, refusals: Iterable[InputError]) -> None:
-        found = {str(error): error for error in refusals}
-        for key in sorted(found.keys() - self._refused):
-            error = found[key]
-            self._log.warning(
-                "refused",
-                table=error.table,
-                row=error.row,
-                key=error.key,
-                text=error.text[:80],
-                reason=error.reason,
-            )
-        self._refused = frozenset(found)
+        self._wake_at(self._journal.refused((*self._noted, *asking), now))
 
     @property
     def _role(self) -> str:
@@ -369,7 +362,7 @@ class Northd:
         return ""
 
     def _status(self) -> str:
-        policy = self._reached.policy
+        policy = self._progress.policy
         lines = [
             f"Status: {self._role}",
             f"Phase: {policy.phase if policy else Phase.OFF}",
@@ -378,3 +371,8 @@ class Northd:
             f"Southbound: {'connected' if self._sb.connected else 'not connected'}",
         ]
         return "\n".join(lines)
+
+
+def _ms(seconds: float) -> int:
+    """Whole milliseconds, and one more, so that a timer never ends too early."""
+    return max(0, int(seconds * 1000)) + 1

@@ -60,6 +60,10 @@ class Groups(Generic[_Key]):
             self._told = {wanted: found}
         return found
 
+    def size(self, key: _Key) -> int:
+        """How many names have this key."""
+        return len(self._members.get(key, ()))
+
     def __iter__(self) -> Iterator[_Key]:
         """Every key that some name has."""
         return iter(self._members)

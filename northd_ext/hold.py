@@ -32,7 +32,7 @@ class Hold:
         self._hold_s = hold_s
         self._seen: Mapping[str, Membership] = {}
         self._until: dict[_Seen, float] = {}
-        """What has gone, in the order in which it ends."""
+        """What has gone, and when it ends."""
         self._counting: Mapping[str, Membership] | None = None
         self._unknown = True
 
@@ -63,9 +63,13 @@ class Hold:
             self._counting = MappingProxyType(draft)
         return self._counting
 
+    def last(self, hold_s: float) -> None:
+        """Set how long memberships outlive their last sight, of those that end from now on."""
+        self._hold_s = hold_s
+
     def deadline(self) -> float | None:
         """When the next membership ends, on the clock of `now`; None when none does by itself."""
-        return None if self._unknown else next(iter(self._until.values()), None)
+        return None if self._unknown else min(self._until.values(), default=None)
 
     def _differing(self, memberships: Mapping[str, Membership]) -> list[str]:
         if memberships is self._seen:
@@ -84,10 +88,7 @@ class Hold:
                 self._until[chassis, network, hosts] = now + self._hold_s
 
     def _expired(self, now: float) -> Iterator[_Seen]:
-        while self._until:
-            key, until = next(iter(self._until.items()))
-            if now < until:
-                return
+        for key in [key for key, until in self._until.items() if now >= until]:
             del self._until[key]
             yield key
 

@@ -21,13 +21,14 @@ class Members:
     def __init__(self, session: Session) -> None:
         """Store the session, of SOUTHBOUND_NETWORKS; it is opened and closed here."""
         self._networks = Networks(session)
-        self._hold, self._hold_s = Hold(), float(HOLD_S)
+        self._hold = Hold(float(HOLD_S))
         self._named: frozenset[str] = frozenset()
 
     def want(self, named: frozenset[str], hold_s: float) -> None:
         """Watch the ports of these networks; of none: stop watching."""
-        if hold_s != self._hold_s or not named:
-            self._hold, self._hold_s = Hold(hold_s), hold_s
+        if not named:
+            self._hold = Hold(hold_s)
+        self._hold.last(hold_s)
         self._named = named
         self._networks.want(bool(named))
 

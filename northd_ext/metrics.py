@@ -43,7 +43,7 @@ ERRORS = Metric(
 CHASSIS = Metric(
     name="ovn_ipsec_cluster_chassis",
     meaning="Chassis by their report: of the current generation and phase (ready), of another"
-    " (behind), unreadable, or none.",
+    " (behind), unreadable, in quarantine whatever they report, or none.",
     labels=("report",),
 )
 LAGGING = Metric(
@@ -160,6 +160,7 @@ def _cluster(cluster: Cluster) -> Iterator[Sample]:
     yield GENERATION.at(cluster.generation)
     yield ERRORS.at(cluster.errors)
     reports = {"ready": census.ready, "behind": len(census.behind), "unreadable": len(census.junk)}
+    reports["quarantined"] = len(census.quarantined)
     reports["none"] = census.chassis - sum(reports.values())
     for report, chassis in reports.items():
         yield CHASSIS.at(chassis, report)

@@ -12,7 +12,7 @@ from ovn_ipsec.schema.report import printable
 
 from .census import Census
 from .target import Target
-from .views import DEGRADED, NbView, SbView
+from .views import DEGRADED, STATE_PHASE, NbView, SbView
 
 LAG_GRACE_S = 10.0
 """A controller that has not followed within this time of a new phase is a laggard."""
@@ -45,11 +45,16 @@ def make_report(
         waited_s: Seconds since its generation and phase began.
 
     Returns:
-        Texts by key, each of bounded length; a key that is not in it is to be removed.
+        Texts by key, each of bounded length; a key that is not in it is to be removed. The
+        generation tells NB to be the database that SB's policy came from: it stays as it is while
+        that is in doubt, or SB's is not known.
     """
     policy = sb.policy
     errors = [*target.errors, *([sb.error] if sb.error else [])]
     state = state_word(policy, census)
+    if sb.error is not None:
+        state = nb.report.get(nb_global.STATE, state).removesuffix(DEGRADED)
+        state = state if state in STATE_PHASE else _WORDS[Phase.OFF]
     if is_degraded(target, sb, policy, census, waited_s):
         state += DEGRADED
     report = {
@@ -57,8 +62,10 @@ def make_report(
         nb_global.GENERATION: str((policy or NO_POLICY).generation),
         nb_global.SUMMARY: summarize(census, target.policy),
     }
-    if sb.policy is None and sb.error is not None:
-        report[nb_global.GENERATION] = str(nb.reported_generation)
+    if sb.error is not None or target.doubt is not None:
+        del report[nb_global.GENERATION]
+        if nb_global.GENERATION in nb.report:
+            report[nb_global.GENERATION] = nb.report[nb_global.GENERATION]
     if errors:
         texts = [printable(error.diagnostics(), _ERROR_MAX) for error in errors[:NAMED]]
         report[nb_global.ERROR] = _first(texts, "; ", len(errors))
@@ -77,7 +84,9 @@ def is_degraded(
     target: Target, sb: SbView, policy: ClusterPolicy | None, census: Census, waited_s: float
 ) -> bool:
     """Whether something that should hold does not."""
-    if (target.policy is None and target.known) or sb.error is not None:
+    if target.doubt is not None or sb.error is not None:
+        return True
+    if target.policy is None and target.known:
         return True
     if policy is None or policy.phase is Phase.OFF:
         return False
@@ -113,6 +122,9 @@ def summarize(census: Census, asked: EncryptionPolicy | None = None) -> str:
     if census.warnings:
         named = _named(census.warnings[:NAMED])
         parts.append(f"soon: {_first(named, '; ', len(census.warnings))}")
+    if census.quarantined:
+        named = [printable(name, _NAME_MAX) for name in census.quarantined[:NAMED]]
+        parts.append(f"in quarantine: {_first(named, ', ', len(census.quarantined))}")
     return " | ".join(parts)
 
 

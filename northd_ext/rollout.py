@@ -5,7 +5,8 @@
 is to be published next. It moves at most once: TRANSITIONS says where each event leads from each
 phase, and whether that makes a new generation. A generation is one policy; a phase is one step of
 its rollout. The published policy in SB is the only memory; where SB has lost it, or was restored
-from a backup, the report in NB says how far the cluster was, and it goes on from there.
+from a backup, the report in NB says how far the cluster was, and it goes on from there. Whether
+NB's word holds at all is decided before, in standing.
 """
 
 from __future__ import annotations
@@ -23,15 +24,21 @@ from ovn_ipsec.model.policy import (
     Mode,
     Phase,
     Rollout,
+    next_generation,
 )
 from ovn_ipsec.schema import sb_global
 
 from .census import Census
+from .gate import AUTH_PATIENCE_S, PATIENCE_S
+from .progress import Elapsed
 from .target import Target
 from .views import NbView, SbView
 
 TIMEOUT_S: Mapping[Phase, float] = MappingProxyType({Phase.PREPARE: 60.0, Phase.RELAX: 60.0})
 """How long a phase waits for acknowledgements; the others last until something happens."""
+
+ROWS_EVERY_S = 1.0
+"""Between two changes of what is published that come from rows of chassis alone (FOLLOW, EASE)."""
 
 TURN_S = 30.0
 """How long pairs have to authenticate anew before the old way is not accepted any more."""
@@ -98,6 +105,7 @@ _PROTECTION = (Phase.OFF, Phase.RELAX, Phase.PREPARE, Phase.ESTABLISH, Phase.ENF
 """Phases, the one that protects least first."""
 
 _OFFWARD = frozenset({Phase.OFF, Phase.RELAX})
+_JUST_NOW = Elapsed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +116,18 @@ class Step:
     """None: nothing, since encryption was never asked for or SB belongs to a newer program."""
     event: Event | None = None
     """Why it differs from what SB carries; None when it does not."""
+    held: bool = False
+    """Whether classes have changed, and what follows from that is put off: then no encap is moved
+    to another class either."""
 
 
-def step(nb: NbView, sb: SbView, target: Target, census: Census, waited_s: float) -> Step:
+def step(
+    nb: NbView,
+    sb: SbView,
+    target: Target,
+    census: Census,
+    elapsed: Elapsed = _JUST_NOW,
+) -> Step:
     """Take the next step of the rollout, if one is due.
 
     Args:
@@ -118,11 +135,13 @@ def step(nb: NbView, sb: SbView, target: Target, census: Census, waited_s: float
         sb: What is published.
         target: What is asked for, as far as it can be had.
         census: What the chassis report about what is published.
-        waited_s: Seconds since the published generation and phase began, as far as known here.
+        elapsed: Since when all that holds.
     """
     if sb.error is not None and sb.error.key == sb_global.SCHEMA:
         return Step(None)
-    wanted = target.policy
+    if target.doubt is not None and sb.policy is None:
+        return Step(None)
+    wanted, held = target.policy, False
     if sb.policy is None or sb.policy.generation < nb.reported_generation:
         base = _last_known(nb, sb)
         event = _recovery(base, wanted)
@@ -130,14 +149,22 @@ def step(nb: NbView, sb: SbView, target: Target, census: Census, waited_s: float
             return Step(None)
     else:
         base = sb.policy
-        due = _event(base, target, census, waited_s)
+        due = _stated_event(base, target, census, elapsed)
+        if due is None and base.phase not in _OFFWARD:
+            due = _rows_event(base, target)
+            held = due is not None and elapsed.rows_s < ROWS_EVERY_S
+        if held:
+            target = replace(target, known=False, weakens=False)
+            due = _rows_event(base, target)
+        if due is None and is_done(base, _rollout(wanted), census, elapsed):
+            due = Event.ADVANCE
         if due is None:
-            return Step(base)
+            return Step(base, held=held)
         event = due
-    policy = _moved(base, target, event)
+    policy = _moved(base, target, event, elapsed.wall_ms)
     if event is Event.TURN and wanted is not None:
-        policy = replace(policy, auth=next_auth(base.auth, wanted.auth, census, waited_s))
-    return Step(policy, event)
+        policy = replace(policy, auth=next_auth(base.auth, wanted.auth, census, elapsed))
+    return Step(policy, event, held)
 
 
 def deadline_s(policy: ClusterPolicy | None) -> float | None:
@@ -145,52 +172,85 @@ def deadline_s(policy: ClusterPolicy | None) -> float | None:
     return None if policy is None else TIMEOUT_S.get(policy.phase)
 
 
-def is_done(policy: ClusterPolicy, rollout: Rollout, census: Census, waited_s: float) -> bool:
+def next_wait_s(policy: ClusterPolicy | None, elapsed: Elapsed, *, held: bool) -> float:
+    """Seconds until the next wait of the rollout is over; 0 where none is left.
+
+    Args:
+        policy: What is published.
+        elapsed: Since when.
+        held: Whether something that follows from rows is put off.
+    """
+    limit_s = deadline_s(policy)
+    waits = (
+        0.0 if limit_s is None else limit_s - elapsed.phase_s,
+        PATIENCE_S - elapsed.stated_s,
+        TURN_S - elapsed.auth_s,
+        AUTH_PATIENCE_S - elapsed.auth_s,
+        ROWS_EVERY_S - elapsed.rows_s if held else 0.0,
+    )
+    return min((wait_s for wait_s in waits if wait_s > 0.0), default=0.0)
+
+
+def is_done(policy: ClusterPolicy, rollout: Rollout, census: Census, elapsed: Elapsed) -> bool:
     """Whether what a phase waits for has come, or its time is up."""
     limit_s = deadline_s(policy)
     if limit_s is not None:
-        return census.acknowledged or waited_s >= limit_s
+        return census.acknowledged or elapsed.phase_s >= limit_s
     if policy.phase is not Phase.ESTABLISH or policy.end_mode is not Mode.REQUIRE:
         return False
-    return rollout is Rollout.IMMEDIATE or census.all_up
+    if rollout is Rollout.IMMEDIATE or census.all_up:
+        return True
+    return elapsed.stated_s >= PATIENCE_S and census.up_but_for_few
 
 
 def next_auth(
-    auth: tuple[Auth, ...], wanted: Auth, census: Census, waited_s: float
+    auth: tuple[Auth, ...], wanted: Auth, census: Census, elapsed: Elapsed
 ) -> tuple[Auth, ...]:
     """Take the next step from one way of authentication to another, if it is due.
 
     Args:
         auth: What is published: the way in use first, then what is accepted besides.
         wanted: The way that shall be the only one.
-        census: All must be able to use it before one does, and all pairs up before the old goes.
-        waited_s: Seconds since the step before, as far as known here.
+        census: All must be able to use it before one does, and all pairs up before the old goes;
+            after a while, all but a few.
+        elapsed: Since the step before.
     """
     if wanted not in auth:
         return (auth[0], wanted)
+    impatient = elapsed.auth_s >= AUTH_PATIENCE_S
     if auth[0] is not wanted:
-        return (wanted, auth[0]) if census.acknowledged and not census.unable(wanted) else auth
-    done = census.acknowledged and census.counts.all_up and waited_s >= TURN_S
-    return (wanted,) if done else auth
+        able = census.acknowledged and not census.unable(wanted)
+        able |= impatient and census.able_but_for_few(wanted)
+        return (wanted, auth[0]) if able else auth
+    up = census.acknowledged and census.counts.all_up
+    up |= impatient and census.up_but_for_few
+    return (wanted,) if up and elapsed.auth_s >= TURN_S else auth
 
 
-def _event(base: ClusterPolicy, target: Target, census: Census, waited_s: float) -> Event | None:
-    wanted, rollout = target.policy, Rollout.GATED
-    if wanted is not None:
-        rollout = wanted.rollout
-        if not wanted.enabled:
-            if base.phase not in _OFFWARD:
-                return Event.DISABLE
-        elif base.phase in _OFFWARD or _stated(base, target) != base:
-            return Event.CHANGE
-        elif next_auth(base.auth, wanted.auth, census, waited_s) != base.auth:
-            return Event.TURN
-    if base.phase not in _OFFWARD:
-        if target.weakens:
-            return Event.EASE
-        if _followed(base, target, base.phase) != base:
-            return Event.FOLLOW
-    return Event.ADVANCE if is_done(base, rollout, census, waited_s) else None
+def _rollout(wanted: EncryptionPolicy | None) -> Rollout:
+    return Rollout.GATED if wanted is None else wanted.rollout
+
+
+def _stated_event(
+    base: ClusterPolicy, target: Target, census: Census, elapsed: Elapsed
+) -> Event | None:
+    """What the operator asks for, if it is another thing than what is published."""
+    wanted = target.policy
+    if wanted is None:
+        return None
+    if not wanted.enabled:
+        return None if base.phase in _OFFWARD else Event.DISABLE
+    if base.phase in _OFFWARD or _stated(base, target) != base:
+        return Event.CHANGE
+    turned = next_auth(base.auth, wanted.auth, census, elapsed) != base.auth
+    return Event.TURN if turned else None
+
+
+def _rows_event(base: ClusterPolicy, target: Target) -> Event | None:
+    """What follows from who there is, if it is another thing than what is published."""
+    if target.weakens:
+        return Event.EASE
+    return Event.FOLLOW if _followed(base, target, base.phase) != base else None
 
 
 def _stated(base: ClusterPolicy, target: Target) -> ClusterPolicy:
@@ -213,9 +273,10 @@ def _followed(base: ClusterPolicy, target: Target, phase: Phase) -> ClusterPolic
 
     VNIs are closed once pairs are: what was clear may stay so until it is up.
     """
-    base = replace(base, authorities=target.authorities)
+    if target.authorities is not None:
+        base = replace(base, authorities=target.authorities)
     if target.quarantine is not None:
-        base = replace(base, quarantine=target.quarantine)
+        base = replace(base, quarantine=target.quarantine, barred=target.barred)
     if not target.known:
         return base
     vnis = target.vnis if phase is Phase.ENFORCE else base.vnis & target.vnis
@@ -223,9 +284,10 @@ def _followed(base: ClusterPolicy, target: Target, phase: Phase) -> ClusterPolic
     return replace(base, floor=floor, pairs=target.pairs, vnis=vnis)
 
 
-def _moved(base: ClusterPolicy, target: Target, event: Event) -> ClusterPolicy:
+def _moved(base: ClusterPolicy, target: Target, event: Event, wall_ms: int) -> ClusterPolicy:
     move = TRANSITIONS[base.phase, event]
-    policy = replace(base, phase=move.phase, generation=base.generation + int(move.raises))
+    generation = next_generation(base.generation, wall_ms) if move.raises else base.generation
+    policy = replace(base, phase=move.phase, generation=generation)
     if move.phase is Phase.OFF:
         nothing = NO_POLICY
         return replace(
@@ -249,12 +311,13 @@ def _last_known(nb: NbView, sb: SbView) -> ClusterPolicy:
     stored = sb.policy or NO_POLICY
     reported = nb.reported_phase
     if reported is None:
-        reported = Phase.OFF if sb.error is None else Phase.ESTABLISH
+        blank = sb.error is None and not nb.reported_generation
+        reported = Phase.OFF if blank else Phase.ESTABLISH
     phase = max(reported, stored.phase, key=_PROTECTION.index)
     mode = stored.default
     if mode is Mode.OFF and phase is not Phase.OFF:
         mode = Mode.REQUIRE if phase is Phase.ENFORCE else Mode.PREFER
-    generation = max(nb.reported_generation, stored.generation)
+    generation = max(nb.reported_generation, stored.generation, sb.readable_generation)
     return replace(stored, generation=generation, phase=phase, default=mode, floor=mode)
 
 

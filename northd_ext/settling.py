@@ -25,6 +25,8 @@ FOREIGN_MAX_S = 8.0
 """The same for a row that carries a class which nobody gave it."""
 FORGET_S = 600.0
 """An encap that was right for so long starts over."""
+_ROOM = 1_000
+"""Encaps that are gone and remembered all the same, since most of them come back."""
 
 
 @dataclass(slots=True)
@@ -49,6 +51,7 @@ class Settling:
         """Start with nothing known."""
         self._troubles: dict[str, _Trouble] = {}
         self._classes: dict[str, ClassName | None] | None = None
+        self._room = 0
 
     def written_classes(self, sb: SbView) -> Mapping[str, ClassName | None]:
         """The class last written to each encap, by label; at first what SB carries."""
@@ -59,6 +62,11 @@ class Settling:
                 for encap in chassis.encaps
                 if encap.text is not None
             }
+            self._room = 2 * len(self._classes) + _ROOM
+        if len(self._classes) > self._room:
+            present = {encap.label for chassis in sb.chassis.values() for encap in chassis.encaps}
+            self._classes = {key: one for key, one in self._classes.items() if key in present}
+            self._room = 2 * len(self._classes) + _ROOM
         return self._classes
 
     def wants_now(self, change: EncapChange) -> bool:
@@ -78,7 +86,7 @@ class Settling:
         for label in [key for key, t in self._troubles.items() if key not in wrong]:
             trouble = self._troubles[label]
             trouble.since = None
-            if now - trouble.repaired >= FORGET_S:
+            if trouble.delay_s == SETTLE_S or now - trouble.repaired >= FORGET_S:
                 del self._troubles[label]
         for label, foreign in wrong.items():
             trouble = self._troubles.setdefault(label, _Trouble(repaired=now))

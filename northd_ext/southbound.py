@@ -21,6 +21,7 @@ from ovn_ipsec.schema import fields as parse
 from ovn_ipsec.schema import report, sb_global
 from ovn_ipsec.schema.fields import Place
 
+from .encaps import choose
 from .policy import EncapChange
 from .views import Asked, ChassisFacts, EncapFacts, Remote, SbView
 
@@ -59,12 +60,17 @@ class Southbound:
         row = self.session.first(sb_global.TABLE)
         if row is None:
             return None
-        policy, error = None, None
+        policy, error, generation = None, None, 0
         try:
             policy = sb_global.parse_policy(row.external_ids)
         except InputError as refused:
-            error = refused
-        return SbView(policy=policy, error=error, chassis=MappingProxyType(self._by_name))
+            error, generation = refused, sb_global.readable_generation(row.external_ids)
+        return SbView(
+            policy=policy,
+            error=error,
+            readable_generation=generation,
+            chassis=MappingProxyType(self._by_name),
+        )
 
     def publish(self, policy: ClusterPolicy, changes: Sequence[EncapChange]) -> None:
         """Write a policy and encap keys in one transaction, if nobody else has written meanwhile.
@@ -172,7 +178,8 @@ class Southbound:
     def _take_in_chassis(self, row: Row) -> None:
         self._forget(row.uuid)
         name = row.name
-        encaps = sorted((_parse_encap(name, e) for e in row.encaps), key=lambda e: e.label)
+        rows, error = choose(name, row.encaps)
+        encaps = sorted((_parse_encap(name, e) for e in rows), key=lambda e: e.label)
         facts = ChassisFacts(
             name=name,
             is_remote=row.other_config.get("is-remote") == "true",
@@ -180,6 +187,7 @@ class Southbound:
             zones=frozenset(row.transport_zones),
             azs=encap_schema.availability_zones(row.other_config),
             encaps=tuple(encaps),
+            encap_error=error,
         )
         self._chassis[row.uuid] = self._by_name[name] = facts
         self._row_of[name] = row.uuid

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import fields
 from datetime import datetime
+from typing import NamedTuple
 
 from ovn_ipsec.model.policy import Auth, Phase
 from ovn_ipsec.model.status import Digest, PairCounts
@@ -14,6 +15,18 @@ from .groups import Groups
 from .views import ChassisFacts
 
 _STATES = tuple(field.name for field in fields(PairCounts))
+_GONE = "lingering"
+"""Pairs with chassis that are gone, of which nobody here can tell how many there were."""
+_GONE_MAX = 10_000
+
+
+class Claim(NamedTuple):
+    """What a chassis reports of its pairs, and what is known of it besides."""
+
+    place: tuple[int, Phase]
+    """The generation and phase that it has applied."""
+    encaps: int
+    counts: PairCounts
 
 
 class Tally:
@@ -22,8 +35,12 @@ class Tally:
     def __init__(self) -> None:
         """Start with no chassis."""
         self.chassis = 0
+        self.encaps = 0
+        """Of all chassis, those of other availability zones too."""
         self.places: Groups[tuple[int, Phase]] = Groups()
         """By the generation and phase that the controller has applied."""
+        self.claims: Groups[Claim] = Groups()
+        """By what they report of their pairs."""
         self.auths: Groups[frozenset[Auth]] = Groups()
         """By how the chassis could prove who it is."""
         self.problems: Groups[str] = Groups()
@@ -32,14 +49,35 @@ class Tally:
         """By what will be: only those where something will."""
         self.junk: set[str] = set()
         """Those whose report does not parse."""
+        self.barred: set[str] = set()
+        """Those in quarantine, which are nowhere else than here and in `chassis`."""
+        self._widths: Counter[int] = Counter()
+        """How many chassis have so many encaps."""
         self._ends: Counter[datetime] = Counter()
         self._listed: frozenset[tuple[datetime, int]] | None = None
-        self._sums = dict.fromkeys(_STATES, 0)
+        self._heard: dict[str, Digest] = {}
+        """Whose expiry counts."""
+
+    @property
+    def members(self) -> int:
+        """How many chassis count."""
+        return self.chassis - len(self.barred)
+
+    @property
+    def widest(self) -> int:
+        """The most encaps that any chassis has."""
+        return max(self._widths, default=0)
 
     @property
     def counts(self) -> PairCounts:
-        """Sum of the reports."""
-        return PairCounts(**self._sums)
+        """Sum of the reports; nobody has more pairs than there are encaps to have them with."""
+        sums = dict.fromkeys(_STATES, 0)
+        for claim in self.claims:
+            chassis, limit = self.claims.size(claim), self._possible(claim.encaps)
+            for state in _STATES:
+                most = _GONE_MAX if state == _GONE else limit
+                sums[state] += chassis * min(getattr(claim.counts, state), most)
+        return PairCounts(**sums)
 
     @property
     def ends(self) -> frozenset[tuple[datetime, int]]:
@@ -48,42 +86,75 @@ class Tally:
             self._listed = frozenset(self._ends.items())
         return self._listed
 
-    def put(self, name: str, old: ChassisFacts | None, new: ChassisFacts | None) -> None:
+    def put(
+        self,
+        name: str,
+        old: ChassisFacts | None,
+        new: ChassisFacts | None,
+        *,
+        barred: bool = False,
+    ) -> None:
         """Replace what is known of a chassis; those of ovn-ic's do not count.
 
         Args:
             name: Of the chassis.
             old: What was put last; None when nothing was.
             new: What holds now; None when it is gone.
+            barred: Whether it is in quarantine.
         """
-        before, after = _counted(old), _counted(new)
-        self.chassis += (after is not None) - (before is not None)
-        digest = None if after is None else after.digest
-        self._add(None if before is None else before.digest, -1)
-        self._add(digest, 1)
+        self._measure(old, -1)
+        self._measure(new, 1)
+        after = _counted(new)
+        self.chassis += (after is not None) - (_counted(old) is not None)
+        self.barred.discard(name)
+        if after is not None and barred:
+            self.barred.add(name)
+            after = None
         self.junk.discard(name)
         if after is not None and after.digest_error is not None:
             self.junk.add(name)
-        if digest is None:
-            for groups in (self.places, self.auths, self.problems, self.warnings):
+        self._hear(name, None if after is None else after.digest)
+        if after is None or after.digest is None:
+            for groups in (self.places, self.claims, self.auths, self.problems, self.warnings):
                 groups.put(name)
             return
-        self.places.put(name, (digest.generation, digest.phase))
+        digest = after.digest
+        place = (digest.generation, digest.phase)
+        self.places.put(name, place)
+        self.claims.put(name, Claim(place, _width(after), digest.counts))
         self.auths.put(name, digest.auths)
         self.problems.put(name, *([digest.problem] if digest.problem else []))
         self.warnings.put(name, *([digest.warning] if digest.warning else []))
 
-    def _add(self, digest: Digest | None, times: int) -> None:
-        if digest is None:
+    def _possible(self, encaps: int) -> int:
+        """The most pairs that a chassis with so many encaps can have."""
+        return encaps * max(0, self.encaps - encaps)
+
+    def _measure(self, facts: ChassisFacts | None, times: int) -> None:
+        if facts is None:
             return
-        for state in _STATES:
-            self._sums[state] += times * getattr(digest.counts, state)
-        if digest.expires is not None:
+        width = _width(facts)
+        self.encaps += times * width
+        self._widths[width] += times
+        if not self._widths[width]:
+            del self._widths[width]
+
+    def _hear(self, name: str, digest: Digest | None) -> None:
+        """Count when the certificate of a chassis ends, and no longer when the one before did."""
+        for times, one in ((-1, self._heard.pop(name, None)), (1, digest)):
+            if one is None or one.expires is None:
+                continue
             self._listed = None
-            self._ends[digest.expires] += times
-            if not self._ends[digest.expires]:
-                del self._ends[digest.expires]
+            self._ends[one.expires] += times
+            if not self._ends[one.expires]:
+                del self._ends[one.expires]
+        if digest is not None:
+            self._heard[name] = digest
 
 
 def _counted(facts: ChassisFacts | None) -> ChassisFacts | None:
     return None if facts is None or facts.is_remote else facts
+
+
+def _width(facts: ChassisFacts) -> int:
+    return sum(encap.protectable for encap in facts.encaps)

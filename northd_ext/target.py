@@ -14,6 +14,7 @@ from types import MappingProxyType
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import (
+    NO_POLICY,
     ClassName,
     ClassPair,
     ClusterPolicy,
@@ -29,8 +30,10 @@ from ovn_ipsec.policy import limits
 from ovn_ipsec.policy.classes import Matrix, RuleBook
 from ovn_ipsec.policy.ruleset import RuleSet
 
+from .gate import spared
 from .intent import Intent, Intents
 from .ledger import Able, Ledger
+from .standing import Vouched, judge
 from .views import NbView, SbView
 
 
@@ -41,10 +44,11 @@ class Signing:
     authorities: str = ""
     """PEM bundle of what chassis are to trust."""
     barred: frozenset[ChassisName] = frozenset()
-    """Chassis whose certificates are revoked."""
+    """Chassis that are put out on purpose: not those of which a single certificate is revoked."""
 
 
 NO_SIGNING = Signing()
+"""Nothing is known of an authority: then what was published of it stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +67,13 @@ class Target:
     known: bool = True
     """Whether the classes are known; if not, what is published stays."""
     quarantine: frozenset[ChassisName] | None = None
-    """None: what is published stays."""
-    authorities: str = ""
+    """None: what is published stays, and so with the next two."""
+    barred: frozenset[ChassisName] | None = None
+    authorities: str | None = None
+    doubt: InputError | None = None
+    """Why NB is not followed, where it is another database than the policy in force came from."""
     errors: tuple[InputError, ...] = ()
+    """All that is wrong, doubt first."""
 
 
 class _Book:
@@ -100,6 +108,7 @@ class Targeting:
         sb: SbView,
         written: Mapping[str, ClassName | None],
         signing: Signing = NO_SIGNING,
+        vouched: Vouched | None = None,
     ) -> tuple[Target, Ledger]:
         """Work out what SB is to carry.
 
@@ -108,32 +117,80 @@ class Targeting:
             sb: What there is.
             written: The class that was last written to each encap, by label.
             signing: What the authority of this process, if it has one, says.
+            vouched: What this process has last published.
 
         Returns:
             The target, and the classes and sums behind it, which hold until the next run.
         """
         intent = self._intents.chosen(nb, sb.policy)
+        out = _kept_out(nb, sb.policy, signing)
+        standing = judge(nb, sb, intent, vouched, out.barred)
+        errors, doubt = intent.errors, None
+        if not standing.holds:
+            doubt = standing.refusal(nb)
+            errors, intent = (doubt, *errors), self._intents.last_good(sb.policy)
+        quarantine = out.doubted if doubt is not None else out.quarantine
         book = self._asked if intent.policy is not None else self._kept
-        ledger = self._look(book, intent.rules, sb, written)
-        errors = intent.errors
+        ledger = self._look(book, intent.rules, sb, written, quarantine)
         if intent.policy is not None and intent.policy.enabled:
-            unable = [*_unable(ledger), *limits.too_many(ledger.size, len(ledger.present))]
-            errors = (*errors, *unable)
-            if unable and not _carries(sb.policy, intent.rules):
+            unable, fatal = _unable(ledger)
+            too_many = limits.too_many(ledger.size, len(ledger.present))
+            errors = (*errors, *unable, *too_many)
+            if (fatal or too_many) and not _carries(sb.policy, intent.rules):
                 intent = self._intents.last_good(sb.policy)
-                ledger = self._look(self._kept, intent.rules, sb, written)
-        target = _target(intent, errors, sb, ledger)
-        if nb.asked.policy is not None:
-            target = replace(target, quarantine=nb.asked.policy.quarantine | signing.barred)
+                ledger = self._look(self._kept, intent.rules, sb, written, quarantine)
+        target = replace(
+            _target(intent, errors, sb, ledger),
+            quarantine=quarantine,
+            barred=out.barred,
+            doubt=doubt,
+        )
+        if signing is NO_SIGNING:
+            return target, ledger
         return replace(target, authorities=signing.authorities), ledger
 
     def _look(
-        self, book: _Book, rules: RuleSet, sb: SbView, written: Mapping[str, ClassName | None]
+        self,
+        book: _Book,
+        rules: RuleSet,
+        sb: SbView,
+        written: Mapping[str, ClassName | None],
+        quarantine: frozenset[ChassisName],
     ) -> Ledger:
         memberships = sb.memberships if rules.named else {}
         ledger = self._unknown if memberships is None else book.turn_to(rules)
-        ledger.update(sb.chassis, memberships or {}, written)
+        ledger.update(sb.chassis, memberships or {}, written, quarantine)
         return ledger
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptOut:
+    """Chassis that nobody may talk to."""
+
+    quarantine: frozenset[ChassisName]
+    """As NB and the authority say."""
+    doubted: frozenset[ChassisName]
+    """The same where NB's word is in doubt: it adds to what is published, and lifts nothing."""
+    barred: frozenset[ChassisName]
+    """By the authority."""
+
+
+def _kept_out(nb: NbView, published: ClusterPolicy | None, signing: Signing) -> _KeptOut:
+    """Put the operator's list and the authority's together; either may not be known."""
+    held, listed = published or NO_POLICY, nb.asked.listed
+    if signing is not NO_SIGNING:
+        barred = signing.barred
+    elif held.barred is not None:
+        barred = held.barred
+    else:
+        barred = held.quarantine - (listed or frozenset())
+    if listed is None:
+        listed = held.quarantine - (barred if held.barred is None else held.barred)
+    return _KeptOut(
+        quarantine=listed | (barred - nb.asked.readmit),
+        doubted=held.quarantine | listed | barred,
+        barred=barred,
+    )
 
 
 def _carries(published: ClusterPolicy | None, rules: RuleSet) -> bool:
@@ -161,15 +218,22 @@ def _target(intent: Intent, errors: tuple[InputError, ...], sb: SbView, ledger: 
     )
 
 
-def _unable(ledger: Ledger) -> list[InputError]:
-    """One error for each cipher suite that a chassis cannot do and would have to."""
+def _unable(ledger: Ledger) -> tuple[list[InputError], bool]:
+    """Name those that cannot do a cipher suite and would have to.
+
+    Returns:
+        One error for each suite; and whether they are so many that the rules cannot be put into
+        force: a few only lose their own pairs.
+    """
     if ledger.matrix is None or ledger.matrix.profiles <= {Profile.DEFAULT}:
-        return []
+        return [], False
     lacking: dict[Profile, list[Able]] = {}
     for able in ledger.able:
         for profile in ledger.profiles(able.signature) - able.profiles:
             lacking.setdefault(profile, []).append(able)
-    return limits.lacking({profile: ledger.able.names(has) for profile, has in lacking.items()})
+    names = {profile: ledger.able.names(has) for profile, has in lacking.items()}
+    few = spared(ledger.tally.members)
+    return limits.lacking(names), any(len(found) > few for found in names.values())
 
 
 def _vnis(rules: RuleSet, sb: SbView) -> frozenset[int]:

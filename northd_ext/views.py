@@ -104,6 +104,9 @@ class ChassisFacts:
     azs: frozenset[str] = frozenset()
     """Availability zones in ovn-cms-options."""
     encaps: tuple[EncapFacts, ...] = ()
+    """Those that count."""
+    encap_error: InputError | None = None
+    """Why others do not."""
     digest: Digest | None = None
     """None: no controller of ours runs there, or its report does not parse."""
     digest_error: InputError | None = None
@@ -121,6 +124,8 @@ class SbView:
     policy: ClusterPolicy | None = None
     """As stored in SB_Global; None when it was never written, or does not parse (see error)."""
     error: InputError | None = None
+    readable_generation: int = 0
+    """Of a policy that does not parse, where at least that can be read."""
     chassis: Mapping[str, ChassisFacts]
     """By name. Digests of chassis that are gone are not here."""
     memberships: Mapping[str, Membership] | None = field(default_factory=dict)

@@ -66,6 +66,13 @@ class ParsedPolicy:
     """The generation in force that the operator has seen, and after which this northbound holds."""
 
     @property
+    def listed(self) -> frozenset[ChassisName] | None:
+        """The operator's list of chassis in quarantine; None when it is junk."""
+        if self.quarantine is None and self.policy is not None:
+            return self.policy.quarantine
+        return self.quarantine
+
+    @property
     def is_off(self) -> bool:
         """Whether the switch is off."""
         return self.policy is not None and not self.policy.enabled

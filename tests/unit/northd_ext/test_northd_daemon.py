@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -71,8 +70,9 @@ class Watched(Northd):
     def _reconcile(self, nb: NbView, sb: SbView, now: float) -> None:
         self.decisions += 1
 
-    def _log_new(self, refusals: Any) -> None:
-        self.said = [str(one) for one in refusals]
+    def _log_refusals(self, now: float) -> None:
+        assert self._enrolment is not None
+        self.said = [str(one) for one in self._enrolment.refusals]
 
 
 @pytest.fixture

@@ -154,7 +154,16 @@ def test_reported_phase_unknown() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("7", 7), ("", 0), ("-1", 0), ("x", 0), ("²", 0), ("9999999999", 9999999999), ("9" * 16, 0), ("1" * 99, 0)],
+    [
+        ("7", 7),
+        ("", 0),
+        ("-1", 0),
+        ("x", 0),
+        ("²", 0),
+        ("9999999999", 9999999999),
+        ("9" * 16, 0),
+        ("1" * 99, 0),
+    ],
 )
 def test_reported_generation(text: str, expected: int) -> None:
     """Only a plain number in range counts."""

@@ -11,7 +11,9 @@ import pytest
 
 from northd_ext.census import Census
 from northd_ext.census import take_census as take_census_of
+from northd_ext.gate import AUTH_PATIENCE_S, PATIENCE_S, spared
 from northd_ext.ledger import Ledger
+from northd_ext.progress import Elapsed
 from northd_ext.report import summarize
 from northd_ext.rollout import TRANSITIONS, TURN_S, Event, Step, deadline_s, is_done, step
 from northd_ext.target import Signing, Target, Targeting
@@ -75,6 +77,11 @@ def take_census(published: ClusterPolicy | None, sb: SbView) -> Census:
     return take_census_of(published, ledger)
 
 
+def waited(seconds: float) -> Elapsed:
+    """All that is published is so old."""
+    return Elapsed(step_s=seconds, phase_s=seconds, stated_s=seconds, auth_s=seconds)
+
+
 def take(
     published: ClusterPolicy | None,
     asked: EncryptionPolicy | None,
@@ -88,7 +95,7 @@ def take(
     sb = SbView(policy=published, error=error, chassis={c.name: c for c in members})
     nb = northbound(asked, state, generation)
     target = Target(policy=asked)
-    return step(nb, sb, target, take_census(published, sb), waited_s)
+    return step(nb, sb, target, take_census(published, sb), waited(waited_s))
 
 
 def moved(taken: Step) -> tuple[Phase, int] | None:
@@ -212,8 +219,71 @@ HOLDING = {
 
 @pytest.mark.parametrize("name", HOLDING)
 def test_gated_waits(name: str) -> None:
-    """One chassis that is not done holds the whole cluster in establish, however long."""
-    assert Step(AT) == take(AT, ON, UP, HOLDING[name], waited_s=1e9)
+    """One chassis that is not done holds the whole cluster in establish, but not for ever."""
+    assert Step(AT) == take(AT, ON, UP, HOLDING[name], waited_s=PATIENCE_S - 1.0)
+    assert moved(take(AT, ON, UP, HOLDING[name], waited_s=PATIENCE_S)) == (Phase.ENFORCE, 3)
+
+
+@pytest.mark.parametrize("name", HOLDING)
+def test_gated_waits_for_more_than_a_few_however_long(name: str) -> None:
+    """What is wrong with many is no chassis' own doing: that needs the operator."""
+    down = HOLDING[name]
+    if down.digest is not None and not down.digest.counts.all_up:
+        counts = replace(down.digest.counts, pending=2)
+        down = replace(down, digest=replace(down.digest, counts=counts))
+    many = [replace(down, name=f"hv{n}") for n in range(2, 4)]
+    assert Step(AT) == take(AT, ON, UP, *many, waited_s=1e9)
+
+
+def cluster(count: int, *others: ChassisFacts, down: int = 0) -> list[ChassisFacts]:
+    """So many chassis that follow, with so many pairs down at each, and others."""
+    counts = PairCounts(encrypted=count - down, pending=down)
+    return [*(chassis(n, AT, counts) for n in range(1, count + 1)), *others]
+
+
+HOSTILE = {
+    "claims the impossible": (0, chassis(99, AT, PairCounts(blocked=10**7))),
+    "is up with nobody": (1, chassis(99, AT, PairCounts(pending=40))),
+    "is up with nobody, and says it is": (1, chassis(99, AT, PairCounts(encrypted=40))),
+    "says nothing": (1, chassis(99)),
+    "says it is further": (0, chassis(99, policy(Phase.ENFORCE, 10**15), PairCounts())),
+    "says junk": (1, replace(chassis(99), digest_error=ERROR)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("honest", [1, 2, 9, 40])
+def test_one_chassis_holds_nothing_up_whatever_it_says(name: str, honest: int) -> None:
+    """After a while the others go on without it, and it is named where it can be."""
+    down, rogue = HOSTILE[name]
+    members = cluster(honest, rogue, down=down)
+    assert moved(take(AT, ON, *members, waited_s=PATIENCE_S)) == (Phase.ENFORCE, 3)
+
+
+def test_a_tenth_is_spared_and_no_more() -> None:
+    """Of forty chassis four are gone without, and four pairs of each; then five."""
+    silent = [chassis(100 + n) for n in range(5)]
+    for gone, phase in ((4, Phase.ENFORCE), (5, Phase.ESTABLISH)):
+        members = cluster(36, *silent[:gone], down=gone)
+        assert moved(take(AT, ON, *members, waited_s=1e9)) == (phase, 3)
+    assert [spared(n) for n in (0, 1, 10, 20, 39, 40)] == [1, 1, 1, 2, 3, 4]
+
+
+def test_chassis_with_more_encaps_may_lack_more_pairs() -> None:
+    """A pair is counted for each of its encaps; the widest chassis may be the one at fault."""
+    wide = replace(chassis(99), encaps=tuple(chassis(900 + n).encaps[0] for n in range(4)))
+    members = cluster(9, wide, down=4)
+    assert moved(take(AT, ON, *members, waited_s=1e9)) == (Phase.ENFORCE, 3)
+    members = cluster(9, wide, down=5)
+    assert moved(take(AT, ON, *members, waited_s=1e9)) == (Phase.ESTABLISH, 3)
+
+
+def test_sum_of_the_pairs_is_bounded_by_what_there_is() -> None:
+    """Nobody has more pairs than there are encaps to have them with."""
+    rogue = chassis(99, AT, PairCounts(blocked=10**7, lingering=10**7))
+    sb = SbView(policy=AT, chassis={c.name: c for c in cluster(3, rogue)})
+    counts = take_census(AT, sb).counts
+    assert (counts.blocked, counts.encrypted, counts.lingering) == (3, 9, 10_000)
 
 
 @pytest.mark.parametrize("name", HOLDING)
@@ -253,7 +323,7 @@ def test_resting_phases_wait_for_the_operator(phase: Phase) -> None:
     """Off and enforce end only by the operator."""
     at = policy(phase)
     sb = SbView(policy=at, chassis={})
-    assert not is_done(at, Rollout.IMMEDIATE, take_census(at, sb), 1e9)
+    assert not is_done(at, Rollout.IMMEDIATE, take_census(at, sb), waited(1e9))
 
 
 @pytest.mark.parametrize(
@@ -340,17 +410,69 @@ def test_authentication_turns_one_step_at_a_time(
     """Accept both; use the new one once all can; drop the old one once all pairs are up."""
     at = replace(policy(Phase.ENFORCE), auth=auth)
     members = []
-    for number in (1, 2):
-        one = chassis(number, at, PairCounts(encrypted=1) if up else PairCounts(blocked=1))
-        assert one.digest is not None
+    for number in (1, 2, 3):
+        one = chassis(number, at, PairCounts(encrypted=2) if up else PairCounts(blocked=2))
         able = frozenset({CA, PIN}) if ready or number == 1 else frozenset({CA})
-        members.append(replace(one, digest=replace(one.digest, auths=able)))
+        members.append(with_auths(one, able))
     taken = take(at, PINNED, *members, waited_s=waited_s)
     assert taken.policy is not None
     assert (taken.policy.auth, taken.policy.phase) == (expected, Phase.ENFORCE)
     turned = expected != auth
     assert taken.event is (Event.TURN if turned else None)
     assert taken.policy.generation == at.generation + int(turned)
+
+
+def with_auths(one: ChassisFacts, auths: frozenset[Auth]) -> ChassisFacts:
+    """The same chassis with these ways to prove who it is."""
+    assert one.digest is not None
+    return replace(one, digest=replace(one.digest, auths=auths))
+
+
+@pytest.mark.parametrize(
+    ("auth", "expected"), [((CA, PIN), (PIN, CA)), ((PIN, CA), (PIN,))], ids=["use", "drop"]
+)
+@pytest.mark.parametrize(
+    ("auths", "counts"),
+    [({CA}, PairCounts(blocked=10)), (set(), PairCounts(encrypted=10)), ({CA, PIN}, None)],
+)
+def test_one_chassis_vetoes_no_other_authentication(
+    auth: tuple[Auth, ...],
+    expected: tuple[Auth, ...],
+    auths: set[Auth],
+    counts: PairCounts | None,
+) -> None:
+    """It is waited for, since credentials are handed out by people, but not for ever."""
+    at = replace(policy(Phase.ENFORCE), auth=auth)
+    rogue = with_auths(chassis(9, at, counts), frozenset(auths))
+    if counts is None:
+        rogue = with_auths(chassis(9, policy(Phase.PREPARE, 1)), frozenset(auths))
+    able = frozenset({CA, PIN})
+    few_down = PairCounts(encrypted=2, blocked=1)
+    members = [with_auths(chassis(n, at, few_down), able) for n in range(1, 4)]
+    waiting = take(at, PINNED, *members, rogue, waited_s=AUTH_PATIENCE_S - 1.0)
+    assert waiting.event is None
+    taken = take(at, PINNED, *members, rogue, waited_s=AUTH_PATIENCE_S)
+    assert taken.policy is not None
+    assert taken.policy.auth == expected
+
+
+def test_chassis_in_quarantine_holds_no_gate() -> None:
+    """Not the phase, not the authentication, not for a moment; and it is named as what it is."""
+    rogue = with_auths(chassis(9, AT, PairCounts(blocked=9)), frozenset())
+    members = {c.name: c for c in cluster(2, rogue, replace(chassis(8), digest_error=ERROR))}
+    ledger = Ledger(None)
+    ledger.update(members, {}, {}, frozenset({"hv9", "hv8", "gone"}))
+    census = take_census_of(AT, ledger)
+    assert (census.all_up, census.members, census.chassis) == (True, 2, 4)
+    assert census.laggards == ()
+    assert census.unable(CA) == ("hv1", "hv2")
+    assert summarize(census).endswith(" | in quarantine: hv8, hv9")
+    ledger.update(members, {}, {}, frozenset({"hv8"}))
+    census = take_census_of(AT, ledger)
+    assert (census.all_up, census.members) == (False, 3)
+    ledger.update({}, {}, {}, frozenset({"hv8"}))
+    census = take_census_of(AT, ledger)
+    assert (census.chassis, census.members, census.ends, census.widest) == (0, 0, frozenset(), 0)
 
 
 def test_authentication_starts_as_it_is_asked_for() -> None:
@@ -372,22 +494,25 @@ def test_quarantine_follows_at_once_and_ends_with_the_policy() -> None:
     """NB's list and the authority's are put together; junk in NB keeps the last one."""
     at = replace(policy(Phase.ENFORCE), quarantine=frozenset({ChassisName("hv9")}))
     sb = SbView(policy=at, chassis={})
-    asked = replace(ON, quarantine=frozenset({ChassisName("hv1")}))
+    asked = northbound(
+        replace(ON, quarantine=frozenset({ChassisName("hv1")})), generation=str(at.generation)
+    )
     signing = Signing(authorities="PEM", barred=frozenset({ChassisName("hv2")}))
-    target, _ = Targeting().run(northbound(asked), sb, {}, signing)
-    taken = step(northbound(asked), sb, target, take_census(at, sb), 0.0)
+    target, _ = Targeting().run(asked, sb, {}, signing)
+    taken = step(asked, sb, target, take_census(at, sb))
     assert taken.policy is not None
     assert (taken.event, taken.policy.generation) == (Event.FOLLOW, at.generation)
     assert taken.policy.quarantine == {"hv1", "hv2"}
     assert taken.policy.authorities == "PEM"
     target, _ = Targeting().run(northbound(JUNK), sb, {})
-    taken = step(northbound(JUNK), sb, target, take_census(at, sb), 0.0)
+    taken = step(northbound(JUNK), sb, target, take_census(at, sb))
     assert taken.policy is not None
     assert taken.policy.quarantine == {"hv9"}
     taken = take(replace(at, phase=Phase.RELAX), SWITCHED_OFF, waited_s=1e9)
     assert taken.policy is not None
     assert taken.policy.quarantine == frozenset()
     counts = PairCounts(quarantined=2)
-    census = take_census(at, replace(sb, chassis={"hv1": chassis(1, at, counts)}))
+    others = {f"hv{n}": replace(chassis(n), is_remote=True) for n in (2, 3)}
+    census = take_census(at, replace(sb, chassis={"hv1": chassis(1, at, counts), **others}))
     assert summarize(census).endswith("blocked 0 quarantined 2")
     assert census.all_up

@@ -13,6 +13,7 @@ from northd_ext.ledger import Ledger
 from northd_ext.policy import evaluate
 from northd_ext.rollout import Event, Step, step
 from northd_ext.settling import Settling
+from northd_ext.standing import Vouched
 from northd_ext.target import Target, Targeting
 from northd_ext.views import ChassisFacts, EncapFacts, NbView, SbView
 from ovn_ipsec.errors import InputError
@@ -87,15 +88,21 @@ class Cluster:
         """Start with no policy."""
         self.sb = SbView(policy=None, chassis={c.name: c for c in members})
         self.targeting, self.settling, self.now = Targeting(), Settling(), 0.0
-        self.target = Target(policy=None)
+        self.target, self.vouched = Target(policy=None), None
 
     def look(self, view: NbView) -> Step:
         """One turn as the daemon takes it; what is due is written."""
         self.now += 10.0
+        if self.sb.policy is not None:
+            told = {"ovn-ipsec-generation": str(self.sb.policy.generation)}
+            view = replace(view, report=told | view.report)
+        self.vouched = self.vouched and self.vouched.after(view)
         written = self.settling.written_classes(self.sb)
-        self.target, ledger = self.targeting.run(view, self.sb, written)
+        self.target, ledger = self.targeting.run(view, self.sb, written, vouched=self.vouched)
         census = take_census(self.sb.policy, ledger)
-        taken = step(view, self.sb, self.target, census, 0.0)
+        taken = step(view, self.sb, self.target, census)
+        if taken.event is not None and taken.policy is not None:
+            self.vouched = Vouched(view.known_generation, taken.policy.generation)
         plan = evaluate(taken.policy, self.sb.policy, ledger)
         self.refusals = plan.refusals
         changes = plan.changes

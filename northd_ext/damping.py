@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: how often what a chassis is may change: its zones, its host name, its encaps, its being.
+
+From these follow classes, and from a class of one chassis what is published to all. So a chassis
+has a few such changes at once, as a restart of ovn-controller needs them, and then one every
+EVERY_S; until the next one counts it is what it was. That costs its own pairs only. What it reports
+and what stands in its rows besides is never put off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import compress
+from operator import is_not
+from types import MappingProxyType
+
+from .bucket import Bucket
+from .views import ChassisFacts
+
+BURST = 6
+EVERY_S = 30.0
+
+
+class Damping:
+    """What each chassis counts as."""
+
+    def __init__(self) -> None:
+        """Start with no chassis."""
+        self._seen: dict[str, ChassisFacts] = {}
+        self._accepted: dict[str, ChassisFacts] = {}
+        self._shown: dict[str, ChassisFacts] = {}
+        self._buckets: dict[str, Bucket] = {}
+        self._held: set[str] = set()
+        self._started = False
+
+    def update(self, chassis: Mapping[str, ChassisFacts], now: float) -> Mapping[str, ChassisFacts]:
+        """Take in what there is.
+
+        Args:
+            chassis: All chassis by name; one whose facts are the same object costs a lookup.
+            now: Monotonic seconds.
+
+        Returns:
+            What counts; the same mapping every time.
+        """
+        names = set(_replaced(chassis, self._seen))
+        if len(chassis) != len(self._seen) or names:
+            names |= self._seen.keys() - chassis.keys()
+        names |= {name for name in self._held if now >= self._buckets[name].ready_at()}
+        for name in names:
+            self._put(name, chassis.get(name), now)
+        for idle in [name for name, bucket in self._buckets.items() if bucket.is_full(now)]:
+            del self._buckets[idle]
+        self._started = True
+        return MappingProxyType(self._shown)
+
+    def deadline(self) -> float | None:
+        """When a change counts that had to wait, on the clock of `now`."""
+        return min((self._buckets[name].ready_at() for name in self._held), default=None)
+
+    def _put(self, name: str, new: ChassisFacts | None, now: float) -> None:
+        _set(self._seen, name, new)
+        old = self._accepted.get(name)
+        self._held.discard(name)
+        if _identity(new) == _identity(old) or self._may_change(name, now):
+            _set(self._accepted, name, new)
+            _set(self._shown, name, new)
+            return
+        self._held.add(name)
+        _set(self._shown, name, _blend(old, new))
+
+    def _may_change(self, name: str, now: float) -> bool:
+        """Whether a change counts now; what there is at first is no change."""
+        if not self._started:
+            return True
+        return self._buckets.setdefault(name, Bucket(BURST, EVERY_S)).take(now)
+
+
+def _identity(facts: ChassisFacts | None) -> object:
+    if facts is None:
+        return None
+    labels = frozenset(encap.label for encap in facts.encaps)
+    return (facts.is_remote, facts.hostname, facts.zones, facts.azs, labels)
+
+
+def _blend(old: ChassisFacts | None, new: ChassisFacts | None) -> ChassisFacts | None:
+    """What a chassis was, with what it reports and what stands in its rows now."""
+    if old is None or new is None:
+        return old
+    labels = {encap.label for encap in old.encaps}
+    return replace(
+        old,
+        encaps=tuple(encap for encap in new.encaps if encap.label in labels),
+        encap_error=new.encap_error,
+        digest=new.digest,
+        digest_error=new.digest_error,
+    )
+
+
+def _set(held: dict[str, ChassisFacts], name: str, facts: ChassisFacts | None) -> None:
+    if facts is None:
+        held.pop(name, None)
+    else:
+        held[name] = facts
+
+
+def _replaced(new: Mapping[str, ChassisFacts], old: Mapping[str, ChassisFacts]) -> Iterator[str]:
+    return compress(new, map(is_not, new.values(), map(old.get, new)))

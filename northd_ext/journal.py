@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: what the log says of policies, phases, states and refusals: each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+
+from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.policy import ClusterPolicy
+from ovn_ipsec.schema.report import printable
+
+from .policy import EncapChange
+from .refusals import Refusals
+from .rollout import Event
+from .views import DEGRADED
+
+TELL_EVERY_S = 10.0
+"""Between two lines on a state that is degraded, and is not any more."""
+_TEXT_MAX = 80
+
+
+class Journal:
+    """What has been said."""
+
+    def __init__(self) -> None:
+        """Start with nothing said."""
+        self._log = structlog.get_logger()
+        self._refusals = Refusals()
+        self._decided: ClusterPolicy | None = None
+        self._told = float("-inf")
+
+    def written(
+        self, policy: ClusterPolicy, event: Event | None, changes: tuple[EncapChange, ...]
+    ) -> None:
+        """Say what this process has sent to SB, and why."""
+        if event is None:
+            self._log.info("encaps_written", encaps=len(changes), first=changes[0].label)
+            return
+        self._decided = policy
+        self._log.info(
+            "policy",
+            why=str(event),
+            generation=policy.generation,
+            phase=str(policy.phase),
+            mode=str(policy.default),
+            rules=len(policy.rules),
+            encaps=len(changes),
+        )
+
+    def reached(self, policy: ClusterPolicy, role: str) -> None:
+        """Say what SB carries, unless this process has said that it sent just that."""
+        if policy != self._decided:
+            phase = str(policy.phase)
+            self._log.info("phase", generation=policy.generation, phase=phase, role=role)
+
+    def state(self, old: str, new: str, now: float) -> None:
+        """Say what NB is told from now on."""
+        moved = old.removesuffix(DEGRADED) != new.removesuffix(DEGRADED)
+        if moved or (old != new and now >= self._told + TELL_EVERY_S):
+            self._told = now
+            self._log.info("state", **{"from": old, "to": new})
+
+    def refused(self, found: Iterable[InputError], now: float) -> float | None:
+        """Say what of all that is refused is new, and of one chassis not too much.
+
+        Returns:
+            When there is something that had to wait, on the clock of `now`.
+        """
+        for error, more in self._refusals.due(found, now):
+            counted = {"more": more} if more else {}
+            self._log.warning(
+                "refused",
+                table=error.table,
+                row=printable(error.row, _TEXT_MAX),
+                key=printable(error.key, _TEXT_MAX),
+                text=printable(error.text, _TEXT_MAX),
+                reason=printable(error.reason, 4 * _TEXT_MAX),
+                **counted,
+            )
+        return self._refusals.deadline()
