@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from ovsdb import Central, central, missing_programs, wait_until
 
+from ovn_ipsec.clock import utc_now
+
 pytestmark = pytest.mark.skipif(
     bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"
 )
@@ -90,19 +92,23 @@ def test_rollout_on_and_off(ovn: Central) -> None:
     assert ovn.encap_modes() == modes("require")
     expected = "chassis 3 ready 3 lagging 0 | pairs 6 encrypted 6"
     wait_until(lambda: ovn.keys("nb")["summary"].startswith(expected), what="summary")
-    assert "Phase: enforce\nGeneration: 1" in ovn.appctl("northd", "status")
+    first = ovn.keys("sb")["generation"]
+    assert f"Phase: enforce\nGeneration: {first}" in ovn.appctl("northd", "status")
     switch(ovn, on=False)
     reach(ovn, "relax")
     reach(ovn, "off")
     state(ovn, "off")
     assert ovn.encap_modes() == modes(None)
+    second = ovn.keys("sb")["generation"]
+    now = utc_now().timestamp()
+    assert now - 600 < int(first) / 1000 < int(second) / 1000 < now + 1
     steps = [re.sub(r".*northd: (.*)\"", r"\1", line) for line in ovn.transactions("sb")]
     assert steps == [
-        "prepare generation 1",
-        "establish generation 1",
-        "enforce generation 1",
-        "relax generation 2",
-        "off generation 2",
+        f"prepare generation {first}",
+        f"establish generation {first}",
+        f"enforce generation {first}",
+        f"relax generation {second}",
+        f"off generation {second}",
     ]
 
 
@@ -158,13 +164,14 @@ def test_standby_takes_over(ovn: Central) -> None:
     assert "Status: standby" in ovn.appctl("two", "status")
     switch(ovn, on=True)
     wait_until(lambda: ovn.keys("sb").get("phase") == "prepare", what="prepare")
+    generation = ovn.keys("sb")["generation"]
     ovn.processes["one"].stop(signal.SIGKILL)
     wait_until(lambda: "Status: active" in ovn.appctl("two", "status"), what="two active")
     reach(ovn, "prepare")
     reach(ovn, "establish", UP)
     reach(ovn, "enforce", UP)
     state(ovn, "enforced")
-    assert ovn.keys("sb")["generation"] == "1"
+    assert ovn.keys("sb")["generation"] == generation
     assert len(ovn.transactions("sb")) == 3
 
 
@@ -219,12 +226,55 @@ def test_rebuilt_southbound_stays_enforced(ovn: Central) -> None:
     ovn.start_northd()
     enforce(ovn)
     settled(ovn)
-    keys = [f"ovn-ipsec-{key}" for key in ovn.keys("sb")]
+    before = int(ovn.keys("sb")["generation"])
     ovn.sbctl("clear", "SB_Global", ".", "external_ids")
-    assert keys
-    wait_until(lambda: ovn.keys("sb").get("generation") == "2", what="generation 2")
+    wait_until(lambda: int(ovn.keys("sb").get("generation", 0)) > before, what="a newer one")
     assert ovn.keys("sb")["phase"] == "enforce"
-    assert "enforce generation 2" in ovn.transactions("sb")[-1]
+    assert f"enforce generation {ovn.keys('sb')['generation']}" in ovn.transactions("sb")[-1]
+
+
+def test_emptied_northbound_changes_nothing_until_it_is_confirmed(ovn: Central) -> None:
+    """Its ipsec=false is nobody's decision: also for a northd that starts beside it."""
+    northd = ovn.start_northd()
+    enforce(ovn)
+    before = settled(ovn)["sb"]
+    ovn.nbctl(
+        "clear", "NB_Global", ".", "external_ids", "--", "set", "NB_Global", ".", "ipsec=false"
+    )
+    state(ovn, "enforced (degraded)")
+    generation = ovn.keys("sb")["generation"]
+    northd.stop()
+    ovn.start_northd()
+    wait_until(lambda: "Status: active" in ovn.appctl("northd", "status"), what="active")
+    wait_until(lambda: f"ovn-ipsec-confirm={generation}" in ovn.keys("nb").get("error", ""))
+    assert "generation" not in ovn.keys("nb")
+    assert settled(ovn)["sb"] == before
+    assert ovn.keys("sb")["phase"] == "enforce"
+    switch(ovn, on=True)
+    state(ovn, "enforced")
+    assert ovn.keys("nb")["generation"] == generation
+    ovn.nbctl(
+        "clear", "NB_Global", ".", "external_ids", "--", "set", "NB_Global", ".", "ipsec=false"
+    )
+    state(ovn, "enforced (degraded)")
+    ovn.nbctl("set", "NB_Global", ".", f"options:ovn-ipsec-confirm={generation}")
+    reach(ovn, "relax")
+    reach(ovn, "off")
+    state(ovn, "off")
+    assert ovn.keys("nb")["generation"] == ovn.keys("sb")["generation"]
+    assert "error" not in ovn.keys("nb")
+
+
+def test_quarantine_is_lifted_beside_a_rule_that_is_junk(ovn: Central) -> None:
+    """Neither to put somebody out nor to let him in again needs sound rules."""
+    ovn.start_northd()
+    enforce(ovn)
+    ovn.nbctl("set", "NB_Global", ".", "options:ovn-ipsec-rule-1=junk")
+    state(ovn, "enforced (degraded)")
+    ovn.nbctl("set", "NB_Global", ".", "options:ovn-ipsec-quarantine=hv3")
+    wait_until(lambda: ovn.keys("sb")["quarantine"] == "hv3", what="hv3 in quarantine")
+    ovn.nbctl("remove", "NB_Global", ".", "options", "ovn-ipsec-quarantine")
+    wait_until(lambda: ovn.keys("sb")["quarantine"] == "", what="hv3 readmitted")
 
 
 @pytest.mark.parametrize("text", ["off", "junk text"])
@@ -279,9 +329,10 @@ def test_junk_policy_keeps_the_last_good_one(ovn: Central) -> None:
     ovn.start_northd()
     enforce(ovn)
     ovn.nbctl("set", "NB_Global", ".", "options:ovn-ipsec-mode=requier")
+    generation = ovn.keys("sb")["generation"]
     state(ovn, "enforced (degraded)")
     assert "ovn-ipsec-mode='requier': expected one of" in ovn.keys("nb")["error"]
-    assert ovn.keys("sb")["generation"] == "1"
+    assert ovn.keys("sb")["generation"] == generation
     ovn.nbctl("remove", "NB_Global", ".", "options", "ovn-ipsec-mode")
     state(ovn, "enforced")
     assert "error" not in ovn.keys("nb")

@@ -78,7 +78,7 @@ def test_rules_are_published_and_turned_round(ovn: Central) -> None:
     before, names = int(keys["generation"]), classes(ovn)
     written = len(ovn.transactions("sb"))
     ask(ovn, rule_100="zone:dc1 zone:dc2 off", rule_1="any any require")
-    wait_until(lambda: ovn.keys("sb")["generation"] == str(before + 1), what="generation")
+    wait_until(lambda: int(ovn.keys("sb")["generation"]) > before, what="generation")
     assert ovn.keys("sb")["phase"] == "establish"
     assert treats(ovn, "hv1", "hv3") == "off"
     assert treats(ovn, "hv1", "hv2") == "require"
@@ -162,7 +162,7 @@ def test_networks_are_followed_as_ports_come_and_go(ovn: Central) -> None:
     assert ovn.keys("sb")["generation"] == generation
     ovn.sbctl("lsp-unbind", "payments-hv3")
     wait_until(lambda: treats(ovn, "hv1", "hv3") == "off", what="hv3 left")
-    assert int(ovn.keys("sb")["generation"]) == int(generation) + 1
+    assert int(ovn.keys("sb")["generation"]) > int(generation)
     assert treats(ovn, "hv1", "hv2") == "require"
     ask(ovn, rule_50="any any off")
     ovn.nbctl("set", "Logical_Switch", "payments", "other_config:ovn-ipsec=require")

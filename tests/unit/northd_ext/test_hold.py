@@ -145,3 +145,20 @@ def test_equals_the_whole_history(steps: list[tuple[int, dict[str, Membership] |
         assert (expected if known else None) == result
         ends = [since + 12 for since in counts.values() if since is not None]
         assert hold.deadline() == (min(ends, default=None) if found is not None else None)
+
+
+def test_another_time_ends_nothing_before_its_own() -> None:
+    """A shorter one counts for those that leave from now on; who has left keeps his time."""
+    hold = Hold(100.0)
+    everybody = dict.fromkeys(("a", "b"), HOSTS)
+    hold.update(0.0, everybody)
+    hold.update(1.0, {"b": HOSTS})
+    hold.last(10.0)
+    found = hold.update(2.0, {})
+    assert found is not None
+    assert set(found) == {"a", "b"}
+    assert hold.deadline() == 12.0
+    found = hold.update(12.0, {})
+    assert found is not None
+    assert set(found) == {"a"}
+    assert hold.deadline() == 101.0

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -135,3 +138,149 @@ def test_before_the_databases_are_there_nothing_is_due(northd: Watched) -> None:
     northd._sb.loaded = False  # type: ignore[misc]
     northd._turn(100.0)
     assert northd._next() is None
+
+
+class Time:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def utc_now(self) -> datetime:
+        """The same, as a date."""
+        return datetime(2026, 11, 27, tzinfo=UTC) + timedelta(seconds=self.now)
+
+
+class Poller:
+    """What a loop would wait for."""
+
+    def __init__(self) -> None:
+        self.timers: list[int] = []
+        self.woken = 0
+        self.armed: list[object] = []
+
+    def timer_wait(self, ms: int) -> None:
+        """A time."""
+        self.timers.append(ms)
+
+    def immediate_wake(self) -> None:
+        """Now."""
+        self.woken += 1
+
+
+class Process:
+    """A process that does nothing by itself."""
+
+    exporter = None
+
+    def __init__(self) -> None:
+        self.stopping = self.opened = False
+        self.commands: dict[str, Any] = {}
+
+    def open(self) -> None:
+        """Start."""
+        self.opened = True
+
+    def command(self, name: str, usage: str, low: int, high: int, run: Any) -> None:
+        """Offer a command."""
+        self.commands[name] = run
+
+    def run(self) -> None:
+        """Nobody asks."""
+
+    def wait(self, poller: Any) -> None:
+        """Wait for somebody who does."""
+        poller.armed.append(self)
+
+    def close(self) -> None:
+        """End."""
+        self.opened = False
+
+
+class Database(Session):
+    """A database that is always awake, and breaks when the test says so."""
+
+    remotes, connected = "unix:x", True
+    broken = False
+    passes = 0
+
+    def open(self) -> None:
+        """Connect."""
+
+    def run(self) -> bool:
+        """Every look finds something."""
+        self.passes += 1
+        if self.broken:
+            raise OSError("broken")
+        return True
+
+    def wait(self, poller: Any) -> None:
+        """It would wake at once."""
+        poller.immediate_wake()
+
+    def close(self) -> None:
+        """Disconnect; also this may fail."""
+        if self.broken:
+            raise OSError("broken")
+
+    @property
+    def idl(self) -> Any:
+        """Tables without rows."""
+        return SimpleNamespace(tables=defaultdict(lambda: SimpleNamespace(rows={})))
+
+    def changes(self) -> list[object]:
+        """No row has changed."""
+        return []
+
+    def first(self, _table: str) -> None:
+        """There is no row."""
+
+    def count(self, _table: str) -> int:
+        """There is no row."""
+        return 0
+
+
+def driven() -> tuple[Northd, Process, Database, Time]:
+    """A northd that the test takes through its turns."""
+    process, sb, time = Process(), Database(), Time()
+    northd = Northd(process, Database(), sb, Database(), clock=time)  # type: ignore[arg-type]
+    northd.open()
+    return northd, process, sb, time
+
+
+def test_turn_that_fails_is_followed_by_a_second_of_rest() -> None:
+    """Whatever wakes it meanwhile, nothing is tried, and nothing is said; then it starts over."""
+    northd, _, sb, time = driven()
+    sb.broken = True
+    for _ in range(1000):
+        northd.turn()
+        poller = Poller()
+        northd.wait(poller)
+        assert (poller.woken, len(poller.timers)) == (0, 1)
+        time.now += 0.002
+    assert sb.passes == 2
+    sb.broken = False
+    time.now += 1.0
+    northd.turn()
+    poller = Poller()
+    northd.wait(poller)
+    assert (sb.passes, poller.woken > 0) == (3, True)
+
+
+def test_process_that_is_to_end_is_not_kept_waiting() -> None:
+    """Not even by a turn that failed; and all that was opened is closed."""
+    northd, process, sb, _ = driven()
+    sb.broken = True
+    northd.turn()
+    process.stopping = True
+    poller = Poller()
+    northd.wait(poller)
+    assert poller.woken == 1
+    assert "Status: standby" in process.commands["status"]([])
+    sb.broken = False
+    northd.close()
+    assert not process.opened
