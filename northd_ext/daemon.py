@@ -15,6 +15,7 @@ from ovn_ipsec.errors import InputError, OvsdbConflict
 from ovn_ipsec.model.policy import HOLD_S, Phase
 from ovn_ipsec.ovsdb.session import Session
 from ovn_ipsec.schema.nb_global import STATE
+from ovn_ipsec.schema.sb_global import SCHEMA
 from ovn_ipsec.service import notify_systemd
 
 from . import metrics
@@ -76,6 +77,8 @@ class Northd:
         self._vouched: Vouched | None = None
         self._doubted = True
         """Whether NB is another database than what is in force came from, as far as was seen."""
+        self._foreign = False
+        """Whether SB belongs to a newer program: then nothing is written there."""
         self._cluster: metrics.Cluster | None = None
         self._noted: tuple[InputError, ...] = ()
         """What the last evaluation could not take as it is."""
@@ -228,6 +231,7 @@ class Northd:
             self._journal.reached(sb.policy, self._role)
         if not self._active:
             return
+        self._foreign = sb.error is not None and sb.error.key == SCHEMA
         elapsed = self._progress.elapsed(now, self._clock.utc_now())
         self._vouched = self._vouched and self._vouched.after(nb)
         written = self._settling.written_classes(sb)
@@ -283,7 +287,7 @@ class Northd:
 
     def _enrol(self, now: float) -> None:
         """Answer chassis that ask for a certificate."""
-        if self._enrolment is None or self._sb.busy:
+        if self._enrolment is None or self._sb.busy or self._foreign:
             return
         southbound = self._southbound
         wall = self._clock.utc_now()

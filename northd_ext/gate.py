@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 """How long `establish` waits for everybody."""
 AUTH_PATIENCE_S = 600.0
 """How long a step to another way of authentication does: credentials are handed out by people."""

@@ -64,4 +64,5 @@ def _parse(row: Row, switches: Mapping[str, str | None]) -> NbView:
         switches=frozenset(switches),
         networks=networks,
         errors=errors,
+        origin=str(row.uuid),
     )

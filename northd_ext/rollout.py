@@ -142,7 +142,9 @@ def step(
     if target.doubt is not None and sb.policy is None:
         return Step(None)
     wanted, held = target.policy, False
-    if sb.policy is None or sb.policy.generation < nb.reported_generation:
+    if sb.policy is None or (
+        target.doubt is None and sb.policy.generation < nb.reported_generation
+    ):
         base = _last_known(nb, sb)
         event = _recovery(base, wanted)
         if base.phase is Phase.OFF and event is Event.RESTORE and sb.policy is None:
@@ -275,6 +277,8 @@ def _followed(base: ClusterPolicy, target: Target, phase: Phase) -> ClusterPolic
     """
     if target.authorities is not None:
         base = replace(base, authorities=target.authorities)
+    if target.origin is not None:
+        base = replace(base, origin=target.origin)
     if target.quarantine is not None:
         base = replace(base, quarantine=target.quarantine, barred=target.barred)
     if not target.known:

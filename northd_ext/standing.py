@@ -4,8 +4,9 @@
 A northbound that is empty, restored from a backup, or another cluster's says ``ipsec=false``, or
 has no rules, without anybody having decided that. What tells the northbound that the policy in
 force came from is the generation in its report: nobody but northd_ext writes it, and only on the
-word of a northbound that holds. TABLE says for every state of both databases whether there is a
-doubt. Where there is, NB is followed nevertheless as soon as one of these is so:
+word of a northbound that holds. A database that was made anew has another row besides, whose UUID
+is in SB. TABLE says for every state of both databases whether there is a doubt. Where there is, NB
+is followed nevertheless as soon as one of these is so:
 
 - this process has itself just published the policy in force on the word of this northbound, whose
   report is not there yet;
@@ -48,6 +49,7 @@ class Report(StrEnum):
     OLDER = "an older one"
     SAME = "the same"
     NEWER = "a newer one: SB has lost something, not NB"
+    FOREIGN = "any: SB's policy came from a database with another NB_Global row"
 
 
 TABLE: Mapping[tuple[InForce, Report], bool] = MappingProxyType(
@@ -56,18 +58,22 @@ TABLE: Mapping[tuple[InForce, Report], bool] = MappingProxyType(
         (InForce.NOTHING, Report.OLDER): True,
         (InForce.NOTHING, Report.SAME): True,
         (InForce.NOTHING, Report.NEWER): True,
+        (InForce.NOTHING, Report.FOREIGN): True,
         (InForce.DAMAGED, Report.NONE): False,
         (InForce.DAMAGED, Report.OLDER): False,
         (InForce.DAMAGED, Report.SAME): True,
         (InForce.DAMAGED, Report.NEWER): True,
+        (InForce.DAMAGED, Report.FOREIGN): False,
         (InForce.OPEN, Report.NONE): True,
         (InForce.OPEN, Report.OLDER): True,
         (InForce.OPEN, Report.SAME): True,
         (InForce.OPEN, Report.NEWER): True,
+        (InForce.OPEN, Report.FOREIGN): True,
         (InForce.CLOSED, Report.NONE): False,
         (InForce.CLOSED, Report.OLDER): False,
         (InForce.CLOSED, Report.SAME): True,
         (InForce.CLOSED, Report.NEWER): True,
+        (InForce.CLOSED, Report.FOREIGN): False,
     }
 )
 """Whether such a northbound holds without more ado."""
@@ -132,7 +138,7 @@ def judge(
         barred: Chassis that the certificate authority has barred.
     """
     generation = generation_in_force(sb)
-    if TABLE[in_force(sb), report_of(nb, generation)]:
+    if TABLE[in_force(sb), report_of(nb, generation, origin_in_force(sb))]:
         return Standing(holds=True, generation=generation)
     if vouched == Vouched(nb.known_generation, generation):
         return Standing(holds=True, generation=generation)
@@ -156,9 +162,16 @@ def in_force(sb: SbView) -> InForce:
     return InForce.OPEN if sb.policy.phase in _OPEN else InForce.CLOSED
 
 
-def report_of(nb: NbView, generation: int) -> Report:
-    """The generation in NB's report beside the one in force."""
+def origin_in_force(sb: SbView) -> str:
+    """The northbound that SB's policy came from, as far as it can be told; empty otherwise."""
+    return "" if sb.policy is None else sb.policy.origin
+
+
+def report_of(nb: NbView, generation: int, origin: str = "") -> Report:
+    """The generation in NB's report beside the one in force, which came from this origin."""
     reported = nb.known_generation
+    if origin and nb.origin and origin != nb.origin:
+        return Report.FOREIGN
     if reported is None:
         return Report.NONE
     if reported == generation:

@@ -67,9 +67,10 @@ class Target:
     known: bool = True
     """Whether the classes are known; if not, what is published stays."""
     quarantine: frozenset[ChassisName] | None = None
-    """None: what is published stays, and so with the next two."""
+    """None: what is published stays, and so with the next three."""
     barred: frozenset[ChassisName] | None = None
     authorities: str | None = None
+    origin: str | None = None
     doubt: InputError | None = None
     """Why NB is not followed, where it is another database than the policy in force came from."""
     errors: tuple[InputError, ...] = ()
@@ -143,6 +144,7 @@ class Targeting:
             _target(intent, errors, sb, ledger),
             quarantine=quarantine,
             barred=out.barred,
+            origin=nb.origin if doubt is None else None,
             doubt=doubt,
         )
         if signing is NO_SIGNING:

@@ -46,6 +46,8 @@ class NbView:
     """Logical_Switch.other_config:ovn-ipsec by name of the switch."""
     errors: tuple[InputError, ...] = ()
     """What of the switches could not be understood."""
+    origin: str = ""
+    """UUID of the row: another database has another, one that was restored has the same."""
 
     @property
     def reported_phase(self) -> Phase | None:

@@ -242,6 +242,9 @@ class ClusterPolicy:
     barred: frozenset[ChassisName] | None = frozenset()
     """Those of them that the certificate authority has put there, and not the operator; None where
     an older northd_ext did not say."""
+    origin: str = ""
+    """The northbound that it came from: the UUID of its NB_Global row; empty where an older
+    northd_ext did not say."""
     tuning: Tuning = field(default_factory=Tuning)
     profile: Profile = Profile.DEFAULT
     """Of pairs that `pairs` does not name."""

@@ -36,6 +36,7 @@ VNIS = "ovn-ipsec-vnis"
 AUTHORITIES = "ovn-ipsec-ca"
 QUARANTINE = "ovn-ipsec-quarantine"
 BARRED = "ovn-ipsec-barred"
+ORIGIN = "ovn-ipsec-origin"
 KEYS = (
     SCHEMA,
     GENERATION,
@@ -50,11 +51,13 @@ KEYS = (
     AUTHORITIES,
     QUARANTINE,
     BARRED,
+    ORIGIN,
 )
 VERSION = "1"
 CLASS_NAME = re.compile(r"[a-z0-9]{1,16}\Z")
 TEXT_MAX = 1 << 20
 """Characters of `-pairs`."""
+_UUID = re.compile(r"([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?\Z")
 _VNI_MAX = (1 << 24) - 1
 
 
@@ -74,6 +77,7 @@ def format_policy(policy: ClusterPolicy) -> dict[str, str]:
         AUTHORITIES: policy.authorities,
         QUARANTINE: " ".join(sorted(policy.quarantine)),
         BARRED: " ".join(sorted(policy.barred or ())),
+        ORIGIN: policy.origin,
     }
 
 
@@ -127,6 +131,7 @@ def parse_policy(external_ids: Mapping[str, str]) -> ClusterPolicy | None:
         authorities=value(AUTHORITIES)[1],
         quarantine=parse.chassis_names(*value(QUARANTINE)),
         barred=parse.chassis_names(*value(BARRED)) if BARRED in external_ids else None,
+        origin=_parse_origin(*value(ORIGIN)) if ORIGIN in external_ids else "",
     )
 
 
@@ -137,6 +142,12 @@ def readable_generation(external_ids: Mapping[str, str]) -> int:
         return parse.generation(place, external_ids.get(GENERATION, ""))
     except InputError:
         return 0
+
+
+def _parse_origin(place: Place, text: str) -> str:
+    if not _UUID.match(text):
+        place.refuse(text[:80], "expected a UUID")
+    return text
 
 
 def _parse_auth(place: Place, text: str) -> tuple[Auth, ...]:

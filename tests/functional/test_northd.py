@@ -265,6 +265,38 @@ def test_emptied_northbound_changes_nothing_until_it_is_confirmed(ovn: Central) 
     assert "error" not in ovn.keys("nb")
 
 
+def test_southbound_of_a_newer_program_is_left_alone(ovn: Central) -> None:
+    """Its policy is not touched, and NB is not told that anything is off."""
+    ovn.start_northd()
+    enforce(ovn)
+    before = settled(ovn)["sb"]
+    ovn.sbctl("set", "SB_Global", ".", "external_ids:ovn-ipsec-schema=2")
+    state(ovn, "enforced (degraded)")
+    assert "upgrade it" in ovn.keys("nb")["error"]
+    switch(ovn, on=False)
+    assert settled(ovn)["sb"] == before
+    switch(ovn, on=True)
+    ovn.sbctl("set", "SB_Global", ".", "external_ids:ovn-ipsec-schema=1")
+    state(ovn, "enforced")
+
+
+def test_northbound_of_another_cluster_is_no_order(ovn: Central) -> None:
+    """Whatever its report says: its row is another one than the policy in force came from."""
+    ovn.start_northd()
+    enforce(ovn)
+    ovn.processes["northd"].stop()
+    foreign = "6d6a7f2e-4a3b-4c2d-9e1f-000000000001"
+    ovn.sbctl("set", "SB_Global", ".", f"external_ids:ovn-ipsec-origin={foreign}")
+    newer = int(ovn.keys("sb")["generation"]) + 1000
+    ovn.nbctl(
+        *("set", "NB_Global", ".", "ipsec=false", f"external_ids:ovn-ipsec-generation={newer}")
+    )
+    ovn.start_northd()
+    state(ovn, "enforced (degraded)")
+    assert "would weaken the switch" in ovn.keys("nb")["error"]
+    assert ovn.keys("sb")["origin"] == foreign
+
+
 def test_quarantine_is_lifted_beside_a_rule_that_is_junk(ovn: Central) -> None:
     """Neither to put somebody out nor to let him in again needs sound rules."""
     ovn.start_northd()

@@ -66,6 +66,7 @@ REPORTS = {
     Report.OLDER: ["6", "0"],
     Report.SAME: ["7"],
     Report.NEWER: ["8", "1764230000000"],
+    Report.FOREIGN: [],
 }
 CELLS = [
     (state, report, sb, text)
@@ -117,6 +118,33 @@ def test_first_start_is_an_order(text: str) -> None:
     assert in_force(sb) is InForce.NOTHING
     assert judged(nb(ON, text), sb).holds
     assert judged(nb(SWITCHED_OFF, text), sb).holds
+
+
+@pytest.mark.parametrize("text", ["", "6", "7", "8", "1764230000000"])
+def test_northbound_of_another_cluster_is_told_by_its_row(text: str) -> None:
+    """Whatever generation it speaks of; a row that was restored is the same one."""
+    sb = SbView(chassis={}, policy=replace(HELD, origin="a"))
+    for origin, report in (("a", report_of(nb(ON, text), 7)), ("b", Report.FOREIGN)):
+        view = replace(nb(SWITCHED_OFF, text), origin=origin)
+        assert report_of(view, 7, "a") is report
+        standing = judged(view, sb)
+        assert standing.holds is TABLE[InForce.CLOSED, report]
+        northd = Northd(sb)
+        for _ in range(3):
+            view = northd.look(view)
+        assert northd.sb.policy is not None
+        assert (northd.sb.policy.phase is Phase.ENFORCE) is not standing.holds
+        assert judged(view, SbView(chassis={}, policy=replace(sb.policy, phase=Phase.OFF))).holds
+
+
+def test_origin_follows_whoever_holds() -> None:
+    """One that is confirmed is the origin from then on, and one that is in doubt is not."""
+    sb = SbView(chassis={}, policy=replace(HELD, origin="a"))
+    for confirm, origin in ((None, "a"), (7, "b")):
+        northd = Northd(sb)
+        northd.look(replace(nb(replace(ON, rules=WEAK), "7", confirm=confirm), origin="b"))
+        assert northd.sb.policy is not None
+        assert northd.sb.policy.origin == origin
 
 
 def test_own_word_is_worth_nothing_once_the_report_is_another() -> None:
