@@ -99,10 +99,9 @@ def take_census(policy: ClusterPolicy | None, ledger: Ledger) -> Census:
     words = {at: _word(*at, ahead=at[0] > here[0]) for at in tally.places if at != here}
     behind = tally.places.told(words)
     missing = Counter[tuple[int, int]]()
-    for claim in tally.claims:
-        down = claim.counts.pending + claim.counts.blocked
-        if claim.place == here and down:
-            missing[down, claim.encaps] += tally.claims.size(claim)
+    for claim, chassis in tally.claims.sizes():
+        if claim.place == here and claim.down:
+            missing[claim.down, claim.encaps] += chassis
     return Census(
         chassis=tally.chassis,
         ready=len(tally.places) - len(behind),

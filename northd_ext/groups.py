@@ -60,9 +60,9 @@ class Groups(Generic[_Key]):
             self._told = {wanted: found}
         return found
 
-    def size(self, key: _Key) -> int:
-        """How many names have this key."""
-        return len(self._members.get(key, ()))
+    def sizes(self) -> Iterator[tuple[_Key, int]]:
+        """Every key that some name has, and how many have it."""
+        return ((key, len(names)) for key, names in self._members.items())
 
     def __iter__(self) -> Iterator[_Key]:
         """Every key that some name has."""

@@ -15,6 +15,7 @@ from .groups import Groups
 from .views import ChassisFacts
 
 _STATES = tuple(field.name for field in fields(PairCounts))
+_PENDING, _BLOCKED = _STATES.index("pending"), _STATES.index("blocked")
 _GONE = "lingering"
 """Pairs with chassis that are gone, of which nobody here can tell how many there were."""
 _GONE_MAX = 10_000
@@ -26,7 +27,13 @@ class Claim(NamedTuple):
     place: tuple[int, Phase]
     """The generation and phase that it has applied."""
     encaps: int
-    counts: PairCounts
+    states: tuple[int, ...]
+    """How many are in each state, in the order of PairCounts."""
+
+    @property
+    def down(self) -> int:
+        """How many are not up."""
+        return self.states[_PENDING] + self.states[_BLOCKED]
 
 
 class Tally:
@@ -55,6 +62,7 @@ class Tally:
         """How many chassis have so many encaps."""
         self._ends: Counter[datetime] = Counter()
         self._listed: frozenset[tuple[datetime, int]] | None = None
+        self._sum: PairCounts | None = None
         self._heard: dict[str, Digest] = {}
         """Whose expiry counts."""
 
@@ -71,13 +79,9 @@ class Tally:
     @property
     def counts(self) -> PairCounts:
         """Sum of the reports; nobody has more pairs than there are encaps to have them with."""
-        sums = dict.fromkeys(_STATES, 0)
-        for claim in self.claims:
-            chassis, limit = self.claims.size(claim), self._possible(claim.encaps)
-            for state in _STATES:
-                most = _GONE_MAX if state == _GONE else limit
-                sums[state] += chassis * min(getattr(claim.counts, state), most)
-        return PairCounts(**sums)
+        if self._sum is None:
+            self._sum = self._add_up()
+        return self._sum
 
     @property
     def ends(self) -> frozenset[tuple[datetime, int]]:
@@ -102,6 +106,7 @@ class Tally:
             new: What holds now; None when it is gone.
             barred: Whether it is in quarantine.
         """
+        self._sum = None
         self._measure(old, -1)
         self._measure(new, 1)
         after = _counted(new)
@@ -121,14 +126,21 @@ class Tally:
         digest = after.digest
         place = (digest.generation, digest.phase)
         self.places.put(name, place)
-        self.claims.put(name, Claim(place, _width(after), digest.counts))
+        states = tuple(getattr(digest.counts, state) for state in _STATES)
+        self.claims.put(name, Claim(place, _width(after), states))
         self.auths.put(name, digest.auths)
         self.problems.put(name, *([digest.problem] if digest.problem else []))
         self.warnings.put(name, *([digest.warning] if digest.warning else []))
 
-    def _possible(self, encaps: int) -> int:
-        """The most pairs that a chassis with so many encaps can have."""
-        return encaps * max(0, self.encaps - encaps)
+    def _add_up(self) -> PairCounts:
+        sums = dict.fromkeys(_STATES, 0)
+        for claim, chassis in self.claims.sizes():
+            limit = claim.encaps * max(0, self.encaps - claim.encaps)
+            for state, count in zip(_STATES, claim.states, strict=True):
+                if count:
+                    most = _GONE_MAX if state == _GONE else limit
+                    sums[state] += chassis * (count if count < most else most)
+        return PairCounts(**sums)
 
     def _measure(self, facts: ChassisFacts | None, times: int) -> None:
         if facts is None:

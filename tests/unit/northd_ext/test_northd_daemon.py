@@ -20,6 +20,21 @@ from ovn_ipsec.schema.nb_global import ParsedPolicy
 REFUSAL = InputError(table="Chassis_Private", row="hv1", key="csr", text="x", reason="not yours")
 
 
+class Time:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def utc_now(self) -> datetime:
+        """The same, as a date."""
+        return datetime(2026, 11, 27, tzinfo=UTC) + timedelta(seconds=self.now)
+
+
 class Session:
     """A database that is there, in which nothing happens."""
 
@@ -70,8 +85,12 @@ class Watched(Northd):
 
     decisions = 0
 
+    def cost(self) -> None:
+        """What a decision takes."""
+
     def _reconcile(self, nb: NbView, sb: SbView, now: float) -> None:
         self.decisions += 1
+        self.cost()
 
     def _log_refusals(self, now: float) -> None:
         assert self._enrolment is not None
@@ -90,7 +109,8 @@ def northd(books: Books) -> Watched:
     nb = NbView(asked=ParsedPolicy(policy=None, errors=()), report={})
     sb = SbView(policy=None, chassis={})
     service = SimpleNamespace(run=lambda: None)
-    made = Watched(service, Session(), Session(), Session(), books)  # type: ignore[arg-type]
+    sessions = (Session(), Session(), Session())
+    made = Watched(service, *sessions, books, clock=Time())  # type: ignore[arg-type]
     made._members = SimpleNamespace(  # type: ignore[assignment]
         run=lambda: False, want=lambda *_: None, add_to=lambda sb, _: sb, deadline=lambda: None
     )
@@ -138,21 +158,6 @@ def test_before_the_databases_are_there_nothing_is_due(northd: Watched) -> None:
     northd._sb.loaded = False  # type: ignore[misc]
     northd._turn(100.0)
     assert northd._next() is None
-
-
-class Time:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return self.now
-
-    def utc_now(self) -> datetime:
-        """The same, as a date."""
-        return datetime(2026, 11, 27, tzinfo=UTC) + timedelta(seconds=self.now)
 
 
 class Poller:
@@ -284,3 +289,17 @@ def test_process_that_is_to_end_is_not_kept_waiting() -> None:
     sb.broken = False
     northd.close()
     assert not process.opened
+
+
+def test_evaluations_have_a_share_of_the_time_and_no_more(northd: Watched) -> None:
+    """However often rows change: they are rare when they are quick, and rarer when they are not."""
+    time = Time()
+    northd._clock = time
+    northd._nb.run = lambda: True  # type: ignore[method-assign]
+    for cost_s, most in ((0.0, 51), (0.01, 51), (0.5, 5)):
+        northd.cost = lambda cost_s=cost_s: setattr(time, "now", time.now + cost_s)
+        begin, before = time.now, northd.decisions
+        while time.now < begin + 10.0:
+            northd._turn(time.now)
+            time.now += 0.001
+        assert most * 0.8 <= northd.decisions - before <= most
