@@ -11,6 +11,7 @@ from ovn_ipsec.schema import nb_global
 from ovn_ipsec.schema.report import printable
 
 from .census import Census
+from .gate import PATIENCE_S
 from .target import Target
 from .views import DEGRADED, STATE_PHASE, NbView, SbView
 
@@ -51,7 +52,7 @@ def make_report(
     """
     policy = sb.policy
     errors = [*target.errors, *([sb.error] if sb.error else [])]
-    state = state_word(policy, census)
+    state = state_word(policy, census, waited_s)
     if sb.error is not None:
         state = nb.report.get(nb_global.STATE, state).removesuffix(DEGRADED)
         state = state if state in STATE_PHASE else _WORDS[Phase.OFF]
@@ -72,12 +73,17 @@ def make_report(
     return report
 
 
-def state_word(policy: ClusterPolicy | None, census: Census) -> str:
-    """Name the state; a rollout that ends at `prefer` has ended when everybody follows."""
+def state_word(policy: ClusterPolicy | None, census: Census, waited_s: float = 0.0) -> str:
+    """Name the state.
+
+    A rollout that ends at `prefer` has ended when everybody follows, and after a while when all
+    but a few do: see gate.
+    """
     if policy is None:
         return _WORDS[Phase.OFF]
     ends_here = policy.phase is Phase.ESTABLISH and policy.end_mode is not Mode.REQUIRE
-    return "established" if ends_here and census.acknowledged else _WORDS[policy.phase]
+    ended = census.acknowledged or (waited_s >= PATIENCE_S and census.up_but_for_few)
+    return "established" if ends_here and ended else _WORDS[policy.phase]
 
 
 def is_degraded(
@@ -93,7 +99,7 @@ def is_degraded(
     lagging = bool(census.junk) or (bool(census.behind) and waited_s >= LAG_GRACE_S)
     if policy.phase is Phase.RELAX:
         return lagging
-    ended = state_word(policy, census) in ("enforced", "established")
+    ended = state_word(policy, census, waited_s) in ("enforced", "established")
     missing = census.counts.blocked or (ended and census.counts.pending)
     return bool(lagging or census.absent or census.problems or missing)
 

@@ -186,6 +186,7 @@ def next_wait_s(policy: ClusterPolicy | None, elapsed: Elapsed, *, held: bool) -
     waits = (
         0.0 if limit_s is None else limit_s - elapsed.phase_s,
         PATIENCE_S - elapsed.stated_s,
+        PATIENCE_S - elapsed.step_s,
         TURN_S - elapsed.auth_s,
         AUTH_PATIENCE_S - elapsed.auth_s,
         ROWS_EVERY_S - elapsed.rows_s if held else 0.0,

@@ -138,7 +138,7 @@ def judge(
         barred: Chassis that the certificate authority has barred.
     """
     generation = generation_in_force(sb)
-    if TABLE[in_force(sb), report_of(nb, generation, origin_in_force(sb))]:
+    if TABLE[in_force(sb), report_of(nb, sb)]:
         return Standing(holds=True, generation=generation)
     if vouched == Vouched(nb.known_generation, generation):
         return Standing(holds=True, generation=generation)
@@ -162,17 +162,16 @@ def in_force(sb: SbView) -> InForce:
     return InForce.OPEN if sb.policy.phase in _OPEN else InForce.CLOSED
 
 
-def origin_in_force(sb: SbView) -> str:
-    """The northbound that SB's policy came from, as far as it can be told; empty otherwise."""
-    return "" if sb.policy is None else sb.policy.origin
+def report_of(nb: NbView, sb: SbView) -> Report:
+    """The generation in NB's report beside the one in force.
 
-
-def report_of(nb: NbView, generation: int, origin: str = "") -> Report:
-    """The generation in NB's report beside the one in force, which came from this origin."""
-    reported = nb.known_generation
+    Beside a damaged policy whose generation cannot be read either, no report says anything.
+    """
+    reported, generation = nb.known_generation, generation_in_force(sb)
+    origin = "" if sb.policy is None else sb.policy.origin
     if origin and nb.origin and origin != nb.origin:
         return Report.FOREIGN
-    if reported is None:
+    if reported is None or (in_force(sb) is InForce.DAMAGED and generation == 0):
         return Report.NONE
     if reported == generation:
         return Report.SAME

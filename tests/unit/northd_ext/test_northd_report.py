@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from northd_ext.census import Census
+from northd_ext.gate import PATIENCE_S
 from northd_ext.policy import EncapChange
 from northd_ext.report import is_degraded, make_report, state_word, summarize
 from northd_ext.settling import BACK_OFF_MAX_S, FOREIGN_MAX_S, FORGET_S, SETTLE_S, Settling
@@ -109,6 +110,24 @@ def test_state_words(published: ClusterPolicy | None, acknowledged: bool, expect
     """Each phase has its word; prefer has ended when everybody follows."""
     census = GOOD if acknowledged else replace(GOOD, behind=(("hv1", "x"),))
     assert expected == state_word(published, census)
+
+
+def test_prefer_ends_without_a_few() -> None:
+    """One chassis that does not follow is no reason to wait for ever."""
+    at, census = policy(Phase.ESTABLISH, Mode.PREFER), replace(GOOD, behind=(("hv1", "x"),))
+    assert state_word(at, census, PATIENCE_S - 1.0) == "establishing"
+    assert state_word(at, census, PATIENCE_S) == "established"
+    many = replace(census, behind=(("hv1", "x"), ("hv2", "x")))
+    assert state_word(at, many, 1e9) == "establishing"
+
+
+def test_state_is_what_was_known_while_southbound_cannot_be_read() -> None:
+    """To say that it is off would be a guess, and NB's word is what SB is restored from."""
+    for old, shown in (("enforced", "enforced"), ("enforced (degraded)", "enforced"), ("x", "off")):
+        nb = NbView(asked=ParsedPolicy(policy=None, errors=()), report={"ovn-ipsec-state": old})
+        report = make_report(nb, replace(SB, error=ERROR), asking(), GOOD, 0.0)
+        assert report["ovn-ipsec-state"] == f"{shown} (degraded)"
+        assert "ovn-ipsec-generation" not in report
 
 
 PENDING = replace(GOOD, counts=PairCounts(pending=1))

@@ -80,12 +80,13 @@ def test_nothing_published_is_something_too() -> None:
 
 def test_next_wait_is_the_first_that_is_not_over() -> None:
     """Whoever sleeps until then misses none."""
-    over = Elapsed(phase_s=1e9, stated_s=1e9, auth_s=1e9, rows_s=0.25)
+    over = Elapsed(step_s=1e9, phase_s=1e9, stated_s=1e9, auth_s=1e9, rows_s=0.25)
     assert next_wait_s(AT, over, held=False) == 0.0
     assert next_wait_s(AT, over, held=True) == ROWS_EVERY_S - 0.25
     assert next_wait_s(AT, replace(over, phase_s=59.0), held=False) == 1.0
     assert next_wait_s(None, replace(over, phase_s=59.0), held=False) == 0.0
     assert next_wait_s(None, replace(over, stated_s=1.0), held=False) == PATIENCE_S - 1.0
+    assert next_wait_s(None, replace(over, step_s=1.0), held=False) == PATIENCE_S - 1.0
     assert next_wait_s(None, replace(over, auth_s=1.0), held=False) == TURN_S - 1.0
     assert next_wait_s(None, replace(over, auth_s=TURN_S), held=False) == AUTH_PATIENCE_S - TURN_S
 

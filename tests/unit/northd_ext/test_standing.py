@@ -101,7 +101,7 @@ def test_switch_off_is_an_order_where_the_table_says_so(
 ) -> None:
     """Where it is not, it becomes one by a confirmation, or where the word was ours."""
     view = nb(SWITCHED_OFF, text)
-    assert (in_force(sb), report_of(view, generation_in_force(sb))) == (state, report)
+    assert (in_force(sb), report_of(view, sb)) == (state, report)
     assert judged(view, sb).holds is TABLE[state, report]
     assert judged(nb(SWITCHED_OFF, text, confirm=7), sb).holds
     assert judged(view, sb, Vouched(view.known_generation, 7)).holds
@@ -109,6 +109,17 @@ def test_switch_off_is_an_order_where_the_table_says_so(
         assert judged(nb(SWITCHED_OFF, text, confirm=other), sb).holds is TABLE[state, report]
     for vouched in (Vouched(view.known_generation, 6), Vouched(99, 7)):
         assert judged(view, sb, vouched).holds is TABLE[state, report]
+
+
+@pytest.mark.parametrize("text", ["", "0", "7"])
+def test_beside_a_policy_of_which_nothing_can_be_read_no_report_says_anything(text: str) -> None:
+    """Neither that of a northbound that was never switched on, nor a later one."""
+    sb = SbView(chassis={}, error=ERROR)
+    assert (in_force(sb), generation_in_force(sb)) == (InForce.DAMAGED, 0)
+    assert report_of(nb(ON, text), sb) is Report.NONE
+    assert not judged(nb(SWITCHED_OFF, text), sb).holds
+    assert judged(nb(SWITCHED_OFF, text, confirm=0), sb).holds
+    assert judged(nb(ON, text), sb).holds
 
 
 @pytest.mark.parametrize("text", ["", "junk", "0", "5"])
@@ -124,9 +135,9 @@ def test_first_start_is_an_order(text: str) -> None:
 def test_northbound_of_another_cluster_is_told_by_its_row(text: str) -> None:
     """Whatever generation it speaks of; a row that was restored is the same one."""
     sb = SbView(chassis={}, policy=replace(HELD, origin="a"))
-    for origin, report in (("a", report_of(nb(ON, text), 7)), ("b", Report.FOREIGN)):
+    for origin, report in (("a", report_of(nb(ON, text), sb)), ("b", Report.FOREIGN)):
         view = replace(nb(SWITCHED_OFF, text), origin=origin)
-        assert report_of(view, 7, "a") is report
+        assert report_of(view, sb) is report
         standing = judged(view, sb)
         assert standing.holds is TABLE[InForce.CLOSED, report]
         northd = Northd(sb)
