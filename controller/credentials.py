@@ -27,8 +27,10 @@ from ovn_ipsec.pki.files import read_secret_file
 from ovn_ipsec.pki.psk import SECRET_MIN
 from ovn_ipsec.schema.open_vswitch import CredentialFiles
 
-from .plan.certificate import Places, judge, parse_certificates, parse_crls, refuse, spki
+from .plan.certificate import judge, parse_certificates, parse_crls
+from .plan.chain import Places
 from .plan.credential import Credential, Secret
+from .plan.suitability import refuse, spki
 
 FILE_MAX = 1 << 20
 SECRETS_MAX = 2
@@ -69,13 +71,13 @@ def read(files: CredentialFiles, chassis: ChassisName, now: datetime) -> tuple[C
         CredentialError: a file is missing, does not hold what it should, or the three do not
             fit each other, the name or the time. It names the file and the cause.
     """
-    certificate = _certificates(files.certificate, "certificate")[0]
+    certificates = _certificates(files.certificate, "certificate")
     authorities = _certificates(files.ca_cert, "CA certificate")
     key = _key(files.private_key)
     places = Places(
         certificate=files.certificate, private_key=files.private_key, ca_cert=files.ca_cert
     )
-    parts = (certificate, authorities, spki(key.public_key()))
+    parts = (certificates, authorities, spki(key.public_key()))
     credential = judge(places, parts, chassis, now)
     pkcs8 = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     return credential, Secret(pkcs8)

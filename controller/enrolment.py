@@ -23,8 +23,10 @@ from ovn_ipsec.schema import report, sb_global
 
 from . import keypair
 from .keypair import KeyPair
-from .plan.certificate import Places, is_signed, judge, parse_certificates, refuse, spki
+from .plan.certificate import judge, parse_certificates
+from .plan.chain import Places
 from .plan.credential import Credential, Secret
+from .plan.suitability import is_signed, refuse, spki
 
 _log = structlog.get_logger()
 
@@ -128,8 +130,8 @@ class Enrolment:
         wall: datetime,
     ) -> Credential:
         places = Places(certificate=ANSWER, private_key=str(self._path), ca_cert=BUNDLE)
-        certificate = parse_certificates(ANSWER, pair.text.encode(), "certificate")[0]
-        return judge(places, (certificate, bundle, pair.public), chassis, wall)
+        certificates = parse_certificates(ANSWER, pair.text.encode(), "certificate")
+        return judge(places, (certificates, bundle, pair.public), chassis, wall)
 
     def _use(self, pair: KeyPair, credential: Credential) -> None:
         self._current, self._good = pair, True

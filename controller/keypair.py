@@ -17,8 +17,8 @@ from ovn_ipsec.pki.errors import PkiError
 from ovn_ipsec.pki.keys import PrivateKey, new_key, private_pem, read_private
 from ovn_ipsec.pki.values import KeyKind
 
-from .plan.certificate import spki
 from .plan.credential import Secret
+from .plan.suitability import spki
 
 FILE_MAX = 1 << 16
 _END = b"-----END PRIVATE KEY-----\n"

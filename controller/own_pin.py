@@ -20,9 +20,10 @@ from ovn_ipsec.pki.values import CHASSIS_LIFE
 
 from . import keypair
 from .keypair import KeyPair
-from .plan.certificate import describe, spki
+from .plan.certificate import describe
 from .plan.credential import Credential, Secret
 from .plan.pins import parse_pin
+from .plan.suitability import spki
 
 _log = structlog.get_logger()
 

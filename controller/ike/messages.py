@@ -114,7 +114,7 @@ def _rounds(conn: ConnConfig, proof: Proof) -> Section:
     if apart:
         local["eap_id"] = "+".join(apart)
     if proof.auth is not Auth.PSK:
-        local["certs"] = [proof.certificate_der]
+        local["certs"] = [proof.certificate_der, *proof.chain_der]
         remote["cacerts" if proof.auth is Auth.CA else "certs"] = list(proof.trusted_der)
     if proof.auth is Auth.CA:
         remote["revocation"] = proof.revocation.value

@@ -50,7 +50,9 @@ class Credential:
     subject: str
     """RFC 4514, for people."""
     fingerprint: str
-    """SHA-256 over certificate and authorities, in hex: another one is a rollover."""
+    """SHA-256 over certificate, authorities and chain, in hex: another one is a rollover."""
+    chain_der: tuple[bytes, ...] = ()
+    """What stands between it and a root, its issuer first: shown to peers beside it."""
 
 
 def check(credential: Credential, chassis: ChassisName, now: datetime) -> tuple[str, ...]:

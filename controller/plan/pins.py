@@ -23,8 +23,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ovn_ipsec.errors import CredentialError, InputError
 from ovn_ipsec.schema import report
 
-from .certificate import check_strength, is_signed, misuse
 from .credential import moment
+from .suitability import (
+    broken_signature,
+    check_strength,
+    is_signed,
+    misuse,
+    unknown_critical,
+)
 
 TABLE = "Chassis"
 KEY = report.PIN
@@ -35,6 +41,9 @@ FORGET_S = 600.0
 """How long the certificate of a chassis without a row is remembered."""
 PIN_MAX = 8192
 """Characters of PEM: RSA of 8192 bits takes half of it."""
+READ_S, READ_BURST = 10.0, 4
+"""A certificate of one chassis is parsed every so often, and so many times at once: whoever writes
+another one a thousand times a second costs its peers no more than that."""
 _PEM = re.compile(
     r"\s*-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*\Z", re.ASCII
 )
@@ -98,13 +107,13 @@ def _fault(row: str, certificate: x509.Certificate, now: datetime) -> str:
     except CredentialError as error:
         return str(error).removeprefix(": ")
     if not is_signed(certificate, certificate):
-        return "expected a certificate signed with its own key"
+        return broken_signature(certificate) or "expected a certificate signed with its own key"
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if not begin <= now < end:
         return f"valid only from {moment(begin)} to {moment(end)}"
     if _is_authority(extensions):
         return "it could sign others (basicConstraints): expected that of a host"
-    return misuse(certificate)
+    return misuse(certificate) or unknown_critical(certificate)
 
 
 def _is_authority(extensions: x509.Extensions) -> bool:
@@ -117,9 +126,22 @@ def _is_authority(extensions: x509.Extensions) -> bool:
 @dataclass(slots=True)
 class _Held:
     text: str
+    """What the row says, no longer than what can be told apart from a pin."""
     current: Pin | None = None
     former: Pin | None = None
-    gone_at: float | None = None
+    former_until: float = 0.0
+    tokens: float = READ_BURST
+    counted_at: float = 0.0
+    """When `tokens` were that many."""
+
+    def may_read(self, now: float) -> bool:
+        """Whether it may be parsed now, after what was parsed before."""
+        return self.tokens + (now - self.counted_at) / READ_S >= 1.0
+
+    def take(self, now: float) -> None:
+        """Count one more time."""
+        gained = (now - self.counted_at) / READ_S
+        self.tokens, self.counted_at = min(self.tokens + gained, READ_BURST) - 1.0, now
 
 
 class Pins:
@@ -129,8 +151,12 @@ class Pins:
         """Start empty."""
         self._held: dict[str, _Held] = {}
         self._unread: set[str] = set()
-        self._former: dict[str, float] = {}
-        """How long the former ones are held, monotonic seconds."""
+        self._late: set[str] = set()
+        """Of these, those whose turn has not come yet."""
+        self._former: set[str] = set()
+        """Who has a former one."""
+        self._gone: dict[str, float] = {}
+        """Who has no row now, and since when."""
         self._refusals: dict[str, InputError] = {}
         self._news: list[InputError] = []
 
@@ -143,50 +169,73 @@ class Pins:
             now: Monotonic seconds.
 
         Returns:
-            Whether it says something new.
+            Whether it says something new that can be looked at now; what has to wait is in
+            ``due`` when its turn has come.
         """
         held = self._held.get(row)
         if text is None:
-            if held is not None and held.gone_at is None:
-                held.gone_at = now
-            self._forget(now)
+            if held is not None and row not in self._gone:
+                self._gone[row] = now
             return False
-        if held is not None:
-            held.gone_at = None
+        self._gone.pop(row, None)
+        text = text[: PIN_MAX + 1]
         if not text or (held is not None and held.text == text):
             return False
         if held is None:
-            held = self._held[row] = _Held(text)
+            held = self._held[row] = _Held(text, counted_at=now)
         held.text = text
         self._unread.add(row)
-        return True
+        if held.may_read(now):
+            return True
+        self._late.add(row)
+        return False
 
-    def _forget(self, now: float) -> None:
-        for row, held in list(self._held.items()):
-            if held.gone_at is not None and now >= held.gone_at + FORGET_S:
-                del self._held[row]
-                self._unread.discard(row)
-                self._refusals.pop(row, None)
+    def _forget(self, now: float) -> set[str]:
+        found = {row for row, since in self._gone.items() if now >= since + FORGET_S}
+        for row in found:
+            del self._held[row], self._gone[row]
+            for names in (self._unread, self._late, self._former):
+                names.discard(row)
+            self._refusals.pop(row, None)
+        return found
 
     def of(self, row: str, now: float, wall: datetime) -> tuple[bytes, ...]:
         """The certificates that a chassis may show, the newest first; none when none is good."""
         held = self._held.get(row)
         if held is None:
             return ()
-        if row in self._unread:
+        if row in self._unread and held.may_read(now):
+            held.take(now)
             self._unread.discard(row)
+            self._late.discard(row)
             self._read(row, held, now, wall)
         pins = [held.current, held.former]
         return tuple(pin.der for pin in pins if pin is not None and wall < pin.not_after)
 
     def due(self, now: float) -> list[str]:
-        """Chassis whose former certificate has been held long enough, each once."""
-        found = [row for row, until in self._former.items() if now >= until]
-        for row in found:
-            del self._former[row]
-            if row in self._held:
-                self._held[row].former = None
-        return found
+        """Chassis of which something else is held now, each once, sorted.
+
+        Whose former certificate has been held long enough, whose new one may be parsed, or who has
+        had no row for so long that it is forgotten.
+        """
+        forgotten = self._forget(now)
+        past = {row for row in self._former if now >= self._held[row].former_until}
+        for row in past:
+            self._held[row].former = None
+        self._former -= past
+        turns = {row for row in self._late if self._held[row].may_read(now)}
+        self._late -= turns
+        return sorted(past | turns | forgotten)
+
+    def wake_at(self) -> float | None:
+        """When ``due`` will have something, monotonic seconds; None: not before a row changes."""
+        times = [self._held[row].former_until for row in self._former]
+        times += [
+            self._held[row].counted_at + (1.0 - self._held[row].tokens) * READ_S
+            for row in self._late
+        ]
+        times += [since + FORGET_S for since in self._gone.values()]
+        return min(times, default=None)
 
     def _read(self, row: str, held: _Held, now: float, wall: datetime) -> None:
         self._refusals.pop(row, None)
@@ -197,7 +246,8 @@ class Pins:
             self._news.append(error)
             return
         if held.current is not None and held.current != pin:
-            held.former, self._former[row] = held.current, now + HOLD_S
+            held.former, held.former_until = held.current, now + HOLD_S
+            self._former.add(row)
         held.current = pin
 
     def refusals(self) -> tuple[InputError, ...]:

@@ -47,6 +47,10 @@ class Proof:
     auth: Auth
     certificate_der: bytes = b""
     """Ours; empty with psk."""
+    chain_der: tuple[bytes, ...] = ()
+    """ca: what stands between ours and a root; shown to the peer, which may have the root only."""
+    key_id: str = ""
+    """The daemon's id of our private key; empty with psk."""
     trusted_der: tuple[bytes, ...] = ()
     """ca: the authorities that the peer's may come from. pinned: those that the peer may show."""
     keys: tuple[SharedKey, ...] = ()
@@ -66,7 +70,9 @@ class Proof:
     def parts(self) -> tuple[object, ...]:
         """All of it, short and without a secret, for a fingerprint."""
         ids = tuple(key.id for key in self.keys)
-        return (self.mark, tuple(map(_digest, self.trusted_der)), ids, self.revocation)
+        parts = (self.mark, tuple(map(_digest, self.trusted_der)), ids, self.revocation)
+        # Nothing where there is no chain: fingerprints are kept on disk, and stay as they were.
+        return (*parts, tuple(map(_digest, self.chain_der))) if self.chain_der else parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,10 +150,14 @@ def _proof(
     if own is None or (auth is Auth.PINNED and not pins):
         return None
     if auth is Auth.PINNED:
-        return Proof(auth=auth, certificate_der=own.certificate_der, trusted_der=pins)
+        return Proof(
+            auth=auth, certificate_der=own.certificate_der, key_id=own.key_id, trusted_der=pins
+        )
     return Proof(
         auth=auth,
         certificate_der=own.certificate_der,
+        chain_der=own.chain_der,
+        key_id=own.key_id,
         trusted_der=own.ca_der,
         revocation=means.revocation,
     )

@@ -12,10 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from controller.ike.strongswan import StrongSwan
-from controller.plan.certificate import describe
-from controller.plan.credential import Secret
+from controller.plan.certificate import describe, judge
+from controller.plan.chain import Places
+from controller.plan.credential import Credential, Secret
 from controller.plan.ike import ConnConfig, IkeSa
 from controller.plan.proof import Proof
+from controller.plan.suitability import spki
+from ovn_ipsec.clock import utc_now
+from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Auth
 from tests.contracts.ike_backend import (
     LOCAL_IP,
@@ -52,6 +56,7 @@ class End:
         self.local, self.peer = local, peer
         self.conn = config(local, peer, addresses)
         self.said: list[str] = []
+        self.own: Credential | None = None
 
     def keys(self) -> None:
         """Load both private keys."""
@@ -165,6 +170,44 @@ def test_a_key_of_any_type_is_taken(ends: tuple[End, End], kind: str):
     a.ike.load_key(secret(key))
     a.use(Auth.CA, ca=describe("lab", certificate, [lab().certificate]))
     b.use(Auth.CA)
+    for end in ends:
+        end.start()
+        eventually(lambda: a.auths() == b.auths() == [Auth.CA])
+        for sa in end.sas():
+            end.ike.terminate_ike(sa.id, force=True)
+        eventually(lambda: not a.sas() and not b.sas())
+
+
+def chained(name: str, above: Authority) -> tuple[Credential, PrivateKeyTypes]:
+    """A certificate of an authority of its own below another one, judged as one from files is."""
+    issuing = Authority(f"issuing {name}")
+    issuing.certificate = above._sign(issuing.name, issuing.key, None, 900, None, ca=True)
+    certificate, key = issuing.issue(name)
+    places = Places(certificate="c", private_key="k", ca_cert="ca")
+    parts = ([certificate, issuing.certificate], [above.certificate], spki(key.public_key()))
+    return judge(places, parts, ChassisName(name), utc_now()), key
+
+
+@pytest.mark.parametrize("chains", ["a", "b", "both"])
+def test_a_chain_is_shown_to_a_peer_that_has_only_the_root(ends: tuple[End, End], chains: str):
+    """As cert-manager and others write it; whoever begins. Without it the peer finds no issuer."""
+    root = Authority("root")
+    for end, sign in zip(ends, "ab", strict=True):
+        if chains in (sign, "both"):
+            own, key = chained(end.local, root)
+            assert own.chain_der
+        else:
+            certificate, key = root.issue(end.local)
+            own = describe("lab", certificate, [root.certificate])
+        end.ike.load_key(secret(key))
+        end.own = own
+        end.use(Auth.CA, ca=replace(own, chain_der=()))
+    a, b = ends
+    a.start()
+    eventually(lambda: any(end.says("no issuer certificate found") for end in ends))
+    eventually(lambda: a.auths() == b.auths() == [])
+    for end in ends:
+        end.use(Auth.CA, ca=end.own)
     for end in ends:
         end.start()
         eventually(lambda: a.auths() == b.auths() == [Auth.CA])

@@ -26,12 +26,14 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from controller.credentials import read, read_secrets, stamp
-from controller.plan import certificate as certificate_module
+from controller.plan import suitability
+from controller.plan.chain import FILE_MAX, PATH_MAX, Places, trace
 from controller.plan.credential import Credential, Secret, check, listed
 from ovn_ipsec.errors import CredentialError, Retry
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.schema.open_vswitch import CredentialFiles
 from tests.contracts.ike_backend import DAY, NOW, Authority, der, key_id, new_key
+from tests.old_signatures import signed_as
 
 CHASSIS = ChassisName("chA")
 SERVER_AUTH = ExtendedKeyUsageOID.SERVER_AUTH
@@ -379,11 +381,14 @@ def test_what_does_not_fit_a_message_is_refused(folder: Folder):
 def test_a_key_of_an_unknown_type_is_refused():
     """The library knows it by its number only."""
 
-    def unknown() -> Any:
-        raise UnsupportedAlgorithm("1.2.3")
+    class Unknown:
+        """Of a certificate no more than that."""
+
+        def public_key(self) -> Any:
+            raise UnsupportedAlgorithm("1.2.3")
 
     with pytest.raises(CredentialError, match="unknown type"):
-        certificate_module._known("c.pem", unknown)
+        suitability.public_key("c.pem", Unknown())  # type: ignore[arg-type]
 
 
 def secrets(path: Path, text: bytes, mode: int = 0o600) -> tuple[bytes, ...]:
@@ -427,3 +432,235 @@ def test_a_secret_file_that_is_not_there_is_named(tmp_path: Path):
     for path in (str(tmp_path / "none"), "/a\0b"):
         with pytest.raises(CredentialError):
             read_secrets(path)
+
+
+# --- chains --------------------------------------------------------------------------------------
+
+
+class Issuing(Authority):
+    """An authority that another one has signed."""
+
+    def __init__(
+        self,
+        name: str,
+        above: Authority,
+        *extensions: tuple[x509.ExtensionType, bool],
+        days: int = 900,
+        key: Any = None,
+        depth: int | None = None,
+        is_ca: bool = True,
+    ) -> None:
+        super().__init__(name, now=NOW)
+        self.key = key or self.key
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(self.name)
+            .issuer_name(above.name)
+            .public_key(self.key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(NOW - 99 * DAY)
+            .not_valid_after(NOW + days * DAY)
+            .add_extension(x509.BasicConstraints(is_ca, depth), critical=True)
+        )
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical=critical)
+        self.certificate = builder.sign(above.key, SHA256())
+
+
+def put_chain(folder: Folder, *chain: x509.Certificate) -> None:
+    """Write a certificate and what stands behind it into one file, as tools do."""
+    pem = [certificate.public_bytes(Encoding.PEM) for certificate in chain]
+    Path(folder.files.certificate).write_bytes(b"".join(pem))
+
+
+def test_a_leaf_with_its_issuer_behind_it_is_taken(folder: Folder):
+    """As cert-manager, step-ca and Vault write it, with the root alone in ca_cert."""
+    issuing = Issuing("issuing", folder.authority)
+    leaf, key = issuing.issue(CHASSIS, now=NOW)
+    folder.put(leaf, key)
+    folder.refuse("c.pem", "issued by CN=issuing, is not signed by a CA in", "ca.pem")
+    put_chain(folder, leaf, issuing.certificate)
+    found = folder.read()[0]
+    assert found.chain_der == (der(issuing.certificate),)
+    assert found.ca_der == (der(folder.authority.certificate),)
+    put_chain(folder, leaf, issuing.certificate, folder.authority.certificate)
+    assert folder.read()[0].chain_der == found.chain_der, "the root does no harm there"
+
+
+def test_a_chain_is_found_in_any_order_and_without_what_does_not_belong_to_it(folder: Folder):
+    """Of both files."""
+    high = Issuing("high", folder.authority)
+    low, other = Issuing("low", high), Issuing("other", folder.authority)
+    leaf, key = low.issue(CHASSIS, now=NOW)
+    folder.put(leaf, key)
+    put_chain(folder, leaf, other.certificate, high.certificate, low.certificate)
+    wanted = (der(low.certificate), der(high.certificate))
+    assert folder.read()[0].chain_der == wanted
+    put_chain(folder, leaf)
+    folder.put_ca(high, folder.authority, low)
+    assert folder.read()[0].chain_der == wanted
+
+
+def test_another_chain_is_another_credential(folder: Folder):
+    """Whoever compares fingerprints sees it."""
+    issuing = Issuing("issuing", folder.authority)
+    again = Issuing("issuing", folder.authority, days=800, key=issuing.key)
+    leaf, key = issuing.issue(CHASSIS, now=NOW)
+    folder.put(leaf, key)
+    seen = set()
+    for one in (issuing, again):
+        put_chain(folder, leaf, one.certificate)
+        seen.add(folder.read()[0].fingerprint)
+    assert len(seen) == 2
+
+
+def test_a_root_is_self_signed(folder: Folder):
+    """An intermediate alone is nothing that charon trusts."""
+    issuing = Issuing("issuing", folder.authority)
+    leaf, key = issuing.issue(CHASSIS, now=NOW)
+    folder.put(leaf, key)
+    folder.put_ca(issuing)
+    folder.refuse(
+        "ca.pem", "holds no root above CN=issuing", "self-signed certificate of CN=lab CA"
+    )
+    put_chain(folder, leaf, issuing.certificate)
+    folder.refuse("ca.pem", "holds no root above CN=issuing")
+
+
+RSA = rsa.generate_private_key(65_537, 2048)
+WEAK_RSA = rsa.generate_private_key(65_537, 1024)  # noqa: S505 - refused
+CRITICAL = (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)
+BELOW = {
+    "permitted": x509.NameConstraints([x509.DNSName("dc1"), x509.RFC822Name("a@b")], None),
+    "excluded": x509.NameConstraints(None, [x509.DNSName("cha")]),
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "make"),
+    {
+        "CN=issuing is not a CA": lambda up: Issuing("issuing", up, is_ca=False),
+        "CN=issuing is valid only from": lambda up: Issuing("issuing", up, days=-1),
+        "CN=issuing: an RSA key of 1024 bits": lambda up: Issuing("issuing", up, key=WEAK_RSA),
+        "CN=issuing has the critical extension 1.2.3.4": lambda up: Issuing(
+            "issuing", up, CRITICAL
+        ),
+        "names at or below dc1": lambda up: Issuing("issuing", up, (BELOW["permitted"], True)),
+        "not vouch for the name chA": lambda up: Issuing("issuing", up, (BELOW["excluded"], True)),
+    }.items(),
+)
+def test_an_intermediate_must_be_good(folder: Folder, words: str, make: Callable[..., Issuing]):
+    """The peer's daemon would find out; the file is named in which it stands."""
+    issuing = make(folder.authority)
+    leaf, key = issuing.issue(CHASSIS, now=NOW)
+    folder.put(leaf, key)
+    put_chain(folder, leaf, issuing.certificate)
+    folder.refuse("c.pem", words)
+    folder.put_ca(folder.authority, issuing)
+    put_chain(folder, leaf)
+    folder.refuse("ca.pem", words)
+
+
+def test_a_way_that_is_good_goes_before_one_that_is_not(folder: Folder):
+    """An authority that was signed twice has two ways up."""
+    old = Authority("old", now=NOW - 900 * DAY, days=899)
+    issuing = Issuing("issuing", old)
+    again = Issuing("issuing", folder.authority, days=800, key=issuing.key)
+    leaf, key = issuing.issue(CHASSIS, now=NOW)
+    folder.put(leaf, key)
+    put_chain(folder, leaf, issuing.certificate, again.certificate)
+    folder.put_ca(old, folder.authority)
+    assert folder.read()[0].chain_der == (der(again.certificate),)
+    folder.put_ca(old)
+    folder.refuse("ca.pem", "CN=old is valid only from")
+
+
+def test_limits_hold_for_the_whole_chain(folder: Folder):
+    """How many may stand below, and at or below which names."""
+    short = Issuing("short", folder.authority, depth=0)
+    low = Issuing("low", short)
+    leaf, key = low.issue(CHASSIS, now=NOW)
+    folder.put(leaf, key)
+    put_chain(folder, leaf, low.certificate, short.certificate)
+    folder.refuse("c.pem", "CN=short may have 0 others below it, here are 1")
+    named = Issuing(
+        "named", folder.authority, (x509.NameConstraints([x509.DNSName("cha")], None), True)
+    )
+    leaf, key = named.issue("chA", now=NOW)
+    folder.put(leaf, key)
+    put_chain(folder, leaf, named.certificate)
+    assert folder.read()[0].chain_der
+
+
+def test_a_chain_is_not_longer_than_the_daemon_follows(folder: Folder):
+    """And one file holds no more than can be looked through."""
+    chain = [folder.authority]
+    for number in range(PATH_MAX):
+        chain.append(Issuing(f"level {number}", chain[-1]))
+    leaf, key = chain[-1].issue(CHASSIS, now=NOW)
+    folder.put(leaf, key)
+    put_chain(folder, leaf, *(one.certificate for one in chain))
+    folder.refuse("no root above")
+    leaf, key = chain[-2].issue(CHASSIS, now=NOW)
+    folder.put(leaf, key)
+    put_chain(folder, leaf, *(one.certificate for one in chain))
+    assert len(folder.read()[0].chain_der) == PATH_MAX - 1
+    put_chain(folder, *([leaf] * (FILE_MAX + 2)))
+    folder.refuse("c.pem", "17 certificates behind the first")
+
+
+def test_ways_that_do_not_end_are_given_up(folder: Folder):
+    """Authorities that have signed one another make more ways than anybody can look at."""
+    places = Places(certificate="c.pem", private_key="k.pem", ca_cert="ca.pem")
+    late = Authority("late", now=NOW - 900 * DAY, days=899)
+    twins = [Issuing("twin", late, days=700 + n) for n in range(12)]
+    for twin in twins:
+        twin.key = twins[0].key
+    ring = [Issuing("twin", twins[0], days=600 + n, key=twins[0].key) for n in range(4)]
+    ends = [Issuing("twin", late, days=500 + n, key=twins[0].key) for n in range(9)]
+    leaf, _ = twins[0].issue(CHASSIS, now=NOW)
+    others = [one.certificate for one in (*ring, *ends)]
+    with pytest.raises(CredentialError, match="CN=late is valid only from"):
+        trace(places, [leaf, *others], [late.certificate], NOW)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [("sha1", "SHA-1"), ("md5", "MD5"), ("unknown", "unknown algorithm (1.2.840.113549.1.1.127)")],
+)
+def test_a_signature_that_can_be_forged_is_refused_by_its_name(
+    folder: Folder, how: str, words: str
+):
+    """Of the certificate, and of an authority in between; that of a root is its own."""
+    folder.authority.key = RSA
+    folder.authority.certificate = root = Issuing("lab CA", folder.authority, key=RSA).certificate
+    leaf, key = folder.authority.issue(CHASSIS, now=NOW)
+    folder.put(signed_as(leaf, RSA, how), key)
+    folder.put_ca(folder.authority)
+    folder.refuse("c.pem", words, "expected SHA-256")
+    issuing = Issuing("issuing", folder.authority)
+    leaf, key = issuing.issue(CHASSIS, now=NOW)
+    folder.put(leaf, key)
+    put_chain(folder, leaf, issuing.certificate)
+    assert folder.read()
+    put_chain(folder, leaf, signed_as(issuing.certificate, RSA, how))
+    folder.refuse("c.pem", "CN=issuing is", words)
+    put_chain(folder, leaf, issuing.certificate)
+    folder.authority.certificate = signed_as(root, RSA, how)
+    folder.put_ca(folder.authority)
+    assert folder.read()
+
+
+def test_a_critical_extension_that_the_daemon_does_not_know_is_refused_by_its_number(
+    folder: Folder,
+):
+    """It would refuse the connection: for that of the certificate, and for any authority's."""
+    san = x509.SubjectAlternativeName([x509.DNSName(CHASSIS)])
+    leaf = Issuing("chA", folder.authority, CRITICAL, (san, False), is_ca=False)
+    folder.put(leaf.certificate, leaf.key)
+    folder.refuse("c.pem", "critical extension 1.2.3.4")
+    leaf = Issuing("chA", folder.authority, (CRITICAL[0], False), (san, True), is_ca=False)
+    folder.put(leaf.certificate, leaf.key)
+    assert folder.read()
+    folder.put_ca(folder.authority, Issuing("stranger", folder.authority, CRITICAL))
+    folder.refuse("ca.pem", "CN=stranger has the critical extension 1.2.3.4")

@@ -19,7 +19,7 @@ from controller.ike.sections import Section
 from controller.ike_link import IkeLink
 from controller.keyring import Keyring
 from controller.plan.agent import Agent, Former
-from controller.plan.certificate import is_signed
+from controller.plan.suitability import is_signed
 from controller.plan.guard import ClearFlow, Direction
 from controller.plan.ike import (
     CHILDREN,

@@ -14,11 +14,20 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.plan.pins import FORGET_S, HOLD_S, PIN_MAX, Pins, parse_pin
+from controller.plan.pins import (
+    FORGET_S,
+    HOLD_S,
+    PIN_MAX,
+    READ_BURST,
+    READ_S,
+    Pins,
+    parse_pin,
+)
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.pki.profile import for_authority, self_signed
 from tests.contracts.ike_backend import DAY, NOW, Authority, new_key
+from tests.old_signatures import signed_as
 from tests.worlds import B
 
 LIFE = timedelta(days=30)
@@ -42,6 +51,11 @@ def built(*extensions: tuple[x509.ExtensionType, bool]) -> str:
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical=critical)
     return pem(builder.sign(key, SHA256()))
+
+
+def forged() -> str:
+    key = rsa.generate_private_key(65_537, 2048)
+    return pem(signed_as(x509.load_pem_x509_certificate(good(key=key).encode()), key, "sha1"))
 
 
 SAN = (x509.SubjectAlternativeName([x509.DNSName(B)]), False)
@@ -104,6 +118,10 @@ BAD: dict[str, Callable[[], str]] = {
     "valid only from": lambda: good(now=NOW - 99 * DAY),
     "valid only": lambda: good(now=NOW + DAY),
     "could sign others": ca,
+    "critical extension 1.2.3.4": lambda: built(
+        SAN, (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)
+    ),
+    "signed with SHA-1": forged,
     "lacks digitalSignature": lambda: built(SAN, usage()),
     "extendedKeyUsage": lambda: built(
         SAN, (x509.ExtendedKeyUsage([x509.ObjectIdentifier("1.2.3")]), False)
@@ -178,13 +196,54 @@ def test_the_pin_of_a_chassis_without_a_row_is_forgotten_in_the_end():
     assert pins.note(B, "junk", 31)
     pins.note(B, None, 40)
     pins.of(B, 40, NOW)
-    pins.note("other", None, 40 + FORGET_S)
+    assert pins.wake_at() == 40 + FORGET_S
+    assert pins.due(40 + FORGET_S - 1) == []
+    assert pins.due(40 + FORGET_S) == [B]
     assert pins.of(B, 700, NOW) == ()
     assert pins.refusals() == ()
-    pins.note(B, one, 0)
-    pins.of(B, 0, NOW)
-    pins.note(B, good(), 1)
-    pins.of(B, 1, NOW)
-    pins.note(B, None, 1)
-    pins.note(B, None, 1 + FORGET_S)
-    assert pins.due(1 + FORGET_S) == [B]
+    pins.note(B, one, 700)
+    pins.of(B, 700, NOW)
+    pins.note(B, good(), 701)
+    pins.of(B, 701, NOW)
+    assert pins.wake_at() == 701 + HOLD_S
+    pins.note(B, None, 701)
+    assert pins.due(701 + FORGET_S) == [B]
+    assert pins.wake_at() is None
+
+
+def test_a_pin_that_changes_all_the_time_is_parsed_now_and_then():
+    """A thousand changes a second cost some parses at first and one every READ_S; the last counts.
+
+    Until its turn comes, what was taken before is what the chassis may show.
+    """
+    pins, texts = Pins(), [good() for _ in range(3)]
+    parsed = []
+    for step in range(5000):
+        now = step / 100
+        if pins.note(B, texts[step % 3] if step % 2 else f"junk {step}", now):
+            parsed.append(step)
+            pins.of(B, now, NOW)
+        parsed += [step] * len(pins.due(now))
+        pins.of(B, now, NOW)
+    assert READ_BURST <= len(parsed) <= READ_BURST + 50 / READ_S + 1
+    assert len(pins.take_refusals()) <= len(parsed)
+    pins = Pins()
+    for step in range(READ_BURST + 1):
+        pins.note(B, texts[step % 2], 0)
+        held = pins.of(B, 0, NOW)
+    pins.note(B, texts[2], 0)
+    assert pins.of(B, 0, NOW) == held
+    assert pins.wake_at() == READ_S
+    assert pins.due(READ_S) == [B]
+    assert pins.of(B, READ_S, NOW)[0] == parse_pin(B, texts[2], NOW).der
+
+
+def test_of_a_text_of_any_size_no_more_is_kept_than_tells_that_it_is_none():
+    """A row may hold megabytes."""
+    pins = Pins()
+    assert pins.note(B, "x" * 10_000_000, 0)
+    assert len(pins._held[B].text) == PIN_MAX + 1
+    assert not pins.note(B, "x" * 9_000_000, 1)
+    assert pins.of(B, 1, NOW) == ()
+    (refused,) = pins.refusals()
+    assert "at most" in refused.reason
