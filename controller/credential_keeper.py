@@ -1,30 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shell: what this chassis proves itself with, looked at when it may have changed.
 
-A new credential that is bad is refused and reported, and the one before stays in use.
+A new credential that is bad is refused and reported, and the one before stays in use; one that is
+configured no more is not used any more. See ``credential_source`` for who asks for it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from ovn_ipsec.errors import CredentialError
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.expiry import Expiry, expiry
-from ovn_ipsec.model.policy import Auth, Revocation
-from ovn_ipsec.schema.open_vswitch import PSK_FILE, CredentialFiles
+from ovn_ipsec.model.policy import Auth
+from ovn_ipsec.schema.open_vswitch import CredentialFiles
 
 from . import credentials
+from .credential_source import NO_FILES, NO_SECRET, CredentialSource, Needs
 from .enrolment import Enrolment
 from .file_watch import FileWatch
 from .own_pin import OwnPin
 from .plan.credential import Credential, Secret, check, moment
 from .plan.pins import KEY
 from .plan.proof import Means
+
+__all__ = ["NO_FILES", "NO_SECRET", "CredentialKeeper", "Needs"]
 
 _log = structlog.get_logger()
 
@@ -34,27 +38,6 @@ SLOW_S = 10.0
 """Between two looks at files that are: time passes too, and there are file systems of others."""
 SETTLE_S = 0.3
 """From the first event until a look: a certificate and its key come one after the other."""
-NO_FILES = "no certificate: set Open_vSwitch other_config certificate, private_key, ca_cert"
-NO_SECRET = f"no secret: set Open_vSwitch other_config {PSK_FILE}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
-    """What is asked of this chassis, and what it has been given."""
-
-    chassis: ChassisName
-    ways: tuple[Auth, ...]
-    """How policy lets chassis authenticate: the way in use first."""
-    authorities: str = ""
-    """Of those that sign requests, PEM; empty: nobody does."""
-    files: CredentialFiles | None = None
-    psk_file: str = ""
-    crl_file: str = ""
-    revocation: Revocation = Revocation.RELAXED
-    pin: str = ""
-    """What the own Chassis row says."""
-    answer: str = ""
-    """What the own Chassis_Private row says."""
 
 
 class CaFiles:
@@ -67,8 +50,15 @@ class CaFiles:
         self.problem = ""
         self._seen: object = None
 
-    def run(self, files: CredentialFiles, chassis: ChassisName, wall: datetime) -> None:
-        """Read the files if they have changed, or were bad."""
+    def run(self, files: CredentialFiles | None, chassis: ChassisName, wall: datetime) -> None:
+        """Read the files if they have changed, or were bad; none are named: forget what they held.
+
+        A name that is missing of three makes the others worthless, too.
+        """
+        if files is None or not all((files.certificate, files.private_key, files.ca_cert)):
+            self._forget()
+            self._say("" if files is None else NO_FILES)
+            return
         seen = (files, credentials.stamp(files), chassis)
         if seen == self._seen and not self.problem:
             if self.credential is not None:
@@ -84,6 +74,11 @@ class CaFiles:
         if self.credential is None or credential.fingerprint != self.credential.fingerprint:
             self.credential, self.key = credential, key
             _log.info("credential_loaded", subject=credential.subject, until=credential.not_after)
+
+    def _forget(self) -> None:
+        if self.credential is not None:
+            _log.warning("credential_not_configured", subject=self.credential.subject)
+        self.credential = self.key = self._seen = None
 
     def _say(self, problem: str) -> None:
         if problem and problem != self.problem:
@@ -101,7 +96,12 @@ class SecretFile:
         self._seen: object = None
 
     def run(self, path: str) -> None:
-        """Read the file if it has changed, or was bad."""
+        """Read the file if it has changed, or was bad; none is named: forget what it held."""
+        if not path:
+            if self.secrets:
+                _log.warning("secret_not_configured")
+            self.secrets, self.problem, self._seen = (), "", None
+            return
         seen = (path, credentials.stamp_of(path))
         if seen == self._seen and not self.problem:
             return
@@ -129,7 +129,13 @@ class CrlFile:
         self._seen: object = None
 
     def run(self, path: str, wall: datetime) -> None:
-        """Read the file; a bad one leaves what was read before."""
+        """Read the file; a bad one leaves what was read before, none leaves nothing.
+
+        A daemon that was given a list keeps it until it ends: what was revoked stays so until then.
+        """
+        if not path:
+            self.crls, self.problem, self._seen = (), "", None
+            return
         seen = (path, credentials.stamp_of(path))
         if seen == self._seen and not self.problem:
             return
@@ -149,6 +155,7 @@ class CredentialKeeper:
 
     def __init__(self, folder: Path) -> None:
         """Store where keys that are made here are kept."""
+        self._folder = folder
         self.files = CaFiles()
         self.enrolment = Enrolment(folder)
         self.own_pin = OwnPin(folder)
@@ -161,6 +168,11 @@ class CredentialKeeper:
         self._needs: Needs | None = None
         self._look_at = float("-inf")
         self._wall: datetime | None = None
+
+    @property
+    def crls(self) -> tuple[bytes, ...]:
+        """What authorities have revoked, DER."""
+        return self.crl.crls
 
     def heed(self, now: float) -> None:
         """Take in that files may have changed."""
@@ -175,19 +187,22 @@ class CredentialKeeper:
         """
         if now < self._look_at and needs == self._needs:
             return False
+        if self._needs is not None and self._needs.chassis != needs.chassis:
+            # What stands for one name is worth nothing to another.
+            self.files = CaFiles()
+            self.enrolment, self.own_pin = Enrolment(self._folder), OwnPin(self._folder)
         often = not self.watch.watch(_paths(needs))
         often = often or (Auth.PINNED in needs.ways and self.own_pin.switching)
         self._look_at, self._needs, self._wall = now + (LOOK_S if often else SLOW_S), needs, wall
-        if needs.files is not None:
-            self.files.run(needs.files, needs.chassis, wall)
-        if self._enrols(needs):
+        self.files.run(needs.files, needs.chassis, wall)
+        if needs.authorities == "":
+            self.enrolment.forget()
+        elif needs.authorities is not None and self._enrols(needs):
             self.enrolment.run(needs.chassis, needs.authorities, needs.answer, wall)
         if Auth.PINNED in needs.ways:
             self.own_pin.run(needs.chassis, needs.pin, now, wall)
-        if needs.psk_file:
-            self.psk.run(needs.psk_file)
-        if needs.crl_file:
-            self.crl.run(needs.crl_file, wall)
+        self.psk.run(needs.psk_file)
+        self.crl.run(needs.crl_file, wall)
         before = self.means
         self.means = Means(
             ca=self._ca(needs),
@@ -310,3 +325,7 @@ def _paths(needs: Needs) -> list[str]:
     files = needs.files
     own = [] if files is None else [files.certificate, files.private_key, files.ca_cert]
     return [*own, needs.psk_file, needs.crl_file]
+
+
+if TYPE_CHECKING:
+    _SOURCE: type[CredentialSource] = CredentialKeeper

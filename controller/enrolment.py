@@ -16,7 +16,6 @@ from cryptography import x509
 
 from ovn_ipsec.errors import CredentialError
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.pki.errors import PkiError
 from ovn_ipsec.pki.profile import renewal_at
 from ovn_ipsec.pki.request import make_request, requested_name
 from ovn_ipsec.schema import report, sb_global
@@ -26,7 +25,7 @@ from .keypair import KeyPair
 from .plan.certificate import judge, parse_certificates
 from .plan.chain import Places
 from .plan.credential import Credential, Secret
-from .plan.suitability import is_signed, refuse, spki
+from .plan.suitability import is_signed, names, refuse, spki
 
 _log = structlog.get_logger()
 
@@ -44,7 +43,8 @@ class Enrolment:
         self._path, self._asked_path = folder / "enrolled.pem", folder / "enrolling.pem"
         self._current: KeyPair | None = None
         self._asked: KeyPair | None = None
-        self._opened = False
+        self._chassis: ChassisName | None = None
+        """Whose files were opened."""
         self._renew = False
         self._good = False
         self._asked_of = ""
@@ -53,6 +53,13 @@ class Enrolment:
         self.request = ""
         """What the own row shall ask for; empty: nothing."""
         self.problem = ""
+
+    def forget(self) -> None:
+        """Use nothing of it any more: nobody signs. What is on the disk stays there."""
+        if self.credential is not None:
+            _log.warning("credential_not_configured", subject=self.credential.subject)
+        self._current = self._asked = self._chassis = self.credential = self.key = None
+        self._good, self.request, self.problem = False, "", ""
 
     def renew(self) -> None:
         """Ask for a new certificate, whatever the age of the one in use."""
@@ -80,7 +87,7 @@ class Enrolment:
         return self.credential != before
 
     def _run(self, chassis: ChassisName, authorities: str, answer: str, wall: datetime) -> str:
-        if not self._opened:
+        if self._chassis != chassis:
             self._open(chassis)
         bundle = parse_certificates(BUNDLE, authorities.encode(), "CA certificate")
         problem = self._judge(bundle, chassis, wall)
@@ -95,18 +102,10 @@ class Enrolment:
         return problem
 
     def _open(self, chassis: ChassisName) -> None:
-        self._current, self._asked = self._loaded(self._path), self._loaded(self._asked_path)
-        if self._asked is not None and not _asks_for(self._asked.text, chassis):
-            self._asked = None
-        self._opened = True
-
-    @staticmethod
-    def _loaded(path: Path) -> KeyPair | None:
-        try:
-            return keypair.load(path)
-        except keypair.UNUSABLE as error:
-            _log.warning("key_replaced", reason=error.diagnostics())
-            return None
+        self._current = keypair.load_for(self._path, chassis, _certified)
+        self._asked = keypair.load_for(self._asked_path, chassis, _asking)
+        self.credential = self.key = None
+        self._chassis = chassis
 
     def _judge(
         self, bundle: Sequence[x509.Certificate], chassis: ChassisName, wall: datetime
@@ -200,11 +199,13 @@ class Enrolment:
         self.problem = problem
 
 
-def _asks_for(request: str, chassis: ChassisName) -> bool:
-    try:
-        return requested_name(request) == chassis
-    except PkiError:
-        return False
+def _certified(text: str) -> tuple[str, ...]:
+    """Whom a certificate of ours stands for."""
+    return names(parse_certificates(ANSWER, text.encode(), "certificate")[0])
+
+
+def _asking(text: str) -> tuple[str, ...]:
+    return (requested_name(text),)
 
 
 def _parse_answer(answer: str) -> x509.Certificate:

@@ -6,19 +6,25 @@ Of mode 0600 in the state directory, and replaced as a whole.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
+import structlog
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.errors import EdgeError, IPsecError
+from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.pki import files
 from ovn_ipsec.pki.errors import PkiError
 from ovn_ipsec.pki.keys import PrivateKey, new_key, private_pem, read_private
 from ovn_ipsec.pki.values import KeyKind
 
-from .plan.credential import Secret
+from .plan.credential import Secret, listed, same_name
 from .plan.suitability import spki
+
+_log = structlog.get_logger()
 
 FILE_MAX = 1 << 16
 _END = b"-----END PRIVATE KEY-----\n"
@@ -60,6 +66,63 @@ def load(path: Path) -> KeyPair | None:
         return None
     key, end, text = files.read(path, limit=FILE_MAX, private=True).partition(_END)
     return KeyPair(read_private(str(path), key + end), text.decode("ascii", "replace"))
+
+
+def load_for(
+    path: Path, chassis: ChassisName, owners: Callable[[str], Sequence[str]]
+) -> KeyPair | None:
+    """Read the pair of one chassis; None when there is none.
+
+    What is not its own is never overwritten: the pair of another name, which this chassis had
+    before, is put aside and found again if the name comes back; one that is damaged is kept as
+    ``*.damaged``.
+
+    Args:
+        path: Where it is.
+        chassis: Our name.
+        owners: Says whom the text beside the key is for; raises what it likes if it is junk.
+
+    Raises:
+        EdgeError: A file cannot be put aside.
+    """
+    found = _owned(path, chassis, owners)
+    aside = _aside(path, chassis)
+    if found is None and aside.exists():
+        _move(aside, path)
+        found = _owned(path, chassis, owners)
+    return found
+
+
+def _owned(
+    path: Path, chassis: ChassisName, owners: Callable[[str], Sequence[str]]
+) -> KeyPair | None:
+    try:
+        pair = load(path)
+        if pair is None:
+            return None
+        found = owners(pair.text)
+    except IPsecError as error:
+        _log.warning("key_replaced", path=str(path), reason=error.diagnostics())
+        _move(path, path.with_name(f"{path.name}.damaged"))
+        return None
+    if any(same_name(name, chassis) for name in found):
+        return pair
+    words = f"it is of {listed(found)}, and this chassis is {chassis} now"
+    _log.warning("key_put_aside", path=str(path), reason=words)
+    _move(path, _aside(path, found[0] if found else ""))
+    return None
+
+
+def _aside(path: Path, name: str) -> Path:
+    """Where a pair stands while its chassis has another name."""
+    return path.with_name(f"{path.stem}-{sha256(name.lower().encode()).hexdigest()[:16]}.pem")
+
+
+def _move(path: Path, target: Path) -> None:
+    try:
+        path.replace(target)
+    except OSError as error:
+        raise EdgeError(f"{path}: cannot be put aside: {error.strerror}") from None
 
 
 def store(path: Path, pair: KeyPair) -> None:

@@ -20,10 +20,10 @@ from ovn_ipsec.pki.values import CHASSIS_LIFE
 
 from . import keypair
 from .keypair import KeyPair
-from .plan.certificate import describe
+from .plan.certificate import describe, parse_certificates
 from .plan.credential import Credential, Secret
 from .plan.pins import parse_pin
-from .plan.suitability import spki
+from .plan.suitability import names, spki
 
 _log = structlog.get_logger()
 
@@ -83,21 +83,22 @@ class OwnPin:
         return self.credential != before
 
     def _open(self, chassis: ChassisName, wall: datetime) -> None:
+        self.credential = self.key = self._current = None
         self._next = self._good(self._next_path, chassis, wall)
         self._use(self._good(self._path, chassis, wall) or self._make(self._path, chassis, wall))
         self._chassis, self._seen_at = chassis, None
 
     def _good(self, path: Path, chassis: ChassisName, wall: datetime) -> KeyPair | None:
         """A pair from the disk, if it can stand for this chassis now."""
+        pair = keypair.load_for(path, chassis, _pinned)
+        if pair is None:
+            return None
         try:
-            pair = keypair.load(path)
-            if pair is None:
-                return None
             parse_pin(chassis, pair.text, wall)
-            certificate = x509.load_pem_x509_certificate(pair.text.encode("ascii"))
-        except (*keypair.UNUSABLE, InputError) as error:
+        except InputError as error:
             _log.warning("pin_replaced", path=str(path), reason=error.diagnostics())
             return None
+        certificate = x509.load_pem_x509_certificate(pair.text.encode("ascii"))
         return pair if spki(certificate.public_key()) == pair.public else None
 
     def _make(self, path: Path, chassis: ChassisName, wall: datetime) -> KeyPair:
@@ -137,3 +138,8 @@ class OwnPin:
         if problem and problem != self.problem:
             _log.error("pin_not_usable", reason=problem)
         self.problem = problem
+
+
+def _pinned(text: str) -> tuple[str, ...]:
+    """Whom a certificate of ours stands for."""
+    return names(parse_certificates("the pinned certificate", text.encode(), "certificate")[0])

@@ -28,6 +28,7 @@ from controller.keypair import KeyPair
 from controller.own_pin import SWITCH_S, OwnPin
 from controller.plan.pins import parse_pin
 from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Auth, Revocation
 from ovn_ipsec.pki.errors import PkiError
 from ovn_ipsec.pki.profile import certificate_pem
@@ -434,6 +435,149 @@ def test_a_secret_is_read_when_it_changes_and_a_bad_one_is_refused(tmp_path: Pat
     path.write_text("the first secret")
     assert not keeper.run(given, keeper.wake_at(), NOW), "the same secret"
     assert keeper.problems() == []
+
+
+def test_a_secret_that_is_configured_no_more_is_used_no_more(tmp_path: Path) -> None:
+    """An unset psk-file is an order; one that cannot be read is none."""
+    keeper, path = CredentialKeeper(tmp_path), tmp_path / "psk"
+    path.touch(mode=0o600)
+    path.write_text("the first secret")
+    keeper.run(needs(Auth.PSK, psk_file=str(path)), 0, NOW)
+    path.unlink()
+    assert not keeper.run(needs(Auth.PSK, psk_file=str(path)), keeper.wake_at(), NOW)
+    assert not keeper.run(needs(Auth.PSK, psk_file=str(path) + "2"), 20, NOW)
+    assert keeper.auths == {Auth.PSK}
+    assert keeper.run(needs(Auth.PSK), 21, NOW)
+    assert (keeper.means.secrets, keeper.auths) == ((), set())
+    assert keeper.problems() == [NO_SECRET]
+    assert not keeper.run(needs(Auth.PSK, psk_file=str(path)), 22, NOW)
+    path.touch(mode=0o600)
+    path.write_text("the first secret")
+    assert keeper.run(needs(Auth.PSK, psk_file=str(path)), 40, NOW), "and it may come back"
+
+
+@pytest.mark.parametrize("which", ["certificate", "private_key", "ca_cert", "all"])
+def test_files_that_are_configured_no_more_are_used_no_more(tmp_path: Path, which: str) -> None:
+    """All three or one of them; the key goes, too. Other files that cannot be read are no order."""
+    keeper, authority = CredentialKeeper(tmp_path), Authority(now=NOW)
+    given = files(tmp_path, authority)
+    keeper.run(needs(Auth.CA, files=given), 0, NOW)
+    elsewhere = CredentialFiles(certificate="/none", private_key="/none", ca_cert="/none")
+    assert not keeper.run(needs(Auth.CA, files=elsewhere), 1, NOW)
+    assert keeper.auths == {Auth.CA}
+    left = None if which == "all" else replace(given, **{which: ""})
+    assert keeper.run(needs(Auth.CA, files=left), 2, NOW)
+    assert (keeper.means.ca, keeper.keys, keeper.auths) == (None, {}, set())
+    assert keeper.problems() == [NO_FILES]
+    assert keeper.run(needs(Auth.CA, files=given), 3, NOW)
+    assert keeper.auths == {Auth.CA}
+
+
+def test_a_revocation_list_that_is_configured_no_more_is_given_to_no_other_daemon(
+    tmp_path: Path,
+) -> None:
+    """One that cannot be read any more stays."""
+    keeper, path = CredentialKeeper(tmp_path), tmp_path / "crl.pem"
+    path.write_bytes(crl_pem(Authority("one", now=NOW)))
+    given = needs(Auth.PSK, crl_file=str(path))
+    keeper.run(given, 0, NOW)
+    path.unlink()
+    keeper.run(given, keeper.wake_at(), NOW)
+    assert len(keeper.crls) == 1
+    keeper.run(needs(Auth.PSK), 20, NOW)
+    assert (keeper.crls, keeper.problems()) == ((), [NO_SECRET])
+
+
+def test_without_an_authority_what_was_enrolled_is_used_no_more(tmp_path: Path) -> None:
+    """Where the southbound says so; one that was not read says nothing."""
+    office, keeper = Office(), CredentialKeeper(tmp_path)
+    asked = needs(Auth.CA, authorities=office.bundle)
+    keeper.run(asked, 0, NOW)
+    answer = office.sign(keeper.request)
+    keeper.run(replace(asked, answer=answer), 1, NOW)
+    held = keeper.means.ca
+    assert not keeper.run(replace(asked, authorities=None), 2, NOW)
+    assert (keeper.means.ca, keeper.request, keeper.auths) == (held, "", {Auth.CA})
+    assert keeper.run(replace(asked, authorities=""), 3, NOW)
+    assert (keeper.means.ca, keeper.keys) == (None, {})
+    assert keeper.problems() == [NO_FILES]
+    assert keeper.run(asked, 4, NOW), "it is still on the disk"
+    assert keeper.means.ca == held
+    fresh = CredentialKeeper(tmp_path)
+    assert not fresh.run(replace(asked, authorities=None), 0, NOW)
+    assert fresh.run(asked, 1, NOW)
+
+
+# --- another name --------------------------------------------------------------------------------
+
+
+def test_a_renamed_chassis_begins_anew_and_finds_its_old_name_again(tmp_path: Path) -> None:
+    """In one folder: nothing of one name stands for another, and nothing of it is destroyed."""
+    office = Office()
+
+    def keeper_of(chassis: ChassisName, answer: str = "") -> CredentialKeeper:
+        found = CredentialKeeper(tmp_path)
+        asked = needs(Auth.CA, Auth.PINNED, authorities=office.bundle, answer=answer)
+        found.run(replace(asked, chassis=chassis), 0, NOW)
+        return found
+
+    first = keeper_of(A)
+    pin, answer = first.pin, office.sign(first.request)
+    first = keeper_of(A, answer)
+    assert first.means.ca is not None
+    first.renew()
+    first.run(needs(Auth.CA, Auth.PINNED, authorities=office.bundle, answer=answer), 1, NOW)
+    assert first.request
+    late = office.sign(first.request)
+    with structlog.testing.capture_logs() as logs:
+        other = keeper_of(B, late)
+    assert other.means.ca is None
+    assert other.request not in ("", first.request)
+    assert parse_pin(B, other.pin, NOW).der
+    assert sum(one["event"] == "key_put_aside" for one in logs) == 4
+    assert all(
+        "it is of chA, and this chassis is chB now" in str(one)
+        for one in logs
+        if "reason" in one and one["event"] == "key_put_aside"
+    )
+    assert "enrolling" not in "".join(other.problems())
+    again = keeper_of(A, late)
+    assert again.means.ca is not None
+    assert again.pin not in ("", other.pin)
+    assert parse_pin(A, again.pin, NOW).der
+    assert again.means.pinned == first.means.pinned
+    assert pin
+    assert keeper_of(B).pin == other.pin
+    assert keeper_of(B).request == other.request
+
+
+def test_one_keeper_that_is_given_another_name_begins_anew(tmp_path: Path) -> None:
+    """Files of the operator, too: they may be of the old name."""
+    keeper, authority = CredentialKeeper(tmp_path), Authority(now=NOW)
+    given = needs(Auth.CA, files=files(tmp_path, authority))
+    keeper.run(given, 0, NOW)
+    assert keeper.run(replace(given, chassis=B), 1, NOW)
+    assert (keeper.means.ca, keeper.keys) == (None, {})
+    assert "lack the chassis name chB" in keeper.problems()[0]
+
+
+def test_what_is_damaged_is_kept_beside_what_takes_its_place(tmp_path: Path) -> None:
+    """Somebody may want to look; where it cannot be put aside nothing is written over it."""
+    pin = OwnPin(tmp_path)
+    pin.run(A, "", 0, NOW)
+    path = tmp_path / "pinned.pem"
+    path.write_bytes(b"junk")
+    fresh = OwnPin(tmp_path)
+    fresh.run(A, "", 0, NOW)
+    assert (tmp_path / "pinned.pem.damaged").read_bytes() == b"junk"
+    assert fresh.text not in ("", pin.text)
+    path.write_bytes(b"junk again")
+    (tmp_path / "pinned.pem.damaged").unlink()
+    (tmp_path / "pinned.pem.damaged").mkdir()
+    stuck = OwnPin(tmp_path)
+    stuck.run(A, "", 0, NOW)
+    assert "cannot be put aside" in stuck.problem
+    assert path.read_bytes() == b"junk again"
 
 
 def test_a_pin_counts_when_it_is_published(tmp_path: Path) -> None:

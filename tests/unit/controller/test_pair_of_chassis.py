@@ -19,7 +19,6 @@ from controller.ike.sections import Section
 from controller.ike_link import IkeLink
 from controller.keyring import Keyring
 from controller.plan.agent import Agent, Former
-from controller.plan.suitability import is_signed
 from controller.plan.guard import ClearFlow, Direction
 from controller.plan.ike import (
     CHILDREN,
@@ -33,6 +32,7 @@ from controller.plan.ike import (
 from controller.plan.invariants import never_clear
 from controller.plan.proof import Proof
 from controller.plan.record import NOTHING_SEEN, Context, settled_mark
+from controller.plan.suitability import is_signed
 from controller.plan.world import PairIntent
 from controller.state_dir import StateDir
 from ovn_ipsec.errors import IkeError, NftError

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the controller asks of whatever keeps the credentials of its chassis.
+
+Interface only. Input: Needs, and both clocks. Output: what this chassis may prove itself with, as
+far as it could be judged here; ``Keyring`` says what of it the IKE daemon has taken, and only that
+is used. One source is for one name: a chassis that is renamed gets another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.policy import Auth, Revocation
+from ovn_ipsec.schema.open_vswitch import PSK_FILE, CredentialFiles
+
+from .plan.credential import Secret
+from .plan.proof import Means
+
+NO_FILES = "no certificate: set Open_vSwitch other_config certificate, private_key, ca_cert"
+NO_SECRET = f"no secret: set Open_vSwitch other_config {PSK_FILE}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What is asked of this chassis, and what it has been given.
+
+    A setting that is empty is an order: what it named is used no more. A file that cannot be read
+    is none: what was read before stays.
+    """
+
+    chassis: ChassisName
+    ways: tuple[Auth, ...]
+    """How policy lets chassis authenticate: the way in use first."""
+    authorities: str | None = ""
+    """Of those that sign requests, PEM; empty: nobody does; None: the southbound has not been read,
+    so that what was signed stays in use."""
+    files: CredentialFiles | None = None
+    psk_file: str = ""
+    crl_file: str = ""
+    revocation: Revocation = Revocation.RELAXED
+    pin: str = ""
+    """What the own Chassis row says."""
+    answer: str = ""
+    """What the own Chassis_Private row says."""
+
+
+class Watch(Protocol):
+    """What may wake the loop."""
+
+    def fileno(self) -> int:
+        """Give a descriptor that is readable when something may have changed; -1: there is none."""
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+
+
+class CredentialSource(Protocol):
+    """The credentials of one chassis."""
+
+    @property
+    def means(self) -> Means:
+        """What was judged to be good, for ``Keyring.offer``."""
+
+    @property
+    def keys(self) -> Mapping[str, Secret]:
+        """The private keys of `means` that policy has a use for, by the IKE daemon's ids."""
+
+    @property
+    def crls(self) -> tuple[bytes, ...]:
+        """What authorities have revoked, DER, for ``Keyring.revoke``."""
+
+    @property
+    def request(self) -> str:
+        """What the own Chassis_Private row shall ask for; empty: nothing."""
+
+    @property
+    def pin(self) -> str:
+        """What the own Chassis row shall publish; empty: nothing."""
+
+    @property
+    def auths(self) -> frozenset[Auth]:
+        """Ways for which everything is there and good, now, as far as it can be told here."""
+
+    @property
+    def expires(self) -> datetime | None:
+        """When the certificate in use ends; None without one."""
+
+    @property
+    def warning(self) -> str:
+        """What will be wrong if nobody brings another certificate; empty when nothing will."""
+
+    @property
+    def watch(self) -> Watch:
+        """What is readable when ``heed`` has something to take in."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the ways that policy asks for, or that the operator has set up."""
+
+    def heed(self, now: float) -> None:
+        """Take in that files may have changed (monotonic seconds)."""
+
+    def run(self, needs: Needs, now: float, wall: datetime) -> bool:
+        """Look at everything when it is time or something else is asked for.
+
+        Args:
+            needs: All of it, each time.
+            now: Monotonic seconds.
+            wall: Wall time, aware.
+
+        Returns:
+            Whether something else is offered, or demanded of peers, now.
+        """
+
+    def renew(self) -> None:
+        """Make new keys for what is made here, whatever the age of those in use."""
+
+    def wake_at(self) -> float:
+        """When it is time to look again, monotonic seconds."""
