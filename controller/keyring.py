@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: the keys that the IKE daemon shall hold: those that are wanted go in, others go out.
+"""Shell: what the IKE daemon has taken of what this chassis would prove itself with.
+
+A credential is used when the daemon has confirmed it and not before: it lists the key, and it has
+taken a connection with the certificate. Until then, and when it refuses, the one before stays in
+use and its key in the daemon. What it has refused is offered again after a while, or when it or the
+daemon is another one.
 
 Of private keys only those are taken away that we have given: their ids are kept on disk, for a
 program of somebody else's may have loaded more. Shared keys are told by the ids that they have.
@@ -7,87 +12,254 @@ program of somebody else's may have loaded more. Shared keys are told by the ids
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
 
 import structlog
 
 from ovn_ipsec.errors import EdgeError, IkeError
 from ovn_ipsec.model.observation import Known
+from ovn_ipsec.model.policy import Auth
 from ovn_ipsec.schema.open_vswitch import OCSP_URI
 
 from .ike.backend import IkeBackend
-from .plan.credential import Secret
-from .plan.proof import KEY_PREFIX
+from .plan.credential import Credential, Secret
+from .plan.proof import KEY_PREFIX, Means
 from .state_dir import State
 
 _log = structlog.get_logger()
 
 NO_FETCHER = f"cannot fetch, so {OCSP_URI} tells it nothing: it lacks its plugin curl"
+RETRY_S, RETRY_MAX_S = 10.0, 600.0
+"""From a refusal until the same is offered again, twice as long each time."""
+LOOK_S = 60.0
+"""Between two looks whether the daemon still has what it was given: others may clear it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    reason: str
+    again_at: float
+    wait_s: float
 
 
 class Keyring:
-    """Private keys by their id, and which of them the daemon has; what is known to be revoked."""
+    """What the daemon shall hold besides connections, and what of it it has confirmed."""
 
     def __init__(self, state: State) -> None:
         """Store where the ids are kept."""
         self._state = state
-        self._wanted: dict[str, Secret] = {}
+        self._offered = Means()
+        self.means = Means()
+        """What may be used: of what was offered what the daemon has taken."""
+        self._secrets: dict[str, Secret] = {}
+        """By the ids of their keys: of what is offered, of what is in use, and of `_extra`."""
+        self._with_key: frozenset[str] = frozenset()
+        """Which keys came with what is offered."""
+        self._extra: frozenset[str] = frozenset()
         self._loaded: set[str] = set()
+        self._confirmed: set[str] = set()
+        """Of these, those that it lists."""
+        self._accepted: set[str] = set()
+        """Fingerprints of credentials that it has taken."""
         self._given: frozenset[str] | None = None
         self._tidy = True
-        self._crls: tuple[bytes, ...] = ()
-        self._crls_loaded = True
+        self._tidy_at = float("-inf")
+        self._crls: dict[str, bytes] = {}
+        self._crls_loaded: set[str] = set()
         self._asks: tuple[tuple[bytes, ...], str] = ((), "")
         self._told = False
+        self._refusals: dict[str, _Refusal] = {}
+        self._fetches = True
+        self._look_at = float("-inf")
+        self._reached = False
+
+    # --- what is wanted --------------------------------------------------------------------------
+
+    def offer(self, means: Means, keys: Mapping[str, Secret]) -> None:
+        """Set what this chassis would prove itself with.
+
+        Secrets and what is demanded of peers are in use at once: they come with connections. What
+        is not offered any more is not used any more, now; its key goes with the next ``tidy``.
+
+        Args:
+            means: What was judged to be good.
+            keys: Private keys by the daemon's ids; a credential without one is not looked at.
+        """
+        self._offered, self._with_key = means, frozenset(keys)
+        self._secrets.update(keys)
+        self._use()
 
     def want(self, keys: Mapping[str, Secret]) -> None:
-        """Set the private keys that every daemon is given."""
-        self._wanted = dict(keys)
-        self._loaded &= self._wanted.keys()
+        """Set private keys that every daemon is given besides, whatever they are for."""
+        self._extra = frozenset(keys)
+        self._secrets.update(keys)
+        self._use()
 
-    def revoke(self, crls: tuple[bytes, ...]) -> None:
+    def _use(self) -> None:
+        """Take into use what is offered and confirmed; what is not offered any more goes."""
+        before, wanted = self.means, self._secrets.keys()
+        self.means = replace(
+            self._offered,
+            ca=self._best(self._offered.ca, before.ca),
+            pinned=self._best(self._offered.pinned, before.pinned),
+        )
+        for old, new in ((before.ca, self.means.ca), (before.pinned, self.means.pinned)):
+            if new is not None and new != old:
+                _log.info("credential_used", subject=new.subject, until=new.not_after)
+        found = (*self._offers(), self.means.ca, self.means.pinned)
+        ids = {one.key_id for one in found if one is not None} | self._extra
+        self._secrets = {key_id: key for key_id, key in self._secrets.items() if key_id in ids}
+        if self._secrets.keys() != wanted or self.means != before:
+            self.dirty()
+        self._loaded &= self._secrets.keys()
+        self._confirmed &= self._secrets.keys()
+
+    def _offers(self) -> list[Credential]:
+        found = (self._offered.ca, self._offered.pinned)
+        return [one for one in found if one is not None and one.key_id in self._with_key]
+
+    def _best(self, offered: Credential | None, used: Credential | None) -> Credential | None:
+        if offered is None or offered.key_id not in self._with_key:
+            return None
+        if offered.fingerprint in self._accepted and offered.key_id in self._confirmed:
+            return offered
+        return used
+
+    def revoke(self, crls: Iterable[bytes]) -> None:
         """Set the revocation lists that every daemon is given; it keeps the newest of an issuer."""
-        if crls != self._crls:
-            self._crls, self._crls_loaded = crls, False
+        self._crls = {sha256(crl).hexdigest(): crl for crl in crls}
+        self._crls_loaded &= self._crls.keys()
 
     def ask(self, authorities: tuple[bytes, ...], uri: str) -> None:
         """Set whom every daemon asks about certificates of these authorities; empty: nobody."""
         if (authorities, uri) != self._asks:
             self._asks, self._told = (authorities, uri), False
 
-    @property
-    def settled(self) -> bool:
-        """Whether the daemon has taken all that is wanted."""
-        return self._wanted.keys() <= self._loaded and self._crls_loaded and self._told
-
     def lost(self) -> None:
         """Take note that the daemon is gone, and all that it held."""
-        self._loaded.clear()
-        self._crls_loaded, self._told = not self._crls, False
+        for held in (self._loaded, self._confirmed, self._accepted, self._crls_loaded):
+            held.clear()
+        self._refusals.clear()
+        self._told = self._reached = False
 
-    def load(self, backend: IkeBackend) -> str:
-        """Give the daemon what it lacks; says what went wrong."""
-        missing = [key_id for key_id in self._wanted if key_id not in self._loaded]
+    # --- what holds ------------------------------------------------------------------------------
+
+    @property
+    def settled(self) -> bool:
+        """Whether the daemon has confirmed all that is wanted, and nothing older is in use."""
+        return (
+            self._reached
+            and self._told
+            and self._confirmed >= self._secrets.keys()
+            and self._crls_loaded >= self._crls.keys()
+            and not self._pending()
+        )
+
+    @property
+    def lacking(self) -> frozenset[Auth]:
+        """Ways for which a credential with a key was offered and none is in use."""
+        offers, means = self._offers(), self.means
+        ways = {
+            Auth.CA: (self._offered.ca, means.ca),
+            Auth.PINNED: (self._offered.pinned, means.pinned),
+        }
+        return frozenset(way for way, (one, used) in ways.items() if one in offers and used is None)
+
+    @property
+    def problem(self) -> str:
+        """What the daemon refuses, or cannot do; empty when nothing is known to be wrong."""
+        if self._refusals:
+            return next(iter(self._refusals.values())).reason
+        return NO_FETCHER if self._asks[1] and not self._fetches else ""
+
+    def _pending(self) -> list[Credential]:
+        """Credentials that the daemon has to take yet: what is offered, and what is in use."""
+        found = (*self._offers(), self.means.ca, self.means.pinned)
+        wanted = {one.fingerprint: one for one in found if one is not None}
+        return [one for name, one in wanted.items() if name not in self._accepted]
+
+    def wake_at(self) -> float | None:
+        """When ``load`` has something to do again, monotonic seconds; None: not by itself."""
+        times = [refusal.again_at for refusal in self._refusals.values()]
+        if self._loaded and self._look_at > float("-inf"):
+            times.append(self._look_at)
+        return min(times, default=None)
+
+    # --- the daemon ------------------------------------------------------------------------------
+
+    def load(self, backend: IkeBackend, now: float | None = None) -> str:
+        """Give the daemon what it lacks, and look at what it has made of it.
+
+        Args:
+            backend: The daemon.
+            now: Monotonic seconds; None: what was refused is offered again at once.
+
+        Returns:
+            What is wrong, as `problem` says it; empty while the daemon is away.
+        """
         if not backend.connected:
             return ""
         try:
-            for crl in () if self._crls_loaded else self._crls:
-                backend.load_crl(crl)
-            if not self._crls_loaded:
-                _log.info("crls_given", lists=len(self._crls))
-            self._crls_loaded = True
-            if not self._told:
-                backend.ask(*self._asks)
-                self._told = True
-            if missing:
-                self._remember(frozenset(missing))
-            for key_id in missing:
-                backend.load_key(self._wanted[key_id])
-                self._loaded.add(key_id)
+            self._load(backend, now)
+            self._reached = True
         except EdgeError as error:
-            _log.error("ike_key_refused", reason=error.diagnostics())
+            # It went in between: nothing is known of what it holds, and nothing was refused.
+            _log.warning("ike_keys_unknown", reason=error.diagnostics())
             return error.diagnostics()
-        return NO_FETCHER if self._asks[1] and not backend.fetches else ""
+        return self.problem
+
+    def _load(self, backend: IkeBackend, now: float | None) -> None:
+        attempt = _Attempts(backend, self._refusals, now)
+        self._fetches = backend.fetches
+        for name in self._crls.keys() - self._crls_loaded:
+            if attempt(f"crl {name}", partial(backend.load_crl, self._crls[name])):
+                self._crls_loaded.add(name)
+                _log.info("crl_given", sha256=name)
+        if not self._told:
+            self._told = attempt("ask", partial(backend.ask, *self._asks))
+        for key_id in self._secrets.keys() - self._loaded:
+            if attempt(f"key {key_id}", partial(self._give, backend, key_id)):
+                self._loaded.add(key_id)
+        self._confirm(backend, attempt, now)
+        for one in self._pending():
+            offer = partial(backend.try_credential, one)
+            if one.key_id in self._confirmed and attempt(f"certificate {one.fingerprint}", offer):
+                self._accepted.add(one.fingerprint)
+        self._use()
+        attempt.forget_all_but(
+            {"ask", *(f"crl {name}" for name in self._crls)}
+            | {f"key {key_id}" for key_id in self._secrets}
+            | {f"certificate {one.fingerprint}" for one in self._pending()}
+        )
+
+    def _give(self, backend: IkeBackend, key_id: str) -> None:
+        self._remember(frozenset({key_id}))
+        found = backend.load_key(self._secrets[key_id])
+        if found != key_id:
+            raise IkeError(f"the IKE daemon took the key {key_id} for {found[:80]}")
+
+    def _confirm(self, backend: IkeBackend, attempt: _Attempts, now: float | None) -> None:
+        """Hold what was given against what the daemon lists, now and then all of it."""
+        is_due = now is not None and now >= self._look_at
+        if self._loaded <= self._confirmed and not (is_due and self._loaded):
+            return
+        match backend.keys():
+            case Known(value=listed):
+                pass
+            case _:
+                return
+        if now is not None:
+            self._look_at = now + LOOK_S
+        for key_id in self._loaded - listed:
+            if key_id in self._confirmed:
+                _log.error("ike_key_missing", id=key_id)
+            else:
+                attempt.refuse(f"key {key_id}", f"the IKE daemon does not list the key {key_id}")
+        self._loaded &= listed
+        self._confirmed = set(self._loaded)
 
     def _remember(self, more: frozenset[str]) -> None:
         given = self._state.key_ids() if self._given is None else self._given
@@ -95,39 +267,93 @@ class Keyring:
             self._state.keep_key_ids(given | more)
         self._given = given | more
 
+    # --- what nothing uses any more --------------------------------------------------------------
+
     def dirty(self) -> None:
         """Take note that something may not be wanted any more."""
         self._tidy = True
 
-    def tidy(self, backend: IkeBackend, shared: frozenset[str]) -> None:
+    def tidy(
+        self,
+        backend: IkeBackend,
+        shared: frozenset[str],
+        own: frozenset[str] = frozenset(),
+        now: float | None = None,
+    ) -> None:
         """Take away what is not wanted any more, once after dirty().
 
         Args:
             backend: The daemon, connected.
             shared: Ids of the shared keys that connections use.
+            own: Ids of the private keys that connections use: a pair that has not gone over to the
+                new credential keeps the key of the old one.
+            now: Monotonic seconds; None: what has failed is tried again at once.
         """
-        if not self._tidy:
+        if not self._tidy or (now is not None and now < self._tidy_at):
             return
+        self._tidy_at = float("-inf") if now is None else now + RETRY_S
         try:
-            self._unload(backend, shared)
-            self._tidy = False
+            self._unload(backend, shared, own)
         except EdgeError as error:
             _log.warning("old_keys_kept", reason=error.diagnostics())
+            return
+        # What some connection still uses is looked at again when it may have gone over.
+        self._tidy = bool((self._given or frozenset()) - self._secrets.keys())
+        if not self._tidy:
+            self._tidy_at = float("-inf")
 
-    def _unload(self, backend: IkeBackend, shared: frozenset[str]) -> None:
+    def _unload(self, backend: IkeBackend, shared: frozenset[str], own: frozenset[str]) -> None:
         match backend.keys(), backend.shared_keys():
             case Known(value=keys), Known(value=held):
                 pass
             case _:
                 raise IkeError("the IKE daemon does not tell its keys")
         given = self._state.key_ids() if self._given is None else self._given
-        for key_id in sorted(keys & given - self._wanted.keys()):
+        kept = given & (self._secrets.keys() | own)
+        for key_id in sorted(keys & given - kept):
             backend.unload_key(key_id)
             _log.info("ike_key_unloaded", id=key_id)
-        kept = given & self._wanted.keys()
         if kept != given:
             self._state.keep_key_ids(kept)
         self._given = kept
         for key_id in sorted(held - shared):
             if key_id.startswith(KEY_PREFIX):
                 backend.unload_shared(key_id)
+
+
+class _Attempts:
+    """Each thing that the daemon is offered, by a name: refused ones wait longer each time."""
+
+    def __init__(
+        self, backend: IkeBackend, refusals: dict[str, _Refusal], now: float | None
+    ) -> None:
+        self._backend, self._refusals, self._now = backend, refusals, now
+
+    def __call__(self, name: str, offer: Callable[[], object]) -> bool:
+        """Offer something if its time has come; whether it was taken."""
+        before = self._refusals.get(name)
+        if before is not None and self._now is not None and self._now < before.again_at:
+            return False
+        try:
+            offer()
+        except EdgeError as error:
+            if not self._backend.connected:
+                raise
+            self.refuse(name, error.diagnostics())
+            return False
+        self._refusals.pop(name, None)
+        return True
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Take down a refusal."""
+        before = self._refusals.get(name)
+        wait_s = RETRY_S if before is None else min(2 * before.wait_s, RETRY_MAX_S)
+        if before is None or before.reason != reason:
+            _log.error("ike_key_refused", reason=reason)
+        now = 0.0 if self._now is None else self._now
+        self._refusals[name] = _Refusal(reason, now + wait_s, wait_s)
+
+    def forget_all_but(self, names: set[str]) -> None:
+        """Drop refusals of what nobody wants any more."""
+        for name in self._refusals.keys() - names:
+            del self._refusals[name]

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ovn_ipsec.model.observation import Known, Unknown
 
-from ..plan.credential import Secret
+from ..plan.credential import Credential, Secret
 from ..plan.ike import ConnConfig, ConnName, DaemonSeen, IkeSa
 
 
@@ -131,6 +131,13 @@ class IkeBackend(Protocol):
 
         Raises:
             IkeError: the daemon is gone.
+        """
+
+    def try_credential(self, credential: Credential) -> None:
+        """See whether the daemon takes a credential; it changes nothing that is in use.
+
+        Raises:
+            IkeError: the daemon refused it, or is gone.
         """
 
     def load_key(self, key: Secret) -> str:

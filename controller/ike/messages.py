@@ -15,6 +15,7 @@ from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.chassis import IpAddress
 from ovn_ipsec.model.policy import Auth, Tuning
 
+from ..plan.credential import Credential
 from ..plan.ike import IN, OUT, ChildSa, ConnConfig, ConnName, IkeSa, gone, parse_spelled, spelled
 from ..plan.proof import Proof, SharedKey
 from .sections import Section, Seen, listed, number, section, text, words
@@ -27,6 +28,8 @@ ESP_LIFETIME_S = 3960
 IKE_LIFETIME_S = 15_840
 REASON_MAX, REASONS_MAX = 200, 3
 
+PROBE = "ovn-probe"
+"""Name of a connection that is loaded to try a credential; ``conn_name`` never makes it."""
 OCSP_PREFIX = "ovn-ocsp-"
 FETCHERS = frozenset({"curl", "soup"})
 """Plugins that can get what stands behind an http URI."""
@@ -98,6 +101,27 @@ def connection(conn: ConnConfig, proof: Proof) -> Section:
     if tuning.dpd_timeout_s is not None:
         body["dpd_timeout"] = str(tuning.dpd_timeout_s)
     return {spelled(conn.name, proof.auth): body}
+
+
+def probe(credential: Credential) -> Section:
+    """Format a connection that only shows whether the daemon takes a credential.
+
+    It parses each certificate there and refuses what it would not use (``load-conn: invalid value
+    for: certs``). The addresses are of RFC 5737, and no peer has the identity.
+    """
+    remote: Section = {"auth": "pubkey", "id": f"fqdn:{PROBE}.invalid"}
+    vouching = "cacerts" if credential.ca_der else "certs"
+    remote[vouching] = list(credential.ca_der or (credential.certificate_der,))
+    certs = [credential.certificate_der, *credential.chain_der]
+    return {
+        PROBE: {
+            "version": "2",
+            "local_addrs": ["192.0.2.1"],
+            "remote_addrs": ["192.0.2.2"],
+            "local": {"auth": "pubkey", "id": f"fqdn:{PROBE}.invalid", "certs": certs},
+            "remote": remote,
+        }
+    }
 
 
 def _rounds(conn: ConnConfig, proof: Proof) -> Section:

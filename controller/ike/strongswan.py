@@ -21,7 +21,7 @@ from ovn_ipsec.errors import IkeError, IkeHungError
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import Auth, Profile
 
-from ..plan.credential import Secret
+from ..plan.credential import Credential, Secret
 from ..plan.ike import ConnConfig, ConnName, DaemonSeen, IkeSa, able, spelled
 from . import messages, sections
 from .backend import DaemonStats, Events
@@ -273,6 +273,19 @@ class StrongSwan:
             IkeError: charon is gone.
         """
         self._call_or_gone("rekey", {"child-id": str(child_id)})
+
+    def try_credential(self, credential: Credential) -> None:
+        """See whether charon takes a credential, by a connection that matches no peer.
+
+        Raises:
+            IkeError: charon refused it, or is gone.
+        """
+        try:
+            self._call("load-conn", messages.probe(credential))
+        except RefusedError as error:
+            what = f"the IKE daemon refuses the certificate {credential.subject[:80]}"
+            raise RefusedError(f"{what}: {error}") from error
+        self._call_or_gone("unload-conn", {"name": messages.PROBE})
 
     def load_key(self, key: Secret) -> str:
         """Give charon a private key.

@@ -304,6 +304,29 @@ class IkeBackendContract:
         opened.unload_key(key_id(key))
         assert seen(opened.keys()) == frozenset()
 
+    def test_a_credential_is_tried_without_a_trace(self, opened: IkeBackend):
+        """A good one of either kind, with or without its key; what it does not know it refuses."""
+        good = describe("lab", identity("chA")[0], [lab().certificate])
+        for _ in range(2):
+            opened.try_credential(good)
+        opened.try_credential(describe("lab", pin("chA")[0], []))
+        unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+        own = lab()
+        builder = x509.CertificateBuilder().subject_name(own.name).issuer_name(own.name)
+        builder = builder.public_key(own.key.public_key()).serial_number(7)
+        builder = builder.not_valid_before(utc_now() - DAY).not_valid_after(utc_now() + DAY)
+        builder = builder.add_extension(unknown, critical=True)
+        bad = builder.sign(own.key, hashes.SHA256())
+        for parts in (
+            (bad, [own.certificate], []),
+            (identity("chA")[0], [own.certificate, bad], []),
+            (identity("chA")[0], [own.certificate], [bad]),
+        ):
+            with pytest.raises(IkeError, match="refuses the certificate"):
+                opened.try_credential(describe("lab", *parts))
+        assert opened.connected
+        assert seen(opened.observe()).conns == frozenset()
+
     def test_each_way_to_authenticate_is_one_connection(self, opened: IkeBackend):
         """However many there are and whichever is first; with its traps, until it is unloaded."""
         conn = config()

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from controller.ike.backend import DaemonStats, Events
-from controller.plan.credential import Secret
+from controller.plan.credential import Credential, Secret
 from controller.plan.ike import (
     CHILDREN,
     SUITES,
@@ -26,6 +26,7 @@ from controller.plan.ike import (
     gone,
     installed_children,
 )
+from controller.plan.suitability import unknown_critical
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import Auth, Profile
@@ -245,6 +246,13 @@ class FakeIke:
                     kept = (one for one in sa.children if one.id != child_id)
                     self.sas[sa.id] = replace(sa, children=(*kept, fresh))
                     self.touch(sa.conn)
+
+    def try_credential(self, credential: Credential) -> None:
+        self._enter("try_credential", credential.fingerprint)
+        shown = (credential.certificate_der, *credential.chain_der, *credential.ca_der)
+        for der in shown:
+            if cause := unknown_critical(x509.load_der_x509_certificate(der)):
+                raise IkeError(f"refuses the certificate {credential.subject}: it {cause}")
 
     def load_key(self, key: Secret) -> str:
         self._enter("load_key")

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from vici.protocol import FiniteStream, Message
 
 from controller.ike import messages, sections
-from controller.plan.ike import ChildSa, ConnConfig, IkeSa, spelled
+from controller.plan.certificate import describe
+from controller.plan.ike import ChildSa, ConnConfig, IkeSa, is_ours, spelled
 from controller.plan.proof import in_plain
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.policy import Auth, Revocation, Tuning
-from tests.contracts.ike_backend import SECRET, config
+from tests.contracts.ike_backend import SECRET, config, der, identity, lab, pin
 from tests.unit.controller.test_ike_plan import pairs
 
 NAME = config().name
@@ -356,3 +357,27 @@ def test_a_way_that_the_peer_has_not_chosen_is_no_reason():
     assert messages.joined(said) == ()
     assert messages.joined([(NAME, "signature validation failed, looking for another key")]) == ()
     assert messages.joined([*said, (NAME, "TS_UNACCEPTABLE")]) == ((NAME, "TS_UNACCEPTABLE"),)
+
+
+def test_a_chain_stands_behind_its_certificate() -> None:
+    """The peer may have the root alone."""
+    conn = config()
+    proof = replace(conn.proofs[0], chain_der=(b"issuing", b"above"))
+    ((_, body),) = messages.connection(conn, proof).items()
+    local = sections.section(body, "local")  # type: ignore[arg-type]
+    assert local["certs"] == [proof.certificate_der, b"issuing", b"above"]
+    assert proof.parts != conn.proofs[0].parts
+
+
+def test_what_only_tries_a_credential_matches_no_peer() -> None:
+    """Addresses of nobody, and an identity of nobody; with all that the daemon has to take."""
+    own = describe("lab", identity("chA")[0], [lab().certificate], [lab().certificate])
+    ((name, body),) = messages.probe(own).items()
+    assert not is_ours(name)
+    assert (body["local_addrs"], body["remote_addrs"]) == (["192.0.2.1"], ["192.0.2.2"])  # type: ignore[index,call-overload]
+    remote = body["remote"]  # type: ignore[index,call-overload]
+    assert remote["cacerts"] == [der(lab().certificate)]
+    assert body["local"]["certs"] == [own.certificate_der, *own.chain_der]  # type: ignore[index,call-overload]
+    pinned = describe("lab", pin("chA")[0], [])
+    (body,) = messages.probe(pinned).values()
+    assert body["remote"]["certs"] == [pinned.certificate_der]  # type: ignore[index,call-overload]
