@@ -21,12 +21,12 @@ from ovn_ipsec.errors import IkeError, IkeHungError
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import Auth, Profile
 
-from ..plan.credential import Credential, Secret
 from ..plan.ike import ConnConfig, ConnName, DaemonSeen, IkeSa, able, spelled
 from . import messages, sections
 from .backend import DaemonStats, Events
+from .charon_credentials import CharonCredentials
 from .sections import Section, Seen
-from .transport import RefusedError, ViciSession
+from .transport import ViciSession
 
 DEFAULT_URI = "unix:///run/charon.vici"
 DEADLINE_S = 5.0
@@ -36,12 +36,11 @@ tried; on a slow machine, the time doubles with each attempt that it was too sho
 STREAMED = ("list-sa", "list-policy")
 EVENTS = ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "log")
 _LOG = bytes([Packet.EVENT, len(b"log")]) + b"log"
-_GONE = ("not found", "no matching SAs")
 _AT_ONCE = "-1"
 _PLAIN = frozenset({Auth.CA})
 
 
-class StrongSwan:
+class StrongSwan(CharonCredentials):
     """One charon."""
 
     def __init__(self, uri: str = DEFAULT_URI, *, deadline_s: float = DEADLINE_S) -> None:
@@ -58,7 +57,7 @@ class StrongSwan:
         if scheme != "unix" or not path.startswith("/"):
             raise IkeError(f"{uri[:80]!r} is no vici socket: expected unix:///path")
         self._path = path
-        self._commands = ViciSession(self._connect, deadline_s)
+        super().__init__(ViciSession(self._connect, deadline_s))
         self._events = ViciSession(self._connect, deadline_s)
         self._deadline_s = deadline_s
         self._hello_s = min(HELLO_S, deadline_s)
@@ -274,87 +273,6 @@ class StrongSwan:
         """
         self._call_or_gone("rekey", {"child-id": str(child_id)})
 
-    def try_credential(self, credential: Credential) -> None:
-        """See whether charon takes a credential, by a connection that matches no peer.
-
-        Raises:
-            IkeError: charon refused it, or is gone.
-        """
-        try:
-            self._call("load-conn", messages.probe(credential))
-        except RefusedError as error:
-            what = f"the IKE daemon refuses the certificate {credential.subject[:80]}"
-            raise RefusedError(f"{what}: {error}") from error
-        self._call_or_gone("unload-conn", {"name": messages.PROBE})
-
-    def load_key(self, key: Secret) -> str:
-        """Give charon a private key.
-
-        Args:
-            key: PEM or DER, not encrypted.
-
-        Returns:
-            Its id, the SHA-1 of the public key in hex, as in ``Credential.key_id``.
-
-        Raises:
-            IkeError: charon refused the key, or is gone.
-        """
-        return sections.text(self._call("load-key", {"type": "any", "data": key.reveal()}), "id")
-
-    def keys(self) -> Known[frozenset[str]] | Unknown:
-        """Read the ids of the private keys that were loaded over vici."""
-        try:
-            return Known(messages.parse_keys(self._call("get-keys")))
-        except IkeError as error:
-            return Unknown(str(error))
-
-    def unload_key(self, key_id: str) -> None:
-        """Take a private key away; SAs stay. One that is not loaded is no error.
-
-        Raises:
-            IkeError: charon is gone.
-        """
-        self._call_or_gone("unload-key", {"id": key_id})
-
-    def shared_keys(self) -> Known[frozenset[str]] | Unknown:
-        """Read the ids of the shared keys that were loaded over vici."""
-        try:
-            return Known(messages.parse_keys(self._call("get-shared")))
-        except IkeError as error:
-            return Unknown(str(error))
-
-    def load_crl(self, der: bytes) -> None:
-        """Give charon a list of revoked certificates; SAs stay.
-
-        The one before, once used, is in a cache that goes before what is loaded.
-
-        Raises:
-            IkeError: charon refused it, or is gone.
-        """
-        self._call("load-cert", {"type": "X509_CRL", "data": der})
-        self._call("flush-certs", {"type": "X509_CRL"})
-
-    def ask(self, authorities: tuple[bytes, ...], uri: str) -> None:
-        """Say by whom charon has the certificates of authorities checked.
-
-        Raises:
-            IkeError: charon refused it, or is gone.
-        """
-        wanted = messages.ocsp(authorities, uri)
-        held = messages.parse_ocsp(self._call("get-authorities"))
-        for name in held - wanted.keys():
-            self._call_or_gone("unload-authority", {"name": name})
-        for name in wanted.keys() - held:
-            self._call("load-authority", {name: wanted[name]})
-
-    def unload_shared(self, key_id: str) -> None:
-        """Take a shared key away; SAs stay. One that is not loaded is no error.
-
-        Raises:
-            IkeError: charon is gone.
-        """
-        self._call_or_gone("unload-shared", {"id": key_id})
-
     def fileno(self) -> int:
         """Give the descriptor that is readable when events wait; -1 while not connected."""
         return self._events.fileno()
@@ -412,16 +330,6 @@ class StrongSwan:
             half_open=sections.number(sas, "half-open"),
             fetches=messages.parse_fetches(seen),
         )
-
-    def _call(self, command: str, message: Section | None = None) -> Seen:
-        return self._commands.call(command, message)
-
-    def _call_or_gone(self, command: str, message: Section) -> None:
-        try:
-            self._commands.call(command, message)
-        except RefusedError as error:
-            if not any(words in str(error) for words in _GONE):
-                raise
 
     def _stream(self, command: str, message: Section) -> list[Seen]:
         return self._commands.stream(command, message)[1]

@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ovn_ipsec.errors import CredentialError, InputError
+from ovn_ipsec.model.allowance import Allowance
 from ovn_ipsec.schema import report
 
 from .credential import moment
@@ -127,21 +128,11 @@ def _is_authority(extensions: x509.Extensions) -> bool:
 class _Held:
     text: str
     """What the row says, no longer than what can be told apart from a pin."""
+    reads: Allowance
+    """How often it may be parsed."""
     current: Pin | None = None
     former: Pin | None = None
     former_until: float = 0.0
-    tokens: float = READ_BURST
-    counted_at: float = 0.0
-    """When `tokens` were that many."""
-
-    def may_read(self, now: float) -> bool:
-        """Whether it may be parsed now, after what was parsed before."""
-        return self.tokens + (now - self.counted_at) / READ_S >= 1.0
-
-    def take(self, now: float) -> None:
-        """Count one more time."""
-        gained = (now - self.counted_at) / READ_S
-        self.tokens, self.counted_at = min(self.tokens + gained, READ_BURST) - 1.0, now
 
 
 class Pins:
@@ -182,10 +173,10 @@ class Pins:
         if not text or (held is not None and held.text == text):
             return False
         if held is None:
-            held = self._held[row] = _Held(text, counted_at=now)
+            held = self._held[row] = _Held(text, Allowance.full(READ_BURST, READ_S, now))
         held.text = text
         self._unread.add(row)
-        if held.may_read(now):
+        if held.reads.allows(now):
             return True
         self._late.add(row)
         return False
@@ -204,8 +195,8 @@ class Pins:
         held = self._held.get(row)
         if held is None:
             return ()
-        if row in self._unread and held.may_read(now):
-            held.take(now)
+        if row in self._unread and held.reads.allows(now):
+            held.reads = held.reads.take(now)
             self._unread.discard(row)
             self._late.discard(row)
             self._read(row, held, now, wall)
@@ -223,17 +214,14 @@ class Pins:
         for row in past:
             self._held[row].former = None
         self._former -= past
-        turns = {row for row in self._late if self._held[row].may_read(now)}
+        turns = {row for row in self._late if self._held[row].reads.allows(now)}
         self._late -= turns
         return sorted(past | turns | forgotten)
 
     def wake_at(self) -> float | None:
         """When ``due`` will have something, monotonic seconds; None: not before a row changes."""
         times = [self._held[row].former_until for row in self._former]
-        times += [
-            self._held[row].counted_at + (1.0 - self._held[row].tokens) * READ_S
-            for row in self._late
-        ]
+        times += [self._held[row].reads.next_at for row in self._late]
         times += [since + FORGET_S for since in self._gone.values()]
         return min(times, default=None)
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from ..errors import CredentialError, Retry
 
 
@@ -17,6 +19,17 @@ class PkiError(CredentialError):
 
 class RequestError(PkiError):
     """A certificate request is not what it must be: says what was expected."""
+
+
+class LimitError(PkiError):
+    """Somebody has had as much as he may have for now."""
+
+    retry = Retry.LATER
+
+    def __init__(self, where: str, what: str, *, until: datetime, next_step: str = "") -> None:
+        """Store when it is worth trying again besides."""
+        self.until = until
+        super().__init__(where, f"{what}; again at {until:%Y-%m-%d %H:%M} UTC", next_step=next_step)
 
 
 class BusyError(PkiError):

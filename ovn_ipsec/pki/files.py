@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
+
 from .errors import BusyError, PkiError
 from .psk import SECRET_MIN
 
@@ -17,6 +19,8 @@ PRIVATE, PUBLIC, FOLDER = 0o600, 0o644, 0o700
 FILE_MAX = 1 << 26
 """Bytes that are read of one file; an index of a hundred thousand certificates is smaller."""
 SECRET_MAX = 4096
+POLL_S = 0.01, 0.05
+"""Between two attempts to lock: at random, so that a writer who comes back all the time lets us."""
 
 
 @contextmanager
@@ -84,12 +88,13 @@ def check_folder(path: Path) -> None:
         raise PkiError(str(path), what, next_step=f"chmod 0700 {path}")
 
 
-def read(path: Path, *, limit: int = FILE_MAX, private: bool = False) -> bytes:
+def read(path: Path, *, limit: int = FILE_MAX, private: bool = False, start: int = 0) -> bytes:
     """Read a regular file.
 
     Args:
         path: The file.
         limit: Bytes that it may have.
+        start: Where to begin.
         private: Refuse it when anybody but its owner, who is us or root, may read it.
 
     Raises:
@@ -104,7 +109,10 @@ def read(path: Path, *, limit: int = FILE_MAX, private: bool = False) -> bytes:
             raise PkiError(str(path), "not a regular file")
         if private:
             _check_private(path, found)
+        if found.st_size < start:
+            raise PkiError(str(path), "has become shorter; what it held is lost")
         with telling(path, "read"), os.fdopen(descriptor, "rb", closefd=False) as file:
+            file.seek(start)
             data = file.read(limit + 1)
     finally:
         os.close(descriptor)
@@ -143,22 +151,78 @@ def read_secret_file(path: Path | str) -> bytes:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Hold a lock file as the only process; the kernel lets go of it whatever happens to us.
 
+    Args:
+        path: The file.
+        wait_s: How long to wait for who holds it now.
+
     Raises:
-        BusyError: Another process holds it.
+        BusyError: Another process holds it, all that time.
     """
     with telling(path, "lock"):
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags, PRIVATE)
     try:
-        with telling(path, "lock"):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                what = "another process writes in this folder now"
-                raise BusyError(str(path.parent), what, next_step="try again") from None
+        attempts = Retrying(
+            retry=retry_if_exception_type(BusyError),
+            stop=stop_after_delay(wait_s),
+            wait=wait_random(*POLL_S),
+            reraise=True,
+        )
+        attempts(_lock, path, descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(path: Path, descriptor: int) -> None:
+    with telling(path, "lock"):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            what = "another process writes in this folder now"
+            raise BusyError(str(path.parent), what, next_step="try again") from None
+
+
+def append(path: Path, end: int, data: bytes) -> None:
+    """Put something behind what stands in a file, for good or not at all.
+
+    Args:
+        path: The file.
+        end: Where what counts in it ends: whatever is behind that, a kill has left unfinished.
+        data: What comes there.
+
+    Raises:
+        PkiError: It cannot be written; the file is as it was, as far as it counts.
+    """
+    with telling(path, "write"):
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _put(descriptor, end, data)
+        finally:
+            os.close(descriptor)
+
+
+def _put(descriptor: int, end: int, data: bytes) -> None:
+    start = end
+    os.ftruncate(descriptor, start)
+    try:
+        while data:
+            count = os.pwrite(descriptor, data, end)
+            data, end = data[count:], end + count
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, start)
+        raise
+
+
+def tail(path: Path, start: int) -> bytes:
+    """Read what stands in a file from some place on, up to the last line that is finished.
+
+    Raises:
+        PkiError: It cannot be read, or is shorter than that.
+    """
+    data = read(path, private=True, start=start)
+    return data[: data.rfind(b"\n") + 1]

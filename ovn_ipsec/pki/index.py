@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -19,7 +20,8 @@ from ..model.chassis import ChassisName
 from .errors import PkiError
 from .values import checked_name, numbered
 
-VERSION = 1
+VERSION = 2
+"""Books of version 1 have no journal; who only knows those refuses ours."""
 KEEP = timedelta(days=30)
 """How long the entry of an expired certificate stays that says nothing of its chassis any more."""
 _KEY_ID = re.compile(r"[0-9a-f]{64}\Z")
@@ -90,6 +92,8 @@ class Index:
     """Chassis that were revoked as such, and when: they get no certificate until readmitted."""
     crl_number: int = 0
     crl_until: datetime
+    journal: int | None = 0
+    """Number of the file with what was signed since these were written; None: there is none."""
 
     @property
     def signing(self) -> AuthorityEntry:
@@ -114,11 +118,6 @@ class Index:
         """Chassis whose newest certificate, neither expired nor revoked, is of one authority."""
         newest = self.newest().values()
         return tuple(sorted(e.chassis for e in newest if e.authority == number and alive(e, now)))
-
-    def identities(self, now: datetime) -> dict[str, ChassisName]:
-        """Whom IKE daemons take for whom: DNS names have no case, so in small letters."""
-        newest = self.newest().values()
-        return {entry.chassis.lower(): entry.chassis for entry in newest if alive(entry, now)}
 
     def with_role(self, number: int, role: Role) -> Index:
         """Give an authority another role."""
@@ -171,11 +170,40 @@ def format_index(index: Index) -> str:
         "barred": {name: _moment(since) for name, since in index.barred.items()},
         "crl_number": index.crl_number,
         "crl_until": _moment(index.crl_until),
+        "journal": index.journal or 0,
     }
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
-    certificates = [json.dumps(_plain(entry)) for entry in index.certificates]
+    certificates = [format_entry(entry) for entry in index.certificates]
     lines.append('"certificates": [\n' + ",\n".join(certificates) + "\n]")
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def format_entry(entry: Entry) -> str:
+    """Write one certificate as JSON, in one line."""
+    return json.dumps(_plain(entry))
+
+
+def parse_entries(where: str, lines: Iterable[str]) -> tuple[Entry, ...]:
+    """Read what `format_entry` has written, a line each.
+
+    Raises:
+        PkiError: A line is something else; nothing is guessed.
+    """
+    with _reading(where):
+        return tuple(_entry(json.loads(line)) for line in lines)
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, PkiError) as error:
+        cause = str(error)[:120] or type(error).__name__
+        raise PkiError(
+            where,
+            f"cannot be read as the index of an authority: {cause}",
+            next_step="put a good copy back; without it nothing here can be revoked or renewed",
+        ) from error
 
 
 def parse_index(where: str, text: str) -> Index:
@@ -184,30 +212,32 @@ def parse_index(where: str, text: str) -> Index:
     Raises:
         PkiError: They are not as `format_index` writes them; nothing is guessed.
     """
-    try:
+    with _reading(where):
         document = json.loads(text)
-        _check_version(document)
+        version = _checked_version(document)
         index = Index(
             authorities=tuple(map(_authority, document["authorities"])),
             certificates=tuple(map(_entry, document["certificates"])),
             barred={checked_name(k): _when(v) for k, v in document["barred"].items()},
             crl_number=int(document["crl_number"]),
             crl_until=_when(document["crl_until"]),
+            journal=None if version == 1 else _count(document["journal"]),
         )
         _check_roles(index)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, PkiError) as error:
-        cause = str(error)[:120] or type(error).__name__
-        raise PkiError(
-            where,
-            f"cannot be read as the index of an authority: {cause}",
-            next_step="put a good copy back; without it nothing here can be revoked or renewed",
-        ) from error
     return index
 
 
-def _check_version(document: dict[str, Any]) -> None:
-    if document["version"] != VERSION:
-        raise ValueError(f"version {document['version']!r}, expected {VERSION}")
+def _checked_version(document: dict[str, Any]) -> int:
+    version = document["version"]
+    if version not in range(1, VERSION + 1):
+        raise ValueError(f"version {version!r}, expected at most {VERSION}")
+    return int(version)
+
+
+def _count(found: Any) -> int:
+    if not isinstance(found, int) or found < 0:
+        raise ValueError(f"journal {found!r:.40}, expected a number")
+    return found
 
 
 def _check_roles(index: Index) -> None:

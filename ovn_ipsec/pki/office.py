@@ -16,15 +16,19 @@ from cryptography import x509
 
 from ..model.chassis import ChassisName
 from . import files
-from .authority import Authority
-from .errors import PkiError
+from .books import Books
+from .errors import LimitError, PkiError
 from .index import Entry, Index, Origin, alive, format_serial
 from .keys import PrivateKey, PublicKey, key_id, new_key, private_pem
 from .profile import certificate_pem, renewal_at
 from .request import Request
-from .store import CaFolder
-from .values import CHASSIS_LIFE, KeyKind, checked_name
+from .store import WAIT_S, CaFolder
+from .values import CHASSIS_LIFE, CLOCK_SKEW, KeyKind, checked_name
 
+LIVE_MAX, HOURLY_MAX = 5, 3
+"""Certificates that chassis get by asking: good ones of one name, and new ones in an hour. One that
+renews in time has two; more are for those that lose their disk."""
+HOUR = timedelta(hours=1)
 _SERIAL = re.compile(r"(serial:)?(0x)?(?P<hex>[0-9a-f:]{1,59})\Z", re.IGNORECASE)
 
 
@@ -66,13 +70,13 @@ def issue(folder: CaFolder, chassis: str, wish: Wish, now: datetime) -> Issued:
         PkiError: The name is junk, barred or taken; or a file cannot be read or written.
     """
     name = checked_name(chassis)
-    with folder.writing() as index:
-        if entry := folder.live(index, name, now):
+    with folder.signing() as books:
+        if (entry := books.newest(name)) is not None and alive(entry, now):
             what = f"has a certificate until {entry.not_after:%Y-%m-%d}"
             raise PkiError(name, what, next_step=f"ovn-ipsec pki renew {name}")
-        authority = folder.authority(index.signing)
-        key = new_key(wish.kind or authority.key_kind)
-        return _deliver(_Desk(folder, authority, index, now), name, key, wish)
+        desk = _Desk(folder, books, now)
+        key = new_key(wish.kind or desk.authority.key_kind)
+        return _deliver(desk, name, key, wish)
 
 
 def renew(folder: CaFolder, chassis: str, wish: Wish, now: datetime) -> Issued:
@@ -82,8 +86,8 @@ def renew(folder: CaFolder, chassis: str, wish: Wish, now: datetime) -> Issued:
         PkiError: The chassis has none, is barred, or holds its key itself.
     """
     name = checked_name(chassis)
-    with folder.writing() as index:
-        entry = index.newest().get(name)
+    with folder.signing() as books:
+        entry = books.newest(name)
         if entry is None:
             what = "has no certificate to renew"
             raise PkiError(name, what, next_step=f"ovn-ipsec pki issue {name}")
@@ -91,7 +95,7 @@ def renew(folder: CaFolder, chassis: str, wish: Wish, now: datetime) -> Issued:
             what = "made its key itself, so a new key is its own to make"
             step = f"let it ask again, or: ovn-ipsec pki renew --same-key {name}"
             raise PkiError(name, what, next_step=step)
-        desk = _Desk(folder, folder.authority(index.signing), index, now)
+        desk = _Desk(folder, books, now)
         if wish.same_key:
             return _certify_again(desk, entry, wish)
         return _deliver(desk, name, new_key(wish.kind or desk.authority.key_kind), wish)
@@ -103,7 +107,7 @@ def sign(folder: CaFolder, request: Request, life: timedelta, now: datetime) -> 
     Raises:
         PkiError: The chassis is barred or its name taken, the key revoked, a file unreadable.
     """
-    (answer,) = sign_all(folder, [request], life, now, reuse=False)
+    (answer,) = sign_all(folder, [request], life, now, enrolling=False)
     if isinstance(answer, PkiError):
         raise answer
     return answer
@@ -115,7 +119,7 @@ def sign_all(
     life: timedelta,
     now: datetime,
     *,
-    reuse: bool = True,
+    enrolling: bool = True,
 ) -> tuple[str | PkiError, ...]:
     """Answer many requests with one entry into the books.
 
@@ -124,8 +128,11 @@ def sign_all(
         requests: Requests that `check_request` let pass.
         life: How long from now the certificates are good.
         now: Wall time, aware.
-        reuse: Answer with the certificate that a key has already while it need not be renewed
-            and the same authority signs: whoever asks again after a restart costs nothing.
+        enrolling: Whether chassis ask themselves, and not an operator for them. Then a key that has
+            a certificate gets the same again while it need not be renewed and the same authority
+            signs, so that whoever asks again after a restart costs nothing; a name is given no
+            more than LIVE_MAX good certificates, and HOURLY_MAX in one hour; and who writes in the
+            folder now is not waited for.
 
     Returns:
         In the order of the requests: the certificate, PEM, or why there is none.
@@ -134,11 +141,13 @@ def sign_all(
         PkiError: The folder cannot be read or written.
     """
     answers: list[str | PkiError] = []
-    with folder.writing() as before:
-        desk = _Desk(folder, folder.authority(before.signing), before, now)
+    with folder.signing(0.0 if enrolling else WAIT_S) as books:
+        desk = _Desk(folder, books, now)
         for request in requests:
             try:
-                found = desk.reusable(request) if reuse else None
+                found = desk.reusable(request) if enrolling else None
+                if enrolling and found is None:
+                    desk.ration(request.chassis)
                 certificate = found or desk.certify(
                     request.public_key, request.chassis, Origin.SIGN, life
                 )
@@ -220,17 +229,11 @@ def refresh(folder: CaFolder, now: datetime) -> Index:
 class _Desk:
     """Signs under one hold of the lock: files first, the books when it closes."""
 
-    def __init__(self, folder: CaFolder, authority: Authority, index: Index, now: datetime) -> None:
-        self.folder, self.authority, self.now = folder, authority, now
-        self._before, self._signed = index, list[Entry]()
-        self._newest, self._identities = index.newest(), index.identities(now)
-        self._barred = {name.lower(): name for name in index.barred}
-        self._revoked = {entry.key_id for entry in index.certificates if entry.revoked}
-
-    @property
-    def index(self) -> Index:
-        """The books with what was signed here."""
-        return self._before.with_certificates(self._signed)
+    def __init__(self, folder: CaFolder, books: Books, now: datetime) -> None:
+        self.folder, self.now, self._books = folder, now, books
+        self.authority = folder.authority(books.written.signing)
+        self._signed: dict[str, Entry] = {}
+        """By how an IKE daemon compares names."""
 
     def certify(
         self, key: PublicKey, chassis: ChassisName, origin: Origin, life: timedelta
@@ -238,52 +241,82 @@ class _Desk:
         self._admit(key, chassis)
         certificate = self.authority.certify(key, chassis, life, self.now)
         self.folder.keep(certificate)
-        entry = Entry(
+        self._signed[chassis.lower()] = Entry(
             chassis=chassis,
             serial=certificate.serial_number,
-            authority=self._before.signing.number,
+            authority=self._books.written.signing.number,
             origin=origin,
             key_id=key_id(key),
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
         )
-        self._signed.append(entry)
-        self._newest[chassis] = entry
-        self._identities[chassis.lower()] = chassis
         return certificate
 
     def _admit(self, key: PublicKey, chassis: ChassisName) -> None:
-        if name := self._barred.get(chassis.lower()):
-            since = self._before.barred[name]
+        if barred := self._books.barred(chassis):
+            name, since = barred
             what = f"was revoked at {since:%Y-%m-%d %H:%M} UTC, and gets no certificate"
             raise PkiError(chassis, what, next_step=f"ovn-ipsec pki readmit {name}")
-        if (other := self._identities.get(chassis.lower(), chassis)) != chassis:
+        signed = self._signed.get(chassis.lower())
+        other = self._books.twin(chassis, self.now) if signed is None else signed.chassis
+        if other not in (None, chassis):
             what = f"is the same to IKE daemons as {other}, which has a certificate"
             raise PkiError(chassis, what, next_step=f"ovn-ipsec pki revoke {other}")
-        if key_id(key) in self._revoked:
+        if signed is not None:
+            raise PkiError(chassis, "asks twice at once; it gets one certificate")
+        if self._books.is_revoked(key_id(key)):
             what = "the key is that of a revoked certificate; expected a new one"
             raise PkiError(chassis, what)
 
+    def ration(self, chassis: ChassisName) -> None:
+        """Refuse a chassis that has had enough for now.
+
+        Raises:
+            LimitError: It has, and until when.
+        """
+        live = self._books.live(chassis, self.now)
+        if len(live) >= LIVE_MAX:
+            raise LimitError(
+                chassis,
+                f"has {len(live)} good certificates, and gets no more than {LIVE_MAX}",
+                until=min(entry.not_after for entry in live),
+                next_step=f"ovn-ipsec pki revoke SERIAL, for each that {chassis} has no use for",
+            )
+        recent = [when for entry in live if (when := _signed_at(entry)) > self.now - HOUR]
+        if len(recent) >= HOURLY_MAX:
+            what = f"got {len(recent)} certificates in an hour, and gets no more than that"
+            raise LimitError(chassis, what, until=min(recent) + HOUR)
+
     def reusable(self, request: Request) -> x509.Certificate | None:
         self._admit(request.public_key, request.chassis)
-        entry = self._newest.get(request.chassis)
+        entry = self._books.newest(request.chassis)
         if (
             entry is None
             or not alive(entry, self.now)
             or entry.key_id != key_id(request.public_key)
-            or entry.authority != self._before.signing.number
+            or entry.authority != self._books.written.signing.number
             or self.now >= renewal_at(entry.not_before, entry.not_after, entry.chassis)
         ):
             return None
         return self.folder.certificate(entry)
 
     def close(self) -> None:
-        """Write the books, if anything was signed."""
+        """Write into the books what was signed."""
         if self._signed:
-            full = self.index
-            after = full.pruned(self.now)
-            self.folder.save(after)
-            self.folder.discard(full, after)
+            self.folder.enter(self._books, tuple(self._signed.values()), self.now)
+
+    def entry(self, chassis: ChassisName) -> Entry:
+        """The entry of what was signed here for a chassis."""
+        return self._signed[chassis.lower()]
+
+    @property
+    def bundle(self) -> str:
+        """What every chassis must trust, PEM."""
+        return self.folder.bundle(self._books.written)
+
+
+def _signed_at(entry: Entry) -> datetime:
+    return entry.not_before + CLOCK_SKEW
 
 
 def _deliver(desk: _Desk, chassis: ChassisName, key: PrivateKey, wish: Wish) -> Issued:
@@ -293,7 +326,7 @@ def _deliver(desk: _Desk, chassis: ChassisName, key: PrivateKey, wish: Wish) -> 
     key_path = out / "key.pem"
     files.write(key_path, private_pem(key), files.PRIVATE)
     return Issued(
-        entry=desk.index.newest()[chassis],
+        entry=desk.entry(chassis),
         written=(key_path, *_write_public(desk, out, certificate)),
     )
 
@@ -304,9 +337,7 @@ def _certify_again(desk: _Desk, entry: Entry, wish: Wish) -> Issued:
     certificate = desk.certify(key, entry.chassis, entry.origin, wish.life)
     out = _open(desk, entry.chassis, wish)
     desk.close()
-    return Issued(
-        entry=desk.index.newest()[entry.chassis], written=_write_public(desk, out, certificate)
-    )
+    return Issued(entry=desk.entry(entry.chassis), written=_write_public(desk, out, certificate))
 
 
 def _open(desk: _Desk, chassis: ChassisName, wish: Wish) -> Path:
@@ -321,7 +352,7 @@ def _open(desk: _Desk, chassis: ChassisName, wish: Wish) -> Path:
 
 def _write_public(desk: _Desk, out: Path, certificate: x509.Certificate) -> tuple[Path, Path]:
     files.write(out / "cert.pem", certificate_pem(certificate).encode("ascii"))
-    files.write(out / "ca.pem", desk.folder.bundle(desk.index).encode("ascii"))
+    files.write(out / "ca.pem", desk.bundle.encode("ascii"))
     return out / "cert.pem", out / "ca.pem"
 
 

@@ -2,6 +2,7 @@
 """Edge (files): the folder of an authority; nothing in it is ever written in place.
 
     index.json                         the books; what they do not name does not exist
+    signed-<number>.jsonl              what was signed since they were written, a line each
     ca.pem                             what every chassis must trust; two during a rollover
     crl.pem                            revoked certificates, a list for each trusted authority
     lock                               held by the one writer
@@ -11,15 +12,17 @@
 
 A change is made in this order: files that nothing names yet, the books, and then files that
 follow from the books. Killed in between, it leaves either the old state or the new one, with at
-most the last files to be written again.
+most the last files to be written again. What is signed is entered behind what was signed before,
+so that it costs the same however many certificates there are; now and then it goes into the books,
+which name the file that it goes to from then on. Who has read them once reads what is new.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -28,8 +31,19 @@ from cryptography import x509
 from ..model.chassis import ChassisName
 from . import files
 from .authority import Authority, Shape, check_shape
+from .books import Books
 from .errors import PkiError
-from .index import AuthorityEntry, Entry, Index, Role, alive, format_index, format_serial
+from .index import (
+    AuthorityEntry,
+    Entry,
+    Index,
+    Role,
+    alive,
+    format_entry,
+    format_index,
+    format_serial,
+    parse_entries,
+)
 from .index import parse_index as parse
 from .keys import new_key, private_pem, read_private
 from .profile import certificate_pem
@@ -38,11 +52,30 @@ from .values import CRL_LIFE, KeyKind
 NO_CA = "ovn-ipsec pki init, or name the authority's folder with --ca"
 
 
+JOURNAL_MIN, JOURNAL_PART = 256, 4
+"""The books are written when so many certificates were signed since, and a fourth of all."""
+WAIT_S = 30.0
+"""How long to wait for another writer."""
+LOOKS = 10
+"""At books that are written anew while they are read."""
+
+
+class _Shelf:
+    """The books as they were read last, so that only what is new has to be read."""
+
+    def __init__(self) -> None:
+        self.books: Books | None = None
+        self.stamp: object = None
+        self.end = 0
+        """Of the journal, as far as it was read."""
+
+
 @dataclass(frozen=True, slots=True)
 class CaFolder:
     """A folder that holds an authority."""
 
     path: Path
+    _shelf: _Shelf = field(default_factory=_Shelf, init=False, repr=False, compare=False)
 
     def init(self, shape: Shape, kind: KeyKind, now: datetime) -> AuthorityEntry:
         """Make a first authority in an empty folder.
@@ -93,16 +126,70 @@ class CaFolder:
         Raises:
             PkiError: There are none, or they cannot be read.
         """
+        return self.books().index
+
+    def books(self) -> Books:
+        """Read what is new in the books since they were read last.
+
+        Raises:
+            PkiError: There are none, or they cannot be read.
+        """
         self._check()
-        text = files.read(self.index_path).decode("utf-8", errors="replace")
-        return parse(str(self.index_path), text)
+        shelf = self._shelf
+        for _ in range(LOOKS):
+            try:
+                stamp = self._stamp()
+                if shelf.books is None or stamp != shelf.stamp:
+                    text = files.read(self.index_path).decode("utf-8", errors="replace")
+                    shelf.books, shelf.stamp = Books(parse(str(self.index_path), text)), stamp
+                    shelf.end = 0
+                self._read_journal(shelf, shelf.books)
+            except PkiError:
+                shelf.books = None
+                if self._stamp() == stamp:
+                    raise
+            # Written anew meanwhile, they do not belong to the journal that was read.
+            if shelf.books is not None and self._stamp() == stamp:
+                return shelf.books
+        raise PkiError(str(self.index_path), "does not stay as it is", next_step="try again")
+
+    def _stamp(self) -> tuple[int, int, int]:
+        with files.telling(self.index_path, "look at"):
+            found = self.index_path.stat()
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def _read_journal(self, shelf: _Shelf, books: Books) -> None:
+        path = self._journal_path(books.written)
+        if path is not None and (data := files.tail(path, shelf.end)):
+            lines = data.decode("utf-8", errors="replace").splitlines()
+            books.enter(parse_entries(str(path), lines))
+            shelf.end += len(data)
+
+    def _journal_path(self, index: Index) -> Path | None:
+        if index.journal is None:
+            return None
+        return self.path / f"signed-{index.journal}.jsonl"
 
     @contextmanager
-    def writing(self) -> Iterator[Index]:
-        """Hold the folder against other writers, and read the books."""
+    def writing(self, wait_s: float = WAIT_S) -> Iterator[Index]:
+        """Hold the folder against other writers, and read the books.
+
+        Args:
+            wait_s: How long to wait for another writer.
+        """
+        with self.signing(wait_s) as books:
+            yield books.index
+
+    @contextmanager
+    def signing(self, wait_s: float = WAIT_S) -> Iterator[Books]:
+        """Hold the folder against other writers, and read the books for entries.
+
+        Args:
+            wait_s: How long to wait for another writer.
+        """
         self._check()
-        with files.locked(self.path / "lock"):
-            yield self.read()
+        with files.locked(self.path / "lock", wait_s):
+            yield self.books()
 
     def _check(self) -> None:
         if not self.path.exists():
@@ -112,8 +199,43 @@ class CaFolder:
             raise PkiError(str(self.path), "no authority here: no index.json", next_step=NO_CA)
 
     def save(self, index: Index) -> None:
-        """Write the books: from here on a change has happened."""
+        """Write the books: from here on a change has happened.
+
+        Args:
+            index: All of them, with what stood in the journal.
+        """
+        index = replace(index, journal=0 if index.journal is None else index.journal + 1)
+        current = self._journal_path(index)
+        assert current is not None  # noqa: S101 - it was given a number
+        files.write(current, b"", files.PRIVATE)
         files.write(self.index_path, format_index(index).encode("ascii"), files.PRIVATE)
+        self._shelf.books = None
+        for path in self.path.glob("signed-*.jsonl"):
+            if path != current:
+                with files.telling(path, "remove"):
+                    path.unlink(missing_ok=True)
+
+    def enter(self, books: Books, entries: Sequence[Entry], now: datetime) -> None:
+        """Enter certificates: from here on they can be revoked.
+
+        Args:
+            books: As ``signing`` gave them, under the lock.
+            entries: What was signed.
+            now: Wall time, aware: what says nothing any more may go.
+        """
+        path, shelf = self._journal_path(books.written), self._shelf
+        count = books.entered + len(entries)
+        is_long = count >= max(JOURNAL_MIN, len(books.written.certificates) // JOURNAL_PART)
+        if path is None or is_long:
+            full = books.index.with_certificates(entries)
+            after = full.pruned(now)
+            self.save(after)
+            self.discard(full, after)
+            return
+        data = "".join(f"{format_entry(entry)}\n" for entry in entries).encode("ascii")
+        files.append(path, shelf.end, data)
+        shelf.end += len(data)
+        books.enter(entries)
 
     def save_with_crl(self, index: Index, now: datetime) -> Index:
         """Write the books, and the lists of revoked certificates that follow from them."""

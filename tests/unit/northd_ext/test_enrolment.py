@@ -9,13 +9,24 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from northd_ext.enrolment import LOOK_S, RETRY_S, Enrolment, why_unsafe
+from northd_ext.enrolment import (
+    ASK_BURST,
+    ASK_EVERY_S,
+    BATCH,
+    LOOK_S,
+    RETRY_S,
+    TOTAL_BURST,
+    TOTAL_EVERY_S,
+    Enrolment,
+    why_unsafe,
+)
 from northd_ext.views import Asked, Remote
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.pki import office
 from ovn_ipsec.pki.authority import Shape
+from ovn_ipsec.pki.index import format_serial
 from ovn_ipsec.pki.keys import new_key
-from ovn_ipsec.pki.request import make_request
+from ovn_ipsec.pki.request import REQUEST_MAX, Request, check_request, make_request
 from ovn_ipsec.pki.store import CaFolder
 from ovn_ipsec.pki.values import KeyKind
 
@@ -123,3 +134,138 @@ def test_folder_that_cannot_be_read_changes_nothing(folder: CaFolder, authority:
     assert not authority.look(LOOK_S + RETRY_S)
     assert authority.problem == ""
     assert authority.answer([asks("h1")], SAFE, NOW)
+
+
+def test_a_certificate_revoked_by_its_number_bars_a_key_and_no_chassis(
+    folder: CaFolder, authority: Enrolment
+) -> None:
+    """Quarantine is for chassis that an operator has named; this one may ask with another key."""
+    row = asks("h1")
+    authority.answer([row], SAFE, NOW)
+    (entry,) = folder.read().certificates
+    office.revoke(folder, f"serial:{format_serial(entry.serial)}", NOW)
+    authority.look(LOOK_S)
+    assert authority.signing.barred == frozenset()
+    fresh = Enrolment(folder, insecure=False)
+    fresh.look(0.0)
+    assert fresh.answer([row], SAFE, NOW) == {}
+    assert "revoked certificate" in fresh.refusals[0].reason
+    assert fresh.answer([asks("h1")], SAFE, NOW).keys() == {"h1"}
+
+
+def test_one_cause_is_one_refusal(folder: CaFolder) -> None:
+    """However many ask over a southbound that tells nobody apart."""
+    careful = Enrolment(folder, insecure=False)
+    careful.look(0.0)
+    careful.answer([asks(f"h{number}") for number in range(3)], [], NOW)
+    (refused,) = careful.refusals
+    assert "and those of 2 more" in refused.reason
+    assert careful.answer([], [], NOW) == {}
+    assert careful.refusals == ()
+
+
+class Counted:
+    """How often requests were parsed."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        patch.setattr("northd_ext.enrolment.check_request", self._check)
+
+    def _check(self, pem: str, chassis: ChassisName) -> Request:
+        self.names.append(chassis)
+        return check_request(pem, chassis)
+
+
+def test_a_bad_request_is_parsed_once(
+    authority: Enrolment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is kept of it is no longer than a request can be."""
+    counted = Counted(monkeypatch)
+    rows = [
+        Asked(name="h1", request="junk", answer=""),
+        Asked(name="h2", request="x" * 10_000_000, answer=""),
+    ]
+    for now in range(100):
+        authority.look(float(now))
+        authority.answer(rows, SAFE, NOW)
+    assert counted.names == ["h1", "h2"]
+    assert [error.row for error in authority.refusals] == ["h1", "h2"]
+    assert len(authority._cases["h2"].request) == REQUEST_MAX + 1
+    authority.answer([Asked(name="h2", request="x" * 20_000_000, answer="")], SAFE, NOW)
+    assert len(counted.names) == 2
+
+
+def test_a_chassis_that_changes_its_request_all_the_time_waits(
+    authority: Enrolment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By itself: it is looked at some times and then once a minute, whatever it asks for.
+
+    Taking the request back does not help; another chassis is answered meanwhile.
+    """
+    counted = Counted(monkeypatch)
+    for second in range(300):
+        authority.look(float(second))
+        for part in range(5):
+            row = Asked(name="rogue", request=f"junk {second} {part}", answer="")
+            authority.answer([row] if part % 2 else [], SAFE, NOW)
+    assert ASK_BURST <= len(counted.names) <= ASK_BURST + 300 / ASK_EVERY_S
+    assert authority.answer([row, asks("h1")], SAFE, NOW).keys() == {"h1"}
+    authority.look(300 + ASK_BURST * ASK_EVERY_S)
+    authority.answer([], SAFE, NOW)
+    assert not authority._cases, "and it is forgotten when it has stopped"
+
+
+def test_keys_without_number_get_a_few_certificates(folder: CaFolder, authority: Enrolment) -> None:
+    """One name, another key each time: refused until there is room, and not asked in between."""
+    got: set[str] = set()
+    for minute in range(180):
+        authority.look(60.0 * minute)
+        wall = NOW + timedelta(minutes=minute)
+        got.update(authority.answer([asks("h1")], SAFE, wall).values())
+    assert len(got) == office.LIVE_MAX == len(folder.read().certificates)
+    (refused,) = authority.refusals
+    assert "gets no more than 5; again at" in refused.reason
+
+
+def test_a_chassis_that_had_enough_is_answered_when_its_time_has_come(
+    authority: Enrolment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same request, without being asked again; until then it is not looked at."""
+    counted = Counted(monkeypatch)
+    for _ in range(office.HOURLY_MAX):
+        assert authority.answer([asks("h1")], SAFE, NOW)
+    row = asks("h1")
+    for minute in range(60):
+        authority.look(60.0 * minute)
+        assert authority.answer([row], SAFE, NOW + timedelta(minutes=minute)) == {}
+    assert len(counted.names) == office.HOURLY_MAX + 1
+    authority.look(3600.0)
+    assert authority.answer([row], SAFE, NOW + timedelta(hours=1)).keys() == {"h1"}
+
+
+def test_all_are_answered_in_turns_and_at_a_limited_rate(authority: Enrolment) -> None:
+    """A few in each pass; those that wait go before those that ask anew."""
+    rows = [asks(f"h{number:03}") for number in range(TOTAL_BURST + 20)]
+    answered: dict[str, str] = {}
+    passes = 0
+    while len(answered) < TOTAL_BURST:
+        found = authority.answer(rows, SAFE, NOW).keys() - answered.keys()
+        assert len(found) <= BATCH
+        answered |= dict.fromkeys(found, "")
+        passes += 1
+        rows[0] = asks("h000")
+    assert passes == TOTAL_BURST // BATCH
+    assert authority.answer(rows, SAFE, NOW).keys() <= answered.keys()
+    authority.look(30 * TOTAL_EVERY_S)
+    late = authority.answer(rows, SAFE, NOW).keys() - answered.keys()
+    assert len(late) == 20
+
+
+def test_books_that_somebody_writes_in_are_no_fault(folder: CaFolder, authority: Enrolment) -> None:
+    """It is tried again in the next pass, and waits for nobody."""
+    row = asks("h1")
+    with CaFolder(folder.path).writing():
+        for _ in range(2 * ASK_BURST):
+            assert authority.answer([row], SAFE, NOW) == {}
+    assert (authority.problem, authority.refusals) == ("", ())
+    assert authority.answer([row], SAFE, NOW).keys() == {"h1"}

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -123,6 +126,54 @@ def test_there_is_one_writer(tmp_path: Path):
         assert caught.value.retry is Retry.LATER
     with files.locked(tmp_path / "lock"):
         assert mode(tmp_path / "lock") == 0o600
+
+
+def test_another_writer_is_waited_for_so_long(tmp_path: Path, monkeypatch):
+    """Not for ever."""
+    looks: list[float] = []
+    other = contextlib.ExitStack()
+    other.enter_context(files.locked(tmp_path / "lock"))
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            other.close()
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with files.locked(tmp_path / "lock", wait_s=60.0):
+        assert len(looks) == 3
+    times = iter(range(0, 1000, 10))
+    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+    with files.locked(tmp_path / "lock"), pytest.raises(BusyError):
+        files.locked(tmp_path / "lock", wait_s=60.0).__enter__()
+
+
+def test_something_is_put_behind_what_counts(tmp_path: Path, monkeypatch):
+    """What a kill has left behind it goes; a full disk leaves what was there."""
+    path = tmp_path / "journal"
+    files.write(path, b"one\nhalf of tw", files.PRIVATE)
+    assert files.tail(path, 0) == b"one\n"
+    files.append(path, 4, b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert files.tail(path, 4) == b"two\n"
+    assert files.tail(path, 8) == b""
+    real = os.pwrite
+
+    def full(descriptor: int, data: bytes, where: int) -> int:
+        if where > 8:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data[:2], where)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(PkiError, match="No space left"):
+        files.append(path, 8, b"three\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+    with pytest.raises(PkiError, match="has become shorter"):
+        files.tail(path, 9)
+    with pytest.raises(PkiError, match="cannot read"):
+        files.tail(tmp_path / "none", 0)
+    with pytest.raises(PkiError, match="cannot write"):
+        files.append(tmp_path / "none", 0, b"x\n")
 
 
 def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path):

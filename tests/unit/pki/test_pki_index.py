@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.pki.books import Books
 from ovn_ipsec.pki.errors import PkiError
 from ovn_ipsec.pki.index import (
     AuthorityEntry,
@@ -20,8 +21,10 @@ from ovn_ipsec.pki.index import (
     Index,
     Origin,
     Role,
+    format_entry,
     format_index,
     format_serial,
+    parse_entries,
     parse_index,
 )
 
@@ -123,7 +126,7 @@ def with_roles(*roles: str) -> str:
     [
         ("[]", "list indices"),
         ("[" * 100_000, ""),
-        (changed(version=2), "version 2, expected 1"),
+        (changed(version=3), "version 3, expected at most 2"),
         (changed(authorities=[]), "expected one authority that signs"),
         (with_roles("signing", "signing"), "expected one authority that signs"),
         (with_roles("signing", "old", "next"), "at most one beside it"),
@@ -132,6 +135,8 @@ def with_roles(*roles: str) -> str:
         (changed(barred=[]), "'list'"),
         (changed(barred={"..": "2030-01-01T00:00:00Z"}), "not a chassis name"),
         (changed(crl_until="2030-01-01T00:00:00"), "has no time zone"),
+        (changed(journal=-1), "journal -1, expected a number"),
+        (changed(journal="1"), "expected a number"),
         (changed_entry(key_id="junk"), "not a SHA-256"),
         (changed_entry(chassis="../x"), "not a chassis name"),
         (changed_entry(serial=5), "int()"),
@@ -158,15 +163,58 @@ def test_the_newest_certificate_is_the_one_signed_last():
     assert {"hv1": new, "hv2": other} == books(old, other, new).newest()
 
 
-def test_identities_have_no_case():
-    """Those whose certificate is dead have none."""
-    index = books(
-        entry("hv1", 1),
-        entry("HV2", 2, revoked=NOW),
-        entry("HV3", 3, not_after=NOW),
-        entry("HV4", 4),
+def test_books_of_the_first_version_have_no_journal():
+    """They are read, and written as ours."""
+    document = json.loads(format_index(books(entry("hv1", 1))))
+    del document["journal"]
+    found = parse_index("index.json", json.dumps({**document, "version": 1}))
+    assert found.journal is None
+    assert parse_index("index.json", format_index(found)) == replace(found, journal=0)
+
+
+def test_a_line_of_the_journal_is_read_as_it_was_written():
+    """And junk in one is an error."""
+    written = [entry("hv1", 1), entry("hv2", 2)]
+    lines = [format_entry(one) for one in written]
+    assert parse_entries("journal", lines) == tuple(written)
+    assert not any("\n" in line for line in lines)
+    for junk in ("", "{}", lines[0][:20], "[]", lines[0].replace("hv1", "..")):
+        with pytest.raises(PkiError, match="journal: cannot be read"):
+            parse_entries("journal", [lines[0], junk])
+
+
+def test_a_name_has_one_spelling_among_the_living():
+    """DNS names have no case; those whose certificate is dead have none."""
+    found = Books(
+        books(
+            entry("hv1", 1),
+            entry("HV2", 2, revoked=NOW),
+            entry("HV3", 3, not_after=NOW),
+            entry("HV4", 4),
+        )
     )
-    assert {"hv1": "hv1", "hv4": "HV4"} == index.identities(NOW)
+    names = [ChassisName(name) for name in ("HV1", "hv2", "hv3", "hv4", "hv1", "HV4", "hv5")]
+    assert [found.twin(name, NOW) for name in names] == ["hv1", None, None, "HV4", None, None, None]
+
+
+def test_what_is_entered_is_found_as_what_was_written():
+    """By name, newest last; by key; and in the whole."""
+    old, dead = entry("hv1", 1), entry("hv1", 2, revoked=NOW, key_id="1" * 64)
+    new, other = entry("hv1", 3), entry("hv2", 4)
+    written = replace(books(old, dead), barred={ChassisName("hv9"): NOW})
+    found = Books(written)
+    assert found.index is written
+    found.enter([new, other])
+    assert found.index.certificates == (old, dead, new, other)
+    assert found.index is found.index
+    assert (found.entered, found.written) == (2, written)
+    assert found.newest(new.chassis) == new
+    assert found.newest(ChassisName("hv3")) is None
+    assert found.live(new.chassis, NOW) == [old, new]
+    assert found.live(ChassisName("hv3"), NOW) == []
+    assert (found.is_revoked("1" * 64), found.is_revoked("0" * 64)) == (True, False)
+    assert found.barred(ChassisName("HV9")) == ("hv9", NOW)
+    assert found.barred(new.chassis) is None
 
 
 def test_what_says_nothing_any_more_is_left_out():

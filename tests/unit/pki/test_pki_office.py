@@ -6,6 +6,8 @@ from __future__ import annotations
 import contextlib
 import json
 import stat
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -14,11 +16,12 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from ovn_ipsec.errors import Retry
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.pki import office, rollover, stock
+from ovn_ipsec.pki import files, office, rollover, stock, store
 from ovn_ipsec.pki.authority import Shape
 from ovn_ipsec.pki.errors import BusyError, PkiError
-from ovn_ipsec.pki.index import Origin, format_serial
+from ovn_ipsec.pki.index import Origin, format_index, format_serial
 from ovn_ipsec.pki.keys import key_id, new_key, read_private
 from ovn_ipsec.pki.office import Wish
 from ovn_ipsec.pki.request import Request, check_request, make_request
@@ -326,8 +329,9 @@ def test_a_word_that_means_two_things_is_not_guessed(folder: CaFolder):
     assert (entry,) == office.revoke(folder, f"serial:{digits}", NOW).entries
 
 
-def test_old_certificates_are_not_kept_for_ever(folder: CaFolder):
+def test_old_certificates_are_not_kept_for_ever(folder: CaFolder, monkeypatch):
     """Neither in the books nor as files."""
+    monkeypatch.setattr(store, "JOURNAL_MIN", 2)
     for day in range(0, 100, 10):
         office.sign(folder, request(), 10 * DAY, NOW + day * DAY)
     entries = folder.read().certificates
@@ -339,8 +343,176 @@ def test_old_certificates_are_not_kept_for_ever(folder: CaFolder):
 def test_two_writers_do_not_mix(folder: CaFolder):
     """The second one may try again."""
     with folder.writing(), pytest.raises(BusyError):
-        office.issue(folder, HV1, WISH, NOW)
+        office.sign_all(folder, [request()], DAY, NOW)
     office.issue(folder, HV1, WISH, NOW)
+
+
+def test_what_an_operator_does_waits_for_who_signs(folder: CaFolder, monkeypatch):
+    """To revoke is the last thing that may fail because the books are busy."""
+    office.issue(folder, HV1, WISH, NOW)
+    for act in (
+        lambda: office.revoke(folder, HV1, NOW),
+        lambda: office.readmit(folder, HV1, NOW),
+        lambda: office.renew(folder, HV1, WISH, NOW),
+        lambda: office.refresh(folder, NOW),
+        lambda: office.sign(folder, request(HV2), DAY, NOW),
+        lambda: office.issue(folder, "hv3", WISH, NOW),
+        lambda: rollover.start(folder, life=DAY, kind=None, name=None, now=NOW),
+    ):
+        other = contextlib.ExitStack()
+        other.enter_context(CaFolder(folder.path).writing())
+        monkeypatch.setattr(time, "sleep", lambda _seconds, other=other: other.close())
+        act()
+
+
+# --- the journal ---------------------------------------------------------------------------------
+
+
+def journal(folder: CaFolder) -> Path:
+    (path,) = folder.path.glob("signed-*.jsonl")
+    return path
+
+
+def test_what_is_signed_is_entered_behind_the_books(folder: CaFolder):
+    """Not written with all of them; every reader finds it, one that has read before the news."""
+    reader = CaFolder(folder.path)
+    assert reader.read().certificates == ()
+    before = folder.index_path.stat()
+    for number in range(5):
+        office.sign(folder, request(ChassisName(f"hv{number}"), number), DAY, NOW)
+        names = [entry.chassis for entry in reader.read().certificates]
+        assert names == [f"hv{one}" for one in range(number + 1)]
+    assert folder.index_path.stat() == before
+    assert len(journal(folder).read_text().splitlines()) == 5
+    assert journal(folder).stat().st_mode & 0o777 == 0o600
+    assert CaFolder(folder.path).read() == folder.read() == reader.read()
+    office.revoke(reader, "hv0", NOW)
+    assert journal(folder).read_bytes() == b""
+    assert [entry.revoked for entry in folder.read().certificates] == [NOW, *[None] * 4]
+
+
+def test_the_cost_of_a_signature_does_not_grow_with_the_books(folder: CaFolder):
+    """Beside 2000 certificates as beside none it is one line, and one line is read of it."""
+    one = office.issue(folder, HV1, WISH, NOW).entry
+    many = [replace(one, chassis=ChassisName(f"old{n}"), serial=n + 1) for n in range(2000)]
+    with folder.writing() as index:
+        folder.save(replace(index, certificates=tuple(many)))
+    folder.read()
+    inode = folder.index_path.stat().st_ino
+    for number in range(300):
+        office.sign_all(folder, [request(ChassisName(f"hv{number}"), 0)], DAY, NOW)
+    assert folder.index_path.stat().st_ino == inode
+    assert len(folder.read().certificates) == 2300
+    for number in range(300, 501):
+        office.sign_all(folder, [request(ChassisName(f"hv{number}"), 0)], DAY, NOW)
+    assert folder.index_path.stat().st_ino != inode, "a fourth of them: now it is worth it"
+    assert len(folder.read().certificates) == 2501
+
+
+def test_a_line_that_a_kill_has_left_unfinished_does_not_count(folder: CaFolder):
+    """It was not handed out; the next one takes its place."""
+    office.sign(folder, request(), DAY, NOW)
+    path = journal(folder)
+    whole = path.read_bytes()
+    for torn in (whole[:40], b"\x00" * 512):
+        path.write_bytes(whole + torn)
+        fresh = CaFolder(folder.path)
+        assert len(fresh.read().certificates) == 1
+        office.sign(fresh, request(HV2, 1), DAY, NOW)
+        assert [entry.chassis for entry in folder.read().certificates] == [HV1, HV2]
+        assert path.read_bytes().startswith(whole)
+        path.write_bytes(whole)
+        folder._shelf.books = None
+
+
+@pytest.mark.parametrize("damage", ["gone", "short", "junk"])
+def test_a_journal_that_is_damaged_is_not_an_empty_one(folder: CaFolder, damage: str):
+    """What it held could not be revoked any more."""
+    office.sign(folder, request(), DAY, NOW)
+    assert len(folder.read().certificates) == 1
+    path = journal(folder)
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"" if damage == "short" else path.read_bytes() + b"junk\n")
+    for _ in range(2):
+        with pytest.raises(PkiError, match=path.name):
+            folder.read()
+        if damage == "short":
+            break
+
+
+def test_books_of_an_older_program_are_taken_over(folder: CaFolder):
+    """With the first certificate they are ours, and the older program refuses them."""
+    entry = office.issue(folder, HV1, WISH, NOW).entry
+    document = json.loads(format_index(folder.read()))
+    del document["journal"]
+    folder.index_path.write_text(json.dumps({**document, "version": 1}))
+    journal(folder).unlink()
+    old = CaFolder(folder.path)
+    assert old.read().certificates == (entry,)
+    office.sign(old, request(HV2), DAY, NOW)
+    assert json.loads(folder.index_path.read_text())["version"] == 2
+    assert [one.chassis for one in folder.read().certificates] == [HV1, HV2]
+
+
+def test_books_that_are_written_while_they_are_read_are_read_again(folder: CaFolder, monkeypatch):
+    """Journal and books belong together; books that never stay are an error."""
+    office.sign(folder, request(), DAY, NOW)
+    reader, real = CaFolder(folder.path), files.tail
+    writes: list[int] = []
+
+    def tail(path: Path, start: int) -> bytes:
+        if len(writes) < 6:
+            writes.append(1)
+            if len(writes) % 2:
+                with folder.writing() as index:
+                    folder.save(index)
+        return real(path, start)
+
+    monkeypatch.setattr(files, "tail", tail)
+    assert [entry.chassis for entry in reader.read().certificates] == [HV1]
+    number = iter(range(10**6))
+    monkeypatch.setattr(CaFolder, "_stamp", lambda _self: next(number))
+    with pytest.raises(PkiError, match="does not stay as it is"):
+        CaFolder(folder.path).read()
+
+
+# --- limits --------------------------------------------------------------------------------------
+
+
+def test_a_name_gets_a_few_certificates_and_no_more(folder: CaFolder):
+    """Whoever asks with another key each time: so many in an hour, and so many good ones."""
+    got, refused = 0, []
+    for minute in range(0, 60 * 24 * 20, 7):
+        now = NOW + timedelta(minutes=minute)
+        (answer,) = office.sign_all(folder, [request(number=minute)], 30 * DAY, now)
+        got += isinstance(answer, str)
+        if isinstance(answer, office.LimitError):
+            refused.append(answer)
+            assert answer.until > now
+            assert answer.retry is Retry.LATER
+    assert got == office.LIVE_MAX
+    assert "got 3 certificates in an hour" in str(refused[0])
+    assert "again at 2030-01-01 01:00 UTC" in str(refused[0])
+    assert "has 5 good certificates" in str(refused[-1])
+    (other,) = office.sign_all(folder, [request(HV2, 1)], DAY, NOW)
+    assert isinstance(other, str), "it is the name's limit, and nobody else's"
+    office.renew(folder, HV1, Wish(same_key=True), NOW + DAY)
+    live = folder.books().live(HV1, NOW + 20 * DAY)
+    for entry in live[:2]:
+        office.revoke(folder, f"serial:{format_serial(entry.serial)}", NOW + 20 * DAY)
+    (again,) = office.sign_all(folder, [request(number=10**6)], DAY, NOW + 20 * DAY)
+    assert isinstance(again, str), "a revoked one makes room"
+
+
+def test_one_that_asks_twice_at_once_gets_one(folder: CaFolder):
+    """Whatever the order."""
+    answers = office.sign_all(folder, [request(), request(number=1)], DAY, NOW)
+    assert [isinstance(answer, str) for answer in answers] == [True, False]
+    spelled = request(ChassisName("HV2"), 2), request(HV2, 3)
+    answers = office.sign_all(folder, spelled, DAY, NOW)
+    assert "is the same to IKE daemons as HV2" in str(answers[1])
 
 
 class Killed(BaseException):
@@ -559,6 +731,7 @@ def test_a_stock_chassis_gets_nothing_that_cannot_work(folder: CaFolder):
 def test_the_books_are_text_that_a_person_can_read(folder: CaFolder):
     """A line for each certificate, and no key."""
     office.issue(folder, HV1, WISH, NOW)
+    office.refresh(folder, NOW)
     text = folder.index_path.read_text()
     assert "hv1" == json.loads(text)["certificates"][0]["chassis"]
     assert "PRIVATE" not in text
