@@ -172,8 +172,10 @@ def renew(pki: Pki, /, chassis: tuple[str, ...], **flags: Any) -> None:
 def revoke(pki: Pki, what: str) -> None:
     """Revoke a chassis with all its certificates, or one certificate.
 
-    A chassis that is revoked gets no other certificate until it is readmitted. Writes crl.pem; who
-    does not read that goes on to trust the certificate until it expires.
+    A chassis that is revoked gets no other certificate until it is readmitted, and is put into
+    quarantine where ovn-ipsec-northd has the authority. A certificate that is revoked only bars its
+    key. Waits for whoever signs in the folder now. Writes crl.pem; who does not read that goes on
+    to trust the certificate until it expires.
     """
     from ...pki import office  # noqa: PLC0415 - --help stays quick
 
