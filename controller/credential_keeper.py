@@ -216,11 +216,11 @@ class CredentialKeeper:
     def _warn(self, wall: datetime) -> None:
         """Say once how near the end of the certificate in use is: each time that it is nearer."""
         own, before = self._used, self.expiry
-        self.expiry = Expiry.VALID if own is None else expiry(own.not_before, own.not_after, wall)
+        self.expiry = Expiry.VALID if own is None else expiry(own.not_before, own.until, wall)
         if own is None or self.expiry in (before, Expiry.VALID):
             return
         say = _log.error if self.expiry is Expiry.EXPIRED else _log.warning
-        say("certificate_ends", how=self.expiry.value, subject=own.subject, until=own.not_after)
+        say("certificate_ends", how=self.expiry.value, subject=own.subject, until=own.until)
 
     @staticmethod
     def _enrols(needs: Needs) -> bool:
@@ -278,7 +278,7 @@ class CredentialKeeper:
     @property
     def expires(self) -> datetime | None:
         """When the certificate in use ends; None without one."""
-        return self._used.not_after if self._used is not None else None
+        return self._used.until if self._used is not None else None
 
     @property
     def _used(self) -> Credential | None:
@@ -290,7 +290,7 @@ class CredentialKeeper:
         """What will be wrong if nobody brings another certificate; empty when nothing will."""
         if self._used is None or self.expiry not in (Expiry.EXPIRING, Expiry.URGENT):
             return ""
-        return f"the certificate expires at {moment(self._used.not_after)}"
+        return f"the certificate expires at {moment(self._used.until)}"
 
     def problems(self) -> list[str]:
         """What is wrong with the ways that policy asks for, or that the operator has set up."""

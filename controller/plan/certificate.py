@@ -6,6 +6,7 @@ Output: Credential, or a CredentialError that names the place and the cause.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 
@@ -89,7 +90,7 @@ def judge(
     check_strength(places.certificate, public)
     if spki(public) != key:
         refuse(places.private_key, f"is not the key of the certificate in {places.certificate}")
-    chain = trace(places, certificates, authorities, now)
+    *chain, root = trace(places, certificates, authorities, now)
     if cause := misuse(certificate):
         refuse(places.certificate, cause)
     if cause := unknown_critical(certificate):
@@ -98,7 +99,9 @@ def judge(
         # One that nobody needs costs the whole connection all the same.
         if cause := unknown_critical(ca):
             refuse(places.ca_cert, f"{ca.subject.rfc4514_string()[:80]} {cause}")
-    credential = describe(places.certificate, certificate, authorities, chain)
+    found = describe(places.certificate, certificate, authorities, chain)
+    until = min(ca.not_valid_after_utc for ca in (*chain, root))
+    credential = replace(found, authority_until=until)
     if problems := check(credential, chassis, now):
         refuse(places.certificate, "; ".join(problems))
     return credential

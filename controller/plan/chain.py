@@ -2,8 +2,8 @@
 """From a certificate to the root that vouches for it, over what stands between them.
 
 Pure (``cryptography`` on bytes). Input: the certificate, what came with it, the authorities.
-Output: the intermediate certificates, which the IKE daemon has to show to peers that only have the
-root; or a CredentialError.
+Output: the certificates above it, of which the IKE daemon has to show all but the root to peers
+that have only that; or a CredentialError.
 
 What counts is what charon will do: it takes a self-signed certificate for a root and no other
 (credential_manager.c, verify_trust_chain), and every certificate on the way has to be good.
@@ -65,7 +65,7 @@ def trace(
         now: Wall time, aware.
 
     Returns:
-        What stands between, the issuer first; empty where a root has signed.
+        What stands above it, the issuer first and the root last.
 
     Raises:
         CredentialError: There is no way, or something on each is not good: what is wrong with the
@@ -88,7 +88,7 @@ def trace(
         except CredentialError as error:
             problem = problem or error
         else:
-            return path[1:-1]
+            return path[1:]
     if problem is not None:
         raise problem
     _refuse_end(places, first, others, between)

@@ -53,6 +53,13 @@ class Credential:
     """SHA-256 over certificate, authorities and chain, in hex: another one is a rollover."""
     chain_der: tuple[bytes, ...] = ()
     """What stands between it and a root, its issuer first: shown to peers beside it."""
+    authority_until: datetime | None = None
+    """When the first certificate above it ends; None without any."""
+
+    @property
+    def until(self) -> datetime:
+        """When it ends, or is worth nothing any more."""
+        return min(self.not_after, self.authority_until or self.not_after)
 
 
 def check(credential: Credential, chassis: ChassisName, now: datetime) -> tuple[str, ...]:
@@ -78,6 +85,9 @@ def check(credential: Credential, chassis: ChassisName, now: datetime) -> tuple[
         problems.append(f"the certificate is not valid before {moment(credential.not_before)}")
     if now >= credential.not_after:
         problems.append(f"the certificate expired at {moment(credential.not_after)}")
+    if credential.authority_until is not None and now >= credential.authority_until:
+        when = moment(credential.authority_until)
+        problems.append(f"an authority above the certificate expired at {when}")
     return tuple(problems)
 
 

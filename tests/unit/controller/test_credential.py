@@ -63,6 +63,8 @@ def test_every_problem_is_named():
     (late,) = check(GOOD, CHASSIS, GOOD.not_after)
     assert late == "the certificate expired at 2030-01-02T00:00:00Z"
     assert len(check(GOOD, ChassisName("chB"), NOW + 9 * DAY)) == 2
+    (above,) = check(replace(GOOD, authority_until=NOW), CHASSIS, NOW)
+    assert above == "an authority above the certificate expired at 2030-01-01T00:00:00Z"
 
 
 def test_many_names_are_shortened():
@@ -485,6 +487,21 @@ def test_a_leaf_with_its_issuer_behind_it_is_taken(folder: Folder):
     assert found.ca_der == (der(folder.authority.certificate),)
     put_chain(folder, leaf, issuing.certificate, folder.authority.certificate)
     assert folder.read()[0].chain_der == found.chain_der, "the root does no harm there"
+
+
+def test_a_credential_ends_with_the_first_certificate_of_its_chain(folder: Folder):
+    """The peer's daemon looks at all of them: an authority that ends first ends it."""
+    assert folder.read()[0].until == NOW + 30 * DAY
+    issuing = Issuing("issuing", folder.authority, days=9)
+    leaf, key = issuing.issue(CHASSIS, now=NOW)
+    folder.put(leaf, key)
+    put_chain(folder, leaf, issuing.certificate)
+    assert folder.read()[0].until == NOW + 9 * DAY
+    folder.authority = Authority(now=NOW - 90 * DAY, days=94)
+    folder.put(*folder.authority.issue(CHASSIS, now=NOW))
+    folder.put_ca(folder.authority)
+    found = folder.read()[0]
+    assert (found.until, found.not_after) == (NOW + 4 * DAY, NOW + 30 * DAY)
 
 
 def test_a_chain_is_found_in_any_order_and_without_what_does_not_belong_to_it(folder: Folder):

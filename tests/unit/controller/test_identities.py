@@ -78,6 +78,16 @@ def test_another_name_or_a_damaged_file_makes_another_pin(tmp_path: Path) -> Non
     assert fresh.text != pin.text
 
 
+def test_a_pin_that_has_expired_meanwhile_is_made_anew(tmp_path: Path) -> None:
+    """Nobody would take it."""
+    pin = OwnPin(tmp_path)
+    pin.run(A, "", 0, NOW)
+    again = OwnPin(tmp_path)
+    again.run(A, "", 0, NOW + 2 * YEAR)
+    assert again.text not in ("", pin.text)
+    assert again.problem == ""
+
+
 def test_a_pin_is_published_before_it_is_used(tmp_path: Path) -> None:
     """When it is old, or by order; over a restart, too."""
     pin = OwnPin(tmp_path)
