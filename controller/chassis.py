@@ -336,7 +336,8 @@ class Chassis:
             self._looked.add(name)
             self.agent.touch(name)
         if self.agent.idle and self.ike.ready:
-            self.trust.keys.tidy(self.ike.backend, self.trust.configs.shared_ids())
+            shared = self.trust.configs.shared_ids()
+            self.trust.keys.tidy(self.ike.backend, shared, now=now)
         return came_or_went
 
     def skip_ike(self) -> None:
@@ -393,7 +394,7 @@ class Chassis:
 
     def _way_is_missing(self) -> bool:
         wanted = any(record.mode is not Mode.OFF for record in self.agent.records.values())
-        return wanted and self.agent.policy.auth[0] not in self.trust.keeper.auths
+        return wanted and self.agent.policy.auth[0] not in self.trust.auths
 
     def problems(self) -> list[str]:
         """What is wrong with this chassis, most important first."""
@@ -427,7 +428,7 @@ class Chassis:
             problems=problems,
             expires=keeper.expires,
         )
-        keys = format_digest(replace(digest, auths=keeper.auths, warning=keeper.warning))
+        keys = format_digest(replace(digest, auths=self.trust.auths, warning=keeper.warning))
         if keeper.request:
             keys[REQUEST] = keeper.request
         self._report_at = now + REPORT_S
@@ -458,5 +459,10 @@ class Chassis:
         if self._obeyed != self._stored:
             times.append(self._store_at)
         put_off = None if self.held_because or self._left else self.southbound.wake_at()
-        waits = (self.agent.wake_at(), self.ike.wake_at(), put_off)
+        waits = (
+            self.agent.wake_at(),
+            self.ike.wake_at(),
+            self.trust.keys.wake_at() if self.ike.ready else None,
+            put_off,
+        )
         return [*times, *(time for time in waits if time is not None)]

@@ -102,10 +102,10 @@ class _Commands:
 def _credentials(chassis: Chassis | None) -> dict[str, object]:
     if chassis is None:
         return {"ike_daemon": None, "certificate": None, "auths": []}
-    keeper, ike = chassis.trust.keeper, chassis.ike
-    own = keeper.means.ca or keeper.means.pinned
+    means, ike = chassis.trust.keys.means, chassis.ike
+    own = means.ca or means.pinned
     return {
         "ike_daemon": ike.version if ike.ready else None,
         "certificate": own.subject if own is not None else None,
-        "auths": sorted(keeper.auths),
+        "auths": sorted(chassis.trust.auths),
     }

@@ -89,7 +89,7 @@ class IkeLink:
         if not self.backend.connected:
             lost = self._lose(agent)
             return self._connect(agent, now) or lost
-        self._load_keys()
+        self._load_keys(now)
         return self._follow(agent, now)
 
     def _lose(self, agent: Agent) -> bool:
@@ -120,11 +120,11 @@ class IkeLink:
                 _log.warning("ike_daemon_unreachable", reason=error.diagnostics())
             self._problem = error.diagnostics()
             return False
-        self._load_keys()
+        self._load_keys(now)
         return self._observe(agent, now)
 
-    def _load_keys(self) -> None:
-        self._key_problem = self.keys.load(self.backend)
+    def _load_keys(self, now: float) -> None:
+        self._key_problem = self.keys.load(self.backend, now)
 
     def _observe(self, agent: Agent, now: float) -> bool:
         match self.backend.observe():

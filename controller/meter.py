@@ -50,7 +50,7 @@ class Meter:
     def _snapshot(self) -> metrics.Snapshot:
         controller, agent = self._controller, self._controller.agent
         chassis = controller.chassis
-        means = Means() if chassis is None else chassis.trust.keeper.means
+        means = Means() if chassis is None else chassis.trust.keys.means
         own = {Auth.CA: means.ca, Auth.PINNED: means.pinned}
         ways = agent.policy.auth if agent is not None else ()
         records = agent.records.values() if agent is not None and self._peers else ()

@@ -16,6 +16,7 @@ from ovn_ipsec.ovsdb.session import Session
 
 from . import local, tunnels
 from .credential_keeper import CredentialKeeper
+from .credential_source import CredentialSource
 from .guard.layer import GuardLayer
 from .guard.nft import NftGuardLayer
 from .guard.xfrm import XfrmGuardLayer
@@ -65,7 +66,7 @@ class Outside:
     Raises IkeError when that is no such URI."""
     kernel: KernelTables
     state: State
-    credentials: Callable[[], CredentialKeeper]
+    credentials: Callable[[], CredentialSource]
     """For one chassis name; another name gets another."""
     ports: PortKeeper
     monitor_ipsec: Callable[[], int | None]

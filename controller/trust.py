@@ -11,7 +11,7 @@ import structlog
 from ovn_ipsec.model.policy import Auth, ClusterPolicy, Phase
 from ovn_ipsec.schema.open_vswitch import LocalChassis
 
-from .credential_keeper import NO_FILES, NO_SECRET, CredentialKeeper, Needs
+from .credential_source import NO_FILES, NO_SECRET, CredentialSource, Needs
 from .keyring import Keyring
 from .plan.agent import Agent
 from .plan.configs import Configs
@@ -26,7 +26,7 @@ _log = structlog.get_logger()
 class Trust:
     """The credentials of this chassis and those that its peers have published."""
 
-    def __init__(self, keeper: CredentialKeeper, keys: Keyring) -> None:
+    def __init__(self, keeper: CredentialSource, keys: Keyring) -> None:
         """Store what looks after files and after the IKE daemon's keys; nothing is read yet."""
         self.keeper = keeper
         self.keys = keys
@@ -64,7 +64,7 @@ class Trust:
         needs = Needs(
             chassis=agent.this_chassis,
             ways=policy.auth,
-            authorities=policy.authorities,
+            authorities=None if seen is None else policy.authorities,
             files=here.files,
             psk_file=here.psk_file,
             crl_file=here.crl_file,
@@ -75,10 +75,10 @@ class Trust:
         is_new = self.keeper.run(needs, now, wall)
         if is_new or policy.auth != self._ways:
             self._ways = policy.auth
-            self.keys.want(self.keeper.keys)
-            self.keys.dirty()
-        means = self.keeper.means
-        self.keys.revoke(self.keeper.crl.crls)
+            self.keys.offer(self.keeper.means, self.keeper.keys)
+        # Only what the IKE daemon has confirmed is used.
+        means = self.keys.means
+        self.keys.revoke(self.keeper.crls)
         self.keys.ask(() if means.ca is None else means.ca.ca_der, here.ocsp_uri)
         reports = None if seen is None else seen.reporting.__contains__
         self._plain.run(here.psk_plain, reports)
@@ -98,6 +98,11 @@ class Trust:
                     agent.touch_peer(name)
         for error in self._pins.take_refusals():
             _log.error("row_refused", reason=error.diagnostics())
+
+    @property
+    def auths(self) -> frozenset[Auth]:
+        """Ways for which everything is there, good, and taken by the IKE daemon, now."""
+        return self.keeper.auths - self.keys.lacking
 
     def problems(self, policy: ClusterPolicy, remotes: str) -> list[str]:
         """What is wrong, most important first; with the policy off only what was set up.

@@ -79,6 +79,8 @@ class Desk:
         self.state = state
         self.trust = Trust(CredentialKeeper(state.path), Keyring(state))
         self.rows = Rows()
+        self.ike = FakeIke()
+        self.ike.open()
         self.agent = Agent(A, self.trust.configs)
         wanted = replace(worlds.policy(Phase.ENFORCE), auth=auth)
         self.agent.put(wanted, worlds.two_chassis().items())
@@ -95,7 +97,10 @@ class Desk:
     def run(self, now: float) -> None:
         """One pass."""
         self.trust.note(self.rows.take(), now)
-        self.trust.run(self.agent, self.here, self.rows.seen(), (now, utc_now()))
+        for _ in range(2):
+            # What the daemon confirms is used in the next pass.
+            self.trust.run(self.agent, self.here, self.rows.seen(), (now, utc_now()))
+            self.trust.keys.load(self.ike)
 
     def decide(self, now: float) -> Decision:
         """Decide about the pair."""
