@@ -10,8 +10,9 @@ from datetime import datetime
 
 from ovn_ipsec.model.policy import NO_POLICY, Auth, ClusterPolicy, Mode, Phase
 from ovn_ipsec.model.status import PairCounts
+from ovn_ipsec.policy.limits import spared
 
-from .gate import Missing, goes_on, spared
+from .gate import Missing, goes_on
 from .ledger import Ledger
 
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ovn_ipsec.policy.limits import spared
+
 PATIENCE_S = 300.0
 """How long `establish` waits for everybody."""
 AUTH_PATIENCE_S = 600.0
 """How long a step to another way of authentication does: credentials are handed out by people."""
-_SHARE = 10
-"""One of so many chassis is spared."""
 
 
 class Missing(NamedTuple):
@@ -33,11 +33,6 @@ class Missing(NamedTuple):
     """How many encaps each of them has."""
     chassis: int
     """How many chassis they are."""
-
-
-def spared(chassis: int) -> int:
-    """Without how many of so many chassis a gate goes on."""
-    return max(1, chassis // _SHARE)
 
 
 def goes_on(chassis: int, left_out: int, missing: Iterable[Missing], widest: int) -> bool:

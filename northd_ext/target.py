@@ -30,7 +30,6 @@ from ovn_ipsec.policy import limits
 from ovn_ipsec.policy.classes import Matrix, RuleBook
 from ovn_ipsec.policy.ruleset import RuleSet
 
-from .gate import spared
 from .intent import Intent, Intents
 from .ledger import Able, Ledger
 from .standing import Vouched, judge
@@ -234,7 +233,7 @@ def _unable(ledger: Ledger) -> tuple[list[InputError], bool]:
         for profile in ledger.profiles(able.signature) - able.profiles:
             lacking.setdefault(profile, []).append(able)
     names = {profile: ledger.able.names(has) for profile, has in lacking.items()}
-    few = spared(ledger.tally.members)
+    few = limits.spared(ledger.tally.members)
     return limits.lacking(names), any(len(found) > few for found in names.values())
 
 

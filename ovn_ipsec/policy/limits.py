@@ -12,6 +12,13 @@ from ..schema.sb_global import TEXT_MAX
 from .classes import Matrix
 
 _NAMED = 3
+_SHARE = 10
+"""One of so many chassis is spared."""
+
+
+def spared(chassis: int) -> int:
+    """Without how many of so many chassis a cluster goes on: one's fault is not everybody's."""
+    return max(1, chassis // _SHARE)
 
 
 def meetings(

@@ -120,19 +120,20 @@ def _encap(ovn: Central, chassis: str) -> str:
     return uuid
 
 
-def test_profile_that_a_chassis_cannot_do_changes_nothing(ovn: Central) -> None:
-    """It is named; once it can, the policy is taken."""
+def test_profile_that_many_chassis_cannot_do_changes_nothing(ovn: Central) -> None:
+    """They are named; once all but one can, the policy is taken, and that one is named."""
     ovn.start_northd()
     ask(ovn)
     settle(ovn)
-    for name in ("hv1", "hv2"):
-        ovn.report(name, profiles="default cnsa")
+    ovn.report("hv1", profiles="default cnsa")
     before = ovn.keys("sb")
     ask(ovn, profile="cnsa")
-    wait_until(lambda: "hv3 cannot" in ovn.keys("nb").get("error", ""), what="who cannot")
+    wait_until(lambda: "hv2, hv3 cannot" in ovn.keys("nb").get("error", ""), what="who cannot")
     assert ovn.keys("sb") == before
-    ovn.report("hv3", profiles="default cnsa")
+    ovn.report("hv2", profiles="default cnsa")
     wait_until(lambda: ovn.keys("sb")["default"] == "require/cnsa", what="policy")
+    wait_until(lambda: "of hv3 cannot" in ovn.keys("nb").get("error", ""), what="who cannot")
+    ovn.report("hv3", profiles="default cnsa")
     wait_until(lambda: "error" not in ovn.keys("nb"), what="no error")
 
 

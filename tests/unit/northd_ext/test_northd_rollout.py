@@ -11,7 +11,7 @@ import pytest
 
 from northd_ext.census import Census
 from northd_ext.census import take_census as take_census_of
-from northd_ext.gate import AUTH_PATIENCE_S, PATIENCE_S, spared
+from northd_ext.gate import AUTH_PATIENCE_S, PATIENCE_S
 from northd_ext.ledger import Ledger
 from northd_ext.progress import Elapsed
 from northd_ext.report import summarize
@@ -30,6 +30,7 @@ from ovn_ipsec.model.policy import (
     Tuning,
 )
 from ovn_ipsec.model.status import Digest, PairCounts
+from ovn_ipsec.policy.limits import spared
 from ovn_ipsec.schema.nb_global import ParsedPolicy
 
 ON = EncryptionPolicy(enabled=True)

@@ -17,6 +17,7 @@ from northd_ext.standing import Vouched
 from northd_ext.target import Target, Targeting
 from northd_ext.views import ChassisFacts, EncapFacts, NbView, SbView
 from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import (
     ClusterPolicy,
     EncryptionPolicy,
@@ -379,3 +380,16 @@ def test_text_of_intent_is_what_nb_would_be_given() -> None:
     assert choose(view, None).rules.texts == ("switch network:web any prefer", "100 any any off")
     broken = replace(view, errors=(ERROR,))
     assert choose(broken, None).policy is None
+
+
+def test_one_chassis_that_cannot_do_a_profile_holds_up_no_policy() -> None:
+    """It is named, and its pairs are its own; in quarantine it is not even that."""
+    members = [replace(hv(n), digest=digest(Profile.PQ)) for n in range(1, 5)]
+    cluster = Cluster(*members, replace(hv(9), digest=digest()))
+    asked = asks(profile=Profile.PQ)
+    assert cluster.look(nb(asked)).event is Event.CHANGE
+    assert [error.text for error in cluster.target.errors] == ["pq"]
+    assert "hv9 cannot do it" in cluster.target.errors[0].reason
+    assert cluster.treats("hv1", "hv9") == "require/pq"
+    cluster.look(nb(replace(asked, quarantine=frozenset({ChassisName("hv9")}))))
+    assert cluster.target.errors == ()
