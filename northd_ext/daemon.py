@@ -248,7 +248,7 @@ class Northd:
         self._note_refusals(target, sb, plan, now)
         self._apply(decided, plan.changes, now)
         if decided.event is not None and decided.policy is not None and not self._doubted:
-            self._vouched = Vouched(nb.known_generation, decided.policy.generation)
+            self._vouched = Vouched.by(nb, decided.policy.generation)
         self._enrol(now)
         if decided.event is None:
             self._report(nb, sb, target, census, now)

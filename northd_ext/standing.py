@@ -85,14 +85,21 @@ _OPEN = frozenset({Phase.OFF, Phase.RELAX})
 class Vouched:
     """What this process has last published, and on whose word."""
 
+    origin: str
+    """NB's row."""
     reported: int | None
     """The generation in NB's report at that time."""
     published: int
     """The generation that SB was given."""
 
+    @classmethod
+    def by(cls, nb: NbView, generation: int) -> Vouched:
+        """Take a northbound's word for a generation."""
+        return cls(nb.origin, nb.known_generation, generation)
+
     def after(self, nb: NbView) -> Vouched | None:
         """What it is worth from now on: nothing any more once the report is another one."""
-        return self if nb.known_generation == self.reported else None
+        return self if self == Vouched.by(nb, self.published) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +147,7 @@ def judge(
     generation = generation_in_force(sb)
     if TABLE[in_force(sb), report_of(nb, sb)]:
         return Standing(holds=True, generation=generation)
-    if vouched == Vouched(nb.known_generation, generation):
+    if vouched == Vouched.by(nb, generation):
         return Standing(holds=True, generation=generation)
     if nb.asked.confirm == generation:
         return Standing(holds=True, generation=generation)

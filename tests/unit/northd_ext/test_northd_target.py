@@ -103,7 +103,7 @@ class Cluster:
         census = take_census(self.sb.policy, ledger)
         taken = step(view, self.sb, self.target, census)
         if taken.event is not None and taken.policy is not None:
-            self.vouched = Vouched(view.known_generation, taken.policy.generation)
+            self.vouched = Vouched.by(view, taken.policy.generation)
         plan = evaluate(taken.policy, self.sb.policy, ledger)
         self.refusals = plan.refusals
         changes = plan.changes

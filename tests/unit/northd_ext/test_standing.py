@@ -104,10 +104,14 @@ def test_switch_off_is_an_order_where_the_table_says_so(
     assert (in_force(sb), report_of(view, sb)) == (state, report)
     assert judged(view, sb).holds is TABLE[state, report]
     assert judged(nb(SWITCHED_OFF, text, confirm=7), sb).holds
-    assert judged(view, sb, Vouched(view.known_generation, 7)).holds
+    assert judged(view, sb, Vouched.by(view, 7)).holds
     for other in (6, 8, 0):
         assert judged(nb(SWITCHED_OFF, text, confirm=other), sb).holds is TABLE[state, report]
-    for vouched in (Vouched(view.known_generation, 6), Vouched(99, 7)):
+    for vouched in (
+        Vouched.by(view, 6),
+        Vouched("", 99, 7),
+        Vouched("other", view.known_generation, 7),
+    ):
         assert judged(view, sb, vouched).holds is TABLE[state, report]
 
 
@@ -160,10 +164,11 @@ def test_origin_follows_whoever_holds() -> None:
 
 def test_own_word_is_worth_nothing_once_the_report_is_another() -> None:
     """The report that came makes it needless, and one that went is another database."""
-    vouched = Vouched(None, 7)
+    vouched = Vouched("", None, 7)
     assert vouched.after(nb(ON)) is vouched
     assert vouched.after(nb(ON, "7")) is None
-    assert Vouched(7, 7).after(nb(ON)) is None
+    assert Vouched("", 7, 7).after(nb(ON)) is None
+    assert vouched.after(replace(nb(ON), origin="other")) is None
 
 
 RULES = tuple(parse_rule(PLACE, 9, text) for text in ("zone:a any require",))
@@ -375,7 +380,7 @@ class Northd:
             return replace(view, report=make_report(view, self.sb, self.target, census, 0.0))
         self.sb = replace(self.sb, policy=taken.policy, error=None)
         if self.target.doubt is None:
-            self.vouched = Vouched(view.known_generation, taken.policy.generation)
+            self.vouched = Vouched.by(view, taken.policy.generation)
         return view
 
 
@@ -404,8 +409,8 @@ def test_no_other_northbound_weakens_what_is_in_force(
     """Whatever databases come one after another, and none of them confirmed."""
     northd = Northd(SbView(chassis=MEMBERS, policy=held))
     before = strength(held)
-    for stranger, turns in sequence:
-        view = stranger
+    for number, (stranger, turns) in enumerate(sequence):
+        view = replace(stranger, origin=str(number))
         for _ in range(turns):
             view = northd.look(view)
             policy = northd.sb.policy
