@@ -218,7 +218,7 @@ class Controller:
         if not chassis.ready or self.here is None or self.conflict.problem:
             return
         seen = chassis.seen
-        sb_global = (False, {}) if seen is None else (seen.ipsec, seen.options)
+        sb_global = None if seen is None else seen.sb_global
         self.ports.run(self.vswitch, chassis.agent, self.here, sb_global, now)
 
     def _tell_ready(self) -> None:

@@ -1,28 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: the tunnel ports: marked where ovn-controller owns them, made where nobody else does."""
+"""Shell: the tunnel ports: marked where ovn-controller owns them, made where nobody else does.
+
+What a plan for the ports of one peer depends on is compared at every look: the pairs with that
+peer and what is said of them, its ports, and what goes into all ports (settings, our own encaps,
+whose the ports are). Only the peers of whom something is new are planned again, each at its own
+pace, so that what one chassis does to its rows costs no other chassis anything.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
 from ovn_ipsec.errors import OvsdbError
-from ovn_ipsec.model.observation import Known
-from ovn_ipsec.model.status import PairState
+from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.ovsdb.session import RowChange, Session
 from ovn_ipsec.schema.open_vswitch import LocalChassis, Tunnels
 
-from . import tunnels
+from . import liveness, tunnels
 from .plan.agent import Agent
+from .plan.ike import ConnName
+from .plan.liveness import Life, Verdict, judge
+from .plan.port_pace import PeerPace
+from .plan.record import PairRecord
 from .plan.tunnels import (
+    LocalSettings,
     Mark,
     PortPlan,
     PortSettings,
-    WantedPort,
+    SeenPorts,
     marks,
+    parse_id,
     plan_ports,
     wanted_ports,
     who_owns,
@@ -30,10 +42,60 @@ from .plan.tunnels import (
 
 _log = structlog.get_logger()
 
+SbGlobal = tuple[bool, Mapping[str, str]]
+"""SB_Global.ipsec and SB_Global.options."""
+
 PAUSE_S = 1.0
 """Between two looks at the ports."""
-ALIVE_S = 5.0
+LIFE_S = 5.0
 """Between two looks whether an ovn-controller runs."""
+NEVER = float("inf")
+_NOT_SEEN = Verdict(life=Life.UNKNOWN, reason="nobody has looked yet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """What the plans of all ports depend on; another one means all peers again."""
+
+    settings: PortSettings | None
+    """None: ports are not touched, by right or for want of knowledge."""
+    bridge: str
+    index: str
+
+
+class Owner:
+    """Whose the ports are: what is known of ovn-controller, and since when."""
+
+    def __init__(self, rundir: Path) -> None:
+        """Store where ovn-controller keeps its pidfile."""
+        self._rundir = rundir
+        self._dead_since: float | None = None
+        self.verdict = _NOT_SEEN
+        self.look_at = float("-inf")
+
+    def look(self, local: LocalSettings, now: float) -> None:
+        """Look for an ovn-controller when it is time."""
+        if now < self.look_at:
+            return
+        self.look_at = now + LIFE_S
+        signs = replace(liveness.look(self._rundir), bridge_remote=local.bridge_remote)
+        before, self.verdict = self.verdict, judge(signs)
+        if self.verdict != before:
+            _log.info("ovn_controller", life=self.verdict.life.value, reason=self.verdict.reason)
+        if self.verdict.life is not Life.DEAD:
+            self._dead_since = None
+        elif self._dead_since is None:
+            self._dead_since = now
+
+    def owns(self, setting: Tunnels, *, own_row_present: bool, now: float) -> bool:
+        """Whether the ports are ours."""
+        since = self._dead_since
+        return who_owns(
+            setting,
+            life=self.verdict.life,
+            own_row_present=own_row_present,
+            dead_for_s=0.0 if since is None else now - since,
+        )
 
 
 class PortKeeper:
@@ -41,98 +103,243 @@ class PortKeeper:
 
     def __init__(self, rundir: Path) -> None:
         """Store where ovn-controller keeps its pidfile."""
-        self._rundir = rundir
-        self._dirty = True
+        self._owner = Owner(rundir)
+        self._local = tunnels.LocalPorts()
+        self._pace = PeerPace()
+        self._mark_pace = PeerPace()
+        self._agent: Agent | None = None
+        self._records: dict[ConnName, PairRecord] = {}
+        self._by_peer: dict[str, dict[ConnName, PairRecord]] = {}
+        self._shared = _Shared(settings=None, bridge="", index="")
+        self._settings: LocalSettings | None = None
+        self._due: set[str] = set()
+        self._sent: frozenset[str] = frozenset()
         self._look_at = float("-inf")
-        self._alive_at = float("-inf")
-        self._absent_since: float | None = None
-        self._alive = True
-        self._states: Counter[PairState] = Counter()
+        self._wake_at = NEVER
         self.owns = False
+        self.makes_row = False
+        """Whether this chassis has nobody else who would make its Chassis_Private row."""
+        self.doubt = ""
+        """Why it cannot be told whose the ports are; empty when it can, or need not be."""
 
     def note(self, changes: Sequence[RowChange]) -> None:
         """Take in that rows of the local database changed."""
-        if any(change.table in ("Bridge", "Port", "Interface") for change in changes):
-            self._dirty = True
+        if any(change.table == "Open_vSwitch" for change in changes):
+            self._settings = None
+        if self._local.note(changes):
+            self._wake_at = self._look_at
 
     def wake_at(self, now: float) -> float:
         """When to look again at what was put off, monotonic seconds; infinity: nothing was."""
-        return max(self._look_at, now + PAUSE_S) if self._dirty else float("inf")
+        return max(self._wake_at, now)
 
     def run(
         self,
         session: Session,
         agent: Agent,
         here: LocalChassis,
-        sb_global: tuple[bool, Mapping[str, str]],
+        sb_global: SbGlobal | None,
         now: float,
     ) -> None:
-        """Look and write where something changed; at most once in PAUSE_S."""
-        owned = self._decide_owner(agent, here, now)
-        if agent.counts != self._states or owned != self.owns:
-            self._dirty = True
-        if not self._dirty or now < self._look_at or session.busy:
+        """Look and write where something changed; at most once in PAUSE_S.
+
+        Args:
+            session: On the local database.
+            agent: Whose pairs the ports are for.
+            here: This chassis.
+            sb_global: None while it is not known: nothing is touched then.
+            now: Monotonic seconds.
+        """
+        if self._settings is None or agent is not self._agent:
+            self._settings = tunnels.local_settings(session, agent.this_chassis)
+        local = self._settings
+        self._decide_owner(agent, here, local, now)
+        if sb_global is None:
+            # Nothing is known of any pair, and what becomes known of it wakes.
             return
-        self._look_at = now + PAUSE_S
-        self._dirty = False
-        self._states = Counter(agent.counts)
-        if owned != self.owns:
-            _log.info("tunnel_ports", owner="ovn-ipsec-controller" if owned else "ovn-controller")
-        self.owns = owned
-        match tunnels.observe(session, here.bridge):
-            case Known(value=seen):
-                states = {record.pair: record.state for record in agent.records.values()}
-                plan = None
-                if owned and agent.world.get(agent.this_chassis) is not None:
-                    plan = plan_ports(self._wanted(agent, here, sb_global), seen)
-                self._write(session, plan, marks(seen, states))
-            case _:
-                self._dirty = True
+        if now < self._look_at:
+            # Something may have changed since: one more look, and none after it for its own sake.
+            self._wake_at = self._look_at
+            return
+        if session.busy:
+            # Its answer wakes.
+            return
+        self._look_at, self._wake_at = now + PAUSE_S, self._life_at(here)
+        self._take_answer(session)
+        match self._local.refresh(session, here.bridge):
+            case Known(value=changed):
+                self._due |= changed
+            case Unknown():
+                # Whatever ends that is a change of rows or of the connection, which wakes.
+                return
+        self._compare_pairs(agent)
+        self._compare_shared(agent, here, local, sb_global)
+        self._write(session, agent, now)
 
-    def _decide_owner(self, agent: Agent, here: LocalChassis, now: float) -> bool:
-        if here.tunnels is Tunnels.ADOPT:
-            return False
-        if now >= self._alive_at:
-            self._alive_at = now + ALIVE_S
-            self._alive = tunnels.ovn_controller_alive(self._rundir)
-            if self._alive:
-                self._absent_since = None
-            elif self._absent_since is None:
-                self._absent_since = now
-        since_s = 0.0 if self._absent_since is None else now - self._absent_since
+    # --- whose they are --------------------------------------------------------------------------
+
+    def _decide_owner(
+        self, agent: Agent, here: LocalChassis, local: LocalSettings, now: float
+    ) -> None:
         present = agent.world.get(agent.this_chassis) is not None
-        return who_owns(
-            here.tunnels, controller_alive=self._alive, own_row_present=present, since_s=since_s
-        )
+        if here.tunnels is not Tunnels.ADOPT:
+            self._owner.look(local, now)
+        verdict = self._owner.verdict
+        owns = self._owner.owns(here.tunnels, own_row_present=present, now=now)
+        if owns != self.owns:
+            owner = "ovn-ipsec-controller" if owns else "ovn-controller"
+            _log.info("tunnel_ports", owner=owner)
+        self.owns = owns
+        self.makes_row = owns and verdict.life is not Life.ALIVE
+        unclear = here.tunnels is Tunnels.AUTO and verdict.life is Life.UNKNOWN
+        self.doubt = f"whether ovn-controller runs: {verdict.reason}" if unclear else ""
 
-    @staticmethod
-    def _wanted(
-        agent: Agent, here: LocalChassis, sb_global: tuple[bool, Mapping[str, str]]
-    ) -> Sequence[WantedPort]:
+    def _life_at(self, here: LocalChassis) -> float:
+        """When to look for ovn-controller if nothing else wakes: later than any pass would."""
+        return NEVER if here.tunnels is Tunnels.ADOPT else self._owner.look_at + LIFE_S
+
+    # --- what is new -----------------------------------------------------------------------------
+
+    def _compare_pairs(self, agent: Agent) -> None:
+        if agent is not self._agent:
+            self._agent, self._records = agent, {}
+            self._due |= self._by_peer.keys()
+            self._by_peer = {}
+        before, self._records = self._records, dict(agent.records)
+        gone = before.keys() - self._records.keys()
+        for name in gone:
+            self._forget(name, before[name])
+        for name, record in self._records.items():
+            old = before.get(name)
+            if old is record:
+                continue
+            if old is not None and old.pair.peer != record.pair.peer:
+                self._forget(name, old)
+            self._by_peer.setdefault(record.pair.peer, {})[name] = record
+            if old is None or _facts(old) != _facts(record):
+                self._due.add(record.pair.peer)
+
+    def _forget(self, name: ConnName, record: PairRecord) -> None:
+        peer = record.pair.peer
+        self._due.add(peer)
+        self._by_peer[peer].pop(name, None)
+        if not self._by_peer[peer]:
+            del self._by_peer[peer]
+
+    def _compare_shared(
+        self, agent: Agent, here: LocalChassis, local: LocalSettings, sb_global: SbGlobal
+    ) -> None:
         this = agent.world.get(agent.this_chassis)
-        types = Counter(intent.encap.type for intent in this.encaps) if this is not None else {}
-        ipsec, options = sb_global
-        settings = PortSettings(
-            ipsec=ipsec,
-            sb_options=options,
-            tos=here.tos,
-            df_default=here.df_default,
-            several=frozenset(kind for kind, count in types.items() if count > 1),
-        )
-        pairs = [(record.pair, record.csum) for record in agent.records.values()]
-        return wanted_ports(pairs, settings)
+        settings = None
+        if self.owns and this is not None:
+            types = Counter(intent.encap.type for intent in this.encaps)
+            ipsec, options = sb_global
+            settings = PortSettings(
+                ipsec=ipsec,
+                sb_options=options,
+                tos=here.tos,
+                df_default=here.df_default,
+                set_local_ip=local.set_local_ip,
+                several=frozenset(kind for kind, count in types.items() if count > 1),
+            )
+        shared = _Shared(settings=settings, bridge=here.bridge, index=local.index)
+        if shared != self._shared:
+            self._shared = shared
+            self._due |= {*self._by_peer, *self._local.peers()}
 
-    def _write(self, session: Session, plan: PortPlan | None, changes: Sequence[Mark]) -> None:
+    # --- what is done about it -------------------------------------------------------------------
+
+    def _take_answer(self, session: Session) -> None:
+        """What the database refused is due again: no row changes that would say so."""
+        sent, self._sent = self._sent, frozenset()
+        failure = session.failure()
+        if failure is not None:
+            self._due |= sent
+            _log.warning("tunnel_ports_not_written", reason=failure.diagnostics())
+
+    def _write(self, session: Session, agent: Agent, now: float) -> None:
+        self._pace.tidy(now)
+        self._mark_pace.tidy(now)
+        if not self._due:
+            return
+        plan, later = self._plan(session, agent, now)
+        changes, unmarked = self._marks(agent, now)
         try:
-            tunnels.apply(session, plan, changes)
+            tunnels.apply(session, plan, [mark for some in changes.values() for mark in some])
         except OvsdbError as error:
-            self._dirty = True
+            self._wake_at = self._look_at
             _log.warning("tunnel_ports_not_written", reason=error.diagnostics())
             return
+        written = frozenset(() if plan is None else _peers_of(plan))
+        for peer in written:
+            self._pace.take(peer, now)
+        for peer in changes:
+            self._mark_pace.take(peer, now)
         if plan is not None and not plan.is_empty:
-            _log.info(
-                "tunnel_ports_written",
-                created=[new.name for new in plan.create],
-                repaired=[one.port.name for one in plan.repair],
-                deleted=[port.name for port in plan.delete],
-            )
+            _tell(plan)
+        self._sent = written | changes.keys()
+        self._due = later.keys() | unmarked.keys()
+        turns = (*later.values(), *unmarked.values())
+        self._wake_at = min(self._wake_at, max(self._look_at, min(turns, default=NEVER)))
+
+    def _plan(
+        self, session: Session, agent: Agent, now: float
+    ) -> tuple[PortPlan | None, dict[str, float]]:
+        """What to do now, and when it is whose turn of the others."""
+        settings = self._shared.settings
+        if settings is None:
+            return None, {}
+        turns = {peer: self._pace.allowed_at(peer, now) for peer in self._due}
+        later = {peer: turn for peer, turn in turns.items() if turn > now}
+        ready = self._due - later.keys()
+        records = [one for peer in ready for one in self._by_peer.get(peer, {}).values()]
+        seen = SeenPorts(
+            bridge=self._shared.bridge,
+            ports=self._local.of(ready),
+            used_names=tunnels.used_names(session),
+        )
+        wanted = wanted_ports([(one.pair, one.csum) for one in records], settings)
+        plan = plan_ports(wanted, seen, self._shared.index)
+        if plan.delete and not agent.idle:
+            # Not every pair has been looked at, so what nobody wants may still be wanted.
+            later.update((parse_id(port.chassis_id)[0], now) for port in plan.delete)
+            plan = replace(plan, delete=())
+        return plan, later
+
+    def _marks(self, agent: Agent, now: float) -> tuple[dict[str, list[Mark]], dict[str, float]]:
+        """What to write beside the ports of each peer now, and when it is whose turn."""
+        ports = self._local.of(self._due)
+        peer_of = {port.row: parse_id(port.chassis_id)[0] for port in ports}
+        records = (one for peer in self._due for one in self._by_peer.get(peer, {}).values())
+        seen = SeenPorts(bridge=self._shared.bridge, ports=ports, used_names=frozenset())
+        changes: dict[str, list[Mark]] = {}
+        later: dict[str, float] = {}
+        for mark in marks(seen, {one.pair: one.state for one in records}):
+            peer = peer_of[mark.row]
+            turn = self._mark_pace.allowed_at(peer, now)
+            if turn > now or (mark.state is None and not agent.idle):
+                later[peer] = turn
+            else:
+                changes.setdefault(peer, []).append(mark)
+        return changes, later
+
+
+def _facts(record: PairRecord) -> tuple[object, ...]:
+    """What of a pair its port depends on."""
+    return record.pair, record.csum, record.state
+
+
+def _peers_of(plan: PortPlan) -> Iterable[str]:
+    yield from (new.wanted.pair.peer for new in plan.create)
+    yield from (one.wanted.pair.peer for one in plan.repair)
+    yield from (parse_id(port.chassis_id)[0] for port in plan.delete)
+
+
+def _tell(plan: PortPlan) -> None:
+    _log.info(
+        "tunnel_ports_written",
+        created=[new.name for new in plan.create],
+        repaired=[one.port.name for one in plan.repair],
+        deleted=[port.name for port in plan.delete],
+        dropped=sorted({key for one in plan.repair for key in one.dropped}),
+    )

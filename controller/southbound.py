@@ -53,8 +53,8 @@ class SouthboundSeen:
     """Chassis for which a controller of ours has reported, of those whose rows come."""
     has_row: bool
     """Whether there is a Chassis row of our name."""
-    ipsec: bool
-    options: Mapping[str, str]
+    sb_global: tuple[bool, Mapping[str, str]] | None
+    """SB_Global's ipsec and options; None before there is such a row."""
 
 
 class Southbound:
@@ -112,10 +112,10 @@ class Southbound:
     def observe(self) -> SouthboundSeen:
         """Read what is not a chassis' alone."""
         policy: Known[ClusterPolicy] | Unknown = Unknown(SILENT)
-        error, ipsec, options = None, False, dict[str, str]()
+        error, sb_global_seen = None, None
         row = self.session.first("SB_Global")
         if row is not None:
-            ipsec, options = row.ipsec, dict(row.options)
+            sb_global_seen = (row.ipsec, dict(row.options))
             try:
                 parsed = sb_global.parse_policy(row.external_ids)
                 policy = Known(parsed) if parsed is not None else policy
@@ -130,8 +130,7 @@ class Southbound:
             answer="" if private is None else private.external_ids.get(report.ANSWER, ""),
             reporting=frozenset(reporting),
             has_row=own is not None,
-            ipsec=ipsec,
-            options=options,
+            sb_global=sb_global_seen,
         )
 
     def _take_in(self) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tunnel ports in the local Open_vSwitch database, and the processes that care for them.
+"""The tunnel ports in the local Open_vSwitch database, and the stock daemon that reads them.
 
 Edge (OVSDB by a Session; /proc). Input: port plans and marks. Output: what is there.
 
@@ -11,7 +11,7 @@ Port.external_ids, which neither ovn-controller nor ovs-vswitchd acts upon.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -19,18 +19,116 @@ from ovs.db.idl import Transaction
 
 from ovn_ipsec.errors import OvsdbError
 from ovn_ipsec.model.observation import Known, Unknown
-from ovn_ipsec.ovsdb.session import Row, Session
+from ovn_ipsec.ovsdb.session import Row, RowChange, Session
 
-from .plan.tunnels import Mark, NewPort, PortPlan, Repair, SeenPorts, TunnelPort
+from .liveness import network_namespace
+from .plan.tunnels import (
+    LocalSettings,
+    Mark,
+    NewPort,
+    PortPlan,
+    Repair,
+    SeenPorts,
+    TunnelPort,
+    parse_id,
+)
 
 CHASSIS_ID = "ovn-chassis-id"
 MARK = "ovn-ipsec"
-CONTROLLER = "ovn-controller"
 MONITOR = "ovs-monitor-ipsec"
 
 
+class LocalPorts:
+    """The tunnel ports of the integration bridge, kept up by the rows that change."""
+
+    def __init__(self) -> None:
+        """Start knowing none; everything is read at the first look."""
+        self._ports: dict[str, TunnelPort] = {}
+        self._by_peer: dict[str, set[str]] = {}
+        self._on_bridge: frozenset[str] = frozenset()
+        self._port_of: dict[str, str] = {}
+        self._touched: set[str] = set()
+        self._bridge: tuple[str, str] | None = None
+        self._recount = True
+
+    def note(self, changes: Iterable[RowChange]) -> bool:
+        """Take in that rows changed. Returns whether one may be of a tunnel port."""
+        some = False
+        for change in changes:
+            uuid = str(change.row.uuid)
+            match change.table:
+                case "Bridge":
+                    self._recount = some = True
+                case "Port":
+                    self._touched.add(uuid)
+                    some = True
+                case "Interface" if uuid in self._port_of:
+                    self._touched.add(self._port_of[uuid])
+                    some = True
+        return some
+
+    def refresh(self, session: Session, bridge: str) -> Known[frozenset[str]] | Unknown:
+        """Read what has changed.
+
+        Args:
+            session: Open, on Open_vSwitch.
+            bridge: Name of the integration bridge.
+
+        Returns:
+            Peers whose ports are others than at the last look, or Unknown while disconnected or
+            without that bridge.
+        """
+        if not session.loaded or not session.connected:
+            return Unknown("the local Open_vSwitch database is not connected")
+        row = _bridge(session, bridge)
+        if row is None:
+            return Unknown(f"there is no bridge {bridge}")
+        identity = bridge, str(row.uuid)
+        if self._recount or identity != self._bridge:
+            members = frozenset(str(port.uuid) for port in row.ports)
+            self._touched |= members ^ self._on_bridge
+            self._on_bridge, self._bridge, self._recount = members, identity, False
+        touched, self._touched = self._touched, set()
+        peers: set[str] = set()
+        for uuid in touched:
+            peers |= self._read(session, uuid)
+        return Known(frozenset(peers))
+
+    def _read(self, session: Session, uuid: str) -> set[str]:
+        row = _row(session, uuid) if uuid in self._on_bridge else None
+        old, new = self._ports.pop(uuid, None), None
+        if row is not None:
+            self._port_of.update((str(one.uuid), uuid) for one in row.interfaces)
+            if CHASSIS_ID in row.external_ids:
+                new = self._ports[uuid] = _port(row)
+        else:
+            self._port_of = {one: port for one, port in self._port_of.items() if port != uuid}
+        if old == new:
+            return set()
+        peers: set[str] = set()
+        if old is not None:
+            peers.add(parse_id(old.chassis_id)[0])
+            self._by_peer[parse_id(old.chassis_id)[0]].discard(uuid)
+        if new is not None:
+            peers.add(parse_id(new.chassis_id)[0])
+            self._by_peer.setdefault(parse_id(new.chassis_id)[0], set()).add(uuid)
+        for peer in peers:
+            if not self._by_peer.get(peer):
+                self._by_peer.pop(peer, None)
+        return peers
+
+    def peers(self) -> Iterable[str]:
+        """Peers that have ports."""
+        return self._by_peer.keys()
+
+    def of(self, peers: Iterable[str]) -> tuple[TunnelPort, ...]:
+        """The ports of some peers as of the last refresh, sorted by name."""
+        found = (self._ports[uuid] for peer in peers for uuid in self._by_peer.get(peer, ()))
+        return tuple(sorted(found, key=lambda port: port.name))
+
+
 def observe(session: Session, bridge: str) -> Known[SeenPorts] | Unknown:
-    """Read the tunnel ports.
+    """Read all tunnel ports at once.
 
     Args:
         session: Open, on Open_vSwitch.
@@ -39,19 +137,48 @@ def observe(session: Session, bridge: str) -> Known[SeenPorts] | Unknown:
     Returns:
         The ports, or Unknown while disconnected or without that bridge.
     """
-    if not session.loaded or not session.connected:
-        return Unknown("the local Open_vSwitch database is not connected")
-    row = _bridge(session, bridge)
+    ports = LocalPorts()
+    match ports.refresh(session, bridge):
+        case Known():
+            return Known(
+                SeenPorts(
+                    bridge=bridge, ports=ports.of(ports.peers()), used_names=used_names(session)
+                )
+            )
+        case Unknown() as unknown:
+            return unknown
+
+
+def used_names(session: Session) -> frozenset[str]:
+    """Read the names of all ports and interfaces of all bridges.
+
+    Args:
+        session: Open, on Open_vSwitch.
+    """
+    rows = (row for table in ("Port", "Interface") for row in session.rows(table))
+    return frozenset(str(row.name) for row in rows)
+
+
+def local_settings(session: Session, chassis: str) -> LocalSettings:
+    """Read what the Open_vSwitch row says of tunnel ports, as ovn-controller does.
+
+    Args:
+        session: Open, on Open_vSwitch.
+        chassis: Name of this chassis; a key with `-<chassis>` behind it wins.
+    """
+    row = session.first("Open_vSwitch")
     if row is None:
-        return Unknown(f"there is no bridge {bridge}")
-    ports = [_port(port) for port in row.ports if CHASSIS_ID in port.external_ids]
-    names = (str(some.name) for table in ("Port", "Interface") for some in session.rows(table))
-    return Known(
-        SeenPorts(
-            bridge=bridge,
-            ports=tuple(sorted(ports, key=lambda port: port.name)),
-            used_names=frozenset(names),
-        )
+        return LocalSettings()
+    external: dict[str, str] = row.external_ids
+
+    def value(key: str) -> str:
+        return external.get(f"{key}-{chassis}", external.get(key, ""))
+
+    remote = value("ovn-bridge-remote")
+    return LocalSettings(
+        set_local_ip=value("ovn-set-local-ip").lower() == "true",
+        index=row.other_config.get(f"ovn-chassis-idx-{chassis}", ""),
+        bridge_remote=bool(remote) and not remote.startswith("unix:"),
     )
 
 
@@ -86,20 +213,6 @@ def apply(session: Session, plan: PortPlan | None, marks: Sequence[Mark] = ()) -
         session.transact(build)
 
 
-def ovn_controller_alive(rundir: Path, proc: Path = Path("/proc")) -> bool:
-    """Tell whether an ovn-controller runs.
-
-    Args:
-        rundir: $OVN_RUNDIR, where its pidfile is.
-        proc: Where proc(5) is mounted.
-    """
-    try:
-        pid = int((rundir / f"{CONTROLLER}.pid").read_text("ascii"))
-        return (proc / str(pid) / "comm").read_text().strip() == CONTROLLER
-    except (OSError, ValueError):
-        return False
-
-
 def live_monitor_ipsec(proc: Path = Path("/proc")) -> int | None:
     """Find the stock ovs-monitor-ipsec, which would fight over the same kernel state.
 
@@ -110,14 +223,14 @@ def live_monitor_ipsec(proc: Path = Path("/proc")) -> int | None:
         The lowest process id of one that runs in this network namespace, or, where that cannot be
         told for lack of rights, in any.
     """
-    own = _namespace(proc / "self")
+    own = network_namespace(proc / "self")
     for pid in sorted(int(entry.name) for entry in proc.iterdir() if entry.name.isdecimal()):
         try:
             cmdline = (proc / str(pid) / "cmdline").read_bytes()
         except OSError:
             continue
         if MONITOR.encode() in cmdline and _runs_monitor(cmdline):
-            theirs = _namespace(proc / str(pid))
+            theirs = network_namespace(proc / str(pid))
             if None in (own, theirs) or own == theirs:
                 return pid
     return None
@@ -129,13 +242,6 @@ def _runs_monitor(cmdline: bytes) -> bool:
         return False
     script = next((argument for argument in arguments if not argument.startswith("-")), "")
     return Path(script).name == MONITOR
-
-
-def _namespace(process: Path) -> Path | None:
-    try:
-        return (process / "ns" / "net").readlink()
-    except OSError:
-        return None
 
 
 def _bridge(session: Session, name: str) -> Row | None:
@@ -186,7 +292,7 @@ def _repair(txn: Transaction, port: Row, repair: Repair) -> None:
         interface.name = port.name
         port.interfaces = [interface]
     interface.type = str(repair.wanted.type)
-    interface.options = dict(repair.wanted.options)
+    interface.options = dict(repair.options)
 
 
 def _insert(txn: Transaction, new: NewPort) -> Row:

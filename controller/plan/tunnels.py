@@ -11,21 +11,32 @@ ovn-chassis-id exist: `<chassis>@<remote>`, and `<chassis>@<remote>%<local>` of 
 Either is recognised and left as it is; new ports get the long one only where the short one is
 ambiguous.
 
-Source: OVN controller/encaps.c, tunnel_add and tunnel_create_name.
+A port that is there is compared by what Open vSwitch makes of it and not by its text, and what any
+release of ovn-controller would have written is right: an address in its long form, a default that
+is written out, local_ip where it is true, the ipsec_ options of the southbound. A repair changes
+the values that are wrong and leaves the spelling of the others. An option that no ovn-controller
+writes goes, as it does when ovn-controller sees it.
+
+Source: OVN controller/encaps.c, tunnel_add and tunnel_create_name; Open vSwitch
+lib/netdev-vport.c, set_tunnel_config.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from ovn_ipsec.model.chassis import DEFAULT_PORT, EncapType, IpAddress, Pair
 from ovn_ipsec.model.status import PairState
 from ovn_ipsec.schema.open_vswitch import Tunnels
 
+from .liveness import Life
+
 TAKE_OVER_AFTER_S = 30.0
-"""How long ovn-controller has to be gone before its ports are ours: longer than any restart."""
+"""How long ovn-controller has to be dead before its ports are ours: longer than any restart."""
 
 FLOW_BASED = "flow"
 """ovn-chassis-id of the one port that serves every peer (ovn-enable-flow-based-tunnels)."""
@@ -52,6 +63,18 @@ class TunnelPort:
     """Interface.options; empty likewise."""
     mark: str | None
     """external_ids:ovn-ipsec."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSettings:
+    """What else the local database says of tunnel ports."""
+
+    set_local_ip: bool = False
+    """external_ids:ovn-set-local-ip."""
+    index: str = ""
+    """other_config:ovn-chassis-idx-<chassis>; empty but on hosts of several chassis."""
+    bridge_remote: bool = False
+    """Whether external_ids:ovn-bridge-remote is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +114,8 @@ class WantedPort:
     pair: Pair
     chassis_id: str
     options: Options
+    also: Options = ()
+    """What another release of ovn-controller would have written besides, or instead."""
 
     @property
     def type(self) -> EncapType:
@@ -98,11 +123,11 @@ class WantedPort:
         return self.pair.type
 
     def is_met_by(self, port: TunnelPort) -> bool:
-        """Whether the port is right; a local_ip that only says what is true does no harm."""
+        """Whether the port is right, however it is spelled."""
         if port.type != self.type:
             return False
-        explicit = {**dict(self.options), "local_ip": str(self.pair.local)}
-        return port.options in (self.options, _sorted(explicit))
+        wanted, there = _meaning(self.type, self.options), _meaning(self.type, port.options)
+        return wanted <= there and there - wanted <= _meaning(self.type, self.also)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +144,25 @@ class Repair:
 
     port: TunnelPort
     wanted: WantedPort
+
+    @property
+    def options(self) -> Options:
+        """What the options become: what is right there keeps its spelling."""
+        kind = self.wanted.type
+        there = dict(self.port.options)
+        also = _meaning(kind, self.wanted.also)
+        options = {key: text for key, text in there.items() if _meaning(kind, [(key, text)]) & also}
+        for key, text in self.wanted.options:
+            is_right = key in there and _meaning(kind, [(key, there[key])]) == _meaning(
+                kind, [(key, text)]
+            )
+            options[key] = there[key] if is_right else text
+        return _sorted(options)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Keys of the options that go; never their values, which may be secrets."""
+        return tuple(sorted(dict(self.port.options).keys() - dict(self.options).keys()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,24 +192,22 @@ class Mark:
     """None removes the key."""
 
 
-def who_owns(
-    setting: Tunnels, *, controller_alive: bool, own_row_present: bool, since_s: float
-) -> bool:
+def who_owns(setting: Tunnels, *, life: Life, own_row_present: bool, dead_for_s: float) -> bool:
     """Decide whether the tunnel ports are ours to create, repair and delete.
 
     Args:
         setting: other_config:ovn-ipsec-tunnels.
-        controller_alive: Whether an ovn-controller runs here now.
+        life: What is known of ovn-controller now.
         own_row_present: Whether SB has the Chassis row of this chassis. An ovn-controller that was
             told to go takes the row with it; then nobody should have tunnels.
-        since_s: For how many seconds no ovn-controller has been seen alive; at our start 0.
+        dead_for_s: For how many seconds it has been known dead without a break; at our start 0.
 
     Returns:
         True for own, False for adopt.
     """
     if setting is not Tunnels.AUTO:
         return setting is Tunnels.OWN
-    return not controller_alive and own_row_present and since_s >= TAKE_OVER_AFTER_S
+    return life is Life.DEAD and own_row_present and dead_for_s >= TAKE_OVER_AFTER_S
 
 
 def wanted_ports(
@@ -186,6 +228,7 @@ def wanted_ports(
             pair=pair,
             chassis_id=_chassis_id(pair, long=pair.type in settings.several),
             options=_options(pair, settings, csum=csum),
+            also=_also(pair, settings),
         )
         for pair, csum in ordered
     )
@@ -202,13 +245,13 @@ def plan_ports(wanted: Iterable[WantedPort], seen: SeenPorts, index: str = "") -
     Returns:
         The plan; empty when the ports of a stopped ovn-controller are all there.
     """
-    wishes: dict[str, list[WantedPort]] = defaultdict(list)
-    ports: dict[str, list[TunnelPort]] = defaultdict(list)
+    wishes: dict[tuple[str, str], list[WantedPort]] = defaultdict(list)
+    ports: dict[tuple[str, str], list[TunnelPort]] = defaultdict(list)
     for wish in wanted:
-        wishes[_base(wish.chassis_id)].append(wish)
+        wishes[parse_id(wish.chassis_id)[:2]].append(wish)
     for port in seen.ports:
         if port.chassis_id != FLOW_BASED:
-            ports[_base(port.chassis_id)].append(port)
+            ports[parse_id(port.chassis_id)[:2]].append(port)
     repair: list[Repair] = []
     missing: list[WantedPort] = []
     kept: set[str] = set()
@@ -241,12 +284,12 @@ def marks(seen: SeenPorts, states: Mapping[Pair, PairState]) -> tuple[Mark, ...]
         The changes only, sorted by name. A port that could carry several pairs, for it names no
         local address, gets the least safe of their states; one that carries none loses its mark.
     """
-    by_base: dict[str, dict[str, PairState]] = defaultdict(dict)
+    by_base: dict[tuple[str, str, str], dict[str, PairState]] = defaultdict(dict)
     for pair, state in states.items():
-        by_base[f"{_chassis_id(pair, long=False)} {pair.type}"][str(pair.local)] = state
+        by_base[pair.peer, str(pair.remote), pair.type][str(pair.local)] = state
     changes: list[Mark] = []
     for port in seen.ports:
-        now = _state_of(port, by_base.get(f"{_base(port.chassis_id)} {port.type}", {}))
+        now = _state_of(port, by_base.get((*parse_id(port.chassis_id)[:2], port.type), {}))
         if port.mark != now:
             changes.append(Mark(row=port.row, name=port.name, state=now))
     return tuple(changes)
@@ -263,7 +306,7 @@ _LEAST_SAFE_FIRST = (
 
 
 def _state_of(port: TunnelPort, by_local: Mapping[str, PairState]) -> PairState | None:
-    local = port.chassis_id.partition("%")[2] or dict(port.options).get("local_ip", "")
+    local = parse_id(port.chassis_id)[2] or _plain(dict(port.options).get("local_ip", ""))
     if local:
         return by_local.get(local)
     return min(by_local.values(), key=_LEAST_SAFE_FIRST.index, default=None)
@@ -278,7 +321,7 @@ def _match(
             (not wish.is_met_by(port), port.chassis_id != wish.chassis_id, port.name, position)
             for position, wish in enumerate(wishes)
             for port in ports
-            if port.chassis_id in (_chassis_id(wish.pair, long=True), _base(wish.chassis_id))
+            if parse_id(port.chassis_id)[2] in ("", str(wish.pair.local))
         ),
     )
     by_name = {port.name: port for port in ports}
@@ -318,13 +361,68 @@ def _options(pair: Pair, settings: PortSettings, *, csum: bool | None) -> Option
         options["df_default"] = settings.df_default
     if settings.ipsec:
         options["remote_name"] = pair.peer
-        for switch in ("ipsec_encapsulation", "ipsec_forceencaps"):
+        for switch in _SWITCHES:
             # smap_get_bool: anything but "true" is false.
             if settings.sb_options.get(switch, "").lower() == "true":
                 options[switch] = "yes"
     if settings.ipsec or settings.set_local_ip or pair.type in settings.several:
         options["local_ip"] = str(pair.local)
     return _sorted(options)
+
+
+def _also(pair: Pair, settings: PortSettings) -> Options:
+    """As of OVN 24.09 local_ip is always there, and every ipsec_ option of SB as it stands."""
+    options = {"local_ip": str(pair.local)}
+    for key, text in settings.sb_options.items():
+        if not settings.ipsec or not key.startswith("ipsec_"):
+            continue
+        if key not in _SWITCHES:
+            options[key] = text
+        elif text.lower() in ("true", "yes"):
+            options[key] = "yes"
+    return _sorted(options)
+
+
+_SWITCHES = ("ipsec_encapsulation", "ipsec_forceencaps")
+_TOS = re.compile(r"(0[xX])?[0-9a-fA-F]{1,8}")
+_PORT = re.compile(r"[0-9]{1,10}")
+
+
+def _meaning(kind: EncapType, options: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """What Open vSwitch makes of options: values in one spelling, without written-out defaults."""
+    meant = ((key, _value(kind, key, text)) for key, text in options)
+    return frozenset((key, text) for key, text in meant if text is not None)
+
+
+def _value(kind: EncapType, key: str, text: str) -> str | None:
+    """One option in one spelling; None: as if it were not there."""
+    match key:
+        case "remote_ip" | "local_ip":
+            return _plain(text)
+        case "dst_port":
+            port = str(int(text)) if _PORT.fullmatch(text) else text
+            return None if port == str(DEFAULT_PORT[kind]) else port
+        case "tos":
+            return _tos(text)
+        case "csum":
+            return text if text in ("true", "false") else None
+        case "df_default":
+            return text if text == "false" else None
+        case _:
+            return text
+
+
+def _tos(text: str) -> str | None:
+    """As strtol(3) with base 0 reads it."""
+    prefix = text[:2].lower()
+    base = 16 if prefix == "0x" else 8 if text[:1] == "0" else 10
+    try:
+        number = int(text, base) if _TOS.fullmatch(text) else None
+    except ValueError:
+        number = None
+    if number is None:
+        return text
+    return str(number) if number else None
 
 
 def _sorted(options: Mapping[str, str]) -> Options:
@@ -335,8 +433,23 @@ def _chassis_id(pair: Pair, *, long: bool) -> str:
     return f"{pair.peer}@{pair.remote}%{pair.local}" if long else f"{pair.peer}@{pair.remote}"
 
 
-def _base(chassis_id: str) -> str:
-    return chassis_id.partition("%")[0]
+def parse_id(chassis_id: str) -> tuple[str, str, str]:
+    """Take an ovn-chassis-id apart.
+
+    Returns:
+        The peer, its address, and the local one or nothing; addresses in their short form.
+    """
+    peer, _, addresses = chassis_id.partition("@")
+    remote, _, local = addresses.partition("%")
+    return peer, _plain(remote), _plain(local)
+
+
+def _plain(address: str) -> str:
+    """An address in its short form; what is none stays as it is."""
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        return address
 
 
 def _pair_key(pair: Pair) -> tuple[str, str, tuple[int, int], tuple[int, int]]:

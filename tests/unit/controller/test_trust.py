@@ -59,8 +59,7 @@ class Rows:
             answer="",
             reporting=frozenset(self.reporting),
             has_row=True,
-            ipsec=True,
-            options={},
+            sb_global=(True, {}),
         )
 
 

@@ -11,14 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.plan import tunnels
+from controller.plan.liveness import Life
 from controller.plan.tunnels import (
     Mark,
     PortPlan,
     PortSettings,
+    Repair,
     SeenPorts,
     TunnelPort,
     WantedPort,
     marks,
+    parse_id,
     plan_ports,
     wanted_ports,
     who_owns,
@@ -73,27 +76,28 @@ def after(plan: PortPlan, before: SeenPorts) -> SeenPorts:
     """What is there when the plan has been applied."""
     gone = {port.row for port in plan.delete} | {repair.port.row for repair in plan.repair}
     ports = [port for port in before.ports if port.row not in gone]
-    ports += [replace(r.port, type=r.wanted.type, options=r.wanted.options) for r in plan.repair]
+    ports += [replace(r.port, type=r.wanted.type, options=r.options) for r in plan.repair]
     ports += [port_of(new.wanted, new.name) for new in plan.create]
     return seen(*sorted(ports, key=lambda port: port.name))
 
 
 @pytest.mark.parametrize(
-    ("setting", "alive", "present", "since_s", "expected"),
+    ("setting", "life", "present", "dead_for_s", "expected"),
     [
-        (Tunnels.OWN, True, False, 0.0, True),
-        (Tunnels.ADOPT, False, True, 1e6, False),
-        (Tunnels.AUTO, False, True, 30.0, True),
-        (Tunnels.AUTO, False, True, 29.9, False),
-        (Tunnels.AUTO, True, True, 1e6, False),
-        (Tunnels.AUTO, False, False, 1e6, False),
+        (Tunnels.OWN, Life.ALIVE, False, 0.0, True),
+        (Tunnels.ADOPT, Life.DEAD, True, 1e6, False),
+        (Tunnels.AUTO, Life.DEAD, True, 30.0, True),
+        (Tunnels.AUTO, Life.DEAD, True, 29.9, False),
+        (Tunnels.AUTO, Life.ALIVE, True, 1e6, False),
+        (Tunnels.AUTO, Life.UNKNOWN, True, 1e6, False),
+        (Tunnels.AUTO, Life.DEAD, False, 1e6, False),
     ],
 )
 def test_who_owns(
-    setting: Tunnels, *, alive: bool, present: bool, since_s: float, expected: bool
+    setting: Tunnels, *, life: Life, present: bool, dead_for_s: float, expected: bool
 ) -> None:
-    """Auto owns only long after ovn-controller went without taking its Chassis row along."""
-    actual = who_owns(setting, controller_alive=alive, own_row_present=present, since_s=since_s)
+    """Auto owns only when ovn-controller is long known dead and its Chassis row is still there."""
+    actual = who_owns(setting, life=life, own_row_present=present, dead_for_s=dead_for_s)
     assert expected == actual
 
 
@@ -134,7 +138,8 @@ def test_everything_that_is_set_is_in_the_options(*, csum: bool, text: str) -> N
 def test_a_switch_is_on_by_true_only(text: str) -> None:
     """As smap_get_bool reads it."""
     settings = PortSettings(ipsec=True, sb_options={"ipsec_forceencaps": text})
-    assert want(pair(), settings=IPSEC) == want(pair(), settings=settings)
+    (expected,), (actual,) = want(pair(), settings=IPSEC), want(pair(), settings=settings)
+    assert expected.options == actual.options
 
 
 def test_switches_do_nothing_without_ipsec() -> None:
@@ -203,6 +208,131 @@ def test_a_true_local_ip_needs_no_repair() -> None:
     assert plan_ports([old], seen(port_of(newer))).is_empty
     (false,) = want(pair(local="10.1.0.1"), settings=PortSettings(ipsec=False, set_local_ip=True))
     assert 1 == len(plan_ports([old], seen(port_of(false))).repair)
+
+
+def repair_of(port: TunnelPort, wanted: WantedPort) -> Repair | None:
+    """The one repair that a port needs, if any; nothing else may be planned."""
+    plan = plan_ports([wanted], seen(port))
+    assert () == plan.create + plan.delete
+    return plan.repair[0] if plan.repair else None
+
+
+EVERYTHING = PortSettings(
+    ipsec=True, sb_options={"ipsec_encapsulation": "true"}, tos="40", df_default="true"
+)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        {"remote_ip": "FD00:0:0:0::0002"},
+        {"local_ip": "fd00:0::1"},
+        {"dst_port": "6081"},
+        {"dst_port": "06081"},
+        {"tos": "0x28"},
+        {"tos": "050"},
+        {"df_default": None},
+        {"df_default": "TRUE"},
+        {"ipsec_replay-window": "100"},
+    ],
+    ids=str,
+)
+def test_a_port_is_compared_by_value(spelling: dict[str, str | None]) -> None:
+    """Long addresses, defaults written out or left out, numbers in other bases."""
+    sb_options = {"ipsec_encapsulation": "true", "ipsec_replay-window": "100", "x": "1"}
+    settings = replace(EVERYTHING, sb_options=sb_options)
+    (wanted,) = want(pair(remote="fd00::2", local="fd00::1"), settings=settings)
+    options = {**dict(wanted.options), **spelling}
+    spelled = tuple(sorted((key, text) for key, text in options.items() if text is not None))
+    assert spelled != wanted.options
+    assert repair_of(replace(port_of(wanted), options=spelled), wanted) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"remote_ip": "10.0.0.3"},
+        {"remote_ip": "flow"},
+        {"local_ip": "10.0.0.9"},
+        {"dst_port": "6082"},
+        {"dst_port": "junk"},
+        {"tos": "0"},
+        {"tos": "inherit"},
+        {"tos": "09"},
+        {"tos": "28h"},
+        {"tos": "4f"},
+        {"df_default": "false"},
+        {"csum": "false"},
+        {"csum": "TRUE"},
+        {"csum": None},
+        {"key": "5"},
+        {"in_key": "5"},
+        {"psk": "secret"},
+        {"ipsec_replay-window": "99"},
+        {"ipsec_encapsulation": "no"},
+        {"remote_name": None},
+    ],
+    ids=str,
+)
+def test_what_has_another_value_is_repaired(wrong: dict[str, str | None]) -> None:
+    """Whatever Open vSwitch would do otherwise with it, and what ovn-controller never writes."""
+    sb_options = {"ipsec_encapsulation": "true", "ipsec_replay-window": "100"}
+    settings = replace(EVERYTHING, sb_options=sb_options)
+    (wanted,) = wanted_ports([(pair(), True)], settings)
+    options = {**dict(wanted.options), **wrong}
+    there = tuple(sorted((key, text) for key, text in options.items() if text is not None))
+    repair = repair_of(replace(port_of(wanted), options=there), wanted)
+    assert repair is not None
+    assert wanted.options == repair.options
+    foreign = wrong.keys() - dict(wanted.options).keys() - {"dst_port", "local_ip"}
+    assert foreign <= {*repair.dropped}
+
+
+def test_a_repair_changes_what_is_wrong_and_nothing_else() -> None:
+    """Spelling, and what another release writes, stay, so that its return costs no port."""
+    settings = replace(EVERYTHING, sb_options={"ipsec_x": "1", "ipsec_forceencaps": "yes"})
+    (wanted,) = want(pair(remote="fd00::2", local="fd00::1"), settings=settings)
+    options = {
+        **dict(wanted.options),
+        "remote_ip": "fd00:0::2",
+        "ipsec_x": "1",
+        "ipsec_forceencaps": "yes",
+        "tos": "0x10",
+        "psk": "secret",
+        "egress_pkt_mark": "7",
+    }
+    port = replace(port_of(wanted), options=tuple(sorted(options.items())))
+    repair = repair_of(port, wanted)
+    assert repair is not None
+    right = {**options, "tos": "40"}
+    del right["psk"], right["egress_pkt_mark"]
+    assert tuple(sorted(right.items())) == repair.options
+    assert ("egress_pkt_mark", "psk") == repair.dropped
+    assert "secret" not in str(repair.dropped)
+
+
+def test_an_id_is_compared_by_value() -> None:
+    """An address that the southbound has in its long form stands so in the id."""
+    (wanted,) = want(pair(remote="fd00::2", local="fd00::1"))
+    for chassis_id in ("hv2@fd00:0:0::2", "hv2@FD00::2%fd00:0::1"):
+        port = replace(port_of(wanted), chassis_id=chassis_id)
+        assert plan_ports([wanted], seen(port)).is_empty
+        states = {pair(remote="fd00::2", local="fd00::1"): PairState.ENCRYPTED}
+        assert [PairState.ENCRYPTED] == [mark.state for mark in marks(seen(port), states)]
+
+
+@pytest.mark.parametrize(
+    ("chassis_id", "expected"),
+    [
+        ("hv2@10.0.0.2", ("hv2", "10.0.0.2", "")),
+        ("hv2@fd00:0::2%fd00:0::1", ("hv2", "fd00::2", "fd00::1")),
+        ("junk", ("junk", "", "")),
+        ("a@b%c", ("a", "b", "c")),
+    ],
+)
+def test_an_id_is_taken_apart(chassis_id: str, expected: tuple[str, str, str]) -> None:
+    """What is no address stays as it is."""
+    assert expected == parse_id(chassis_id)
 
 
 def test_either_form_of_the_id_is_recognised() -> None:

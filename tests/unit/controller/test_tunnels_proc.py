@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.tunnels import live_monitor_ipsec, ovn_controller_alive
+from controller.tunnels import live_monitor_ipsec
 
 PID, NEXT = 42, 43
 SCRIPT = "/usr/share/openvswitch/scripts/ovs-monitor-ipsec"
@@ -79,18 +79,6 @@ def test_a_monitor_of_an_unknown_namespace_counts(proc: Path) -> None:
     """Unknown is not absent."""
     process(proc, str(PID), "python3", SCRIPT, netns=None)
     assert PID == live_monitor_ipsec(proc)
-
-
-def test_ovn_controller_is_alive_by_pidfile_and_name(tmp_path: Path, proc: Path) -> None:
-    """Not without a pidfile, not by junk in it, not by a process that took the number."""
-    pidfile = tmp_path / "ovn-controller.pid"
-    process(proc, str(PID), comm="ovn-controller")
-    process(proc, str(NEXT), comm="bash")
-    assert not ovn_controller_alive(tmp_path, proc)
-    expected = {"42\n": True, "43\n": False, "44\n": False, "junk": False, "": False}
-    for text, alive in expected.items():
-        pidfile.write_text(text)
-        assert alive == ovn_controller_alive(tmp_path, proc)
 
 
 def test_the_real_proc_can_be_read() -> None:
