@@ -412,8 +412,13 @@ class Chassis:
         """What was refused of the rows, and of what the operator has set."""
         return report.refusal_summary((*here.errors, *self.agent.all_refusals()))
 
-    def report(self, problems: list[str]) -> None:
-        """Bring our rows in the southbound up to date, where something differs and it is time."""
+    def report(self, problems: list[str], *, makes_row: bool) -> None:
+        """Bring our rows in the southbound up to date, where something differs and it is time.
+
+        Args:
+            problems: What is wrong on this host.
+            makes_row: Whether a Chassis_Private row is ours to make.
+        """
         now = self._clock.monotonic()
         if self._left or not self.southbound.loaded or self.seen is None:
             return
@@ -432,7 +437,7 @@ class Chassis:
         if keeper.request:
             keys[REQUEST] = keeper.request
         self._report_at = now + REPORT_S
-        self._unsaid = not self.southbound.publish(keys, keeper.pin)
+        self._unsaid = not self.southbound.publish(keys, keeper.pin, makes_row=makes_row)
 
     # --- wait ------------------------------------------------------------------------------------
 

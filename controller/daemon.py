@@ -266,7 +266,7 @@ class Controller:
         return [f"{name}: {cause}" for name, cause in self._faults.items()]
 
     def _report(self, chassis: Chassis) -> None:
-        chassis.report(self.problems())
+        chassis.report(self.problems(), makes_row=self.ports.makes_row)
 
     @property
     def agent(self) -> Agent | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
+from ovs.db.idl import Transaction
 
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.observation import Known, Unknown
@@ -170,12 +171,14 @@ class Southbound:
             del rows[name]
         return names
 
-    def publish(self, digest: Mapping[str, str], pin: str) -> bool:
+    def publish(self, digest: Mapping[str, str], pin: str, *, makes_row: bool = False) -> bool:
         """Write the digest, and the certificate to pin, where they differ.
 
         Args:
             digest: Keys for our Chassis_Private row; those of ours that are not there go.
             pin: For our Chassis row; empty: none.
+            makes_row: Whether a Chassis_Private row is made where there is none, for nobody else
+                makes one: PortKeeper.makes_row.
 
         Returns:
             Whether the rows now say so, or a write is on its way; False when it has to be tried
@@ -190,9 +193,18 @@ class Southbound:
             writes += _differences(private, known, digest)
         if row:
             writes += _differences(row, (pins.KEY,), {pins.KEY: pin} if pin else {})
-        if writes:
-            self.session.transact(lambda _txn: _write(writes))
-        return bool(private)
+        own = None
+        if makes_row and row is not None and self._may_own(private):
+            own = _OwnRow(name=self._name, chassis=row, private=private, external_ids=digest)
+        if writes or own is not None:
+            self.session.transact(lambda txn: _write(txn, writes, own))
+        return bool(private) or own is not None
+
+    def _may_own(self, private: Row | None) -> bool:
+        """Whether our Chassis_Private row is known to be missing, or to hang on no chassis."""
+        if not (self.session.loaded and self.session.connected):
+            return False
+        return private is None or not private.chassis
 
 
 def _parse(name: str, row: Row) -> ParsedChassis:
@@ -215,7 +227,41 @@ def _differences(
     return [*changed, *gone]
 
 
-def _write(writes: Iterable[tuple[Row, str, str | None]]) -> None:
+NEVER_BEHIND = 2**31 - 1
+"""Chassis_Private.nb_cfg of a chassis without ovn-controller. With 0 `ovn-nbctl --wait=hv` would
+wait for it for ever; an ovn-controller that comes writes the true one.
+
+Source: OVN northd/ovn-northd.c, update_sequence_numbers: more than INT32_MAX ahead is an overflow.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OwnRow:
+    """The Chassis_Private row of a chassis on which no ovn-controller runs, as it shall be."""
+
+    name: str
+    chassis: Row
+    private: Row | None
+    external_ids: Mapping[str, str]
+
+
+def _make(txn: Transaction, own: _OwnRow) -> None:
+    """Make the row as ovn-controller would, which looks for it by its name and keeps it."""
+    private = own.private
+    if private is None:
+        txn.add_comment("ovn-ipsec-controller: Chassis_Private row")
+        private = txn.insert(txn.idl.tables["Chassis_Private"])
+        private.name = own.name
+        private.nb_cfg = NEVER_BEHIND
+        private.external_ids = dict(own.external_ids)
+    private.chassis = [own.chassis]
+
+
+def _write(
+    txn: Transaction, writes: Iterable[tuple[Row, str, str | None]], own: _OwnRow | None
+) -> None:
+    if own is not None:
+        _make(txn, own)
     for row, key, text in writes:
         if text is None:
             row.delkey("external_ids", key)

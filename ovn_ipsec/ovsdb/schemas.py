@@ -36,6 +36,11 @@ def _ref(table: str) -> Columns:
     return {"type": {"key": {"type": "uuid", "refTable": table}, "min": 0, "max": 1}}
 
 
+def _weak(table: str) -> Columns:
+    key = {"type": "uuid", "refTable": table, "refType": "weak"}
+    return {"type": {"key": key, "min": 0, "max": 1}}
+
+
 def _one(kind: str) -> Columns:
     return {"type": kind}
 
@@ -97,7 +102,10 @@ _SOUTHBOUND = {
     "Chassis_Private": (True, _CHASSIS_PRIVATE),
 }
 
-SOUTHBOUND = _database("OVN_Southbound", _SOUTHBOUND)
+_OWN_PRIVATE = {**_CHASSIS_PRIVATE, "chassis": _weak("Chassis"), "nb_cfg": _one("integer")}
+
+SOUTHBOUND = _database("OVN_Southbound", {**_SOUTHBOUND, "Chassis_Private": (True, _OWN_PRIVATE)})
+"""For a controller, which makes its own Chassis_Private row where no ovn-controller does."""
 
 SOUTHBOUND_CENTRAL = _database(
     "OVN_Southbound", {**_SOUTHBOUND, "Connection": (False, _CONNECTION)}
