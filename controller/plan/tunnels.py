@@ -147,10 +147,14 @@ class Repair:
 
     @property
     def options(self) -> Options:
-        """What the options become: what is right there keeps its spelling."""
+        """What the options become: what is right there keeps its spelling.
+
+        A long id tells that a release wrote it that always writes what is in `also`, too.
+        """
         kind = self.wanted.type
         there = dict(self.port.options)
-        also = _meaning(kind, self.wanted.also)
+        is_newer = bool(parse_id(self.port.chassis_id)[2])
+        also = _meaning(kind, self.wanted.also) if is_newer else frozenset()
         options = {key: text for key, text in there.items() if _meaning(kind, [(key, text)]) & also}
         for key, text in self.wanted.options:
             is_right = key in there and _meaning(kind, [(key, there[key])]) == _meaning(

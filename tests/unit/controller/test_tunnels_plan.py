@@ -301,7 +301,8 @@ def test_a_repair_changes_what_is_wrong_and_nothing_else() -> None:
         "psk": "secret",
         "egress_pkt_mark": "7",
     }
-    port = replace(port_of(wanted), options=tuple(sorted(options.items())))
+    long_id = "hv2@fd00:0::2%fd00::1"
+    port = replace(port_of(wanted), chassis_id=long_id, options=tuple(sorted(options.items())))
     repair = repair_of(port, wanted)
     assert repair is not None
     right = {**options, "tos": "40"}
@@ -309,6 +310,14 @@ def test_a_repair_changes_what_is_wrong_and_nothing_else() -> None:
     assert tuple(sorted(right.items())) == repair.options
     assert ("egress_pkt_mark", "psk") == repair.dropped
     assert "secret" not in str(repair.dropped)
+
+
+def test_a_repair_of_an_older_releases_port_leaves_what_that_would_write() -> None:
+    """Its local_ip goes with ipsec, for what it does not write makes it replace the port."""
+    (old,), (new,) = want(pair()), want(pair(), settings=CLEAR)
+    repair = repair_of(port_of(old), new)
+    assert repair is not None
+    assert new.options == repair.options
 
 
 def test_an_id_is_compared_by_value() -> None:
