@@ -34,7 +34,6 @@ from .plan.tunnels import (
     PortSettings,
     SeenPorts,
     marks,
-    parse_id,
     plan_ports,
     wanted_ports,
     who_owns,
@@ -294,22 +293,24 @@ class PortKeeper:
         ready = self._due - later.keys()
         records = [one for peer in ready for one in self._by_peer.get(peer, {}).values()]
         seen = SeenPorts(
-            bridge=self._shared.bridge,
-            ports=self._local.of(ready),
-            used_names=tunnels.used_names(session),
+            bridge=self._shared.bridge, ports=self._local.of(ready), used_names=frozenset()
         )
         wanted = wanted_ports([(one.pair, one.csum) for one in records], settings)
         plan = plan_ports(wanted, seen, self._shared.index)
+        if plan.create:
+            # Only now, for to read all names costs as much as all ports.
+            seen = replace(seen, used_names=tunnels.used_names(session))
+            plan = plan_ports(wanted, seen, self._shared.index)
         if plan.delete and not agent.idle:
             # Not every pair has been looked at, so what nobody wants may still be wanted.
-            later.update((parse_id(port.chassis_id)[0], now) for port in plan.delete)
+            later.update((port.peer, now) for port in plan.delete)
             plan = replace(plan, delete=())
         return plan, later
 
     def _marks(self, agent: Agent, now: float) -> tuple[dict[str, list[Mark]], dict[str, float]]:
         """What to write beside the ports of each peer now, and when it is whose turn."""
         ports = self._local.of(self._due)
-        peer_of = {port.row: parse_id(port.chassis_id)[0] for port in ports}
+        peer_of = {port.row: port.peer for port in ports}
         records = (one for peer in self._due for one in self._by_peer.get(peer, {}).values())
         seen = SeenPorts(bridge=self._shared.bridge, ports=ports, used_names=frozenset())
         changes: dict[str, list[Mark]] = {}
@@ -332,7 +333,7 @@ def _facts(record: PairRecord) -> tuple[object, ...]:
 def _peers_of(plan: PortPlan) -> Iterable[str]:
     yield from (new.wanted.pair.peer for new in plan.create)
     yield from (one.wanted.pair.peer for one in plan.repair)
-    yield from (parse_id(port.chassis_id)[0] for port in plan.delete)
+    yield from (port.peer for port in plan.delete)
 
 
 def _tell(plan: PortPlan) -> None:

@@ -30,7 +30,6 @@ from .plan.tunnels import (
     Repair,
     SeenPorts,
     TunnelPort,
-    parse_id,
 )
 
 CHASSIS_ID = "ovn-chassis-id"
@@ -47,6 +46,7 @@ class LocalPorts:
         self._by_peer: dict[str, set[str]] = {}
         self._on_bridge: frozenset[str] = frozenset()
         self._port_of: dict[str, str] = {}
+        self._interfaces: dict[str, tuple[str, ...]] = {}
         self._touched: set[str] = set()
         self._bridge: tuple[str, str] | None = None
         self._recount = True
@@ -95,26 +95,25 @@ class LocalPorts:
         return Known(frozenset(peers))
 
     def _read(self, session: Session, uuid: str) -> set[str]:
+        for one in self._interfaces.pop(uuid, ()):
+            self._port_of.pop(one, None)
         row = _row(session, uuid) if uuid in self._on_bridge else None
         old, new = self._ports.pop(uuid, None), None
         if row is not None:
-            self._port_of.update((str(one.uuid), uuid) for one in row.interfaces)
+            self._interfaces[uuid] = tuple(str(one.uuid) for one in row.interfaces)
+            self._port_of.update(dict.fromkeys(self._interfaces[uuid], uuid))
             if CHASSIS_ID in row.external_ids:
                 new = self._ports[uuid] = _port(row)
-        else:
-            self._port_of = {one: port for one, port in self._port_of.items() if port != uuid}
         if old == new:
             return set()
-        peers: set[str] = set()
         if old is not None:
-            peers.add(parse_id(old.chassis_id)[0])
-            self._by_peer[parse_id(old.chassis_id)[0]].discard(uuid)
+            self._by_peer[old.peer].discard(uuid)
         if new is not None:
-            peers.add(parse_id(new.chassis_id)[0])
-            self._by_peer.setdefault(parse_id(new.chassis_id)[0], set()).add(uuid)
+            self._by_peer.setdefault(new.peer, set()).add(uuid)
+        peers = {port.peer for port in (old, new) if port is not None}
         for peer in peers:
-            if not self._by_peer.get(peer):
-                self._by_peer.pop(peer, None)
+            if not self._by_peer[peer]:
+                del self._by_peer[peer]
         return peers
 
     def peers(self) -> Iterable[str]:

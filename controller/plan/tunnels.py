@@ -64,6 +64,11 @@ class TunnelPort:
     mark: str | None
     """external_ids:ovn-ipsec."""
 
+    @property
+    def peer(self) -> str:
+        """Name of the chassis at the other end; whatever stands there where it is junk."""
+        return parse_id(self.chassis_id)[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSettings:
