@@ -24,7 +24,7 @@ from ovn_ipsec.schema.open_vswitch import LocalChassis, Tunnels
 from . import liveness, tunnels
 from .plan.agent import Agent
 from .plan.ike import ConnName
-from .plan.liveness import Life, Verdict, judge
+from .plan.liveness import Life, Verdict, judge, who_owns
 from .plan.port_pace import PeerPace
 from .plan.record import PairRecord
 from .plan.tunnels import (
@@ -36,7 +36,6 @@ from .plan.tunnels import (
     marks,
     plan_ports,
     wanted_ports,
-    who_owns,
 )
 
 _log = structlog.get_logger()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an ovn-controller runs that serves this bridge: alive, dead, or not to be told.
+"""Whether an ovn-controller runs that serves this bridge, and so whose its tunnel ports are.
 
-Pure. Input: what was seen of its pidfile, its control socket and the processes. Output: a verdict.
+Pure. Input: what was seen of its pidfile, its control socket and the processes. Output: a verdict,
+alive, dead or unknown; and from that and the setting the owner.
 
 *Unknown is never dead.* One sign of life is enough for alive; for dead every sign has to be
 missing, and all that could have shown one has to have been visible. ovn-controller reaches
@@ -14,6 +15,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+from ovn_ipsec.schema.open_vswitch import Tunnels
+
+TAKE_OVER_AFTER_S = 30.0
+"""How long ovn-controller has to be dead before its ports are ours: longer than any restart."""
 
 
 class Life(StrEnum):
@@ -104,3 +110,21 @@ def _out_of_sight(signs: Signs) -> str:
     if signs.hidden:
         return signs.hidden
     return "ovn-bridge-remote lets another machine drive the bridge" if signs.bridge_remote else ""
+
+
+def who_owns(setting: Tunnels, *, life: Life, own_row_present: bool, dead_for_s: float) -> bool:
+    """Decide whether the tunnel ports are ours to create, repair and delete.
+
+    Args:
+        setting: other_config:ovn-ipsec-tunnels.
+        life: What is known of ovn-controller now.
+        own_row_present: Whether SB has the Chassis row of this chassis. An ovn-controller that was
+            told to go takes the row with it; then nobody should have tunnels.
+        dead_for_s: For how many seconds it has been known dead without a break; at our start 0.
+
+    Returns:
+        True for own, False for adopt.
+    """
+    if setting is not Tunnels.AUTO:
+        return setting is Tunnels.OWN
+    return life is Life.DEAD and own_row_present and dead_for_s >= TAKE_OVER_AFTER_S

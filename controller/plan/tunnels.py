@@ -2,7 +2,7 @@
 """Which tunnel ports the integration bridge needs, and what is said of each.
 
 Pure. Input: pairs, settings and the ports that are there. Output: the ports to create, repair and
-delete, the marks to write, and whether to touch ports at all.
+delete, and the marks to write.
 
 A port made here is the one that ovn-controller would make: same options, same ovn-chassis-id, a
 name of the same form. ovn-controller compares all options and replaces a port that differs, so a
@@ -11,41 +11,31 @@ ovn-chassis-id exist: `<chassis>@<remote>`, and `<chassis>@<remote>%<local>` of 
 Either is recognised and left as it is; new ports get the long one only where the short one is
 ambiguous.
 
-A port that is there is compared by what Open vSwitch makes of it and not by its text, and what any
-release of ovn-controller would have written is right: an address in its long form, a default that
-is written out, local_ip where it is true, the ipsec_ options of the southbound. A repair changes
-the values that are wrong and leaves the spelling of the others. An option that no ovn-controller
-writes goes, as it does when ovn-controller sees it.
+A port that is there is compared by value, and what any release of ovn-controller would have
+written is right: an address in its long form, a default that is written out, local_ip where it is
+true, the ipsec_ options of the southbound. A repair changes the values that are wrong and leaves
+the spelling of the others. An option that no ovn-controller writes goes, as it does when
+ovn-controller sees it.
 
-Source: OVN controller/encaps.c, tunnel_add and tunnel_create_name; Open vSwitch
-lib/netdev-vport.c, set_tunnel_config.
+Source: OVN controller/encaps.c, tunnel_add and tunnel_create_name.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
 from ovn_ipsec.model.chassis import DEFAULT_PORT, EncapType, IpAddress, Pair
 from ovn_ipsec.model.status import PairState
-from ovn_ipsec.schema.open_vswitch import Tunnels
 
-from .liveness import Life
-
-TAKE_OVER_AFTER_S = 30.0
-"""How long ovn-controller has to be dead before its ports are ours: longer than any restart."""
+from .port_values import Options, in_order, meaning, parse_id, short_form
 
 FLOW_BASED = "flow"
 """ovn-chassis-id of the one port that serves every peer (ovn-enable-flow-based-tunnels)."""
 
 NAMES_PER_CHASSIS = 0xFFFF
 """Where ovn-controller stops counting, too (UINT16_MAX)."""
-
-Options = tuple[tuple[str, str], ...]
-"""Interface.options, sorted by key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +121,8 @@ class WantedPort:
         """Whether the port is right, however it is spelled."""
         if port.type != self.type:
             return False
-        wanted, there = _meaning(self.type, self.options), _meaning(self.type, port.options)
-        return wanted <= there and there - wanted <= _meaning(self.type, self.also)
+        wanted, there = meaning(self.type, self.options), meaning(self.type, port.options)
+        return wanted <= there and there - wanted <= meaning(self.type, self.also)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,14 +149,14 @@ class Repair:
         kind = self.wanted.type
         there = dict(self.port.options)
         is_newer = bool(parse_id(self.port.chassis_id)[2])
-        also = _meaning(kind, self.wanted.also) if is_newer else frozenset()
-        options = {key: text for key, text in there.items() if _meaning(kind, [(key, text)]) & also}
+        also = meaning(kind, self.wanted.also) if is_newer else frozenset()
+        options = {key: text for key, text in there.items() if meaning(kind, [(key, text)]) & also}
         for key, text in self.wanted.options:
-            is_right = key in there and _meaning(kind, [(key, there[key])]) == _meaning(
+            is_right = key in there and meaning(kind, [(key, there[key])]) == meaning(
                 kind, [(key, text)]
             )
             options[key] = there[key] if is_right else text
-        return _sorted(options)
+        return in_order(options)
 
     @property
     def dropped(self) -> tuple[str, ...]:
@@ -199,24 +189,6 @@ class Mark:
     """Of the port, for people."""
     state: PairState | None
     """None removes the key."""
-
-
-def who_owns(setting: Tunnels, *, life: Life, own_row_present: bool, dead_for_s: float) -> bool:
-    """Decide whether the tunnel ports are ours to create, repair and delete.
-
-    Args:
-        setting: other_config:ovn-ipsec-tunnels.
-        life: What is known of ovn-controller now.
-        own_row_present: Whether SB has the Chassis row of this chassis. An ovn-controller that was
-            told to go takes the row with it; then nobody should have tunnels.
-        dead_for_s: For how many seconds it has been known dead without a break; at our start 0.
-
-    Returns:
-        True for own, False for adopt.
-    """
-    if setting is not Tunnels.AUTO:
-        return setting is Tunnels.OWN
-    return life is Life.DEAD and own_row_present and dead_for_s >= TAKE_OVER_AFTER_S
 
 
 def wanted_ports(
@@ -315,7 +287,7 @@ _LEAST_SAFE_FIRST = (
 
 
 def _state_of(port: TunnelPort, by_local: Mapping[str, PairState]) -> PairState | None:
-    local = parse_id(port.chassis_id)[2] or _plain(dict(port.options).get("local_ip", ""))
+    local = parse_id(port.chassis_id)[2] or short_form(dict(port.options).get("local_ip", ""))
     if local:
         return by_local.get(local)
     return min(by_local.values(), key=_LEAST_SAFE_FIRST.index, default=None)
@@ -376,7 +348,7 @@ def _options(pair: Pair, settings: PortSettings, *, csum: bool | None) -> Option
                 options[switch] = "yes"
     if settings.ipsec or settings.set_local_ip or pair.type in settings.several:
         options["local_ip"] = str(pair.local)
-    return _sorted(options)
+    return in_order(options)
 
 
 def _also(pair: Pair, settings: PortSettings) -> Options:
@@ -389,76 +361,14 @@ def _also(pair: Pair, settings: PortSettings) -> Options:
             options[key] = text
         elif text.lower() in ("true", "yes"):
             options[key] = "yes"
-    return _sorted(options)
+    return in_order(options)
 
 
 _SWITCHES = ("ipsec_encapsulation", "ipsec_forceencaps")
-_TOS = re.compile(r"(0[xX])?[0-9a-fA-F]{1,8}")
-_PORT = re.compile(r"[0-9]{1,10}")
-
-
-def _meaning(kind: EncapType, options: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-    """What Open vSwitch makes of options: values in one spelling, without written-out defaults."""
-    meant = ((key, _value(kind, key, text)) for key, text in options)
-    return frozenset((key, text) for key, text in meant if text is not None)
-
-
-def _value(kind: EncapType, key: str, text: str) -> str | None:
-    """One option in one spelling; None: as if it were not there."""
-    match key:
-        case "remote_ip" | "local_ip":
-            return _plain(text)
-        case "dst_port":
-            port = str(int(text)) if _PORT.fullmatch(text) else text
-            return None if port == str(DEFAULT_PORT[kind]) else port
-        case "tos":
-            return _tos(text)
-        case "csum":
-            return text if text in ("true", "false") else None
-        case "df_default":
-            return text if text == "false" else None
-        case _:
-            return text
-
-
-def _tos(text: str) -> str | None:
-    """As strtol(3) with base 0 reads it."""
-    prefix = text[:2].lower()
-    base = 16 if prefix == "0x" else 8 if text[:1] == "0" else 10
-    try:
-        number = int(text, base) if _TOS.fullmatch(text) else None
-    except ValueError:
-        number = None
-    if number is None:
-        return text
-    return str(number) if number else None
-
-
-def _sorted(options: Mapping[str, str]) -> Options:
-    return tuple(sorted(options.items()))
 
 
 def _chassis_id(pair: Pair, *, long: bool) -> str:
     return f"{pair.peer}@{pair.remote}%{pair.local}" if long else f"{pair.peer}@{pair.remote}"
-
-
-def parse_id(chassis_id: str) -> tuple[str, str, str]:
-    """Take an ovn-chassis-id apart.
-
-    Returns:
-        The peer, its address, and the local one or nothing; addresses in their short form.
-    """
-    peer, _, addresses = chassis_id.partition("@")
-    remote, _, local = addresses.partition("%")
-    return peer, _plain(remote), _plain(local)
-
-
-def _plain(address: str) -> str:
-    """An address in its short form; what is none stays as it is."""
-    try:
-        return str(ip_address(address))
-    except ValueError:
-        return address
 
 
 def _pair_key(pair: Pair) -> tuple[str, str, tuple[int, int], tuple[int, int]]:

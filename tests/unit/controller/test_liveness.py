@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from controller import liveness
-from controller.plan.liveness import Answer, Life, Lock, Signs, judge
+from controller.plan.liveness import Answer, Life, Lock, Signs, judge, who_owns
+from ovn_ipsec.schema.open_vswitch import Tunnels
 
 NO_SIGN = Signs(lock=Lock.NO_FILE, answer=Answer.NOBODY, here=0, elsewhere=0, hidden="")
 HIDDEN = "some are out of sight"
@@ -53,6 +54,26 @@ def test_every_verdict_says_what_it_rests_on() -> None:
     assert all(judge(signs).reason for signs in EVERY)
     hidden = Signs(lock=Lock.FREE, answer=Answer.NOBODY, here=0, elsewhere=0, hidden=HIDDEN)
     assert HIDDEN == judge(hidden).reason
+
+
+@pytest.mark.parametrize(
+    ("setting", "life", "present", "dead_for_s", "expected"),
+    [
+        (Tunnels.OWN, Life.ALIVE, False, 0.0, True),
+        (Tunnels.ADOPT, Life.DEAD, True, 1e6, False),
+        (Tunnels.AUTO, Life.DEAD, True, 30.0, True),
+        (Tunnels.AUTO, Life.DEAD, True, 29.9, False),
+        (Tunnels.AUTO, Life.ALIVE, True, 1e6, False),
+        (Tunnels.AUTO, Life.UNKNOWN, True, 1e6, False),
+        (Tunnels.AUTO, Life.DEAD, False, 1e6, False),
+    ],
+)
+def test_who_owns(
+    setting: Tunnels, *, life: Life, present: bool, dead_for_s: float, expected: bool
+) -> None:
+    """Auto owns only when ovn-controller is long known dead and its Chassis row is still there."""
+    actual = who_owns(setting, life=life, own_row_present=present, dead_for_s=dead_for_s)
+    assert expected == actual
 
 
 @pytest.fixture

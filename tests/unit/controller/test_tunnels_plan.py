@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.plan import tunnels
-from controller.plan.liveness import Life
+from controller.plan.port_values import parse_id
 from controller.plan.tunnels import (
     Mark,
     PortPlan,
@@ -21,14 +21,11 @@ from controller.plan.tunnels import (
     TunnelPort,
     WantedPort,
     marks,
-    parse_id,
     plan_ports,
     wanted_ports,
-    who_owns,
 )
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
 from ovn_ipsec.model.status import PairState
-from ovn_ipsec.schema.open_vswitch import Tunnels
 
 CLEAR = PortSettings(ipsec=False)
 IPSEC = PortSettings(ipsec=True)
@@ -79,26 +76,6 @@ def after(plan: PortPlan, before: SeenPorts) -> SeenPorts:
     ports += [replace(r.port, type=r.wanted.type, options=r.options) for r in plan.repair]
     ports += [port_of(new.wanted, new.name) for new in plan.create]
     return seen(*sorted(ports, key=lambda port: port.name))
-
-
-@pytest.mark.parametrize(
-    ("setting", "life", "present", "dead_for_s", "expected"),
-    [
-        (Tunnels.OWN, Life.ALIVE, False, 0.0, True),
-        (Tunnels.ADOPT, Life.DEAD, True, 1e6, False),
-        (Tunnels.AUTO, Life.DEAD, True, 30.0, True),
-        (Tunnels.AUTO, Life.DEAD, True, 29.9, False),
-        (Tunnels.AUTO, Life.ALIVE, True, 1e6, False),
-        (Tunnels.AUTO, Life.UNKNOWN, True, 1e6, False),
-        (Tunnels.AUTO, Life.DEAD, False, 1e6, False),
-    ],
-)
-def test_who_owns(
-    setting: Tunnels, *, life: Life, present: bool, dead_for_s: float, expected: bool
-) -> None:
-    """Auto owns only when ovn-controller is long known dead and its Chassis row is still there."""
-    actual = who_owns(setting, life=life, own_row_present=present, dead_for_s=dead_for_s)
-    assert expected == actual
 
 
 def test_the_least_port_has_remote_and_key() -> None:
@@ -326,6 +303,7 @@ def test_an_id_is_compared_by_value() -> None:
     for chassis_id in ("hv2@fd00:0:0::2", "hv2@FD00::2%fd00:0::1"):
         port = replace(port_of(wanted), chassis_id=chassis_id)
         assert plan_ports([wanted], seen(port)).is_empty
+        assert "hv2" == port.peer
         states = {pair(remote="fd00::2", local="fd00::1"): PairState.ENCRYPTED}
         assert [PairState.ENCRYPTED] == [mark.state for mark in marks(seen(port), states)]
 
