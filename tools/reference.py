@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import sys
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 
 import click
 
 import controller.metrics
 import northd_ext.metrics
+from controller.plan import replacement
 from ovn_ipsec.cli.__main__ import COMMANDS
 from ovn_ipsec.cli.__main__ import main as cli
 from ovn_ipsec.model.metric import LAST_PASS
@@ -24,6 +28,7 @@ METRICS = (
 )
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
+EXPLANATION = ROOT / "docs" / "explanation"
 NOTE = "<!-- Written by tools/reference.py; do not edit: run `make docs`. -->\n"
 TABLES = (
     (
@@ -105,6 +110,47 @@ def commands() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _members(kind: type[Enum]) -> Iterator[tuple[str, str]]:
+    """Value and docstring of every member of an enumeration."""
+    tree = ast.parse(inspect.getsource(kind)).body[0]
+    assert isinstance(tree, ast.ClassDef)  # noqa: S101 - it is one
+    for line, text in zip(tree.body[1:], tree.body[2:], strict=False):
+        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
+            said = ast.literal_eval(text.value) if isinstance(text, ast.Expr) else ""
+            yield str(kind[line.targets[0].id].value), " ".join(said.split())
+
+
+def _wait(wait: replacement.Wait) -> str:
+    if wait.since is replacement.Since.NOW:
+        return str(wait.since.value)
+    text = f"{wait.seconds:g} s since {wait.since.value}"
+    if wait.sooner is not None:
+        text += f" ({wait.sooner[1]:g} s where {wait.sooner[0].value})"
+    return text
+
+
+def _entry(rule: replacement.Rule) -> str:
+    words = [f"make `{rule.make}`: {', or '.join(map(_wait, rule.after))}"] if rule.make else []
+    if rule.end is not replacement.Ending.NOTHING:
+        words.append(f"end {rule.end.value}: {_wait(rule.ends_after)}")
+    return "; ".join(words) or "nothing"
+
+
+def stages() -> str:
+    """Print the theory of the replacement of SAs, its stages and its table."""
+    _, _, theory = inspect.cleandoc(replacement.__doc__ or "").partition("\n\n")
+    lines = ["# The replacement of SAs", NOTE, theory, "", "## Stages", ""]
+    lines += ["| stage | meaning |", "|---|---|"]
+    lines += [f"| {name} | {meaning} |" for name, meaning in _members(replacement.Stage)]
+    roles = list(replacement.Role)
+    lines += ["", "## What is done in each", ""]
+    lines += [f"| stage | {' | '.join(role.value for role in roles)} |", "|---|---|---|"]
+    for stage in replacement.Stage:
+        entries = (_entry(replacement.TABLE[stage, role]) for role in roles)
+        lines.append(f"| {stage.value} | {' | '.join(entries)} |")
+    return "\n".join(lines) + "\n"
+
+
 def unresolved() -> list[str]:
     """Relative links in docs/ and README.md that lead nowhere."""
     missing = []
@@ -121,6 +167,7 @@ def main() -> int:
         PAGES / "keys.md": keys(),
         PAGES / "cli.md": commands(),
         PAGES / "metrics.md": metrics(),
+        EXPLANATION / "replacement.md": stages(),
     }
     bad = []
     for page, text in pages.items():

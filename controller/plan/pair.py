@@ -15,11 +15,14 @@ from enum import StrEnum
 from ovn_ipsec.model.policy import Mode, Phase, Treatment
 from ovn_ipsec.model.status import PairState
 
+from .facts import ConnSeen, Context, initiates
 from .guard import ClearFlow, ClearPair
-from .ike import OUT, ConnConfig, ConnName, IkeSa
-from .record import ConnSeen, Context, Decision, PairRecord, initiates
+from .ike import ConnConfig, ConnName
+from .lineage import epoch, trace
+from .record import Decision, PairRecord
+from .replacement import advance, retire, role_of
 from .steps import Load, Step, TerminateIke, Uninstall, Unload
-from .upkeep import inherited, initiation, misfits, overtaken, repair, retire, traps, unanswered
+from .upkeep import initiation, repair, traps
 from .world import PairIntent
 
 LINGER_S = 60.0
@@ -107,7 +110,8 @@ def observe_pair(
     down_at = None
     if wanted and not seen.up:
         down_at = now if record.down_at is None else record.down_at
-    if up and seen.up and not record.stale & {child.id for child in seen.children()}:
+    outdated = record.replacement.lineage.outdated
+    if up and seen.up and not outdated & {child.id for child in seen.children()}:
         record = replace(record, attempts=0, retry_at=0.0, tried="", error="")
     since = record.since if state is record.state else now
     return replace(record, state=state, since=since, down_at=down_at)
@@ -239,7 +243,10 @@ def _banish(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
     steps = remove_steps(record.name, seen, force=True)
     if since is not None and context.now >= since + LINGER_S:
         return Decision(record=None, steps=steps)
-    fresh = replace(record, error="", attempts=0, retry_at=0.0, stale=frozenset())
+    known = record.replacement
+    lineage = replace(known.lineage, outdated=frozenset())
+    fresh = replace(record, error="", attempts=0, retry_at=0.0)
+    fresh = replace(fresh, replacement=replace(known, lineage=lineage))
     return Decision(record=fresh, steps=steps, wake_at=None if since is None else since + LINGER_S)
 
 
@@ -293,9 +300,11 @@ def _load(config: ConnConfig | None, seen: ConnSeen) -> tuple[Step, ...]:
 def _protect(
     record: PairRecord, config: ConnConfig | None, seen: ConnSeen, context: Context
 ) -> Decision:
-    record, follow_at = _age(record, config, seen, context.now)
+    known = record.replacement
+    lineage, follow_at = trace(known.lineage, seen, config, record.profile, context.now)
+    record = replace(record, replacement=advance(known, lineage, seen, context.now))
     if config is not None:
-        config = replace(config, epoch=_epoch(record, seen))
+        config = replace(config, epoch=epoch(lineage, seen))
     steps: list[Step] = list(_load(config, seen))
     if steps:
         record = replace(record, attempts=0, retry_at=0.0)
@@ -306,57 +315,9 @@ def _protect(
     steps.extend(repairs)
     record, started, wake_at = initiation(record, loaded, seen, context)
     steps.extend(started)
-    record, retired, look_at = retire(record, seen, context)
+    role = role_of(context.this_chassis, record.pair.peer)
+    known, retired, look_at = retire(record.name, record.replacement, role, seen, context.now)
+    record = replace(record, replacement=known)
     steps.extend(retired)
     times = [time for time in (wake_at, look_at, follow_at) if time is not None]
     return Decision(record=record, steps=tuple(steps), wake_at=min(times, default=None))
-
-
-def _age(
-    record: PairRecord, config: ConnConfig | None, seen: ConnSeen, now: float
-) -> tuple[PairRecord, float | None]:
-    """Tell the CHILD_SAs of the configuration that shall be from those of another one.
-
-    One that the peer has begun in the way that shall be used is none of another, though it came
-    while we still used the other way; one of a way that is not accepted any more is, whenever it
-    came. And a configuration that comes back finds its own SAs: the daemon would make no others
-    beside them. What nothing is known of counts as made now.
-    """
-    made, proved, born = dict(record.made), dict(record.proved), dict(record.born)
-    wanted = config.marks if config is not None else ("", "")
-    marks = seen.marks or wanted
-    made = {c.id: made.get(c.id) or marks[0] for sa in seen.sas for c in sa.children}
-    proved = {sa.id: proved.get(sa.id) or _proofs(sa, marks) for sa in seen.sas}
-    born = {c.id: born.get(c.id, now - c.install_s) for sa in seen.sas for c in sa.children}
-    record = replace(record, made=frozenset(made.items()), proved=frozenset(proved.items()))
-    record = replace(record, born=frozenset(born.items()))
-    if config is None:
-        return record, None
-    ways = {proof.auth for proof in config.proofs}
-    stale = frozenset(
-        child.id
-        for sa in seen.sas
-        for child in sa.children
-        if made[child.id] != wanted[0] or wanted[1] not in proved[sa.id] or sa.auth not in ways
-    )
-    stale |= misfits(record.profile, seen)
-    followed, follow_at = overtaken(record, seen, stale, now)
-    asks = unanswered(record.asks, seen, stale)
-    left = inherited(record.inherited, seen, stale)
-    older = frozenset(c.id for sa in seen.sas if sa.id < followed for c in sa.children)
-    record = replace(record, stale=stale | older, followed=followed, asks=asks, inherited=left)
-    return record, follow_at
-
-
-def _epoch(record: PairRecord, seen: ConnSeen) -> int:
-    """Which of several equal configurations: the daemon makes an IKE_SA for each."""
-    again = record.asks and any(c.name == OUT and c.id not in record.stale for c in seen.children())
-    if again:
-        return record.asks
-    # Negative, so that an IKE_SA that is two of the three stands for two configurations.
-    return record.followed or -record.inherited
-
-
-def _proofs(sa: IkeSa, marks: tuple[str, ...]) -> tuple[str, ...]:
-    own = (mark for mark in marks if mark.startswith(f"{sa.auth}:"))
-    return tuple(dict.fromkeys((marks[1], *own)))

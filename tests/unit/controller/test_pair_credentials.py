@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.plan import upkeep
+from controller.plan import replacement
 from controller.plan.certificate import describe
 from controller.plan.credential import Credential
 from ovn_ipsec.model.policy import Auth, ClusterPolicy, Mode, Phase, Revocation
@@ -250,7 +250,7 @@ def test_certificates_of_both_ends_are_replaced_while_one_controller_is_down(
     assert all_up(cluster)
     assert not ids(cluster)[0] & before[0]
     tried = [call for end in cluster.ends for call in end.ike.calls if call[0] == "initiate"]
-    assert {call[2] for call in tried} == {"out"} or away > upkeep.HAND_OVER_S
+    assert {call[2] for call in tried} == {"out"} or away > replacement.HAND_OVER_S
     assert lost == []
 
 

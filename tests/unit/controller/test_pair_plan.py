@@ -8,12 +8,14 @@ from dataclasses import replace
 import pytest
 
 from controller.plan import pair as life
-from controller.plan import upkeep
+from controller.plan import replacement, upkeep
 from controller.plan.guard import Direction, GuardState
 from controller.plan.ike import CHILDREN, ChildSa, IkeSa
 from controller.plan.invariants import MAX_VIOLATIONS, never_clear
+from controller.plan.lineage import Lineage
 from controller.plan.pair import LIFE, Demand, changes_over_at, clear_flows, decide
 from controller.plan.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord, initiates
+from controller.plan.replacement import Replacement
 from controller.plan.steps import (
     Initiate,
     Install,
@@ -65,9 +67,10 @@ TRAPPED = replace(UP, traps=frozenset(CHILDREN))
 LOADED_NEW = replace(TRAPPED, config=NEW_CONFIG.fingerprint, marks=NEW_CONFIG.marks)
 
 
-def old(*children: int) -> frozenset[tuple[int, str]]:
+def old(*children: int, **more: float) -> Replacement:
     """What is remembered of CHILD_SAs that another configuration made."""
-    return frozenset((number, "of another") for number in children)
+    made = frozenset((number, "of another") for number in children)
+    return Replacement(lineage=Lineage(made=made), **more)
 
 
 def at(phase: Phase, now: float = 100.0, me: str = A, **more: object) -> Context:
@@ -79,6 +82,10 @@ def run(record: PairRecord, seen: ConnSeen, context: Context, **more: object) ->
     intent = more.get("intent", INTENT)
     wanted = more.get("config", CONFIG)
     return decide(record, intent, wanted, seen, context)  # type: ignore[arg-type]
+
+
+def outdated(record: PairRecord) -> frozenset[int]:
+    return record.replacement.lineage.outdated
 
 
 def kept(decision: Decision) -> PairRecord:
@@ -247,7 +254,7 @@ def test_nothing_starts_without_a_configuration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recovering", "grace_s"), [(False, upkeep.GRACE_S), (True, upkeep.RECOVERY_GRACE_S)]
+    ("recovering", "grace_s"), [(False, replacement.GRACE_S), (True, replacement.RECOVERY_GRACE_S)]
 )
 def test_the_passive_end_starts_after_a_grace(recovering: bool, grace_s: float) -> None:
     """Shorter when our own daemon came back."""
@@ -262,13 +269,13 @@ def test_the_passive_end_makes_its_half_where_the_peer_has_only_made_the_other()
     alone = replace(LOADED, sas=(sa(1, child("in", 10), mine=False),))
     record = kept(run(NEW, LOADED, at(Phase.ENFORCE, 100, C)))
     seen = run(record, alone, at(Phase.ENFORCE, 103, C))
-    assert ((), 103 + upkeep.LONE_S) == (seen.steps, seen.wake_at)
-    ends = 103 + upkeep.LONE_S
+    assert ((), 103 + replacement.LONE_S) == (seen.steps, seen.wake_at)
+    ends = 103 + replacement.LONE_S
     assert (OUT,) == run(kept(seen), alone, at(Phase.ENFORCE, ends, C)).steps
     whole = kept(run(kept(seen), UP, at(Phase.ENFORCE, 104, C)))
-    assert whole.half_at is None
+    assert whole.replacement.half_at is None
     late = run(record, alone, at(Phase.ENFORCE, 125, C))
-    assert late.wake_at == 100 + upkeep.GRACE_S
+    assert late.wake_at == 100 + replacement.GRACE_S
 
 
 @pytest.mark.parametrize(
@@ -288,30 +295,30 @@ def test_a_replaced_configuration_comes_up_before_the_old_one_goes() -> None:
     first = run(record, TRAPPED, at(Phase.ENFORCE), config=NEW_CONFIG)
     assert [Load, Install, Install, Initiate] == kinds(first)
     record = kept(first)
-    assert {10, 11} == record.stale
+    assert {10, 11} == outdated(record)
     loaded = replace(TRAPPED, config=NEW_CONFIG.fingerprint, marks=NEW_CONFIG.marks)
     waiting = run(record, loaded, at(Phase.ENFORCE, 100.1), config=NEW_CONFIG)
     assert ((), record.retry_at) == (waiting.steps, waiting.wake_at)
     both = replace(loaded, sas=(full(1), full(2)))
     beside = run(record, both, at(Phase.ENFORCE, 101), config=NEW_CONFIG)
-    assert ((), 101 + upkeep.RETIRE_S) == (beside.steps, beside.wake_at)
-    last = run(kept(beside), both, at(Phase.ENFORCE, 101 + upkeep.RETIRE_S), config=NEW_CONFIG)
+    assert ((), 101 + replacement.RETIRE_S) == (beside.steps, beside.wake_at)
+    last = run(kept(beside), both, at(Phase.ENFORCE, 101 + replacement.RETIRE_S), config=NEW_CONFIG)
     assert (TerminateIke(name=NAME, ike_id=1),) == last.steps
     done = run(
         kept(last), replace(loaded, sas=(full(2),)), at(Phase.ENFORCE, 104), config=NEW_CONFIG
     )
-    assert ((), frozenset(), 0) == (done.steps, kept(done).stale, kept(done).attempts)
-    assert kept(done).fresh_at is None
+    assert ((), frozenset(), 0) == (done.steps, outdated(kept(done)), kept(done).attempts)
+    assert kept(done).replacement.overlap_at is None
 
 
 def test_each_end_makes_the_child_anew_that_it_sends_over() -> None:
     """A responder sends over a new child before the initiator can take that in."""
     first, half = full(1), sa(2, child("out", 20))
-    stale = replace(latched(), made=old(10, 11))
+    stale = replace(latched(), replacement=old(10, 11))
     seen = replace(TRAPPED, sas=(first, half))
     waiting = run(stale, seen, at(Phase.ENFORCE))
-    assert ((), 100 + upkeep.HAND_OVER_S) == (waiting.steps, waiting.wake_at)
-    own = run(kept(waiting), seen, at(Phase.ENFORCE, 100 + upkeep.HAND_OVER_S))
+    assert ((), 100 + replacement.HAND_OVER_S) == (waiting.steps, waiting.wake_at)
+    own = run(kept(waiting), seen, at(Phase.ENFORCE, 100 + replacement.HAND_OVER_S))
     assert (IN,) == own.steps
     turned = replace(TRAPPED, sas=(first, sa(2, child("in", 20), mine=False)))
     other = run(stale, turned, at(Phase.ENFORCE, me=C))
@@ -320,7 +327,7 @@ def test_each_end_makes_the_child_anew_that_it_sends_over() -> None:
     odd = replace(TRAPPED, sas=(first, sa(2, child("out", 20), mine=False)))
     assert () == run(stale, odd, at(Phase.ENFORCE, me=C)).steps
     both = run(kept(waiting), replace(TRAPPED, sas=(first, full(2))), at(Phase.ENFORCE, 101))
-    assert kept(both).half_at is None
+    assert kept(both).replacement.half_at is None
 
 
 def test_a_replacement_that_fails_backs_off() -> None:
@@ -340,18 +347,18 @@ def test_a_passive_end_leaves_a_replacement_to_the_initiator() -> None:
 def test_a_stale_child_beside_a_new_one_goes_alone() -> None:
     """An IKE_SA that carries new children stays."""
     mixed = sa(1, child("out", 1), child("out", 10), child("in", 11))
-    record = replace(latched(), made=old(1), fresh_at=90.0)
+    record = replace(latched(), replacement=old(1, overlap_at=90.0))
     decision = run(record, replace(TRAPPED, sas=(mixed,)), at(Phase.ENFORCE))
     assert (TerminateChild(name=NAME, child_id=1),) == decision.steps
 
 
 def test_the_other_end_retires_what_the_initiator_does_not() -> None:
     """A moment later, so that the two never delete at once."""
-    record = replace(latched(), made=old(10, 11))
+    record = replace(latched(), replacement=old(10, 11))
     both = replace(TRAPPED, sas=(full(1), full(2, mine=False)))
     first = run(record, both, at(Phase.ENFORCE, me=C))
-    assert ((), 100 + upkeep.SETTLE_S) == (first.steps, first.wake_at)
-    later = run(kept(first), both, at(Phase.ENFORCE, 100 + upkeep.SETTLE_S, C))
+    assert ((), 100 + replacement.SETTLE_S) == (first.steps, first.wake_at)
+    later = run(kept(first), both, at(Phase.ENFORCE, 100 + replacement.SETTLE_S, C))
     assert (TerminateIke(name=NAME, ike_id=1),) == later.steps
 
 
@@ -362,9 +369,9 @@ def test_a_configuration_that_comes_back_finds_its_own_sas() -> None:
     record = kept(run(record, between, at(Phase.ENFORCE, 101), config=NEW_CONFIG))
     back = run(record, between, at(Phase.ENFORCE, 101.5))
     assert [Load, Install, Install] == kinds(back)
-    assert {20, 21} == kept(back).stale
+    assert {20, 21} == outdated(kept(back))
     after = replace(between, config=CONFIG.fingerprint)
-    last = run(kept(back), after, at(Phase.ENFORCE, 101.5 + upkeep.RETIRE_S))
+    last = run(kept(back), after, at(Phase.ENFORCE, 101.5 + replacement.RETIRE_S))
     assert (TerminateIke(name=NAME, ike_id=2),) == last.steps
 
 
@@ -378,7 +385,7 @@ def test_sas_of_another_profile_are_replaced_whoever_made_them() -> None:
     record = replace(latched(), profile=Profile.CNSA)
     first = run(record, replace(TRAPPED, sas=(old,)), at(Phase.ENFORCE), intent=CNSA)
     assert (OUT,) == first.steps
-    assert {10, 11} == kept(first).stale
+    assert {10, 11} == outdated(kept(first))
     new = replace(full(2), suite=CNSA_SUITE + "ECP_384")
     both = replace(TRAPPED, sas=(old, new))
     second = run(kept(first), both, at(Phase.ENFORCE, 101), intent=CNSA)
@@ -464,7 +471,7 @@ def test_of_two_sas_the_initiator_keeps_the_younger_after_a_while() -> None:
     """Whoever made it had a reason. The other end only waits."""
     twice = replace(TRAPPED, sas=(full(1), full(2, mine=False), sa(3, state="CONNECTING")))
     first = run(latched(), twice, at(Phase.ENFORCE))
-    assert ((), 100 + upkeep.SETTLE_S) == (first.steps, first.wake_at)
+    assert ((), 100 + replacement.SETTLE_S) == (first.steps, first.wake_at)
     second = run(kept(first), twice, at(Phase.ENFORCE, 110))
     assert (
         TerminateIke(name=NAME, ike_id=1),
@@ -496,8 +503,8 @@ def test_a_restarted_daemon_leaves_the_peer_to_make_what_it_sends_over(me: str) 
     traps = frozenset(CHILDREN)
     seen = replace(LOADED, orphaned=True, traps=traps, sas=(sa(1, child("out", 10)),))
     waiting = run(replace(latched(), down_at=0.0), seen, at(Phase.ENFORCE, me=me))
-    assert ((), 100 + upkeep.HAND_OVER_S) == (waiting.steps, waiting.wake_at)
-    own = run(kept(waiting), seen, at(Phase.ENFORCE, 100 + upkeep.HAND_OVER_S, me=me))
+    assert ((), 100 + replacement.HAND_OVER_S) == (waiting.steps, waiting.wake_at)
+    own = run(kept(waiting), seen, at(Phase.ENFORCE, 100 + replacement.HAND_OVER_S, me=me))
     assert (IN,) == own.steps
     gone = replace(seen, orphaned=False)
     assert (IN,) == run(replace(latched(), down_at=0.0), gone, at(Phase.ENFORCE, me=me)).steps

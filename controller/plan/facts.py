@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: what a decision about one pair depends on besides what is remembered of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.policy import Phase, Profile
+
+from .ike import CHILDREN, ChildSa, IkeSa, installed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnSeen:
+    """What the IKE daemon and the kernel hold for one pair."""
+
+    config: str = ""
+    """Fingerprint of what this daemon was given; empty: nothing, or not by us."""
+    marks: tuple[str, ...] = ()
+    """ConnConfig.marks of that; of what an earlier life of ours has loaded the first two, if known.
+    """
+    present: bool = False
+    """Whether the daemon has a connection of this name at all."""
+    traps: frozenset[str] = frozenset()
+    sas: tuple[IkeSa, ...] = ()
+    orphaned: bool = False
+    """The kernel protects this pair with SAs that the daemon does not know: it was killed."""
+    missing: frozenset[str] = frozenset()
+    """Children that are up in the daemon and lack their policy in the kernel."""
+
+    def children(self) -> Iterator[ChildSa]:
+        """CHILD_SAs that carry traffic."""
+        return (child for sa in self.sas for child in sa.children if installed(child))
+
+    @property
+    def up(self) -> bool:
+        """Whether both children carry traffic, and the daemon knows it."""
+        return {child.name for child in self.children()} >= set(CHILDREN)
+
+
+NOTHING_SEEN = ConnSeen()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a decision about a pair depends on besides the pair."""
+
+    phase: Phase
+    now: float
+    this_chassis: ChassisName
+    recovering: bool = False
+    """Our IKE daemon came back a moment ago."""
+    daemon_ready: bool = True
+    """Whether the IKE daemon can be asked anything."""
+    may_start: bool = True
+    """Whether the pace allows one more initiation now."""
+    phase_since: float = float("-inf")
+    """When the phase began."""
+    profiles: frozenset[Profile] = frozenset(Profile)
+    """What the IKE daemon can do; all while that is not known."""
+    quarantine: frozenset[ChassisName] = frozenset()
+    """Chassis with whom nothing is exchanged."""
+
+
+def initiates(this_chassis: ChassisName, peer: ChassisName) -> bool:
+    """Whether this end is the designated initiator: the smaller name is."""
+    return this_chassis < peer
