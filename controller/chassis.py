@@ -31,10 +31,9 @@ from .outside import Outside, SouthboundAddress, TlsFiles
 from .plan.agent import NOTHING_FORMER, Agent, Former
 from .plan.guard import ALWAYS, GuardState
 from .plan.ike import ConnName
-from .plan.pace import Bucket
-from .plan.record import NOTHING_SEEN, Context, Decision, settled_mark
+from .plan.pace import Pace
+from .plan.record import NOTHING_SEEN, Context, Decision
 from .plan.regress import refuse_regress
-from .plan.steps import Initiate
 from .southbound import SILENT, Southbound, SouthboundSeen
 from .trust import Trust
 
@@ -96,7 +95,7 @@ class Chassis:
             IkeError: The vici URI is none.
         """
         self.identity = identity
-        self._clock, self._state = outside.clock, outside.state
+        self._clock, self._state, self._knock = outside.clock, outside.state, outside.knock
         backend = outside.ike(identity.vici)
         keys = Keyring(outside.state)
         self.trust = Trust(outside.credentials(), keys)
@@ -118,7 +117,7 @@ class Chassis:
         self._stale = True
         """Whether something has arrived that was not taken in."""
         self._phase_since = float("-inf")
-        self._bucket = Bucket()
+        self._pace = Pace()
         self._looks: dict[ConnName, None] = {}
         self._looked: set[ConnName] = set()
         self._failed: dict[ConnName, None] = {}
@@ -250,15 +249,15 @@ class Chassis:
             agent.former = former
         for name in agent.take_unnumbered():
             agent.put_reqids(name, self._state.reqids(name))
-        self._bucket = self._bucket.refill(now)
         decisions: Decisions = []
         for name in agent.due(now, BATCH):
-            if agent.retries(name) and self.ike.ready and name not in self._looked:
-                # The start of an attempt raises no event: look before there is another.
+            context = self._context(now)
+            if self.ike.ready and name not in self._looked and agent.retries(name, context):
+                # The IKE daemon is asked when the guard stands: in this pass, for the next.
                 self._looks[name] = None
                 continue
             self._looked.discard(name)
-            decision = self._decide_one(name, now)
+            decision = self._decide_one(name, context)
             if decision is not None:
                 decisions.append((name, decision))
         if agent.idle and not self._looks and not self.synced:
@@ -266,18 +265,18 @@ class Chassis:
             agent.former = NOTHING_FORMER
         return decisions
 
-    def _decide_one(self, name: ConnName, now: float) -> Decision | None:
+    def _decide_one(self, name: ConnName, context: Context) -> Decision | None:
         agent = self.agent
         before = agent.records.get(name)
         try:
-            decision = agent.decide(name, self._context(now))
+            decision = agent.decide(name, context)
         except Exception as error:  # noqa: BLE001 - one pair's failure is one pair's
             self._fail(name, error)
             return None
         if decision is None:
             return None
-        if any(isinstance(step, Initiate) for step in decision.steps):
-            self._bucket = self._bucket.take()
+        if decision.took is not None:
+            self._pace = self._pace.take(decision.took, context.now)
         log_change(before, decision.record)
         return decision
 
@@ -297,7 +296,7 @@ class Chassis:
             this_chassis=agent.this_chassis,
             recovering=now < ike.recovering_until,
             daemon_ready=ike.ready,
-            may_start=self._bucket.allows,
+            slots=self._pace.slots(now),
             phase_since=self._phase_since,
             profiles=frozenset(Profile) if agent.able is None else agent.able,
             quarantine=agent.policy.quarantine,
@@ -349,9 +348,11 @@ class Chassis:
 
     def _apply(self, name: ConnName, decision: Decision) -> None:
         agent = self.agent
+        if decision.mark:
+            self._state.keep_mark(name, decision.mark)
+        if decision.knock and decision.record is not None:
+            self._knock(decision.record.pair)
         seen = agent.seen.get(name, NOTHING_SEEN)
-        if decision.record is not None and (mark := settled_mark(decision.record, seen)):
-            self._state.keep_mark(name, mark)
         if decision.steps and self.ike.ready:
             after, failure = apply_steps(self.ike.backend, decision.steps, seen)
             agent.put_seen(name, after)

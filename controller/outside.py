@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ovn_ipsec import clock
 from ovn_ipsec.clock import Clock
+from ovn_ipsec.model.chassis import Pair
 from ovn_ipsec.ovsdb import streams
 from ovn_ipsec.ovsdb.schemas import SOUTHBOUND, VSWITCH
 from ovn_ipsec.ovsdb.session import Session
@@ -23,6 +24,7 @@ from .guard.xfrm import XfrmGuardLayer
 from .ike.backend import IkeBackend
 from .ike.strongswan import StrongSwan
 from .kernel_tables import KernelTables, NetlinkTables
+from .knock import knock
 from .ports import PortKeeper
 from .state_dir import State, StateDir, boot_id
 
@@ -69,6 +71,8 @@ class Outside:
     credentials: Callable[[], CredentialSource]
     """For one chassis name; another name gets another."""
     ports: PortKeeper
+    knock: Callable[[Pair], None]
+    """Lets a peer hear ESP of a pair, without any traffic."""
     monitor_ipsec: Callable[[], int | None]
     """The process id of a live ovs-monitor-ipsec."""
     name_override: Callable[[], str | None]
@@ -100,6 +104,7 @@ def real(places: Places) -> Outside:
         state=StateDir(places.state_dir),
         credentials=lambda: CredentialKeeper(places.state_dir),
         ports=PortKeeper(places.rundir),
+        knock=knock,
         monitor_ipsec=tunnels.live_monitor_ipsec,
         name_override=lambda: local.name_override(places.name, places.sysconfdir),
         boot=boot_id(),
@@ -116,7 +121,5 @@ def _southbound(address: SouthboundAddress) -> Session:
     )
     key, certificate, ca_cert = address.tls or ("", "", "")
     if key and certificate and ca_cert:
-        session.use_tls(
-            streams.TlsFiles(private_key=key, certificate=certificate, ca_cert=ca_cert)
-        )
+        session.use_tls(streams.TlsFiles(private_key=key, certificate=certificate, ca_cert=ca_cert))
     return session

@@ -265,6 +265,7 @@ def _child_sa(seen: Seen) -> ChildSa:
         spi_in=number(seen, "spi-in", 16, 0),
         spi_out=number(seen, "spi-out", 16, 0),
         install_s=number(seen, "install-time", 10, 0),
+        packets_in=number(seen, "packets-in", 10, 0),
         esn=text(seen, "esn", "0") == "1",
         udp_encap=text(seen, "encap", "no") == "yes",
         suite="/".join(part for part in parts if part),

@@ -28,6 +28,7 @@ from .guard import ALWAYS, ClearFlow, GuardState, PeerPort
 from .ike import ConnConfig, ConnName, IkeSa, conn_name, established
 from .pair import LINGER_S, clear_flows, decide, remove_steps
 from .record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
+from .upkeep import looks_first
 from .weakening import Statements, refusal
 from .world import Address, Offers, PairIntent, World
 
@@ -150,15 +151,18 @@ class Agent:
         self.put_seen(name, replace(self.seen.get(name, NOTHING_SEEN), sas=sas))
 
     def put_seen(self, name: ConnName, seen: ConnSeen) -> None:
-        """Take in all that is known of one connection; what is new marks its pair."""
-        if seen == self.seen.get(name, NOTHING_SEEN):
-            return
+        """Take in all that is known of one connection; what is new marks its pair.
+
+        Counters count on without that.
+        """
+        is_new = seen != self.seen.get(name, NOTHING_SEEN)
         if seen == NOTHING_SEEN:
             self.seen.pop(name, None)
         else:
             self.seen[name] = seen
-        self._refresh_all(self._prove(name, seen))
-        self.touch(name)
+        if is_new:
+            self._refresh_all(self._prove(name, seen))
+            self.touch(name)
 
     def _prove(self, name: ConnName, seen: ConnSeen) -> frozenset[str]:
         """Give an address to the peer that has authenticated from there.
@@ -301,13 +305,10 @@ class Agent:
             del self._dirty[name]
         return taken
 
-    def retries(self, name: ConnName) -> bool:
-        """Whether a pair was initiated and is not up: look at its SAs before doing so again.
-
-        The start of an attempt raises no event, and a second one beside it would only queue up.
-        """
+    def retries(self, name: ConnName, context: Context) -> bool:
+        """Whether the SAs of a pair have to be read before it is decided about."""
         record = self.records.get(name)
-        return record is not None and record.attempts > 0
+        return record is not None and looks_first(record, context)
 
     def decide(self, name: ConnName, context: Context) -> Decision | None:
         """Decide about one pair and remember the outcome.
@@ -427,14 +428,11 @@ class Agent:
                 so that the loss of our own rows opens nothing.
 
         Returns:
-            None in off once no SA is left, and in prepare as long as nothing was closed before. In
-            relax it stands with every pair open, so that both ends can change back in turn.
+            None in off once no SA is left. In prepare it stands with every pair open: the peer may
+            be a phase ahead, and without a guard the SAs that it makes would not let clear text
+            pass. In relax it does so that both ends can change back in turn.
         """
         if self.policy.phase is Phase.OFF and not self._holds_sas():
-            return None
-        if self.policy.phase is Phase.PREPARE and not any(
-            record.closed for record in self.records.values()
-        ):
             return None
         local: set[IpAddress] = {record.pair.local for record in self.records.values()}
         ports = ALWAYS | {port for port, count in self._ports.items() if count > 0}

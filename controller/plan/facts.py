@@ -10,6 +10,7 @@ from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Phase, Profile
 
 from .ike import CHILDREN, ChildSa, IkeSa, installed
+from .pace import Slots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class ConnSeen:
 
 
 NOTHING_SEEN = ConnSeen()
+NO_WAIT = Slots()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +56,8 @@ class Context:
     """Our IKE daemon came back a moment ago."""
     daemon_ready: bool = True
     """Whether the IKE daemon can be asked anything."""
-    may_start: bool = True
-    """Whether the pace allows one more initiation now."""
+    slots: Slots = NO_WAIT
+    """From when on one more initiation of each kind may be started."""
     phase_since: float = float("-inf")
     """When the phase began."""
     profiles: frozenset[Profile] = frozenset(Profile)

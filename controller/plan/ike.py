@@ -241,6 +241,8 @@ class ChildSa:
     spi_out: int
     install_s: int = field(default=0, compare=False)
     """Seconds since it was installed."""
+    packets_in: int = field(default=0, compare=False)
+    """How many have come over it."""
     esn: bool = False
     udp_encap: bool = False
     suite: str = ""

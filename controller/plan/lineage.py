@@ -130,7 +130,7 @@ def settled_mark(lineage: Lineage, seen: ConnSeen) -> str:
 
     Kept over a restart, it tells which SAs a credential that was replaced meanwhile leaves behind.
     """
-    if not (seen.up and seen.config):
+    if not (seen.up and seen.config and seen.marks):
         return ""
     settings, proof = seen.marks[:2]
     settled = all(mark == settings for _, mark in lineage.made)

@@ -1,32 +1,105 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: a token bucket for starts of IKE negotiations."""
+"""Pure: when the next start of an IKE negotiation may be, by reservation.
+
+Whoever wants to start asks for the earliest time (`Pace.slot`) and takes it (`Pace.take`), now or
+later, and nobody else gets it. So a pair that has to wait is woken once, at its time, and what
+waits costs nothing meanwhile: starts and looks are flat in the number of pairs that want them.
+
+There are three queues, so that peers who answer never wait behind those who do not: an attempt
+towards a peer that has answered before, the very first one towards a peer, and every later one
+towards a peer that never has. A pair holds at most one reservation, so a queue is at most as long
+as there are pairs, and fair.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Kind(StrEnum):
+    """What a start is, for its pace."""
+
+    ANSWERED = "answered"
+    """Towards a peer with which there was an IKE_SA."""
+    FIRST = "first"
+    """The first one towards a peer."""
+    SILENT = "silent"
+    """Another one, or a look at the last one, towards a peer that has never answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """How many starts are allowed now, and how that grows back."""
+    """How many starts are allowed now, and how that grows back; below zero are reservations."""
 
-    rate: float = 100.0
+    rate: float
     """Starts a second in the long run."""
-    burst: float = 50.0
-    level: float = 50.0
-    at: float = 0.0
+    burst: float
+    level: float
+    at: float = float("-inf")
     """When level was true, monotonic seconds."""
 
     def refill(self, now: float) -> Bucket:
         """The bucket at a later time."""
         level = min(self.burst, self.level + max(0.0, now - self.at) * self.rate)
-        return replace(self, level=level, at=now)
+        return replace(self, level=level, at=max(self.at, now))
 
-    @property
-    def allows(self) -> bool:
-        """Whether one start is allowed."""
-        return self.level >= 1.0
+    def slot(self, now: float) -> float:
+        """The earliest time at which one may start that has nothing reserved yet."""
+        level = self.refill(now).level
+        return now if level >= 1.0 else now + (1.0 - level) / self.rate
 
-    def take(self) -> Bucket:
-        """The bucket after one start."""
-        return replace(self, level=self.level - 1.0)
+    def take(self, now: float) -> Bucket:
+        """The bucket after that time was taken."""
+        full = self.refill(now)
+        return replace(full, level=full.level - 1.0)
+
+
+def _full(rate: float, burst: float) -> Bucket:
+    return Bucket(rate=rate, burst=burst, level=burst)
+
+
+BUCKETS: Mapping[Kind, Bucket] = MappingProxyType(
+    {
+        Kind.ANSWERED: _full(100.0, 50.0),
+        Kind.FIRST: _full(100.0, 50.0),
+        Kind.SILENT: _full(10.0, 20.0),
+    }
+)
+"""At the start of the program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slots:
+    """The earliest time for each kind, monotonic seconds; by default nothing waits."""
+
+    answered: float = float("-inf")
+    first: float = float("-inf")
+    silent: float = float("-inf")
+
+    def of(self, kind: Kind) -> float:
+        """That of one kind."""
+        times = {Kind.ANSWERED: self.answered, Kind.FIRST: self.first, Kind.SILENT: self.silent}
+        return times[kind]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What is left of each kind."""
+
+    buckets: Mapping[Kind, Bucket] = field(default_factory=lambda: BUCKETS)
+
+    def slot(self, kind: Kind, now: float) -> float:
+        """The earliest time for one of a kind."""
+        return self.buckets[kind].slot(now)
+
+    def slots(self, now: float) -> Slots:
+        """The earliest time for one of each kind."""
+        return Slots(**{kind.value: self.slot(kind, now) for kind in Kind})
+
+    def take(self, kind: Kind, now: float) -> Pace:
+        """The pace after that time was taken."""
+        taken = {**self.buckets, kind: self.buckets[kind].take(now)}
+        return Pace(buckets=MappingProxyType(taken))

@@ -15,11 +15,12 @@ from enum import StrEnum
 from ovn_ipsec.model.policy import Mode, Phase, Treatment
 from ovn_ipsec.model.status import PairState
 
+from .evidence import HEARD_S, hears_esp, look_at, takes_esp
 from .facts import ConnSeen, Context, initiates
 from .guard import ClearFlow, ClearPair
-from .ike import ConnConfig, ConnName
+from .ike import ConnConfig, ConnName, established
 from .lineage import epoch, trace
-from .record import Decision, PairRecord
+from .record import Decision, PairRecord, settled_mark
 from .replacement import advance, retire, role_of
 from .steps import Load, Step, TerminateIke, Uninstall, Unload
 from .upkeep import initiation, repair, traps
@@ -30,9 +31,11 @@ LINGER_S = 60.0
 TEARDOWN_GRACE_S = 5.0
 """How long the passive end waits for the initiator to take an unwanted pair down."""
 SWITCH_OUT_S = 2.0
-"""From both CHILD_SAs up until we send ESP: by then the peer has installed its end too."""
+"""From both CHILD_SAs up until we send ESP: by then the peer has installed its end too. Sooner
+where there is evidence of that."""
 SWITCH_IN_S = 12.0
-"""From then on clear text is not accepted either: by then the peer sends ESP too."""
+"""From then on clear text is not accepted either: by then the peer sends ESP too. Sooner where it
+was heard."""
 RELAX_OUT_S = 3.0
 """From relax until we send clear text again: by then the peer accepts it."""
 RELEASE_S = 12.0
@@ -96,12 +99,16 @@ def observe_pair(
     else:
         record = _follow(record, intent, context)
     record = _bar(record, context)
+    if not record.answered and any(map(established, seen.sas)):
+        record = replace(record, answered=True, slot_at=None)
     up = (seen.up or seen.orphaned) and record.profile in context.profiles
-    up_at = None
+    up_at, before = None, record.known_before
     if up:
         # SAs left from before the phase count from its start: the peer may have to make them anew.
         up_at = now if record.up_at is None else max(record.up_at, context.phase_since)
-    record = _latch(replace(record, up_at=up_at), context)
+        before = before if record.up_at in (None, up_at) else None
+    before = frozenset(sa.id for sa in seen.sas) if before is None else before
+    record = _latch(replace(record, up_at=up_at, known_before=before), seen, context)
     demand = demand_of(record, context.phase)
     state = LIFE[demand, up]
     if state is PairState.ENCRYPTED and now < record.accept_until:
@@ -112,9 +119,15 @@ def observe_pair(
         down_at = now if record.down_at is None else record.down_at
     outdated = record.replacement.lineage.outdated
     if up and seen.up and not outdated & {child.id for child in seen.children()}:
-        record = replace(record, attempts=0, retry_at=0.0, tried="", error="")
-    since = record.since if state is record.state else now
-    return replace(record, state=state, since=since, down_at=down_at)
+        record = replace(record, attempts=0, retry_at=0.0, tried="", slot_at=None, error="")
+    changing = wanted and seen.up and (not record.closed or now < record.accept_until)
+    return replace(
+        record,
+        state=state,
+        since=record.since if state is record.state else now,
+        down_at=down_at,
+        look_at=look_at(record, seen, now) if changing else None,
+    )
 
 
 def _follow(record: PairRecord, intent: PairIntent, context: Context) -> PairRecord:
@@ -130,7 +143,7 @@ def _follow(record: PairRecord, intent: PairIntent, context: Context) -> PairRec
         record = replace(record, error="")
     if record.mode is Mode.OFF and intent.mode is not Mode.OFF:
         # SAs may be left from before: the peer gets its time to change over all the same.
-        record = replace(record, up_at=None)
+        record = replace(record, up_at=None, known_before=None)
     return replace(
         record,
         gone_at=None,
@@ -153,18 +166,26 @@ def _bar(record: PairRecord, context: Context) -> PairRecord:
     )
 
 
-def _latch(record: PairRecord, context: Context) -> PairRecord:
-    """Close a pair, or open it again: one direction at a time, so that nothing is lost."""
+def _latch(record: PairRecord, seen: ConnSeen, context: Context) -> PairRecord:
+    """Close a pair, or open it again: one direction at a time, so that nothing is lost.
+
+    By evidence where there is some, and else when the peer must have followed by now.
+    """
     now = context.now
     demand = demand_of(record, context.phase)
     lifted = context.phase in (Phase.OFF, Phase.RELAX) or demand is Demand.NONE
     if lifted and record.closed:
         return replace(record, closed=False, accept_until=now, send_from=now + RELAX_OUT_S)
-    if demand is Demand.CLOSED:
-        return replace(record, closed=True)
-    if demand is Demand.OPEN and record.up_at is not None and now >= record.up_at + SWITCH_OUT_S:
-        accept_until = record.up_at + SWITCH_IN_S
-        return replace(record, closed=True, accept_until=accept_until)
+    heard = hears_esp(record, seen)
+    if demand is Demand.OPEN and record.up_at is not None:
+        sure = heard or takes_esp(record, seen)
+        if sure or now >= record.up_at + SWITCH_OUT_S:
+            accept_until = record.up_at + SWITCH_IN_S
+            record = replace(record, closed=True, accept_until=accept_until)
+    elif demand is Demand.CLOSED:
+        record = replace(record, closed=True)
+    if record.closed and heard:
+        return replace(record, accept_until=min(record.accept_until, now + HEARD_S))
     return record
 
 
@@ -184,8 +205,7 @@ def clear_flows(record: PairRecord, now: float) -> frozenset[ClearFlow]:
 def changes_over_at(record: PairRecord, now: float) -> float | None:
     """When the next direction of a pair changes over, monotonic seconds; None: nothing is due."""
     times = [record.accept_until if record.closed else record.send_from]
-    if record.closes_at is not None:
-        times.append(record.closes_at)
+    times.extend(time for time in (record.closes_at, record.look_at) if time is not None)
     if not record.closed and record.up_at is not None:
         times.append(record.up_at + SWITCH_OUT_S)
     return min((time for time in times if time > now), default=None)
@@ -226,7 +246,10 @@ def decide(
         decision = _protect(record, config, seen, context)
     times = [decision.wake_at, changes_over_at(record, context.now)]
     wake_at = min((time for time in times if time is not None), default=None)
-    return replace(decision, wake_at=wake_at)
+    kept = decision.record
+    mark = "" if kept is None or kept.barred else settled_mark(kept, seen)
+    knock = demand is Demand.CLOSED and seen.up and context.now < record.accept_until
+    return replace(decision, wake_at=wake_at, mark=mark, knock=knock)
 
 
 def _linger(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
@@ -245,7 +268,7 @@ def _banish(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
         return Decision(record=None, steps=steps)
     known = record.replacement
     lineage = replace(known.lineage, outdated=frozenset())
-    fresh = replace(record, error="", attempts=0, retry_at=0.0)
+    fresh = replace(record, error="", attempts=0, retry_at=0.0, slot_at=None)
     fresh = replace(fresh, replacement=replace(known, lineage=lineage))
     return Decision(record=fresh, steps=steps, wake_at=None if since is None else since + LINGER_S)
 
@@ -303,8 +326,9 @@ def _protect(
     known = record.replacement
     lineage, follow_at = trace(known.lineage, seen, config, record.profile, context.now)
     record = replace(record, replacement=advance(known, lineage, seen, context.now))
-    if config is not None:
-        config = replace(config, epoch=epoch(lineage, seen))
+    number = epoch(lineage, seen)
+    if config is not None and config.epoch != number:
+        config = replace(config, epoch=number)
     steps: list[Step] = list(_load(config, seen))
     if steps:
         record = replace(record, attempts=0, retry_at=0.0)
@@ -313,11 +337,13 @@ def _protect(
         steps.extend(traps(record, seen, reinstall=bool(steps)))
     record, repairs = repair(record, seen, context)
     steps.extend(repairs)
-    record, started, wake_at = initiation(record, loaded, seen, context)
-    steps.extend(started)
-    role = role_of(context.this_chassis, record.pair.peer)
-    known, retired, look_at = retire(record.name, record.replacement, role, seen, context.now)
-    record = replace(record, replacement=known)
-    steps.extend(retired)
-    times = [time for time in (wake_at, look_at, follow_at) if time is not None]
-    return Decision(record=record, steps=tuple(steps), wake_at=min(times, default=None))
+    started = initiation(record, loaded, seen, context)
+    role, name = role_of(context.this_chassis, record.pair.peer), record.name
+    known, retired, look_at = retire(name, record.replacement, role, seen, context.now)
+    times = [time for time in (started.wake_at, look_at, follow_at) if time is not None]
+    return Decision(
+        record=replace(started.record or record, replacement=known),
+        steps=(*steps, *started.steps, *retired),
+        wake_at=min(times, default=None),
+        took=started.took,
+    )

@@ -27,14 +27,14 @@ class PeerPace:
         bucket = self._buckets.get(peer)
         if bucket is None:
             return now
-        return bucket.at + (1.0 - bucket.level) / bucket.rate
+        return bucket.slot(now)
 
     def take(self, peer: str, now: float) -> None:
         """Count a write."""
         bucket = self._buckets.get(peer)
         if bucket is None:
             bucket = Bucket(rate=1.0 / SLOW_S, burst=BURST, level=BURST, at=now)
-        self._buckets[peer] = bucket.refill(now).take()
+        self._buckets[peer] = bucket.take(now)
 
     def tidy(self, now: float) -> None:
         """Forget who may do all of it again: a name that comes and goes costs nothing for long."""

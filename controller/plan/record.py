@@ -13,6 +13,7 @@ from . import lineage
 from .facts import NOTHING_SEEN, ConnSeen, Context, initiates
 from .ike import ConnName
 from .lineage import marks_of
+from .pace import Kind
 from .replacement import Replacement
 from .steps import Step
 
@@ -48,6 +49,10 @@ class PairRecord:
     """When a pair is closed that was clear and is required now; None: policy closes at once."""
     up_at: float | None = None
     """Since when both CHILD_SAs are up."""
+    known_before: frozenset[int] | None = None
+    """IKE_SAs that were there when the pair began to be wanted; None: to be found out."""
+    look_at: float | None = None
+    """When to read the counters of a pair that changes over."""
     since: float = 0.0
     """When the state began, monotonic seconds."""
     gone_at: float | None = None
@@ -57,6 +62,11 @@ class PairRecord:
     """The child that was last initiated."""
     attempts: int = 0
     retry_at: float = 0.0
+    """When the next attempt is due."""
+    slot_at: float | None = None
+    """When the pace lets this pair start or look, if it has to wait for that."""
+    answered: bool = False
+    """Whether there ever was an IKE_SA with this peer: it does not wait behind silent ones."""
     repaired_at: float = float("-inf")
     barred: bool = False
     """One of the two chassis is in quarantine."""
@@ -78,3 +88,10 @@ class Decision:
     """None: forget the pair once the steps are done."""
     steps: tuple[Step, ...] = ()
     wake_at: float | None = None
+    took: Kind | None = None
+    """Which slot of the pace was taken: the next pair gets a later one."""
+    knock: bool = False
+    """Whether to send one empty datagram to the peer's tunnel port, once the guard is as it shall
+    be: over ESP, so that the peer hears that this end has changed over."""
+    mark: str = ""
+    """What all SAs of the pair were made from (``settled_mark``), to be kept over a restart."""

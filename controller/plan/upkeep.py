@@ -13,7 +13,8 @@ from zlib import crc32
 
 from .facts import ConnSeen, Context
 from .ike import CHILDREN, IN, OUT
-from .record import PairRecord
+from .pace import Kind
+from .record import Decision, PairRecord
 from .replacement import making, role_of
 from .steps import Initiate, Install, RekeyChild, Step
 
@@ -57,28 +58,72 @@ def backoff_s(name: str, attempts: int) -> float:
     return base * (1 + crc32(f"{name}{attempts}".encode()) % 1000 / 4000)
 
 
-def initiation(
-    record: PairRecord, loaded: bool, seen: ConnSeen, context: Context
-) -> tuple[PairRecord, tuple[Step, ...], float | None]:
-    """Make the child whose turn it is, once its time has come, and not too often."""
-    role = role_of(context.this_chassis, record.pair.peer)
+def kind_of(record: PairRecord) -> Kind:
+    """Tell in which queue the next start of a pair waits."""
+    if record.answered:
+        return Kind.ANSWERED
+    return Kind.SILENT if record.tried else Kind.FIRST
+
+
+def looks_first(record: PairRecord, context: Context) -> bool:
+    """Tell whether the SAs of a pair have to be read before it is decided about.
+
+    The start of an attempt raises no event, nor does its failure, and a second attempt beside the
+    first would only queue up in the daemon. A pair that waits for its slot is not read. Nor do
+    counters raise events, by which a pair that changes over hears its peer.
+    """
+    if record.look_at is not None and record.look_at <= context.now:
+        return True
+    if not record.attempts or context.now < record.retry_at:
+        return False
+    return _may_start(record, context)
+
+
+def _may_start(record: PairRecord, context: Context) -> bool:
+    reserved = record.slot_at is not None and record.slot_at <= context.now
+    return reserved or context.slots.of(kind_of(record)) <= context.now
+
+
+def initiation(record: PairRecord, loaded: bool, seen: ConnSeen, context: Context) -> Decision:
+    """Make the child whose turn it is, once its time has come, and not too often.
+
+    Returns:
+        The record, the initiation if there is one, and when to look again. Every attempt and every
+        look at one that is under way has its slot of the pace.
+    """
+    role, now = role_of(context.this_chassis, record.pair.peer), context.now
     turn = making(record.replacement, role, record.down_at, context)
     if turn is None or not loaded or not context.daemon_ready:
-        return record, (), None
+        return Decision(record=record)
     child, begins = turn
-    if context.now < begins:
-        return record, (), begins
+    if now < begins:
+        return Decision(record=record, wake_at=begins)
     if _in_flight(seen, child):
-        return record, (), max(record.retry_at, context.now + IN_FLIGHT_S)
+        return _wait(record, now + IN_FLIGHT_S, context)
     progressed = record.tried == OUT and child == IN
-    if not progressed and context.now < record.retry_at:
-        return record, (), record.retry_at
-    if not context.may_start:
-        return record, (), context.now + 0.1
+    if not progressed and now < record.retry_at:
+        return Decision(record=record, wake_at=max(record.retry_at, record.slot_at or 0.0))
+    if not _may_start(record, context):
+        return _wait(record, now, context)
+    reserved = record.slot_at is not None and record.slot_at <= now
     attempts = 0 if progressed else record.attempts
-    retry_at = context.now + backoff_s(record.name, attempts)
-    record = replace(record, tried=child, attempts=attempts + 1, retry_at=retry_at)
-    return record, (Initiate(name=record.name, child=child),), retry_at
+    retry_at = now + backoff_s(record.name, attempts)
+    return Decision(
+        record=replace(record, tried=child, attempts=attempts + 1, retry_at=retry_at, slot_at=None),
+        steps=(Initiate(name=record.name, child=child),),
+        wake_at=retry_at,
+        took=None if reserved else kind_of(record),
+    )
+
+
+def _wait(record: PairRecord, until: float, context: Context) -> Decision:
+    """Wait for the slot that the pair has, or take one that is not before a time."""
+    took, slot_at = None, record.slot_at
+    if slot_at is None or slot_at <= context.now:
+        took = kind_of(record)
+        slot_at = max(until, context.slots.of(took))
+    wake_at = max(slot_at, record.retry_at)
+    return Decision(record=replace(record, slot_at=slot_at), wake_at=wake_at, took=took)
 
 
 def _in_flight(seen: ConnSeen, child: str) -> bool:

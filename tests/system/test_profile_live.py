@@ -97,7 +97,7 @@ class End:
         context = Context(phase=self.agent.policy.phase, now=now, this_chassis=self.name)
         number(self.agent)
         for name in self.agent.due(now, 9):
-            if self.agent.retries(name):
+            if self.agent.retries(name, context):
                 self.link.look(self.agent, name)
             decision = self.agent.decide(name, context)
             if decision is not None and self.link.ready:

@@ -15,7 +15,6 @@ from controller.plan.agent import Agent, Former, counts_by_name
 from controller.plan.audit import Findings, Tracked, audit, is_protected
 from controller.plan.guard import Direction, GuardCounters, GuardState, PeerPort
 from controller.plan.ike import CHILDREN, ChildSa, ConnName, IkeSa, conn_name
-from controller.plan.pace import Bucket
 from controller.plan.pair import LINGER_S
 from controller.plan.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
 from controller.plan.world import PairIntent, World
@@ -198,8 +197,9 @@ def test_timers_bring_a_pair_back() -> None:
     assert wake_at is not None
     assert agent.idle
     assert agent.due(wake_at + 1, 9)
-    assert any(agent.retries(name) for name in agent.records)
-    assert not agent.retries(ConnName("ovn-x"))
+    later = Context(phase=Phase.ENFORCE, now=wake_at + 1, this_chassis=A)
+    assert any(agent.retries(name, later) for name in agent.records)
+    assert not agent.retries(ConnName("ovn-x"), later)
 
 
 def test_a_stray_lingers_and_goes() -> None:
@@ -257,7 +257,7 @@ def test_a_peer_that_was_away_for_long_returns_latched() -> None:
     ("phase", "clear"),
     [
         (Phase.OFF, None),
-        (Phase.PREPARE, None),
+        (Phase.PREPARE, 2),
         (Phase.ESTABLISH, 2),
         (Phase.ENFORCE, 0),
         (Phase.RELAX, 2),
@@ -269,6 +269,18 @@ def test_the_guard_of_each_phase(phase: Phase, clear: int | None) -> None:
     settle(agent)
     guard = agent.guard(None)
     assert clear == (len(guard.may_clear) if guard is not None else None)
+
+
+def test_counters_are_taken_in_and_mark_no_pair() -> None:
+    """They change all the time."""
+    agent = agent_of(worlds.two_chassis())
+    agent.put_seen(NAME, UP)
+    settle(agent)
+    (one,) = UP.sas
+    counted = tuple(replace(child, packets_in=7) for child in one.children)
+    agent.put_sas(NAME, (replace(one, children=counted),))
+    assert agent.idle
+    assert [7, 7] == [child.packets_in for child in agent.seen[NAME].children()]
 
 
 def test_what_was_denied_stays_denied_through_prepare() -> None:
@@ -338,15 +350,6 @@ def test_a_guard_that_was_found_remembers() -> None:
         again.put_chassis(name, parsed)
     settle(again)
     assert [PairState.BLOCKED] == [r.state for r in again.records.values()]
-
-
-def test_the_bucket_fills_up_to_its_burst() -> None:
-    """And never runs backwards."""
-    empty = Bucket(rate=2, burst=3, level=1, at=10).take()
-    assert not empty.allows
-    assert empty.refill(10.5).allows
-    assert 3 == empty.refill(99).level
-    assert 0 == empty.refill(5).level
 
 
 US, THEM = ip_address("10.0.0.1"), ip_address("10.0.0.2")

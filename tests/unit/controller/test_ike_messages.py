@@ -49,6 +49,7 @@ SA = {
             "encr-keysize": b"256",
             "esn": b"1",
             "install-time": b"11",
+            "packets-in": b"5",
         },
     },
 }
@@ -156,6 +157,8 @@ def test_an_ike_sa_is_parsed():
         suite="AES_GCM_16-256/PRF_HMAC_SHA2_256/CURVE_25519",
     )
     assert messages.parse_ike_sas([{NAME: SA}]) == ({NAME: (expected,)}, {})
+    ((found,),) = messages.parse_ike_sas([{NAME: SA}])[0].values()
+    assert found.children[0].packets_in == 5
 
 
 def test_a_half_open_sa_of_a_peer_is_parsed():

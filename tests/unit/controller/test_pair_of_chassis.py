@@ -22,6 +22,7 @@ from controller.plan.agent import Agent, Former
 from controller.plan.guard import ClearFlow, Direction
 from controller.plan.ike import (
     CHILDREN,
+    OUT,
     SUITES,
     ConnConfig,
     ConnName,
@@ -30,8 +31,9 @@ from controller.plan.ike import (
     profile_of,
 )
 from controller.plan.invariants import never_clear
+from controller.plan.pace import Pace
 from controller.plan.proof import Proof
-from controller.plan.record import NOTHING_SEEN, Context, settled_mark
+from controller.plan.record import NOTHING_SEEN, Context
 from controller.plan.suitability import is_signed
 from controller.plan.world import PairIntent
 from controller.state_dir import StateDir
@@ -93,6 +95,16 @@ class WiredIke(FakeIke):
             if not any(_same(one, sa) for one in self.peer.sas.values()):
                 self.drop(sa.id)
 
+    def send(self) -> None:
+        """Send a packet over the youngest child for that, to the other end's counter."""
+        out = [c for sa in self.sas.values() for c in sa.children if c.name == OUT]
+        youngest = max(out, key=lambda child: child.id).spi_out
+        for sa in list(self.peer.sas.values()):
+            taken = tuple(
+                replace(c, packets_in=c.packets_in + (c.spi_in == youngest)) for c in sa.children
+            )
+            self.peer.sas[sa.id] = replace(sa, children=taken)
+
     def _theirs(self, config: ConnConfig) -> ConnConfig | None:
         wanted = (config.pair.remote, config.pair.local)
         found = (c for c in self.peer.conns.values() if (c.pair.local, c.pair.remote) == wanted)
@@ -101,14 +113,16 @@ class WiredIke(FakeIke):
     def _mirror(self, sa: IkeSa, theirs: ConnConfig | None) -> None:
         assert theirs is not None
         old = next((one for one in self.peer.sas.values() if _same(one, sa)), None)
-        known = {child.spi_in: child.id for child in old.children} if old is not None else {}
+        known = {child.spi_in: child for child in old.children} if old is not None else {}
         children = tuple(
-            replace(
+            known.get(child.spi_out)
+            or replace(
                 child,
                 name=OTHER_CHILD[child.name],
-                id=known.get(child.spi_out) or self.peer._take_id(),
+                id=self.peer._take_id(),
                 spi_in=child.spi_out,
                 spi_out=child.spi_in,
+                packets_in=0,
             )
             for child in sa.children
         )
@@ -147,6 +161,11 @@ class End:
         self.became_clear: list[str] = []
         self.marks: dict[ConnName, str] = {}
         """On disk."""
+        self.knocks = 0
+        """Datagrams that are to be sent to the peer's tunnel port."""
+        self.every = 0.0
+        """Seconds between two passes of a busy chassis."""
+        self.last_pass = 0.0
         self.means: dict[str, object] = {}
         """What this end proves itself with, where it is not what all have."""
         self.restart({}, NO_POLICY)
@@ -163,6 +182,7 @@ class End:
         keys = Keyring(StateDir(Path("/none")))
         self.link = IkeLink(self.ike, keys, lambda name: known.get(name, ""))
         self.synced = False
+        self.pace = Pace()
         for row, parsed in rows.items():
             self.agent.put_chassis(row, parsed)
         self.agent.put(wanted)
@@ -190,29 +210,29 @@ class End:
         decisions = []
         number(self.agent)
         for name in self.agent.due(now, 64):
-            if self.agent.retries(name):
-                self.link.look(self.agent, name)
             context = Context(
                 phase=self.agent.policy.phase,
                 now=now,
                 this_chassis=self.name,
                 recovering=now < self.link.recovering_until,
-                may_start=self.link.ready,
+                daemon_ready=self.link.ready,
+                slots=self.pace.slots(now),
                 profiles=frozenset(Profile) if self.agent.able is None else self.agent.able,
                 quarantine=self.agent.policy.quarantine,
             )
-            seen = self.agent.seen.get(name, NOTHING_SEEN)
+            if self.agent.retries(name, context):
+                self.link.look(self.agent, name)
             decision = self.agent.decide(name, context)
-            if decision is not None and decision.record is not None:
-                mark = settled_mark(decision.record, seen)
-                self.marks.update({name: mark} if mark else {})
             if decision is not None:
+                self.marks.update({name: decision.mark} if decision.mark else {})
+                self.pace = self.pace.take(decision.took, now) if decision.took else self.pace
                 decisions.append((name, decision))
         self.synced = self.synced or self.agent.idle
         if self.synced:
             self.kept = self.agent.guard(self.kept)
             self.guard.keep(self.kept)
         self.check(now)
+        self.knocks = sum(decision.knock for _, decision in decisions)
         for name, decision in decisions:
             for step in decision.steps if self.link.ready else ():
                 seen = self.agent.seen.get(name, NOTHING_SEEN)
@@ -243,6 +263,24 @@ class End:
         flows: set[ClearFlow] = set(state.may_clear) if state is not None else set()
         return {flow.direction for flow in flows} if state is not None else set(Direction)
 
+    def sends(self) -> str:
+        """How packets leave: without a guard as the IKE daemon's policies say."""
+        if self.layers[1].state is None:
+            return (
+                "ESP"
+                if any(self.ike.up(name) >= set(CHILDREN) for name in self.ike.conns)
+                else "clear"
+            )
+        return "clear" if Direction.OUT in self.clear() else "ESP"
+
+    def takes(self, how: str) -> bool:
+        """Whether packets that come so are let in."""
+        if how == "ESP":
+            return all(self.ike.up(name) >= set(CHILDREN) for name in self.agent.records)
+        if self.layers[1].state is None:
+            return self.sends() == "clear"
+        return Direction.IN in self.clear()
+
     def check(self, now: float) -> None:
         """At least one layer, or SAs, hold each closed pair."""
         if not self.synced:
@@ -263,6 +301,10 @@ class Cluster:
         self.rows = rows or worlds.two_chassis()
         self.policy = NO_POLICY
         self.now = 100.0
+        self.talk = {A: True, B: True}
+        """Whether there is traffic from a chassis."""
+        self.hush = False
+        """Whether knocks get lost."""
         self.ends = (End(A, 1), End(B, 100_001))
         self.ends[0].ike.peer, self.ends[1].ike.peer = self.ends[1].ike, self.ends[0].ike
         for end in self.ends:
@@ -291,9 +333,20 @@ class Cluster:
         until = self.now + seconds
         while self.now < until:
             for end in self.ends:
-                end.step(self.now)
+                if self.now >= end.last_pass + end.every:
+                    end.last_pass = self.now
+                    end.step(self.now)
                 self.look()
+                self._flow()
             self.now += pace
+
+    def _flow(self) -> None:
+        """Let packets of all who send ESP arrive at the counters."""
+        for end in self.ends:
+            knocks, end.knocks = end.knocks and not self.hush, 0
+            up = any(end.ike.up(name) >= set(CHILDREN) for name in end.ike.conns)
+            if (self.talk[end.name] or knocks) and end.sends() == "ESP" and up:
+                end.ike.send()
 
     def look(self) -> None:
         """What is to hold whenever somebody looks; tests that watch something replace it."""
@@ -302,11 +355,9 @@ class Cluster:
         """Directions in which a packet that is sent now would be dropped."""
         found = []
         for sender, receiver in (self.ends, self.ends[::-1]):
-            clear = Direction.OUT in sender.clear()
-            esp = all(end.ike.up(name) for end in self.ends for name in end.agent.records)
-            taken = Direction.IN in receiver.clear() if clear else esp
-            if not taken:
-                found.append(f"{sender.name} sends {'clear' if clear else 'ESP'}")
+            how = sender.sends()
+            if not receiver.takes(how) or (how == "ESP" and not sender.takes(how)):
+                found.append(f"{self.now}: {sender.name} sends {how}")
         return found
 
     def states(self) -> list[set[PairState]]:

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from controller.plan import evidence, replacement, upkeep
 from controller.plan import pair as life
-from controller.plan import replacement, upkeep
 from controller.plan.guard import Direction, GuardState
 from controller.plan.ike import CHILDREN, ChildSa, IkeSa
 from controller.plan.invariants import MAX_VIOLATIONS, never_clear
 from controller.plan.lineage import Lineage
+from controller.plan.pace import Kind, Slots
 from controller.plan.pair import LIFE, Demand, changes_over_at, clear_flows, decide
 from controller.plan.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord, initiates
 from controller.plan.replacement import Replacement
@@ -177,6 +178,54 @@ def test_a_pair_is_latched_one_direction_at_a_time() -> None:
     assert changes_over_at(record, 99) is None
 
 
+def heard(packets: int, **how: bool) -> ConnSeen:
+    """Both children of a new IKE_SA, and what has come over the one that the peer sends over."""
+    into = replace(child("in", 21), packets_in=packets)
+    return replace(LOADED, sas=(sa(2, child("out", 20), into, **how),))
+
+
+def test_who_has_made_what_it_sends_over_sends_esp_at_once() -> None:
+    """The peer had it in its kernel before it answered; counters are read until it is heard."""
+    record = kept(run(NEW, LOADED, at(Phase.ESTABLISH, 10)))
+    decision = run(record, heard(0), at(Phase.ESTABLISH, 10.5))
+    record = kept(decision)
+    assert {Direction.IN} == {flow.direction for flow in clear_flows(record, 10.5)}
+    assert (True, 11.5, 11.5) == (decision.knock, record.look_at, decision.wake_at)
+    assert not upkeep.looks_first(record, at(Phase.ESTABLISH, 11))
+    assert upkeep.looks_first(record, at(Phase.ESTABLISH, 11.5))
+    touched = kept(run(record, heard(0), at(Phase.ESTABLISH, 11)))
+    assert 11.5 == touched.look_at
+    later = kept(run(touched, heard(0), at(Phase.ESTABLISH, 12.5)))
+    assert 14.5 == later.look_at
+    last = run(later, heard(3), at(Phase.ESTABLISH, 14.5))
+    record = kept(last)
+    assert (14.5 + evidence.HEARD_S, None) == (record.accept_until, record.look_at)
+    over = run(record, heard(9), at(Phase.ESTABLISH, 14.5 + evidence.HEARD_S))
+    assert (PairState.ENCRYPTED, False) == (kept(over).state, over.knock)
+    assert not clear_flows(kept(over), 14.5 + evidence.HEARD_S)
+
+
+def test_who_hears_esp_sends_it_and_soon_takes_nothing_else() -> None:
+    """The peer changes over when both its children are up."""
+    record = kept(run(NEW, LOADED, at(Phase.ESTABLISH, 10, C)))
+    first = kept(run(record, heard(0, mine=False), at(Phase.ESTABLISH, 11, C)))
+    assert (False, 12.0) == (first.closed, first.look_at)
+    second = kept(run(first, heard(1, mine=False), at(Phase.ESTABLISH, 12, C)))
+    assert (True, 12 + evidence.HEARD_S) == (second.closed, second.accept_until)
+
+
+def test_sas_that_were_there_before_are_no_evidence() -> None:
+    """Of a pair that was open, of another phase, and of an earlier life: by time alone."""
+    first = kept(run(NEW, heard(5), at(Phase.ESTABLISH, 10)))
+    assert (False, None, frozenset({2})) == (first.closed, first.look_at, first.known_before)
+    again = replace(at(Phase.ESTABLISH, 50), phase_since=50.0)
+    known = replace(NEW, known_before=frozenset(), up_at=40.0, mode=Mode.REQUIRE)
+    assert frozenset({2}) == kept(run(known, heard(5), again)).known_before
+    off = kept(run(NEW, heard(5), at(Phase.ESTABLISH), intent=replace(INTENT, mode=Mode.OFF)))
+    newer = replace(heard(5), sas=(*heard(5).sas, full(3)))
+    assert frozenset({2, 3}) == kept(run(off, newer, at(Phase.ESTABLISH, 101))).known_before
+
+
 def test_a_peer_without_rows_may_not_be_clear() -> None:
     """It is as unknown as any other."""
     record = kept(run(NEW, LOADED, at(Phase.ESTABLISH), intent=None))
@@ -240,11 +289,66 @@ def test_the_initiator_starts_out_then_in_and_backs_off() -> None:
     assert (0, 0.0, "") == (up.attempts, up.retry_at, up.tried)
 
 
-def test_an_unpaced_start_waits() -> None:
-    """The bucket is empty, or the daemon away."""
-    decision = run(NEW, LOADED, at(Phase.ENFORCE, may_start=False))
-    assert () == decision.steps
-    assert decision.wake_at == pytest.approx(100.1)
+def test_a_start_waits_for_its_slot_and_takes_it_once() -> None:
+    """It is woken when that comes, and not before."""
+    paced = Slots(first=107.0, silent=103.0)
+    waiting = run(NEW, LOADED, at(Phase.ENFORCE, slots=paced))
+    assert ((), 107.0, Kind.FIRST) == (waiting.steps, waiting.wake_at, waiting.took)
+    early = run(kept(waiting), LOADED, at(Phase.ENFORCE, 106, slots=Slots(first=180.0)))
+    assert ((), 107.0, None) == (early.steps, early.wake_at, early.took)
+    begun = run(kept(waiting), LOADED, at(Phase.ENFORCE, 107, slots=Slots(first=180.0)))
+    assert ((OUT,), None, None) == (begun.steps, begun.took, kept(begun).slot_at)
+    again = at(Phase.ENFORCE, 120, slots=Slots(silent=150.0))
+    assert Kind.SILENT is run(kept(begun), LOADED, again).took
+    free = run(kept(waiting), LOADED, at(Phase.ENFORCE, 106))
+    assert ((OUT,), Kind.FIRST) == (free.steps, free.took)
+    late = run(replace(NEW, slot_at=115.0, retry_at=110.0), LOADED, at(Phase.ENFORCE, slots=paced))
+    assert ((), 115.0, None) == (late.steps, late.wake_at, late.took)
+
+
+def test_a_peer_that_has_answered_does_not_wait_behind_silent_ones() -> None:
+    """Once is enough; what it had reserved before is given up."""
+    record = replace(NEW, tried="out", attempts=3, slot_at=900.0)
+    crowded = Slots(first=500.0, silent=900.0)
+    half = replace(LOADED, sas=(sa(1, child("out", 10)),))
+    first = run(record, half, at(Phase.ENFORCE, slots=crowded))
+    assert ((IN,), Kind.ANSWERED) == (first.steps, first.took)
+    gone = run(kept(first), LOADED, at(Phase.ENFORCE, 102, slots=crowded))
+    assert ((OUT,), Kind.ANSWERED) == (gone.steps, gone.took)
+
+
+def test_a_look_at_an_attempt_in_flight_has_its_slot_too() -> None:
+    """The daemon repeats its messages for ever: that is no cheaper than another attempt."""
+    flying = replace(LOADED, sas=(sa(1, state="CONNECTING"),))
+    record = replace(NEW, tried="out", attempts=1)
+    crowded = at(Phase.ENFORCE, slots=Slots(silent=120.0))
+    waiting = run(record, flying, crowded)
+    assert ((), 120.0, Kind.SILENT) == (waiting.steps, waiting.wake_at, waiting.took)
+    same = run(kept(waiting), flying, replace(crowded, now=119.0))
+    assert ((), 120.0, None) == (same.steps, same.wake_at, same.took)
+    over = run(kept(waiting), LOADED, replace(crowded, now=120.0))
+    assert ((OUT,), None) == (over.steps, over.took)
+
+
+def test_sas_are_read_before_another_attempt_and_not_while_that_waits() -> None:
+    """A read costs the daemon as much as an attempt."""
+    free, crowded = at(Phase.ENFORCE), at(Phase.ENFORCE, slots=Slots(silent=150.0))
+    tried = replace(NEW, tried="out", attempts=1)
+    assert not upkeep.looks_first(NEW, free)
+    assert not upkeep.looks_first(replace(tried, retry_at=101.0), free)
+    assert upkeep.looks_first(tried, free)
+    assert not upkeep.looks_first(tried, crowded)
+    assert not upkeep.looks_first(replace(tried, slot_at=101.0), crowded)
+    assert upkeep.looks_first(replace(tried, slot_at=100.0), crowded)
+
+
+def test_a_decision_says_what_to_keep_of_a_settled_pair() -> None:
+    """Nothing while it is not up, and nothing of a pair in quarantine."""
+    settled = run(latched(), TRAPPED, at(Phase.ENFORCE))
+    assert ",".join(CONFIG.marks[:2]) == settled.mark
+    assert "" == run(latched(), LOADED, at(Phase.ENFORCE)).mark
+    barred = run(latched(), TRAPPED, at(Phase.ENFORCE, quarantine=frozenset({PAIR.peer})))
+    assert "" == barred.mark
 
 
 def test_nothing_starts_without_a_configuration() -> None:
