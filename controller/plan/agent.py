@@ -27,7 +27,7 @@ from .configs import Configs, MakesConfigs, Reqids
 from .guard import ALWAYS, ClearFlow, GuardState, PeerPort
 from .ike import ConnConfig, ConnName, IkeSa, conn_name, established
 from .pair import LINGER_S, clear_flows, decide, remove_steps
-from .record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
+from .record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord, still_missing
 from .upkeep import looks_first
 from .weakening import Statements, refusal
 from .world import Address, Offers, PairIntent, World
@@ -155,7 +155,9 @@ class Agent:
 
         Counters count on without that.
         """
-        is_new = seen != self.seen.get(name, NOTHING_SEEN)
+        before = self.seen.get(name, NOTHING_SEEN)
+        seen = replace(seen, missing=still_missing(before, seen))
+        is_new = seen != before
         if seen == NOTHING_SEEN:
             self.seen.pop(name, None)
         else:

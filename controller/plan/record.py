@@ -29,6 +29,16 @@ __all__ = [
 ]
 
 
+def still_missing(before: ConnSeen, seen: ConnSeen) -> frozenset[str]:
+    """Tell which children an audit's finding still speaks of.
+
+    It was made of the CHILD_SAs of its time. One that has a successor since is repaired, or will
+    be found again; to act on the old finding would replace what nothing is known against.
+    """
+    newest = [{child.name: child.id for child in one.children()} for one in (before, seen)]
+    return frozenset(name for name in seen.missing if newest[0].get(name) == newest[1].get(name))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairRecord:
     """What is remembered of a pair between two passes."""

@@ -14,9 +14,11 @@ from controller import report
 from controller.plan.agent import Agent, Former, counts_by_name
 from controller.plan.audit import Findings, Tracked, audit, is_protected
 from controller.plan.guard import Direction, GuardCounters, GuardState, PeerPort
-from controller.plan.ike import CHILDREN, ChildSa, ConnName, IkeSa, conn_name
+from controller.plan.ike import CHILDREN, IN, OUT, ChildSa, ConnName, IkeSa, conn_name
 from controller.plan.pair import LINGER_S
 from controller.plan.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
+from controller.plan.steps import RekeyChild
+from controller.plan.upkeep import REPAIR_S
 from controller.plan.world import PairIntent, World
 from controller.xfrm.values import (
     Action,
@@ -73,6 +75,39 @@ def settle(agent: Agent, now: float = 100.0) -> dict[ConnName, Decision | None]:
     context = Context(phase=agent.policy.phase, now=now, this_chassis=agent.this_chassis)
     number(agent)
     return {name: agent.decide(name, context) for name in agent.due(now, 999)}
+
+
+def test_a_repaired_pair_is_not_repaired_again_for_what_was_found_before() -> None:
+    """The finding was of CHILD_SAs that were replaced since: to touch the pair replaces nothing."""
+    agent = agent_of(worlds.two_chassis())
+    settle(agent)
+    broken = replace(UP, traps=frozenset(CHILDREN), missing=frozenset(CHILDREN))
+    agent.put_seen(NAME, replace(broken, missing=frozenset()))
+    agent.put_seen(NAME, broken)
+    repaired = settle(agent, 200.0)[NAME]
+    assert repaired is not None
+    assert [1, 2] == sorted(s.child_id for s in repaired.steps if isinstance(s, RekeyChild))
+    agent.put_sas(NAME, (both_up(first=11),))
+    agent.touch(NAME)
+    later = settle(agent, 200.0 + REPAIR_S)[NAME]
+    assert later is not None
+    assert [] == [s for s in later.steps if isinstance(s, RekeyChild)]
+
+
+def test_a_half_repaired_pair_is_repaired_on_for_what_is_left() -> None:
+    """Only the child that has a successor is let off, and a look at the kernel counts anew."""
+    agent = agent_of(worlds.two_chassis())
+    settle(agent)
+    broken = replace(UP, traps=frozenset(CHILDREN), missing=frozenset(CHILDREN))
+    agent.put_seen(NAME, replace(broken, missing=frozenset()))
+    agent.put_seen(NAME, broken)
+    (old,) = UP.sas
+    out, into = old.children
+    half = replace(old, children=(replace(out, id=21), into))
+    agent.put_sas(NAME, (half,))
+    assert {IN} == agent.seen[NAME].missing
+    agent.put_seen(NAME, replace(agent.seen[NAME], missing=frozenset({OUT})))
+    assert {OUT} == agent.seen[NAME].missing
 
 
 def peers_of(rows: worlds.Rows, me: str = A) -> list[tuple[str, str]]:
