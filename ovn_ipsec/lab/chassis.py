@@ -12,6 +12,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
+from . import upcalls
 from .central import PROBE_MS, tls_options
 from .host import Host, python
 from .jsonrpc import Database
@@ -30,6 +31,7 @@ from .settings import (
 
 DB_SOCKET = "/run/openvswitch/db.sock"
 VICI_SOCKET = "/run/charon.vici"
+VSWITCHD = "ovs-vswitchd"
 CONTROLLER = "ovn-ipsec-controller"
 MONITOR = "ovs-monitor-ipsec"
 """What our controller replaces."""
@@ -64,6 +66,15 @@ class Chassis(Host):
         kinds = ("geneve", "vxlan")
         return [row for row in self.ovs.rows("Interface", *columns) if row["type"] in kinds]
 
+    @property
+    def forwards(self) -> bool:
+        """Whether its ovs-vswitchd takes upcalls: without that no first packet ever gets through.
+
+        Raises:
+            LabError: It does not run.
+        """
+        return upcalls.handlers(self.daemons[VSWITCHD].pid) > 0
+
     def start(self) -> None:
         """Start Open vSwitch, and ovn-controller where the settings say so."""
         self.start_switch()
@@ -81,9 +92,10 @@ class Chassis(Host):
         ]
         self.daemon("ovsdb-server", argv, socket=DB_SOCKET).start()
         self.ovs.transact({"op": "insert", "table": "Open_vSwitch", "row": self._open_vswitch()})
-        name = "ovs-vswitchd"
-        argv = [name, "--pidfile", f"--log-file={self.logs}/{name}.log"]
-        self.daemon(name, argv).start(wait=False)
+        argv = [VSWITCHD, "--pidfile", f"--log-file={self.logs}/{VSWITCHD}.log"]
+        daemon = self.daemon(VSWITCHD, argv)
+        upcalls.wait_until_counted()
+        daemon.start(wait=False)
 
     def start_ovn(self) -> None:
         """Start ovn-controller, where the settings say so; it needs its credentials under TLS."""

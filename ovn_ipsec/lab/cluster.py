@@ -123,6 +123,9 @@ class Cluster:
             self._start_all(pool)
         self.wait_ports_up()
         self._say("logical ports up")
+        for one in self.chassis.values():
+            if self._has_bridge(one):
+                wait_until(lambda one=one: one.forwards, 60, f"upcalls taken on {one.name}")  # type: ignore[misc]
         if forks.is_wanted():
             forks.LOADED.wait()
 

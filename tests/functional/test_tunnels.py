@@ -27,6 +27,7 @@ from controller.plan.tunnels import (
 )
 from ovn_ipsec.errors import OvsdbError
 from ovn_ipsec.model.chassis import DEFAULT_PORT, ChassisName, EncapType, Pair
+from ovn_ipsec.lab import upcalls
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.status import PairState
 from ovn_ipsec.ovsdb.schemas import VSWITCH
@@ -106,6 +107,7 @@ class Machine:
         self.sbctl("init")
         ids = {"system-id": "hv1", "ovn-encap-type": "geneve", "ovn-encap-ip": LOCAL}
         self.external_ids(**{**ids, "ovn-remote": self.remote})
+        upcalls.wait_until_counted()
         self.start("ovs-vswitchd", self.remote, "--enable-dummy=override", "--disable-system")
         self.vsctl("add-br", "br-int", "--", "set-fail-mode", "br-int", "secure")
 
