@@ -6,9 +6,11 @@ PYTHON = $(BIN)/python
 # Modules that only compute: every branch of them is tested. They are also the ones that
 # import-linter keeps pure (setup.cfg); tests/unit/test_arch.py compares the two lists.
 PURE = ovn_ipsec/cli/checkup.py,ovn_ipsec/cli/editing.py,ovn_ipsec/cli/evaluate.py,ovn_ipsec/cli/explanation.py,ovn_ipsec/cli/finding.py,ovn_ipsec/cli/hostcheck.py,ovn_ipsec/cli/judge.py,ovn_ipsec/cli/listing.py,ovn_ipsec/cli/pairs.py,ovn_ipsec/cli/rows.py,ovn_ipsec/cli/rulefile.py,ovn_ipsec/cli/settings.py,ovn_ipsec/cli/trial.py,ovn_ipsec/cli/view.py,ovn_ipsec/model/*,ovn_ipsec/policy/*,ovn_ipsec/pki/authority.py,ovn_ipsec/pki/errors.py,ovn_ipsec/pki/index.py,ovn_ipsec/pki/keys.py,ovn_ipsec/pki/profile.py,ovn_ipsec/pki/psk.py,ovn_ipsec/pki/report.py,ovn_ipsec/pki/request.py,ovn_ipsec/pki/values.py,ovn_ipsec/schema/*,controller/report.py,controller/plan/*,controller/guard/nft_table.py,controller/ike/messages.py,controller/ike/sections.py,controller/xfrm/messages.py,controller/xfrm/values.py,controller/metrics.py,northd_ext/census.py,northd_ext/groups.py,northd_ext/hold.py,northd_ext/intent.py,northd_ext/ledger.py,northd_ext/policy.py,northd_ext/report.py,northd_ext/rollout.py,northd_ext/settling.py,northd_ext/tally.py,northd_ext/target.py,northd_ext/views.py,northd_ext/metrics.py,northd_ext/bucket.py,northd_ext/damping.py,northd_ext/encaps.py,northd_ext/gate.py,northd_ext/progress.py,northd_ext/refusals.py,northd_ext/standing.py,ovn_ipsec/pki/books.py
-GUEST = $(PYTHON) -m ovn_ipsec.lab.guest --anywhere --mem 8 --timeout 3600
+GUEST = $(PYTHON) -m ovn_ipsec.lab.guest --anywhere --mem 8 --timeout 14400 $(MACHINE)
 SOURCES = ovn_ipsec controller northd_ext tests tools
 ARGS =
+# Another machine than this one for the guest, such as --speed 20 or --just-booted.
+MACHINE =
 
 .PHONY: help setup sandbox check check-fast lint types arch unit functional system bench bench-policy bench-ovn docs
 
@@ -16,6 +18,7 @@ help:
 	@echo 'setup      install what is missing: Debian packages, .venv (quick when nothing is)'
 	@echo 'sandbox    a whole encrypted OVN cluster on this machine'
 	@echo 'check      everything: lint types arch unit functional system'
+	@echo '           with MACHINE=--just-booted or MACHINE="--speed 20" as on another machine'
 	@echo 'check-fast lint, types, arch and unit tests, in seconds'
 	@echo 'bench      cost beside ovs-monitor-ipsec, into docs/explanation/cost.md'
 	@echo 'bench-policy what rules cost, into docs/explanation/policy-cost.md'

@@ -3,7 +3,8 @@
 
 Edge (QEMU). Usage::
 
-    python -m ovn_ipsec.lab.guest [--mem GIB] [--cpus N] [--timeout S] [--artefacts DIR] -- CMD...
+    python -m ovn_ipsec.lab.guest [--mem GIB] [--cpus N] [--timeout S] [--artefacts DIR]
+        [--speed PERCENT] [--just-booted] -- CMD...
 
 The guest is Debian's cloud kernel under QEMU, emulated where there is no KVM. Its root is this
 machine's root file system seen through virtiofs, under an overlay in the guest's memory: every
@@ -11,6 +12,9 @@ installed program is there, so is this project, and nothing that the command wri
 Its output comes out on standard output and its exit status is the result (125: the guest itself
 failed; 124: out of time). With ``--artefacts`` what the command leaves in the directory named by
 ``$OVN_IPSEC_LAB_ARTEFACTS`` is unpacked on this side.
+
+Two options try other machines than this one: ``--speed 20`` gives the guest a fifth of its time,
+and ``--just-booted`` sets its clocks back to where a fast machine begins, which boots in a second.
 
 Debian packages: qemu-system-x86, linux-image-cloud-amd64, busybox-static.
 """
@@ -40,9 +44,12 @@ from pathlib import Path
 from . import initramfs
 from .capabilities import missing_capabilities
 from .relay import Relay
+from .throttle import FULL, throttled
 
 GUEST_FAILED = 125
 OUT_OF_TIME = 124
+SOCKET_S = 120.0
+"""How long virtiofsd may take to listen."""
 ARTEFACTS = "/tmp/ovn-ipsec-artefacts"  # noqa: S108 - inside the guest, where nobody else is
 
 PACKAGES = ("controller", "northd_ext", "ovn_ipsec")
@@ -67,6 +74,10 @@ class GuestOptions:
     """Seconds from the start of QEMU to its end by force."""
     kvm: bool = False
     """Use KVM; only on request, as a nested one may hang or abort."""
+    speed: int = FULL
+    """Per cent of the time that the guest's processors may run."""
+    just_booted: bool = False
+    """Whether the command finds its kernel's clocks where those of a fast machine are."""
     interactive: bool = False
     """Connect standard input, so that the command can be a shell."""
     artefacts: Path | None = None
@@ -132,8 +143,12 @@ def run_here(argv: Sequence[str], options: GuestOptions, output: Output | None =
 
 
 def run_anywhere(argv: Sequence[str], options: GuestOptions, output: Output | None = None) -> int:
-    """Run the command on this kernel if it can carry the laboratory, else in a guest."""
-    runner = run if missing_capabilities() else run_here
+    """Run the command on this kernel if it can carry the laboratory, else in a guest.
+
+    Another machine than this one is tried in a guest.
+    """
+    other = options.speed != FULL or options.just_booted
+    runner = run if other or missing_capabilities() else run_here
     return runner(argv, options, output)
 
 
@@ -190,9 +205,10 @@ def _virtiofsd(work: Path) -> Iterator[None]:
             stderr=log,
         )
     with _ended(process):
-        for _ in range(100):
-            if (work / "fs").exists():
-                break
+        end = time.monotonic() + SOCKET_S
+        while not (work / "fs").exists():
+            if process.poll() is not None or time.monotonic() > end:
+                raise GuestError(f"virtiofsd: {(work / 'virtiofsd.log').read_text().strip()}")
             time.sleep(0.05)
         yield
 
@@ -216,7 +232,14 @@ def _qemu(
     kernel = _kernel()
     env = {**options.env, "OVN_IPSEC_LAB_ARTEFACTS": ARTEFACTS}
     second = initramfs.second_stage(
-        argv, Path.cwd(), env, relay.token, on_terminal=options.interactive
+        argv,
+        Path.cwd(),
+        env,
+        initramfs.Manner(
+            token=relay.token,
+            on_terminal=options.interactive,
+            just_booted=options.just_booted,
+        ),
     )
     version = kernel.name.removeprefix("vmlinuz-")
     archive = initramfs.build(version, second, options.mem_gib * 768)
@@ -227,7 +250,7 @@ def _qemu(
         stdout=subprocess.PIPE,
         stderr=(work / "qemu.log").open("wb"),
     )
-    with _ended(process):
+    with _ended(process), throttled(process.pid, options.speed):
         yield process
 
 
@@ -293,6 +316,13 @@ def _unpack(packed: bytes, folder: Path) -> None:
         archive.extractall(folder, filter="data")
 
 
+def _percent(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= FULL:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 to {FULL}")
+    return number
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run the command in a guest."""
     parser = argparse.ArgumentParser(prog="ovn_ipsec.lab.guest", description="Run in a guest.")
@@ -302,6 +332,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--artefacts", type=Path, metavar="DIR")
     parser.add_argument("--interactive", action="store_true", help="connect standard input")
     parser.add_argument("--kvm", action="store_true", help="use KVM, where it works")
+    speed = "run the guest's processors for this part of the time"
+    parser.add_argument("--speed", type=_percent, default=FULL, metavar="PERCENT", help=speed)
+    booted = "set the command's clocks back to a second after the start of its kernel"
+    parser.add_argument("--just-booted", action="store_true", help=booted)
     parser.add_argument("--anywhere", action="store_true", help="on this kernel if it can")
     parser.add_argument("command", nargs="+")
     given = parser.parse_args(arguments)
@@ -311,6 +345,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cpus=given.cpus,
         timeout=given.timeout,
         kvm=given.kvm,
+        speed=given.speed,
+        just_booted=given.just_booted,
         interactive=given.interactive,
         artefacts=given.artefacts,
     )

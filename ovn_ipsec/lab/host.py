@@ -18,6 +18,7 @@ from typing import BinaryIO
 from . import forks, jsonrpc, namespaces
 from .errors import CommandError, LabError
 from .process import Daemon, DaemonSpec, Process
+from .waiting import stretched
 
 PROJECT = Path(__file__).resolve().parents[2]
 """The tree that holds the packages; our programs run from it."""
@@ -114,6 +115,7 @@ class Host:
             CommandError: It failed and ``check`` is set.
             LabError: It took too long.
         """
+        limit_s = stretched(timeout)
         try:
             done = subprocess.run(
                 self.enter(argv),
@@ -121,12 +123,12 @@ class Host:
                 capture_output=True,
                 text=True,
                 input=stdin,
-                timeout=timeout,
+                timeout=limit_s,
                 cwd=PROJECT,
                 env={**os.environ, **python_env(), **(env or {})},
             )
         except subprocess.TimeoutExpired as error:
-            raise LabError(f"{self.name}: {' '.join(argv)}: not within {timeout:g} s") from error
+            raise LabError(f"{self.name}: {' '.join(argv)}: not within {limit_s:g} s") from error
         if check and done.returncode != 0:
             raise CommandError((self.name, *argv), done.returncode, done.stderr + done.stdout)
         return done

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT_MODULES = (
@@ -55,10 +56,23 @@ sync; sleep 1; /bin/busybox poweroff -f
 
 _RUN_QUIETLY = "{command} </dev/null >/dev/ttyS1 2>&1"
 _RUN_ON_TERMINAL = "setsid -c -w {command} </dev/ttyS1 >/dev/ttyS1 2>&1"
+_BACK = "-$(($(cut -d. -f1 /proc/uptime) - 1))"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How the command is run."""
+
+    token: str
+    """Opens each line that is meant for the machine outside, not for its user."""
+    on_terminal: bool = False
+    """Give the command the serial line as its terminal."""
+    just_booted: bool = False
+    """Set its clocks back to where they are a second after a kernel has started."""
 
 
 def second_stage(
-    argv: Sequence[str], directory: Path, env: Mapping[str, str], token: str, *, on_terminal: bool
+    argv: Sequence[str], directory: Path, env: Mapping[str, str], manner: Manner
 ) -> str:
     """Return the script that runs the command as the guest's first process.
 
@@ -66,18 +80,27 @@ def second_stage(
         argv: The command.
         directory: Where it runs.
         env: What is added to its environment.
-        token: Opens each line that is meant for the machine outside, not for its user.
-        on_terminal: Give the command the serial line as its terminal.
+        manner: How it runs.
     """
     exports = "\n".join(f"export {key}={shlex.quote(value)}" for key, value in env.items())
-    run = _RUN_ON_TERMINAL if on_terminal else _RUN_QUIETLY
+    run = _RUN_ON_TERMINAL if manner.on_terminal else _RUN_QUIETLY
+    command = just_booted(argv) if manner.just_booted else shlex.join(argv)
     return _SECOND.format(
         exports=exports,
         directory=shlex.quote(str(directory)),
-        terminal="sane -echoctl" if on_terminal else "raw -echo",
-        run=run.format(command=shlex.join(argv)),
-        token=token,
+        terminal="sane -echoctl" if manner.on_terminal else "raw -echo",
+        run=run.format(command=command),
+        token=manner.token,
     )
+
+
+def just_booted(argv: Sequence[str]) -> str:
+    """Return the shell's words for a command that finds the clocks of a kernel of a second ago.
+
+    Source: time_namespaces(7). The clock of the day is not one of them.
+    """
+    back = f"--monotonic {_BACK} --boottime {_BACK}"
+    return f"unshare --time --fork --kill-child {back} {shlex.join(argv)}"
 
 
 def build(version: str, second: str, overlay_mib: int) -> bytes:

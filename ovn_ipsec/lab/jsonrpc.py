@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LabError
+from .waiting import stretched
 
 
 def call(path: Path, method: str, params: Sequence[object], *, timeout: float = 20.0) -> Any:
@@ -28,7 +29,7 @@ def call(path: Path, method: str, params: Sequence[object], *, timeout: float = 
     request = json.dumps({"method": method, "params": list(params), "id": 0})
     decoder = json.JSONDecoder()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
-        stream.settimeout(timeout)
+        stream.settimeout(stretched(timeout))
         stream.connect(str(path))
         stream.sendall(request.encode())
         received = ""
@@ -52,7 +53,7 @@ def call(path: Path, method: str, params: Sequence[object], *, timeout: float = 
 def answers(path: Path) -> bool:
     """Tell whether somebody accepts connections on a unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
-        stream.settimeout(5)
+        stream.settimeout(stretched(5))
         try:
             stream.connect(str(path))
         except OSError:

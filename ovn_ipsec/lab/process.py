@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from .errors import LabError
-from .waiting import wait_until
+from .waiting import stretched, wait_until
 
 
 class Process(Protocol):
@@ -141,7 +141,7 @@ class Daemon:
         if self._process is None:
             return
         try:
-            self._process.wait(timeout)
+            self._process.wait(stretched(timeout))
         except subprocess.TimeoutExpired:
             self.kill()
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from .capabilities import missing_capabilities
 from .guest import GUEST_FAILED, GuestError, GuestOptions, run_anywhere
 
-TIMEOUT_S = 300.0
+TIMEOUT_S = 1800.0
+"""Ends what hangs: the parts have their own limits. 56 s on a fast machine, 300 on a slow one."""
 KEEP_TIMEOUT_S = 24 * 3600.0
 STYLES = {
     "build": "dim",

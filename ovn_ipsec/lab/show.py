@@ -21,7 +21,7 @@ from .host import PROJECT, python
 from .settings import ClusterSettings
 from .traffic import Mark as PingMark
 from .traffic import Pinger
-from .waiting import wait_until
+from .waiting import stretched, wait_until
 from .wire import Kind, Mark
 
 AUTHORITY = "/var/lib/ovn-ipsec/ca"
@@ -100,7 +100,7 @@ class Show:
             self.say("traffic", f"{one.name} on {one.chassis} pings {other.name}, 20 a second")
 
     def _follow(self) -> bool:
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + stretched(PATIENCE_S)
         while time.monotonic() < end:
             since = Mark(time.monotonic() - WINDOW_S)
             kinds = self._say_wire(since)

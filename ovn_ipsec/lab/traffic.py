@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import namespaces
+from .waiting import stretched
 
 GRACE_S = 2.0
-"""An answer that is later than this counts as lost; slow emulation makes tens of milliseconds."""
+"""An answer that is later than this (``stretched``) counts as lost; slow emulation makes tens of
+milliseconds."""
 
 _idents = itertools.count(os.getpid() & 0x3FFF)
 
@@ -114,7 +116,7 @@ class Pinger:
         return max(after - before for before, after in itertools.pairwise(moments))
 
     def _wait_for(self, numbers: range) -> None:
-        while time.monotonic() < self._sent[numbers[-1]] + GRACE_S:
+        while time.monotonic() < self._sent[numbers[-1]] + stretched(GRACE_S):
             if all(number in self._answered for number in reversed(numbers)):
                 return
             time.sleep(0.05)

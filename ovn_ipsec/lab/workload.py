@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import CommandError
+from .waiting import stretched
 
 WORKLOAD_MTU = 1300
 """Leaves room for Geneve and ESP over IPv6 within 1500."""
@@ -56,7 +57,12 @@ def run_text(argv: list[str], *, stdin: str = "", timeout: float = 60.0) -> str:
         CommandError: It failed.
     """
     done = subprocess.run(
-        argv, check=False, capture_output=True, text=True, input=stdin, timeout=timeout
+        argv,
+        check=False,
+        capture_output=True,
+        text=True,
+        input=stdin,
+        timeout=stretched(timeout),
     )
     if done.returncode != 0:
         raise CommandError(tuple(argv), done.returncode, done.stderr + done.stdout)

@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ovn_ipsec.lab.waiting import stretched
+
 DAEMON = "/usr/sbin/charon-systemd"
 PLUGINS = (
     "aes sha1 sha2 random nonce x509 revocation constraints curl pubkey pkcs1 pkcs8 pem openssl "
     "hmac kdf gcm drbg curve25519 kernel-netlink socket-default vici"
 )
-START_S = 10.0
+START_S = 60.0
 FETCH_S = 2
 """As in the settings that we ship."""
 
@@ -96,7 +98,7 @@ class Charon:
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + stretched(START_S)
         while not self._listens():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 text = (self.folder / "charon.log").read_text(errors="replace")

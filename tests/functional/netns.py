@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ovn_ipsec.lab.waiting import stretched
+
 CLONE_NEWNET = 0x40000000
 PORT = 6081
 VXLAN_PORT = 4789
@@ -63,7 +65,7 @@ class Net:
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             opened = socket.socket(family, socket.SOCK_DGRAM)
             opened.bind((address, port))
-            opened.settimeout(0.15)
+            opened.settimeout(stretched(0.15))
             return opened
 
 
@@ -117,7 +119,7 @@ class Wire:
 
 def wait_for_neighbours(found: Wire, local: str, remote: str) -> None:
     """Send until both ends know each other; a new link may lose the first packets."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + stretched(30)
     while (passed := found.both_ways(local, remote)) != (True, True):
         assert time.monotonic() < deadline, (
             f"{local} and {remote}: {passed}\n"

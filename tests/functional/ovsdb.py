@@ -16,6 +16,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ovn_ipsec.lab.waiting import stretched
+
 SCHEMAS = Path("/usr/share/ovn")
 PROGRAMS = (
     "ovsdb-server",
@@ -37,9 +39,9 @@ def missing_programs() -> tuple[str, ...]:
     return tuple(lacks)
 
 
-def wait_until(fact: Callable[[], bool], timeout_s: float = 8.0, what: str = "") -> None:
+def wait_until(fact: Callable[[], bool], timeout_s: float = 30.0, what: str = "") -> None:
     """Poll until a fact holds."""
-    end = time.monotonic() + timeout_s
+    end = time.monotonic() + stretched(timeout_s)
     while not fact():
         if time.monotonic() > end:
             raise AssertionError(f"not within {timeout_s} s: {what}")
@@ -171,7 +173,7 @@ class Central:
             env={**os.environ, **self.env},
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=stretched(60),
             check=False,
         )
         assert done.returncode == 0, f"{argv}: {done.stderr}"

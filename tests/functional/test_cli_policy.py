@@ -22,6 +22,7 @@ from ovsdb import Central, central, missing_programs, wait_until
 from ovn_ipsec.cli import gather
 from ovn_ipsec.cli.settings import Settings
 from ovn_ipsec.errors import OvsdbConflict
+from ovn_ipsec.lab.waiting import stretched
 
 pytestmark = pytest.mark.skipif(
     bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"
@@ -73,7 +74,7 @@ def run(ovn: Central, *argv: str, text: str = "") -> tuple[int, str, str]:
         input=text,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=stretched(60),
         check=False,
     )
     return done.returncode, done.stdout, done.stderr

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from ovsdb import Central, central, missing_programs, wait_until
 
+from ovn_ipsec.lab.waiting import stretched
+
 pytestmark = pytest.mark.skipif(
     bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"
 )
@@ -41,7 +43,7 @@ def start(ovn: Central, *argv: str) -> subprocess.Popen[str]:
 def run(ovn: Central, *argv: str) -> tuple[int, str, str]:
     """Run the program: exit status, standard output and error."""
     with start(ovn, *argv) as program:
-        output, errors = program.communicate(timeout=30)
+        output, errors = program.communicate(timeout=stretched(60))
     return program.returncode, output, errors
 
 
@@ -49,12 +51,12 @@ def test_status_and_wait_follow_a_rollout(ovn: Central) -> None:
     """Off before the switch; a wait that began then ends when the state is reached."""
     code, output, errors = run(ovn, "--json", "status")
     assert (code, json.loads(output)["state"]) == (0, "off"), errors
-    with start(ovn, "--json", "wait", "enforced", "--timeout", "30") as waiting:
+    with start(ovn, "--json", "wait", "enforced", "--timeout", "60") as waiting:
         ovn.nbctl("set", "NB_Global", ".", "ipsec=true")
         for phase in ("prepare", "establish", "enforce"):
             wait_until(lambda phase=phase: ovn.keys("sb").get("phase") == phase, what=phase)
             ovn.follow("hv1", pairs="encrypted=1")
-        output, errors = waiting.communicate(timeout=30)
+        output, errors = waiting.communicate(timeout=stretched(60))
     assert (waiting.returncode, json.loads(output)) == (0, {"state": "enforced", "reached": True})
     code, output, errors = run(ovn, "--json", "status")
     assert (code, json.loads(output)["chassis"][0]["agent"]) == (0, "fake"), errors
@@ -65,7 +67,7 @@ def test_a_wait_in_vain_says_how_far_it_came(ovn: Central) -> None:
     began = time.monotonic()
     code, _, errors = run(ovn, "wait", "enforced", "--timeout", "1")
     assert (code, errors) == (1, "ovn-ipsec: still off; see ovn-ipsec status\n")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < stretched(10)
 
 
 @pytest.mark.parametrize("argv", [("status",), ("wait", "off")])

@@ -19,6 +19,7 @@ from controller.plan.ike import ConnConfig, IkeSa
 from controller.plan.proof import Proof
 from controller.plan.suitability import spki
 from ovn_ipsec.clock import utc_now
+from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Auth
 from tests.contracts.ike_backend import (
@@ -271,15 +272,15 @@ def test_authentication_turns_in_steps(ends: tuple[End, End]):
         for end in ends:
             end.use(old, new)
         a.start()
-        time.sleep(0.2)
+        time.sleep(stretched(0.2))
         assert a.sas() == [before], "what is only accepted makes nothing anew"
         a.use(new, old)
-        time.sleep(0.2)
+        time.sleep(stretched(0.2))
         b.ike.drain()
         b.said.clear()
         a.start()
         eventually(lambda new=new: new in a.auths() and new in b.auths())
-        time.sleep(0.2)
+        time.sleep(stretched(0.2))
         assert not b.says("unacceptable"), "no reason was given for what came up"
         b.use(new, old)
         a.ike.terminate_ike(before.id)
@@ -288,7 +289,7 @@ def test_authentication_turns_in_steps(ends: tuple[End, End]):
             end.use(new)
         b.use(new)
         b.start()
-        time.sleep(0.2)
+        time.sleep(stretched(0.2))
         assert a.auths() == b.auths() == [new], "b found the IKE_SA that a has made"
 
 
@@ -303,7 +304,7 @@ def test_a_secret_is_replaced_in_steps(ends: tuple[End, End]):
     for end in ends:
         end.use(Auth.PSK, secrets=new)
     a.start()
-    time.sleep(0.2)
+    time.sleep(stretched(0.2))
     assert len(a.sas()) == 1
     (first,) = a.sas()
     a.use(Auth.PSK, secrets=turned)
@@ -420,7 +421,7 @@ def test_an_epoch_sets_a_connection_apart_from_its_equal(ends: tuple[End, End], 
     for count, epoch in ((1, 0), (1, 0), (2, 7), (3, 8)):
         a.ike.load(replace(a.conn, epoch=epoch))
         a.start()
-        time.sleep(0.2)
+        time.sleep(stretched(0.2))
         eventually(lambda count=count: len(a.sas()) == len(b.sas()) == count)
 
 

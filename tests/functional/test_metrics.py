@@ -18,6 +18,7 @@ from cryptography import x509
 from ovsdb import Central, central, missing_programs, wait_until
 
 from ovn_ipsec.clock import utc_now
+from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.metrics import TIMEOUT_S
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Auth, Phase
@@ -190,7 +191,7 @@ def test_an_address_that_cannot_be_had_is_named(tmp_path: Path) -> None:
                 wait_until((tmp_path / "ctl").exists, what="it can be asked")
             finally:
                 running.terminate()
-            assert running.wait(10) == 0
+            assert running.wait(stretched(10)) == 0
     assert "Traceback" not in log.read_text("utf-8")
 
 

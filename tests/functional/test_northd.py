@@ -16,6 +16,7 @@ import pytest
 from ovsdb import Central, central, missing_programs, wait_until
 
 from ovn_ipsec.clock import utc_now
+from ovn_ipsec.lab.waiting import stretched
 
 pytestmark = pytest.mark.skipif(
     bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"
@@ -77,7 +78,7 @@ def settled(ovn: Central) -> dict[str, int]:
         if now == before:
             return now
         before = now
-        time.sleep(1.3)
+        time.sleep(stretched(1.3))
 
 
 def modes(mode: str | None) -> dict[str, str | None]:
@@ -186,7 +187,7 @@ def test_paused_gives_the_lock_away(ovn: Central) -> None:
     wait_until(lambda: "Status: active" in ovn.appctl("two", "status"), what="two active")
     ovn.appctl("two", "pause")
     switch(ovn, on=True)
-    time.sleep(0.6)
+    time.sleep(stretched(0.6))
     assert ovn.keys("sb") == {}
     ovn.appctl("one", "resume")
     wait_until(lambda: ovn.keys("sb").get("phase") == "prepare", what="prepare")
@@ -403,7 +404,7 @@ def test_systemd_hears_when_it_is_ready(
     """READY=1 is sent once both databases are loaded."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
-        listener.settimeout(5)
+        listener.settimeout(stretched(30))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         ovn.start_northd()
         assert listener.recv(64) == b"READY=1"

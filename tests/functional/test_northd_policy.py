@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from ovsdb import Central, central, missing_programs, wait_until
 
+from ovn_ipsec.lab.waiting import stretched
+
 pytestmark = pytest.mark.skipif(
     bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"
 )
@@ -100,7 +102,7 @@ def test_bad_rule_is_named_and_the_last_good_policy_stays_over_a_restart(ovn: Ce
     northd.stop()
     ovn.start_northd()
     wait_until(lambda: "active" in ovn.appctl("northd", "status"), what="active again")
-    time.sleep(1.0)
+    time.sleep(stretched(1.0))
     assert ovn.keys("sb") == before
     ovn.sbctl("remove", "Encap", _encap(ovn, "hv1"), "options", "ovn-ipsec-class")
     wait_until(lambda: treats(ovn, "hv1", "hv3") == "off", what="class put back")

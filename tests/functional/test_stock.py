@@ -16,6 +16,7 @@ from controller.ike.strongswan import StrongSwan
 from controller.plan.credential import Secret
 from controller.plan.ike import ConnConfig, IkeSa
 from controller.plan.proof import in_plain
+from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.policy import Auth
 from tests.contracts.ike_backend import config, seen
 from tests.functional import charon
@@ -99,7 +100,7 @@ def both() -> Iterator[tuple[charon.Charon, Stock]]:
 
 def wait(stock: Stock, happened) -> None:
     """Wait until something is so."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + stretched(WAIT_S)
     while not happened():
         assert time.monotonic() < deadline, stock.log[-3000:]
         time.sleep(0.05)

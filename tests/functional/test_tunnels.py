@@ -26,8 +26,9 @@ from controller.plan.tunnels import (
     wanted_ports,
 )
 from ovn_ipsec.errors import OvsdbError
-from ovn_ipsec.model.chassis import DEFAULT_PORT, ChassisName, EncapType, Pair
 from ovn_ipsec.lab import upcalls
+from ovn_ipsec.lab.waiting import stretched
+from ovn_ipsec.model.chassis import DEFAULT_PORT, ChassisName, EncapType, Pair
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.status import PairState
 from ovn_ipsec.ovsdb.schemas import VSWITCH
@@ -55,7 +56,7 @@ Rows = dict[str, tuple[str, str, str]]
 
 def until(predicate: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
     """Poll until it is true."""
-    end = time.monotonic() + timeout_s
+    end = time.monotonic() + stretched(timeout_s)
     while not predicate():
         assert time.monotonic() < end, f"not within {timeout_s:g} s: {what}"
         time.sleep(0.05)
@@ -76,7 +77,7 @@ class Machine:
     def run(self, *argv: str) -> str:
         """Run a program to its end and return its output."""
         done = subprocess.run(
-            argv, env=self.env, check=True, capture_output=True, text=True, timeout=20
+            argv, env=self.env, check=True, capture_output=True, text=True, timeout=stretched(60)
         )
         return done.stdout.strip()
 
@@ -113,11 +114,11 @@ class Machine:
 
     def vsctl(self, *argv: str) -> str:
         """Run ovs-vsctl."""
-        return self.run("ovs-vsctl", f"--db={self.remote}", "--timeout=10", *argv)
+        return self.run("ovs-vsctl", f"--db={self.remote}", "--timeout=60", *argv)
 
     def sbctl(self, *argv: str) -> str:
         """Run ovn-sbctl."""
-        return self.run("ovn-sbctl", f"--db={self.remote}", "--timeout=10", *argv)
+        return self.run("ovn-sbctl", f"--db={self.remote}", "--timeout=60", *argv)
 
     def external_ids(self, **values: str) -> None:
         """Set keys of Open_vSwitch.external_ids."""

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import by_hand
 
+from ovn_ipsec.lab import initramfs, upcalls
+from ovn_ipsec.lab.chassis import VSWITCHD
 from ovn_ipsec.lab.cluster import Cluster
 from ovn_ipsec.lab.waiting import wait_until
 from ovn_ipsec.lab.wire import Kind
@@ -76,6 +79,32 @@ def test_credentials_are_readable_by_their_host_alone(cluster: Cluster) -> None:
     paths = [one.path("/etc/ovn-ipsec/tls/key.pem") for one in cluster.chassis.values()]
     assert {path.stat().st_mode & 0o777 for path in paths} == {0o600}
     assert len({path.read_text() for path in paths}) == len(paths)
+
+
+def test_switch_on_a_young_clock_is_told_from_one_that_forwards(cluster: Cluster) -> None:
+    """Started before its first count of the processors it takes no upcall; later it does."""
+    h3 = cluster.chassis["h3"]
+    assert h3.forwards
+    daemon = h3.daemons[VSWITCHD]
+    daemon.stop()
+    log = h3.logs / "young.log"
+    argv = [VSWITCHD, f"--log-file={log}", "--unixctl=/run/openvswitch/young.ctl"]
+    with h3.popen(["sh", "-c", f"exec {initramfs.just_booted(argv)}"]) as young:
+        try:
+            wait_until(lambda: "Overriding n-handler-threads" in log.read_text(), 60, "a datapath")
+            (pid,) = (int(one) for one in _children(young.pid))
+            assert upcalls.handlers(pid) == 0
+        finally:
+            young.terminate()
+    daemon.start()
+    wait_until(lambda: h3.forwards, 60, "upcalls taken")
+    with cluster.pinging("w1", "w3") as pinger:
+        first = pinger.mark()
+        wait_until(lambda: pinger.received_since(first) > 5, 30, "answers")
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def test_wire_sees_esp_alone_when_a_pair_is_encrypted_by_hand(cluster: Cluster) -> None:
