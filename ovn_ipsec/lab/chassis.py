@@ -73,7 +73,8 @@ class Chassis(Host):
         Raises:
             LabError: It does not run.
         """
-        return upcalls.handlers(self.daemons[VSWITCHD].pid) > 0
+        log = (self.logs / f"{VSWITCHD}.log").read_text(errors="replace")
+        return not upcalls.began_too_early(log) and upcalls.handlers(self.daemons[VSWITCHD].pid) > 0
 
     def start(self) -> None:
         """Start Open vSwitch, and ovn-controller where the settings say so."""

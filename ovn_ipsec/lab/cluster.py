@@ -124,7 +124,7 @@ class Cluster:
         self.wait_ports_up()
         self._say("logical ports up")
         for one in self.chassis.values():
-            if self._has_bridge(one):
+            if one.ovs.rows("Bridge", "name"):
                 wait_until(lambda one=one: one.forwards, 60, f"upcalls taken on {one.name}")  # type: ignore[misc]
         if forks.is_wanted():
             forks.LOADED.wait()

@@ -6,9 +6,10 @@ Edge (the clock, /proc).
 ovs-vswitchd 3.1 counts the processors at most every 10 s, and its first count is due when the
 monotonic clock has passed 10 s: until then the number is the 0 that it began with. With a kernel
 datapath that hands upcalls out by processor it then starts no handler thread ("Overriding
-n-handler-threads to 0"), every upcall is lost (`ovs-dpctl show`: missed = lost), and nothing makes
-it count again. A host that boots faster than that starts it too early, so the laboratory waits
-for the clock before it starts one, and afterwards looks whether the threads are there.
+n-handler-threads to 0"), and every upcall is lost (`ovs-dpctl show`: missed = lost). Some time
+after the 10 s it does count again and starts them, and the datapath goes on losing every upcall all
+the same. A host that boots faster than that starts it too early, so the laboratory waits for the
+clock before it starts one, and afterwards looks at the threads and at what was said of them.
 
 Source: ovs lib/ovs-thread.c, count_cpu_cores() and COUNT_CPU_UPDATE_TIME_MS; lib/dpif-netlink.c,
 dpif_netlink_number_handlers_required().
@@ -24,6 +25,10 @@ COUNTED_S = 10.5
 """On the monotonic clock: from then on processors are counted; 10 s and a margin."""
 HANDLER = "handler"
 """How the names of the threads begin (ofproto/ofproto-dpif-upcall.c, udpif_start_threads)."""
+TOO_EARLY = "Overriding n-handler-threads to 0,"
+"""What its log says then (udpif_set_threads)."""
+STARTED = "opened log file"
+"""What its log begins with at each start (lib/vlog.c)."""
 
 
 def wait_until_counted(
@@ -37,6 +42,11 @@ def wait_until_counted(
     """
     while (left := COUNTED_S - clock()) > 0:
         sleep(left)
+
+
+def began_too_early(log: str) -> bool:
+    """Tell from its log whether the ovs-vswitchd that was last started loses all upcalls."""
+    return TOO_EARLY in log.rpartition(STARTED)[2]
 
 
 def handlers(pid: int) -> int:

@@ -11,7 +11,7 @@ import by_hand
 from ovn_ipsec.lab import initramfs, upcalls
 from ovn_ipsec.lab.chassis import VSWITCHD
 from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.waiting import wait_until
+from ovn_ipsec.lab.waiting import stretched, wait_until
 from ovn_ipsec.lab.wire import Kind
 
 
@@ -21,11 +21,10 @@ def test_workloads_reach_each_other_without_loss(cluster: Cluster) -> None:
         first = pinger.mark()
         wait_until(lambda: pinger.received_since(first), 30, "a first answer")
         start = pinger.mark()
-        time.sleep(3)
+        wait_until(lambda: pinger.sent_since(start) > 60, 30, "60 pings")
         end = pinger.mark()
         assert pinger.lost_since(start, end) == 0
-        assert pinger.sent_since(start, end) > 40
-        assert pinger.longest_gap(start, end) < 1.0
+        assert pinger.longest_gap(start, end) < stretched(1.0)
 
 
 def test_wire_sees_clear_geneve_in_both_directions(cluster: Cluster) -> None:
@@ -34,13 +33,15 @@ def test_wire_sees_clear_geneve_in_both_directions(cluster: Cluster) -> None:
         first = pinger.mark()
         wait_until(lambda: pinger.received_since(first), 30, "a first answer")
         start, since = pinger.mark(), cluster.wire.mark()
-        time.sleep(2)
+        wait_until(lambda: pinger.sent_since(start) > 40, 30, "40 pings")
         end = pinger.mark()
+        # Once they are answered they were on the wire, and so may be some that were sent later.
+        assert pinger.lost_since(start, end) == 0
         flows = cluster.wire.counts(since)
         h1, h2 = (cluster.chassis[name].encap_ips[0] for name in ("h1", "h2"))
-        sent = pinger.sent_since(start, end)
-        assert abs(flows[Kind.CLEAR, h1, h2].count - sent) <= 3
-        assert abs(flows[Kind.CLEAR, h2, h1].count - sent) <= 3
+        least, most = pinger.sent_since(start, end) - 3, pinger.sent_since(start) + 3
+        assert least <= flows[Kind.CLEAR, h1, h2].count <= most
+        assert least <= flows[Kind.CLEAR, h2, h1].count <= most
         assert cluster.wire.total(Kind.ESP, since) == 0
 
 
@@ -59,6 +60,7 @@ def test_pinger_counts_exactly_what_a_closed_link_loses(cluster: Cluster) -> Non
         )
         start = pinger.mark()
         time.sleep(1)
+        wait_until(lambda: pinger.sent_since(start) > 5, 30, "some pings")
         end = pinger.mark()
         chassis.run(["nft", "delete table inet cut"])
         assert pinger.lost_since(start, end) == pinger.sent_since(start, end)
@@ -88,14 +90,15 @@ def test_switch_on_a_young_clock_is_told_from_one_that_forwards(cluster: Cluster
     daemon = h3.daemons[VSWITCHD]
     daemon.stop()
     log = h3.logs / "young.log"
-    argv = [VSWITCHD, f"--log-file={log}", "--unixctl=/run/openvswitch/young.ctl"]
+    files = [f"--log-file={log}", "--unixctl=/run/openvswitch/young.ctl"]
+    argv = [VSWITCHD, "-vconsole:off", *files]
     with h3.popen(["sh", "-c", f"exec {initramfs.just_booted(argv)}"]) as young:
         try:
-            wait_until(lambda: "Overriding n-handler-threads" in log.read_text(), 60, "a datapath")
+            wait_until(lambda: upcalls.began_too_early(log.read_text()), 60, "a datapath")
             (pid,) = (int(one) for one in _children(young.pid))
             assert upcalls.handlers(pid) == 0
         finally:
-            young.terminate()
+            young.kill()
     daemon.start()
     wait_until(lambda: h3.forwards, 60, "upcalls taken")
     with cluster.pinging("w1", "w3") as pinger:
@@ -119,8 +122,8 @@ def test_wire_sees_esp_alone_when_a_pair_is_encrypted_by_hand(cluster: Cluster) 
             wait_until(lambda: both <= cluster.wire.counts(begin).keys(), 60, "ESP both ways")
             first = pinger.mark()
             wait_until(lambda: pinger.received_since(first) > 5, 30, "answers through ESP")
-            since = cluster.wire.mark()
-            time.sleep(2)
+            since, first = cluster.wire.mark(), pinger.mark()
+            wait_until(lambda: pinger.received_since(first) > 30, 30, "30 answers")
             flows = cluster.wire.counts(since)
             assert flows[Kind.ESP, *ends].count > 20
             assert (Kind.CLEAR, *ends) not in flows

@@ -24,6 +24,7 @@ from controller.plan.record import NOTHING_SEEN, Context
 from controller.plan.world import PairIntent
 from controller.state_dir import StateDir
 from ovn_ipsec.lab.capabilities import missing_capabilities
+from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Auth, ClusterPolicy, Phase, Profile
 from ovn_ipsec.model.status import PairState
@@ -129,7 +130,7 @@ def run(ends: tuple[End, End], until: Callable[[], bool]) -> float:
     """Turn both loops until something is so; how long that took."""
     began = time.monotonic()
     while not until():
-        assert time.monotonic() - began < WAIT_S, [end.agent.records for end in ends]
+        assert time.monotonic() - began < stretched(WAIT_S), [end.agent.records for end in ends]
         for end in ends:
             end.step()
         time.sleep(PACE_S)
@@ -175,9 +176,9 @@ def test_a_suite_changes_under_traffic(ends: tuple[End, End]) -> None:
     for sender, count in flows:
         sender.kill()
         sender.communicate()
-        time.sleep(1)
+        time.sleep(stretched(1))
         os.kill(count.pid, 15)
-        got, sent = map(int, count.communicate(timeout=WAIT_S)[0].split())
+        got, sent = map(int, count.communicate(timeout=stretched(WAIT_S))[0].split())
         print(f"{got} of {sent} packets")
         assert sent > 1000
         assert sent - got <= 1

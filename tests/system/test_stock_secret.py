@@ -47,10 +47,13 @@ def _sent(cluster: Cluster, source: Chassis, target: Chassis) -> set[Kind]:
     """What a Geneve packet from one to the other is on the wire."""
     mark = cluster.wire.mark()
     source.run(["python3", "-c", SEND, target.encap_ips[0]], check=False)
-    time.sleep(1)
     ends = (source.encap_ips[0], target.encap_ips[0])
-    found = cluster.wire.counts(mark)
-    return {kind for kind, *flow in found if tuple(flow) == ends and kind in (Kind.ESP, Kind.CLEAR)}
+
+    def kinds() -> set[Kind]:
+        found = {kind for kind, *flow in cluster.wire.counts(mark) if tuple(flow) == ends}
+        return found & {Kind.ESP, Kind.CLEAR}
+
+    return wait_until(kinds, 30, "the packet on the wire")
 
 
 def test_secret_of_a_stock_peer(cluster: Cluster) -> None:
