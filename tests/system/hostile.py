@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A chassis that was taken over: it has its certificate, its role, and a link to the southbound.
+
+It speaks JSON-RPC over TLS from its own host, so all that RBAC refuses is refused to it.
+
+Source: RFC 7047; ovn northd/ovn-northd.c, rbac_chassis_auth and its like: it writes its own rows
+in Chassis, Chassis_Private and Encap, and no others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import helpers
+
+from ovn_ipsec.lab import namespaces
+from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.settings import CENTRAL_IPV4, CREDENTIALS, SB_PORT
+from ovn_ipsec.lab.waiting import stretched, wait_until
+
+Operation = dict[str, Any]
+ENCAPS = 1500
+FIRST_PORT = 10_000
+CHURN_S = 8.0
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\r\n2026-01-01T00:00:00Z|ovn-ipsec-controller|ERROR|forged\x9b"
+"""What would rename a terminal, wipe it, and stand in a log as a line of its own."""
+JUNK = {
+    "ovn-ipsec-generation": "99999999999999999999999",
+    "ovn-ipsec-phase": "off; drop table",
+    "ovn-ipsec-pairs": "encrypted=-1 blocked=nan",
+    "ovn-ipsec-problem": ESCAPES * 40,
+    "ovn-ipsec-auths": "none",
+    "ovn-ipsec-expires": "0000-13-99",
+    "ovn-ipsec-csr": "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----",
+}
+
+
+class Rogue:
+    """The chassis, by its rows; ``undo`` makes them honest again."""
+
+    def __init__(self, cluster: Cluster, chassis: Chassis) -> None:
+        """Connect as the chassis."""
+        self._cluster = cluster
+        self._chassis = chassis
+        self._decoder = json.JSONDecoder()
+        self._received = ""
+        self._id = 0
+        with namespaces.inside_network(Path("/run/netns") / chassis.name):
+            plain = socket.create_connection((CENTRAL_IPV4, SB_PORT), stretched(20))
+        folder = chassis.path(CREDENTIALS)
+        context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+        context.check_hostname = False
+        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+        self._socket = context.wrap_socket(plain)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._socket.close()
+
+    # --- its tricks ------------------------------------------------------------------------
+
+    def claim_the_port_of_ike(self) -> None:
+        """Name 500 as the port of its tunnels: who guards it denies IKE to everybody."""
+        self._options(dst_port="500")
+
+    def name_many_ports(self) -> None:
+        """Have so many encaps, each with a port of its own, and nobody behind any."""
+        ips = (f"10.66.{number // 250}.{number % 250 + 1}" for number in range(ENCAPS))
+        self._have(
+            [
+                ("geneve", self._chassis.encap_ips[0], {}),
+                *(
+                    ("geneve", ip, {"dst_port": str(FIRST_PORT + number)})
+                    for number, ip in enumerate(ips)
+                ),
+            ]
+        )
+
+    def claim_an_address(self) -> None:
+        """Say that it has a victim's address, under the type that the victim does not have."""
+        victim = self._cluster.chassis["h2"].encap_ips[0]
+        self._have([("vxlan", victim, {})])
+
+    def write_a_junk_digest(self) -> None:
+        """Say nonsense of itself."""
+        self._digest(JUNK)
+
+    def write_control_characters(self) -> None:
+        """Write what a terminal would obey wherever text may stand."""
+        own = self._where("name")
+        change = ["external_ids", "insert", ["map", [["ovn-ipsec-cert", ESCAPES]]]]
+        self._transact({"op": "mutate", "table": "Chassis", "where": own, "mutations": [change]})
+        self._options(dst_port=ESCAPES, csum=ESCAPES, **{"ovn-ipsec-class": ESCAPES})
+        self._digest({"ovn-ipsec-agent": ESCAPES, "ovn-ipsec-problem": ESCAPES})
+
+    def churn(self) -> None:
+        """Change its rows as fast as the database takes it."""
+        end, number = time.monotonic() + CHURN_S, 0
+        while time.monotonic() < end:
+            number += 1
+            self._options(dst_port=str(6081 + number % 2))
+            self._digest({"ovn-ipsec-pairs": f"encrypted={number}"})
+        helpers.say("churned", rows=2 * number, seconds=CHURN_S)
+
+    def undo(self) -> None:
+        """Have one encap and no digest."""
+        self._have([("geneve", self._chassis.encap_ips[0], {})])
+        self._digest({})
+        change = ["external_ids", "delete", ["set", ["ovn-ipsec-cert"]]]
+        own = self._where("name")
+        self._transact({"op": "mutate", "table": "Chassis", "where": own, "mutations": [change]})
+
+    # --- rows ------------------------------------------------------------------------------
+
+    def _where(self, column: str) -> list[list[str]]:
+        return [[column, "==", self._chassis.name]]
+
+    def _have(self, encaps: Sequence[tuple[str, str, Mapping[str, str]]]) -> None:
+        """Have these encaps, by type, address and options; the database drops those of before."""
+        rows = [
+            {
+                "type": kind,
+                "ip": ip,
+                "options": ["map", [list(pair) for pair in options.items()]],
+                "chassis_name": self._chassis.name,
+            }
+            for kind, ip, options in encaps
+        ]
+        names = [f"new{number}" for number in range(len(rows))]
+        inserts = [
+            {"op": "insert", "table": "Encap", "row": row, "uuid-name": name}
+            for row, name in zip(rows, names, strict=True)
+        ]
+        references = {"encaps": ["set", [["named-uuid", name] for name in names]]}
+        own = self._where("name")
+        update = {"op": "update", "table": "Chassis", "where": own, "row": references}
+        self._transact(*inserts, update)
+
+    def _options(self, **values: str) -> None:
+        changes = [
+            ["options", "delete", ["set", list(values)]],
+            ["options", "insert", ["map", [list(pair) for pair in values.items()]]],
+        ]
+        where = self._where("chassis_name")
+        self._transact({"op": "mutate", "table": "Encap", "where": where, "mutations": changes})
+
+    def _digest(self, values: Mapping[str, str]) -> None:
+        table, where = "Chassis_Private", self._where("name")
+        row = {"external_ids": ["map", [list(pair) for pair in values.items()]]}
+        self._transact({"op": "update", "table": table, "where": where, "row": row})
+
+    # --- the wire --------------------------------------------------------------------------
+
+    def _transact(self, *operations: Operation) -> None:
+        self._id += 1
+        params = ["OVN_Southbound", *operations]
+        self._send({"method": "transact", "params": params, "id": self._id})
+        while (message := self._receive()).get("id") != self._id or "method" in message:
+            if message.get("method") == "echo":
+                self._send({"result": message["params"], "error": None, "id": message["id"]})
+        failed = [one for one in message["result"] if one and one.get("error")]
+        assert not failed, failed
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        self._socket.sendall(json.dumps(message).encode())
+
+    def _receive(self) -> dict[str, Any]:
+        while True:
+            try:
+                found, end = self._decoder.raw_decode(self._received)
+            except ValueError:
+                chunk = self._socket.recv(1 << 16)
+                assert chunk, "the southbound has hung up"
+                self._received += chunk.decode(errors="surrogateescape")
+                continue
+            self._received = self._received[end:].lstrip()
+            message: dict[str, Any] = found
+            return message
+
+
+TRICKS: Mapping[str, Callable[[Rogue], None]] = {
+    "port-500": Rogue.claim_the_port_of_ike,
+    "1500-ports": Rogue.name_many_ports,
+    "address-of-a-victim": Rogue.claim_an_address,
+    "junk-digest": Rogue.write_a_junk_digest,
+    "control-characters": Rogue.write_control_characters,
+    "churn": Rogue.churn,
+}
+
+
+# --- what it costs the others ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What controllers have had of a processor since a moment: proc(5), stat."""
+
+    at: float
+    spent: Mapping[str, float]
+
+    @classmethod
+    def now(cls, chassis: Sequence[Chassis]) -> Cost:
+        """Look at all of them."""
+        return cls(time.monotonic(), {one.name: _processor_s(one) for one in chassis})
+
+    def cores_since(self, before: Cost) -> dict[str, float]:
+        """Return how much of a processor each has had in between."""
+        took = self.at - before.at
+        return {name: (self.spent[name] - before.spent[name]) / took for name in self.spent}
+
+
+def _processor_s(chassis: Chassis) -> float:
+    stat = Path(f"/proc/{chassis.daemons[CONTROLLER].pid}/stat").read_text()
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_honest(cluster: Cluster, names: Sequence[str]) -> None:
+    """Wait until the honest are encrypted with each other."""
+    ends = [(cluster.chassis[one], other) for one in names for other in names if one != other]
+
+    def up() -> bool:
+        return all(helpers.states_with(one, other) == {"encrypted"} for one, other in ends)
+
+    wait_until(up, helpers.PATIENCE_S, "the honest encrypted with each other")
