@@ -419,7 +419,7 @@ def test_a_controller_that_can_do_nothing_sleeps(lab: Lab) -> None:
     lab.vsctl("chA", "set", "Open_vSwitch", ".", "external_ids:system-id=chA")
     until(lambda: lab.able("chA") == {"psk"}, "it has its name")
     stock = lab.folder / "ovs-monitor-ipsec"
-    stock.write_text("import time; time.sleep(60)")
+    stock.write_text("import time; time.sleep(3600)")
     netns = lab.daemons["chA"].netns
     lab.spawn("stock", ["ip", "netns", "exec", netns, sys.executable, str(stock)])
     until(lambda: "ovs-monitor-ipsec runs here" in lab.problem("chA"), "it stands back")
