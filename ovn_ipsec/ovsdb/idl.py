@@ -61,8 +61,13 @@ class RecordingIdl(ovs.db.idl.Idl):  # type: ignore[misc]
 
     @property
     def is_current(self) -> bool:
-        """Whether the rows are those of a server that is connected now."""
-        return bool(self._session.is_connected() and self.state == self.IDL_S_MONITORING)
+        """Whether the rows are those of a server that is connected now, and stays so."""
+        is_up = self._session.is_connected() and not self._is_leaving
+        return bool(is_up and self.state == self.IDL_S_MONITORING)
+
+    @property
+    def _is_leaving(self) -> bool:
+        return bool(self._session.reconnect.state.name == "RECONNECT")
 
     @property
     def remote(self) -> str:
@@ -100,7 +105,7 @@ class RecordingIdl(ovs.db.idl.Idl):  # type: ignore[misc]
     def unfit(self) -> str:
         """Why the connected server will not do (Idl.__check_server_db keeps it to itself)."""
         servers = (self.server_tables or {}).get(self._server_db_table)
-        if servers is None or self._session.reconnect.state.name != "RECONNECT":
+        if servers is None or not self._is_leaving:
             return ""
         found = [row for row in servers.rows.values() if row.name == self._db.name]
         if not found:
