@@ -212,19 +212,27 @@ def apply(session: Session, plan: PortPlan | None, marks: Sequence[Mark] = ()) -
         session.transact(build)
 
 
-def live_monitor_ipsec(proc: Path = Path("/proc")) -> int | None:
+def live_monitor_ipsec(
+    proc: Path = Path("/proc"), users: frozenset[int] | None = None
+) -> int | None:
     """Find the stock ovs-monitor-ipsec, which would fight over the same kernel state.
+
+    Another user's process does not count, whatever it is called: it could not drive the IKE daemon.
 
     Args:
         proc: Where proc(5) is mounted.
+        users: Whose processes count, by user id; None: those of root and of our own user.
 
     Returns:
         The lowest process id of one that runs in this network namespace, or, where that cannot be
         told for lack of rights, in any.
     """
+    users = frozenset({0, os.geteuid()}) if users is None else users
     own = network_namespace(proc / "self")
     for pid in sorted(int(entry.name) for entry in proc.iterdir() if entry.name.isdecimal()):
         try:
+            if (proc / str(pid)).stat().st_uid not in users:
+                continue
             cmdline = (proc / str(pid) / "cmdline").read_bytes()
         except OSError:
             continue

@@ -81,6 +81,14 @@ def test_a_monitor_of_an_unknown_namespace_counts(proc: Path) -> None:
     assert PID == live_monitor_ipsec(proc)
 
 
+def test_a_monitor_of_another_user_does_not_count(proc: Path) -> None:
+    """Any user can call a process so; none but root can drive the IKE daemon."""
+    process(proc, str(PID), "python3", SCRIPT)
+    owner = (proc / str(PID)).stat().st_uid
+    assert live_monitor_ipsec(proc, frozenset({owner + 1})) is None
+    assert PID == live_monitor_ipsec(proc, frozenset({owner}))
+
+
 def test_the_real_proc_can_be_read() -> None:
     """Whatever runs here."""
     assert live_monitor_ipsec() is None or isinstance(live_monitor_ipsec(), int)
