@@ -301,7 +301,10 @@ class Controller:
             chassis.wait_southbound(poller)
             times += [self.conflict.look_at, chassis.agent.wake_at() or self.conflict.look_at]
         else:
-            times += [*chassis.wait(poller), self.conflict.look_at, self.ports.wake_at(now)]
+            times += [*chassis.wait(poller), self.conflict.look_at]
+            if chassis.ready:
+                # Before that nobody looks at ports, so what waits there may not wake.
+                times.append(self.ports.wake_at(now))
         if self.coming is not None:
             self.coming.wait_southbound(poller)
         for number in self.kernel.filenos():
