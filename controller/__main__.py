@@ -82,11 +82,12 @@ def main(
             backend = StrongSwan(vici or DEFAULT_URI)
             flush_module.flush(controller.outside.state, controller.guard, backend)
             return
-        # Before anything else that can fail: whatever does, the guard of before stands.
-        controller.open()
         if guard:
+            controller.open_guard()
             _end_with_guard(controller)
             return
+        # Before anything else that can fail: whatever does, the guard of before stands.
+        controller.open()
         service.open()
         commands.register(service, controller)
         meter = Meter(controller, service.exporter, peers=metrics_peers)

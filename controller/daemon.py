@@ -80,10 +80,14 @@ class Controller:
         """
         self._told = False
 
-    def open(self) -> None:
-        """Put up the guard that is to stand, then open what is local."""
+    def open_guard(self) -> None:
+        """Put up the guard that is to stand, before anything else that can fail."""
         self._part("state directory", self.outside.state.open)
         self._part("guard", self.guard.open)
+
+    def open(self) -> None:
+        """Open what is local, behind the guard."""
+        self.open_guard()
         self._part("kernel", self.kernel.open)
         self._part("local database", self.vswitch.open)
 
@@ -341,6 +345,7 @@ def run(controller: Controller, service: Service, after_pass: Callable[[], None]
         service: The process.
         after_pass: Called after each pass.
     """
+    controller.service_problems = service.problems
     while not service.stopping:
         service.run()
         controller.step()

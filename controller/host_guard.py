@@ -112,7 +112,7 @@ class HostGuard:
     ) -> BootGuard | None:
         if phase in (Phase.OFF, Phase.RELAX):
             return None
-        if wanted is None:
+        if wanted is None or (phase is Phase.PREPARE and not latched):
             return self._stored
         closed = replace(wanted, may_clear=frozenset(), vnis=frozenset())
         return BootGuard(guard=closed, latched=latched, boot=self._boot)
