@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ovn_ipsec import log
 from ovn_ipsec.errors import EdgeError, IPsecError
 from ovn_ipsec.service import (
     OVN_RUNDIR,
@@ -74,6 +75,7 @@ def main(
         sysconfdir=Path(OVN_SYSCONFDIR),
         rundir=Path(OVN_RUNDIR),
     )
+    log.configure(PROGRAM, path=None, form=common.log_format, level=common.log_level)
     service = Service(PROGRAM, common, rundir=OVS_RUNDIR)
     controller = daemon.Controller(daemon.Settings(vici=vici, tls=tls), outside.real(places))
     try:
@@ -101,6 +103,8 @@ def main(
 
 def _end_with_guard(controller: daemon.Controller) -> None:
     """Raise EdgeError unless the guard that is to stand does."""
+    if controller.faults:
+        raise EdgeError("; ".join(f"{part}: {cause}" for part, cause in controller.faults.items()))
     standing = controller.guard.standing
     if standing is not None and not controller.guard.keeper.holds():
         raise EdgeError(f"no layer of the guard holds: {controller.guard.keeper.problems()}")

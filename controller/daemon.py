@@ -74,7 +74,8 @@ class Controller:
         self.here: LocalChassis | None = None
         self.service_problems: Callable[[], list[str]] = list
         """What is wrong with the process itself."""
-        self._faults: dict[str, str] = {}
+        self.faults: dict[str, str] = {}
+        """Parts of a pass that fail, and how."""
         self._former: Former | None = None
         """What was in force before the chassis that we are now; None: what was found at the start.
         """
@@ -123,11 +124,11 @@ class Controller:
             result = run(*args, **kwargs)
         except Exception as error:
             cause = report.fault(error)
-            if self._faults.get(name) != cause:
+            if self.faults.get(name) != cause:
                 _log.exception("part_failed", part=name, reason=cause)
-            self._faults[name] = cause
+            self.faults[name] = cause
             return None
-        if self._faults.pop(name, None) is not None:
+        if self.faults.pop(name, None) is not None:
             _log.info("part_works_again", part=name)
         return result
 
@@ -267,7 +268,7 @@ class Controller:
         return [word for word in words if word]
 
     def _faulty_parts(self) -> list[str]:
-        return [f"{name}: {cause}" for name, cause in self._faults.items()]
+        return [f"{name}: {cause}" for name, cause in self.faults.items()]
 
     def _report(self, chassis: Chassis) -> None:
         chassis.report(self.problems(), makes_row=self.ports.makes_row)
@@ -292,7 +293,7 @@ class Controller:
     def wait(self, poller: ovs.poller.Poller) -> None:
         """Arm the poller with all that step() could act on; after a fault, with time alone."""
         now = self.outside.clock.monotonic()
-        if self._faults:
+        if self.faults:
             poller.timer_wait(int(FAULT_S * 1000))
             return
         self.vswitch.wait(poller)
