@@ -391,3 +391,34 @@ def test_hostile_chassis_holds_nothing_up_and_is_bounded_work(world: World) -> N
     world.option("quarantine", "")
     world.run(5.0, hostile(world), tick=0.3)
     assert world.said("quarantine") == ""
+
+
+def test_chassis_with_thousands_of_encaps_has_sixteen(world: World) -> None:
+    """The others are no work for anybody, and are one line in the log."""
+    chassis = world.chassis["hv3"]
+    options: dict[str, str] = {}
+    many = [
+        world.sb.add("Encap", type="geneve", ip=f"10.1.{n // 250}.{n % 250}", options=options)
+        for n in range(4000)
+    ]
+    chassis.encaps = [*chassis.encaps, *many]
+    world.sb.touch(chassis)
+    with capture_logs() as lines:
+        world.enforce()
+        world.run(60.0, world.follow)
+    marked = [row for row in world.sb.rows("Encap") if "ovn-ipsec" in row.options]
+    assert len(marked) == 2 + 16
+    (said,) = [line for line in lines if line["event"] == "refused"]
+    assert (said["row"], said["text"], said["reason"]) == ("hv3", "4001", "more than 16 encaps")
+
+
+def test_southbound_of_a_newer_program_is_left_alone(world: World) -> None:
+    """Nothing is written there, whatever NB asks for; and NB is not told that anything is off."""
+    world.enforce()
+    world.sb_global.setkey("external_ids", "ovn-ipsec-schema", "2")
+    writes = world.sb.writes
+    world.switch(False)
+    world.run(100.0, world.follow)
+    assert world.sb.writes == writes
+    assert world.told("state") == "enforced (degraded)"
+    assert "upgrade it" in str(world.told("error"))
