@@ -214,10 +214,13 @@ class Keyring:
     def _load(self, backend: IkeBackend, now: float | None) -> None:
         attempt = _Attempts(backend, self._refusals, now)
         self._fetches = backend.fetches
-        for name in self._crls.keys() - self._crls_loaded:
-            if attempt(f"crl {name}", partial(backend.load_crl, self._crls[name])):
-                self._crls_loaded.add(name)
-                _log.info("crl_given", sha256=name)
+        missing = self._crls.keys() - self._crls_loaded
+        given = {
+            n for n in missing if attempt(f"crl {n}", partial(backend.load_crl, self._crls[n]))
+        }
+        if given:
+            self._crls_loaded |= given
+            _log.info("crls_given", lists=len(given))
         if not self._told:
             self._told = attempt("ask", partial(backend.ask, *self._asks))
         for key_id in self._secrets.keys() - self._loaded:
