@@ -38,7 +38,7 @@ def takes_esp(record: PairRecord, seen: ConnSeen) -> bool:
         seen: The SAs.
     """
     out = [sa for sa in seen.sas for c in sa.children if installed(c) and c.name == OUT]
-    return bool(record.tried and out) and all(sa.initiator for sa in out)
+    return bool(record.attempts.tried and out) and all(sa.initiator for sa in out)
 
 
 def hears_esp(record: PairRecord, seen: ConnSeen) -> bool:

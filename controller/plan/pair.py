@@ -99,8 +99,8 @@ def observe_pair(
     else:
         record = _follow(record, intent, context)
     record = _bar(record, context)
-    if not record.answered and any(map(established, seen.sas)):
-        record = replace(record, answered=True, slot_at=None)
+    if any(map(established, seen.sas)):
+        record = replace(record, attempts=record.attempts.heard())
     up = (seen.up or seen.orphaned) and record.profile in context.profiles
     up_at, before = None, record.known_before
     if up:
@@ -119,7 +119,7 @@ def observe_pair(
         down_at = now if record.down_at is None else record.down_at
     outdated = record.replacement.lineage.outdated
     if up and seen.up and not outdated & {child.id for child in seen.children()}:
-        record = replace(record, attempts=0, retry_at=0.0, tried="", slot_at=None, error="")
+        record = replace(record, attempts=record.attempts.forgotten(), error="")
     changing = wanted and seen.up and (not record.closed or now < record.accept_until)
     return replace(
         record,
@@ -268,8 +268,8 @@ def _banish(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
         return Decision(record=None, steps=steps)
     known = record.replacement
     lineage = replace(known.lineage, outdated=frozenset())
-    fresh = replace(record, error="", attempts=0, retry_at=0.0, slot_at=None)
-    fresh = replace(fresh, replacement=replace(known, lineage=lineage))
+    attempts, known = record.attempts.forgotten(), replace(known, lineage=lineage)
+    fresh = replace(record, error="", attempts=attempts, replacement=known)
     return Decision(record=fresh, steps=steps, wake_at=None if since is None else since + LINGER_S)
 
 
@@ -331,7 +331,7 @@ def _protect(
         config = replace(config, epoch=number)
     steps: list[Step] = list(_load(config, seen))
     if steps:
-        record = replace(record, attempts=0, retry_at=0.0)
+        record = replace(record, attempts=record.attempts.renewed())
     loaded = config is not None or bool(seen.config)
     if loaded:
         steps.extend(traps(record, seen, reinstall=bool(steps)))

@@ -10,6 +10,7 @@ from ovn_ipsec.model.policy import Mode, Profile
 from ovn_ipsec.model.status import PairState
 
 from . import lineage
+from .attempts import Attempts
 from .facts import NOTHING_SEEN, ConnSeen, Context, initiates
 from .ike import ConnName
 from .lineage import marks_of
@@ -68,15 +69,8 @@ class PairRecord:
     gone_at: float | None = None
     down_at: float | None = None
     """Since when a wanted pair is not up."""
-    tried: str = ""
-    """The child that was last initiated."""
-    attempts: int = 0
-    retry_at: float = 0.0
-    """When the next attempt is due."""
-    slot_at: float | None = None
-    """When the pace lets this pair start or look, if it has to wait for that."""
-    answered: bool = False
-    """Whether there ever was an IKE_SA with this peer: it does not wait behind silent ones."""
+    attempts: Attempts = field(default_factory=Attempts)
+    """To bring a child up."""
     repaired_at: float = float("-inf")
     barred: bool = False
     """One of the two chassis is in quarantine."""

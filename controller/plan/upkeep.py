@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from zlib import crc32
 
+from .attempts import backoff_s
 from .facts import ConnSeen, Context
 from .ike import CHILDREN, IN, OUT
-from .pace import Kind
 from .record import Decision, PairRecord
 from .replacement import making, role_of
 from .steps import Initiate, Install, RekeyChild, Step
@@ -22,7 +21,6 @@ REPAIR_S = 5.0
 """Between two attempts to put kernel entries of one pair back."""
 IN_FLIGHT_S = 5.0
 """Between two looks at an attempt that is under way: its failure may raise no event."""
-BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
 
 def traps(record: PairRecord, seen: ConnSeen, *, reinstall: bool) -> Iterator[Step]:
@@ -52,19 +50,6 @@ def repair(
     return replace(record, repaired_at=context.now), steps
 
 
-def backoff_s(name: str, attempts: int) -> float:
-    """Seconds until the next attempt: doubling, spread by up to a quarter."""
-    base = BACKOFF_S[min(attempts, len(BACKOFF_S) - 1)]
-    return base * (1 + crc32(f"{name}{attempts}".encode()) % 1000 / 4000)
-
-
-def kind_of(record: PairRecord) -> Kind:
-    """Tell in which queue the next start of a pair waits."""
-    if record.answered:
-        return Kind.ANSWERED
-    return Kind.SILENT if record.tried else Kind.FIRST
-
-
 def looks_first(record: PairRecord, context: Context) -> bool:
     """Tell whether the SAs of a pair have to be read before it is decided about.
 
@@ -74,14 +59,8 @@ def looks_first(record: PairRecord, context: Context) -> bool:
     """
     if record.look_at is not None and record.look_at <= context.now:
         return True
-    if not record.attempts or context.now < record.retry_at:
-        return False
-    return _may_start(record, context)
-
-
-def _may_start(record: PairRecord, context: Context) -> bool:
-    reserved = record.slot_at is not None and record.slot_at <= context.now
-    return reserved or context.slots.of(kind_of(record)) <= context.now
+    attempts = record.attempts
+    return attempts.count > 0 and attempts.retry_at <= context.now and attempts.may_start(context)
 
 
 def initiation(record: PairRecord, loaded: bool, seen: ConnSeen, context: Context) -> Decision:
@@ -100,30 +79,36 @@ def initiation(record: PairRecord, loaded: bool, seen: ConnSeen, context: Contex
         return Decision(record=record, wake_at=begins)
     if _in_flight(seen, child):
         return _wait(record, now + IN_FLIGHT_S, context)
-    progressed = record.tried == OUT and child == IN
-    if not progressed and now < record.retry_at:
-        return Decision(record=record, wake_at=max(record.retry_at, record.slot_at or 0.0))
-    if not _may_start(record, context):
+    attempts = record.attempts
+    progressed = attempts.tried == OUT and child == IN
+    if not progressed and now < attempts.retry_at:
+        return Decision(record=record, wake_at=max(attempts.retry_at, attempts.slot_at or 0.0))
+    if not attempts.may_start(context):
         return _wait(record, now, context)
-    reserved = record.slot_at is not None and record.slot_at <= now
-    attempts = 0 if progressed else record.attempts
-    retry_at = now + backoff_s(record.name, attempts)
+    count = 0 if progressed else attempts.count
+    retry_at = now + backoff_s(record.name, count)
+    begun = replace(attempts, tried=child, count=count + 1, retry_at=retry_at, slot_at=None)
     return Decision(
-        record=replace(record, tried=child, attempts=attempts + 1, retry_at=retry_at, slot_at=None),
+        record=replace(record, attempts=begun),
         steps=(Initiate(name=record.name, child=child),),
         wake_at=retry_at,
-        took=None if reserved else kind_of(record),
+        took=None if attempts.reserved(now) else attempts.kind,
     )
 
 
 def _wait(record: PairRecord, until: float, context: Context) -> Decision:
     """Wait for the slot that the pair has, or take one that is not before a time."""
-    took, slot_at = None, record.slot_at
+    attempts = record.attempts
+    took, slot_at = None, attempts.slot_at
     if slot_at is None or slot_at <= context.now:
-        took = kind_of(record)
+        took = attempts.kind
         slot_at = max(until, context.slots.of(took))
-    wake_at = max(slot_at, record.retry_at)
-    return Decision(record=replace(record, slot_at=slot_at), wake_at=wake_at, took=took)
+    waiting = replace(attempts, slot_at=slot_at)
+    return Decision(
+        record=replace(record, attempts=waiting),
+        wake_at=max(slot_at, attempts.retry_at),
+        took=took,
+    )
 
 
 def _in_flight(seen: ConnSeen, child: str) -> bool:

@@ -133,7 +133,7 @@ RECORD = PairRecord(name=config().name, pair=config().pair)
         (None, RECORD, 1),
         (RECORD, RECORD, 0),
         (RECORD, None, 0),
-        (RECORD, replace(RECORD, attempts=3), 0),
+        (RECORD, replace(RECORD, up_at=3.0), 0),
         (RECORD, replace(RECORD, state=PairState.BLOCKED, mode=Mode.REQUIRE), 1),
         (RECORD, replace(RECORD, profile=Profile.CNSA), 1),
     ],

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from controller.plan import evidence, replacement, upkeep
+from controller.plan import attempts, evidence, replacement, upkeep
 from controller.plan import pair as life
+from controller.plan.attempts import Attempts
 from controller.plan.guard import Direction, GuardState
 from controller.plan.ike import CHILDREN, ChildSa, IkeSa
 from controller.plan.invariants import MAX_VIOLATIONS, never_clear
@@ -279,14 +280,14 @@ def test_the_initiator_starts_out_then_in_and_backs_off() -> None:
     assert (OUT,) == first.steps
     record = kept(first)
     again = run(record, LOADED, at(Phase.ENFORCE, 100.1))
-    assert ((), record.retry_at) == (again.steps, again.wake_at)
+    assert ((), record.attempts.retry_at) == (again.steps, again.wake_at)
     half = replace(LOADED, sas=(sa(1, child("out", 10)),))
     assert (IN,) == run(record, half, at(Phase.ENFORCE, 100.1)).steps
-    second = kept(run(record, LOADED, at(Phase.ENFORCE, record.retry_at)))
-    assert second.retry_at - record.retry_at > record.retry_at - 100
-    assert upkeep.backoff_s("x", 99) <= upkeep.BACKOFF_S[-1] * 1.25
+    second = kept(run(record, LOADED, at(Phase.ENFORCE, record.attempts.retry_at)))
+    assert second.attempts.retry_at - record.attempts.retry_at > record.attempts.retry_at - 100
+    assert attempts.backoff_s("x", 99) <= attempts.BACKOFF_S[-1] * 1.25
     up = kept(run(second, UP, at(Phase.ENFORCE, 200)))
-    assert (0, 0.0, "") == (up.attempts, up.retry_at, up.tried)
+    assert (0, 0.0, "") == (up.attempts.count, up.attempts.retry_at, up.attempts.tried)
 
 
 def test_a_start_waits_for_its_slot_and_takes_it_once() -> None:
@@ -297,18 +298,22 @@ def test_a_start_waits_for_its_slot_and_takes_it_once() -> None:
     early = run(kept(waiting), LOADED, at(Phase.ENFORCE, 106, slots=Slots(first=180.0)))
     assert ((), 107.0, None) == (early.steps, early.wake_at, early.took)
     begun = run(kept(waiting), LOADED, at(Phase.ENFORCE, 107, slots=Slots(first=180.0)))
-    assert ((OUT,), None, None) == (begun.steps, begun.took, kept(begun).slot_at)
+    assert ((OUT,), None, None) == (begun.steps, begun.took, kept(begun).attempts.slot_at)
     again = at(Phase.ENFORCE, 120, slots=Slots(silent=150.0))
     assert Kind.SILENT is run(kept(begun), LOADED, again).took
     free = run(kept(waiting), LOADED, at(Phase.ENFORCE, 106))
     assert ((OUT,), Kind.FIRST) == (free.steps, free.took)
-    late = run(replace(NEW, slot_at=115.0, retry_at=110.0), LOADED, at(Phase.ENFORCE, slots=paced))
+    late = run(
+        replace(NEW, attempts=Attempts(slot_at=115.0, retry_at=110.0)),
+        LOADED,
+        at(Phase.ENFORCE, slots=paced),
+    )
     assert ((), 115.0, None) == (late.steps, late.wake_at, late.took)
 
 
 def test_a_peer_that_has_answered_does_not_wait_behind_silent_ones() -> None:
     """Once is enough; what it had reserved before is given up."""
-    record = replace(NEW, tried="out", attempts=3, slot_at=900.0)
+    record = replace(NEW, attempts=Attempts(tried="out", count=3, slot_at=900.0))
     crowded = Slots(first=500.0, silent=900.0)
     half = replace(LOADED, sas=(sa(1, child("out", 10)),))
     first = run(record, half, at(Phase.ENFORCE, slots=crowded))
@@ -320,7 +325,7 @@ def test_a_peer_that_has_answered_does_not_wait_behind_silent_ones() -> None:
 def test_a_look_at_an_attempt_in_flight_has_its_slot_too() -> None:
     """The daemon repeats its messages for ever: that is no cheaper than another attempt."""
     flying = replace(LOADED, sas=(sa(1, state="CONNECTING"),))
-    record = replace(NEW, tried="out", attempts=1)
+    record = replace(NEW, attempts=Attempts(tried="out", count=1))
     crowded = at(Phase.ENFORCE, slots=Slots(silent=120.0))
     waiting = run(record, flying, crowded)
     assert ((), 120.0, Kind.SILENT) == (waiting.steps, waiting.wake_at, waiting.took)
@@ -333,13 +338,17 @@ def test_a_look_at_an_attempt_in_flight_has_its_slot_too() -> None:
 def test_sas_are_read_before_another_attempt_and_not_while_that_waits() -> None:
     """A read costs the daemon as much as an attempt."""
     free, crowded = at(Phase.ENFORCE), at(Phase.ENFORCE, slots=Slots(silent=150.0))
-    tried = replace(NEW, tried="out", attempts=1)
+
+    def looks(context: Context, **more: float) -> bool:
+        tried = Attempts(tried="out", count=1, **more)
+        return upkeep.looks_first(replace(NEW, attempts=tried), context)
+
     assert not upkeep.looks_first(NEW, free)
-    assert not upkeep.looks_first(replace(tried, retry_at=101.0), free)
-    assert upkeep.looks_first(tried, free)
-    assert not upkeep.looks_first(tried, crowded)
-    assert not upkeep.looks_first(replace(tried, slot_at=101.0), crowded)
-    assert upkeep.looks_first(replace(tried, slot_at=100.0), crowded)
+    assert not looks(free, retry_at=101.0)
+    assert looks(free)
+    assert not looks(crowded)
+    assert not looks(crowded, slot_at=101.0)
+    assert looks(crowded, slot_at=100.0)
 
 
 def test_a_decision_says_what_to_keep_of_a_settled_pair() -> None:
@@ -402,7 +411,7 @@ def test_a_replaced_configuration_comes_up_before_the_old_one_goes() -> None:
     assert {10, 11} == outdated(record)
     loaded = replace(TRAPPED, config=NEW_CONFIG.fingerprint, marks=NEW_CONFIG.marks)
     waiting = run(record, loaded, at(Phase.ENFORCE, 100.1), config=NEW_CONFIG)
-    assert ((), record.retry_at) == (waiting.steps, waiting.wake_at)
+    assert ((), record.attempts.retry_at) == (waiting.steps, waiting.wake_at)
     both = replace(loaded, sas=(full(1), full(2)))
     beside = run(record, both, at(Phase.ENFORCE, 101), config=NEW_CONFIG)
     assert ((), 101 + replacement.RETIRE_S) == (beside.steps, beside.wake_at)
@@ -411,7 +420,7 @@ def test_a_replaced_configuration_comes_up_before_the_old_one_goes() -> None:
     done = run(
         kept(last), replace(loaded, sas=(full(2),)), at(Phase.ENFORCE, 104), config=NEW_CONFIG
     )
-    assert ((), frozenset(), 0) == (done.steps, outdated(kept(done)), kept(done).attempts)
+    assert ((), frozenset(), 0) == (done.steps, outdated(kept(done)), kept(done).attempts.count)
     assert kept(done).replacement.overlap_at is None
 
 
@@ -438,8 +447,10 @@ def test_a_replacement_that_fails_backs_off() -> None:
     """The old SAs being up does not make the new ones urgent."""
     record = kept(run(latched(), TRAPPED, at(Phase.ENFORCE), config=NEW_CONFIG))
     loaded = replace(TRAPPED, config=NEW_CONFIG.fingerprint, marks=NEW_CONFIG.marks)
-    record = kept(run(record, loaded, at(Phase.ENFORCE, record.retry_at), config=NEW_CONFIG))
-    assert 2 == record.attempts
+    record = kept(
+        run(record, loaded, at(Phase.ENFORCE, record.attempts.retry_at), config=NEW_CONFIG)
+    )
+    assert 2 == record.attempts.count
 
 
 def test_a_passive_end_leaves_a_replacement_to_the_initiator() -> None:
