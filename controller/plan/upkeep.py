@@ -82,7 +82,8 @@ def initiation(record: PairRecord, loaded: bool, seen: ConnSeen, context: Contex
     attempts = record.attempts
     progressed = attempts.tried == OUT and child == IN
     if not progressed and now < attempts.retry_at:
-        return Decision(record=record, wake_at=max(attempts.retry_at, attempts.slot_at or 0.0))
+        slot_at = attempts.retry_at if attempts.may_start(context) else attempts.slot_at
+        return Decision(record=record, wake_at=max(attempts.retry_at, slot_at or 0.0))
     if not attempts.may_start(context):
         return _wait(record, now, context)
     count = 0 if progressed else attempts.count

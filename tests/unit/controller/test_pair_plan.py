@@ -335,6 +335,18 @@ def test_a_look_at_an_attempt_in_flight_has_its_slot_too() -> None:
     assert ((OUT,), None) == (over.steps, over.took)
 
 
+def test_an_attempt_that_has_failed_in_flight_is_repeated_when_it_is_due() -> None:
+    """And not only when the next look at it would have been, unless the queue is that long."""
+    flying = replace(LOADED, sas=(sa(1, state="CONNECTING"),))
+    record = replace(NEW, attempts=Attempts(tried="out", count=1, retry_at=102.0))
+    waiting = kept(run(record, flying, at(Phase.ENFORCE)))
+    assert 100 + upkeep.IN_FLIGHT_S == waiting.attempts.slot_at
+    assert 102.0 == run(waiting, LOADED, at(Phase.ENFORCE, 101)).wake_at
+    assert (OUT,) == run(waiting, LOADED, at(Phase.ENFORCE, 102)).steps
+    crowded = at(Phase.ENFORCE, 101, slots=Slots(silent=120.0))
+    assert 100 + upkeep.IN_FLIGHT_S == run(waiting, LOADED, crowded).wake_at
+
+
 def test_sas_are_read_before_another_attempt_and_not_while_that_waits() -> None:
     """A read costs the daemon as much as an attempt."""
     free, crowded = at(Phase.ENFORCE), at(Phase.ENFORCE, slots=Slots(silent=150.0))
