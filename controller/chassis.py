@@ -34,6 +34,7 @@ from .plan.ike import ConnName
 from .plan.pace import Pace
 from .plan.record import NOTHING_SEEN, Context, Decision
 from .plan.regress import refuse_regress
+from .plan.steps import Load, Unload
 from .southbound import SILENT, Southbound, SouthboundSeen
 from .trust import Trust
 
@@ -121,6 +122,8 @@ class Chassis:
         self._looks: dict[ConnName, None] = {}
         self._looked: set[ConnName] = set()
         self._failed: dict[ConnName, None] = {}
+        self._loaded_keys: dict[ConnName, frozenset[str]] = {}
+        """Ids of the private keys of what the IKE daemon was given for each pair."""
         self._report_at = float("-inf")
         self._unsaid = True
 
@@ -336,7 +339,8 @@ class Chassis:
             self.agent.touch(name)
         if self.agent.idle and self.ike.ready:
             shared = self.trust.configs.shared_ids()
-            self.trust.keys.tidy(self.ike.backend, shared, now=now)
+            own = frozenset().union(*self._loaded_keys.values())
+            self.trust.keys.tidy(self.ike.backend, shared, own, now)
         return came_or_went
 
     def skip_ike(self) -> None:
@@ -362,12 +366,25 @@ class Chassis:
                 self._failed[name] = None
                 _log.warning("step_failed", connection=name, reason=failure.diagnostics())
                 return
+        self._note_keys(name, decision)
         self._failed.pop(name, None)
         if decision.record is None or decision.record.barred:
             self.trust.keys.dirty()
         if decision.record is None and agent.intent(name) is None:
             self._state.release(name)
             agent.release(name)
+
+    def _note_keys(self, name: ConnName, decision: Decision) -> None:
+        """Remember which keys the connections in the IKE daemon are for."""
+        for step in decision.steps:
+            match step:
+                case Load(config=config):
+                    ids = (proof.key_id for proof in config.proofs)
+                    self._loaded_keys[name] = frozenset(one for one in ids if one)
+                case Unload():
+                    self._loaded_keys.pop(name, None)
+                case _:
+                    pass
 
     # --- acknowledge and report ------------------------------------------------------------------
 
@@ -401,6 +418,9 @@ class Chassis:
         """What is wrong with this chassis, most important first."""
         agent, policy = self.agent, self.agent.policy
         words: list[str] = []
+        if not self._left:
+            problem = self.southbound.session.problem
+            words.append(problem and f"southbound: {problem}")
         if self.held_because and not self.silent:
             words.append(self.held_because)
         words += self.trust.problems(policy, self.identity.southbound.remotes)
@@ -469,6 +489,7 @@ class Chassis:
             self.agent.wake_at(),
             self.ike.wake_at(),
             self.trust.keys.wake_at() if self.ike.ready else None,
+            self.trust.wake_at() if self._ready else None,
             put_off,
         )
         return [*times, *(time for time in waits if time is not None)]

@@ -262,6 +262,7 @@ class Controller:
             words += chassis.problems()
         words += [f"guard {name}: {what}" for name, what in self.guard.keeper.problems().items()]
         words += [self.kernel.problem, self.outside.state.problem]
+        words.append(self.vswitch.problem and f"local database: {self.vswitch.problem}")
         if chassis is not None and self.here is not None:
             words.append(chassis.refusals(self.here))
         words += self.service_problems()
@@ -331,7 +332,7 @@ class Controller:
 def _waiting(coming: Chassis) -> str:
     """Say what a chassis that is to be still lacks."""
     identity = coming.identity
-    why = coming.held_because or "it has not been read yet"
+    why = coming.held_because or coming.southbound.session.problem or "it has not been read yet"
     return (
         f"chassis {identity.name} at {identity.southbound.remotes} is not in force, as {why};"
         " what was known before is"

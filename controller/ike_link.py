@@ -7,6 +7,7 @@ While the daemon is away nothing is known of it, and the kernel says whether a p
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -89,7 +90,7 @@ class IkeLink:
         if not self.backend.connected:
             lost = self._lose(agent)
             return self._connect(agent, now) or lost
-        self._load_keys(now)
+        self._load_keys(agent, now)
         return self._follow(agent, now)
 
     def _lose(self, agent: Agent) -> bool:
@@ -120,11 +121,14 @@ class IkeLink:
                 _log.warning("ike_daemon_unreachable", reason=error.diagnostics())
             self._problem = error.diagnostics()
             return False
-        self._load_keys(now)
+        self._load_keys(agent, now)
         return self._observe(agent, now)
 
-    def _load_keys(self, now: float) -> None:
+    def _load_keys(self, agent: Agent, now: float) -> None:
         self._key_problem = self.keys.load(self.backend, now)
+        if self.keys.take_cleared():
+            for name, seen in list(agent.seen.items()):
+                agent.put_seen(name, replace(seen, config=""))
 
     def _observe(self, agent: Agent, now: float) -> bool:
         match self.backend.observe():

@@ -75,6 +75,7 @@ class Keyring:
         self._fetches = True
         self._look_at = float("-inf")
         self._reached = False
+        self._cleared = False
 
     # --- what is wanted --------------------------------------------------------------------------
 
@@ -259,6 +260,7 @@ class Keyring:
         for key_id in self._loaded - listed:
             if key_id in self._confirmed:
                 _log.error("ike_key_missing", id=key_id)
+                self._cleared = True
             else:
                 attempt.refuse(f"key {key_id}", f"the IKE daemon does not list the key {key_id}")
         self._loaded &= listed
@@ -271,6 +273,14 @@ class Keyring:
         self._given = given | more
 
     # --- what nothing uses any more --------------------------------------------------------------
+
+    def take_cleared(self) -> bool:
+        """Whether somebody has taken credentials out of the daemon since the last call.
+
+        The certificates that came with connections are gone with them.
+        """
+        cleared, self._cleared = self._cleared, False
+        return cleared
 
     def dirty(self) -> None:
         """Take note that something may not be wanted any more."""

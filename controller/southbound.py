@@ -184,7 +184,7 @@ class Southbound:
             Whether the rows now say so, or a write is on its way; False when it has to be tried
             again: another write is under way, or this chassis has no row.
         """
-        if self.session.busy:
+        if self.session.busy or not self.session.can_write:
             return False
         private, row = self._private.get(self._name), self._rows.get(self._name)
         writes: list[tuple[Row, str, str | None]] = []

@@ -104,6 +104,10 @@ class Trust:
         """Ways for which everything is there, good, and taken by the IKE daemon, now."""
         return self.keeper.auths - self.keys.lacking
 
+    def wake_at(self) -> float | None:
+        """When certificates of peers have to be looked at again; None: not by themselves."""
+        return self._pins.wake_at()
+
     def problems(self, policy: ClusterPolicy, remotes: str) -> list[str]:
         """What is wrong, most important first; with the policy off only what was set up.
 

@@ -10,14 +10,10 @@ from typing import Protocol, TypeVar
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import DEFAULT_PORT, EncapType
 from ovn_ipsec.schema import encap as schema
-from ovn_ipsec.schema import fields as parse
+from ovn_ipsec.schema.encap import ENCAPS_MAX, PORTS_MAX
 from ovn_ipsec.schema.fields import Place
 from ovn_ipsec.schema.report import printable
 
-ENCAPS_MAX = 16
-PORTS_MAX = 4
-_PORT_MIN = 1024
-_IKE_NAT = 4500
 _TEXT_MAX = 64
 
 
@@ -76,8 +72,4 @@ def _parse_port(chassis: str, row: EncapRow) -> int | None:
         return None
     if schema.DST_PORT not in row.options:
         return DEFAULT_PORT[EncapType(row.type)]
-    place, text = _place(chassis, row), row.options[schema.DST_PORT]
-    port = parse.integer(place, text, _PORT_MIN, 65535)
-    if port == _IKE_NAT:
-        place.refuse(text, "that is the port of IKE")
-    return port
+    return schema.parse_port(_place(chassis, row), row.options[schema.DST_PORT])

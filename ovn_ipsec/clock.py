@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: the two clocks. Intervals are monotonic seconds; wall time is only for certificates.
+"""Edge: the two clocks.
+
+Intervals are monotonic seconds; wall time is for certificates, and for generations of a policy.
 
 A daemon is given a Clock, so that a test can run it in a time of its own.
 """

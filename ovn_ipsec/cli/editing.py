@@ -99,8 +99,9 @@ def assess(proposal: Proposal) -> Assessment:
     """Compare before and after; memberships must be known for every network named."""
     now, then = proposal.now, proposal.then
     before, after = proposal.before, proposal.after
-    old: list[str | RuleError] = [*_faults(now), *unable(now, asked(now))]
-    new: list[str | RuleError] = [*_faults(then), *unable(then, after)]
+    ability = unable(then, after)
+    old: list[str | RuleError] = [*_faults(now), *unable(now, asked(now)).refused]
+    new: list[str | RuleError] = [*_faults(then), *ability.refused]
     known = {_words(fault) for fault in old}
     return Assessment(
         difference=difference(now, before, after),
@@ -112,6 +113,7 @@ def assess(proposal: Proposal) -> Assessment:
                 for fault in new
                 if _words(fault) in known
             ),
+            *ability.blocked,
             *_changed_shadows(proposal),
             *_claimed(proposal),
         ),

@@ -196,8 +196,18 @@ def missing(snapshot: Snapshot, rules: Iterable[Rule]) -> tuple[InputError, ...]
     return missing_networks(nb_global.TABLE, rules, snapshot.switches)
 
 
-def unable(snapshot: Snapshot, rules: RuleSet) -> tuple[str, ...]:
-    """Say why northd would not take rules over that it understands."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inability:
+    """What of rules chassis cannot do, or SB not carry."""
+
+    refused: tuple[str, ...]
+    """Why northd would not take rules over that it understands."""
+    blocked: tuple[str, ...]
+    """What a few chassis cannot do: their pairs are blocked, and the rules hold."""
+
+
+def unable(snapshot: Snapshot, rules: RuleSet) -> Inability:
+    """Say what of rules cannot be done."""
     evaluation = Evaluation(snapshot, rules)
     held: dict[Signature, list[ChassisView]] = {}
     for view in snapshot.chassis.values():
@@ -209,17 +219,29 @@ def unable(snapshot: Snapshot, rules: RuleSet) -> tuple[str, ...]:
     named = {one: evaluation.book.class_name(one) or REST for one in held}
     met = limits.meetings(matrix, named.values(), rules.default)
     lacking: dict[Profile, set[str]] = {}
+    reporting: set[str] = set()
     for one, views in held.items():
         needed = limits.profiles_of(met[named[one]])
         for view in views:
             if view.digest is not None:
+                reporting.add(view.name)
                 for profile in needed - view.digest.profiles:
                     lacking.setdefault(profile, set()).add(view.name)
-    errors = [
-        *limits.lacking({profile: sorted(names) for profile, names in lacking.items()}),
+    few = limits.spared(len(reporting))
+    some = {profile: sorted(names) for profile, names in lacking.items()}
+    many = {profile: names for profile, names in some.items() if len(names) > few}
+    rest = {profile: names for profile, names in some.items() if profile not in many}
+    refused = [
+        *limits.lacking(many),
         *limits.too_many(len(format_pairs(matrix.pairs)), len(held)),
     ]
-    return tuple(f"{error.key} {error.text}: {error.reason}" for error in errors)
+    return Inability(
+        refused=tuple(f"{error.key} {error.text}: {error.reason}" for error in refused),
+        blocked=tuple(
+            f"{error.key} {error.text}: {error.reason}, and its pairs with it are blocked"
+            for error in limits.lacking(rest)
+        ),
+    )
 
 
 def shadowed(rules: Iterable[Rule]) -> dict[int, int]:

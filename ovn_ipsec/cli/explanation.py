@@ -115,7 +115,7 @@ def explain(snapshot: Snapshot, one: str, other: str, live: LivePeers) -> Explan
         findings.extend(_of_chassis(snapshot, (first, second)))
         findings.extend(
             Finding(subject="cluster", problem=text, next_step=FIX_KEY)
-            for text in unable(snapshot, rules)
+            for text in unable(snapshot, rules).refused
         )
     blind = any(line.state == UNKNOWN for line in pairs)
     return Explanation(

@@ -78,7 +78,8 @@ def make_listing(snapshot: Snapshot) -> Listing:
     """List the rules; memberships of all networks that they name must be known."""
     rules = asked(snapshot)
     errors = (*snapshot.errors, *snapshot.network_errors, *missing(snapshot, rules.rules))
-    problems = [*unable(snapshot, rules)]
+    ability = unable(snapshot, rules)
+    problems = [*ability.refused, *ability.blocked]
     if snapshot.sb_error is not None:
         problems.append(printable(snapshot.sb_error.diagnostics(), 400))
     held = _held(snapshot, rules)

@@ -103,7 +103,7 @@ def parse_encap(row: str, raw: RawEncap) -> tuple[EncapIntent | None, tuple[Inpu
         port = DEFAULT_PORT[kind]
         if DST_PORT in raw.options:
             place = Place(table=TABLE, row=row, key=f"options:{DST_PORT}")
-            port = _parse_port(place, raw.options[DST_PORT])
+            port = parse_port(place, raw.options[DST_PORT])
     except InputError as error:
         return None, (error,)
     csum = {"true": True, "false": False}.get(raw.options.get("csum", ""))
@@ -128,7 +128,12 @@ def parse_encap(row: str, raw: RawEncap) -> tuple[EncapIntent | None, tuple[Inpu
     return EncapIntent(encap=encap, mode=mode, class_name=name), tuple(errors)
 
 
-def _parse_port(place: Place, text: str) -> int:
+def parse_port(place: Place, text: str) -> int:
+    """Parse a UDP port that a guard may deny.
+
+    Raises:
+        InputError: It is none, or IKE's, or one that services of a host have.
+    """
     port = parse.integer(place, text, PORT_LOW, PORT_HIGH)
     if port == IKE_NAT_PORT:
         place.refuse(text, f"{IKE_NAT_PORT} is IKE's")
@@ -155,8 +160,8 @@ def parse_chassis(raw: RawChassis) -> ParsedChassis:
         errors.extend(refused)
         if intent is not None:
             intents.append(intent)
-    intents.sort(key=lambda i: (i.encap.type, i.encap.ip.version, i.encap.ip))
     ports = set(list(dict.fromkeys(intent.encap.port for intent in intents))[:PORTS_MAX])
+    intents.sort(key=lambda i: (i.encap.type, i.encap.ip.version, i.encap.ip))
     beyond = [intent for intent in intents if intent.encap.port not in ports]
     if beyond:
         reason = f"more than {PORTS_MAX} ports: encaps with others than the first are refused"

@@ -47,10 +47,17 @@ def test_a_network_that_does_not_exist_is_refused_with_its_column():
     assert (13, True) == (error.column, error.reason.endswith("did you mean payments?"))
 
 
-def test_a_profile_that_a_chassis_cannot_do_is_refused():
-    """It is named."""
+def test_a_profile_that_chassis_cannot_do_is_refused():
+    """They are named; one alone is a warning, as its pairs are blocked and no others."""
     made = cluster(*hosts(2), privates={"hv1": report()})
-    assert ("profile pq: the IKE daemon of hv1 cannot do it",) == adding(
+    found = adding(made, "any any require profile=pq")
+    assert () == found.refusals
+    assert (
+        "profile pq: the IKE daemon of hv1 cannot do it, and its pairs with it are blocked"
+        in found.warnings
+    )
+    made = cluster(*hosts(2), privates={"hv1": report(), "hv2": report()})
+    assert ("profile pq: the IKE daemon of hv1, hv2 cannot do it",) == adding(
         made, "any any require profile=pq"
     ).refusals
 

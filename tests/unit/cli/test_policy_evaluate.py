@@ -15,6 +15,7 @@ from policy_world import chassis, cluster, hosts, labelled, member, published, r
 from ovn_ipsec.cli.evaluate import (
     EXAMPLES,
     Evaluation,
+    Inability,
     asked,
     covers,
     difference,
@@ -153,7 +154,7 @@ def test_rules_do_not_reach_into_another_availability_zone():
     near = chassis("near", "10.1.0.2", other={"is_interconn": "true"})
     made = cluster(far, near, rules={100: "any any off"})
     assert (1, {}) == (tally(made, asked(made)).default, tally(made, asked(made)).rules)
-    assert () == unable(made, instead(made, rule("any any require profile=pq")))
+    assert () == unable(made, instead(made, rule("any any require profile=pq"))).refused
 
 
 @pytest.mark.parametrize(
@@ -207,17 +208,19 @@ def test_a_chassis_that_cannot_do_a_profile_is_named():
     made = cluster(*rows, privates=old)
     after = instead(made, rule("any any require profile=cnsa"))
     text = "profile cnsa: the IKE daemon of hv1, hv2, hv3 and 2 more cannot do it"
-    assert (text,) == unable(made, after)
-    (text,) = unable(made, instead(made, rule("chassis:hv1 any require profile=pq")))
+    assert (text,) == unable(made, after).refused
+    (text,) = unable(made, instead(made, rule("chassis:hv1 any require profile=pq"))).refused
     assert "hv1, hv2, hv3 and" in text
-    assert () == unable(made, instead(made, rule("chassis:hv1 any off")))
+    assert Inability(refused=(), blocked=()) == unable(
+        made, instead(made, rule("chassis:hv1 any off"))
+    )
 
 
 def test_two_chassis_are_named_without_counting_more():
     """Only those that would need it."""
     made = cluster(*hosts(3), privates={f"hv{n}": report() for n in (1, 2, 3)})
     after = instead(made, rule("chassis:hv1 chassis:hv2 require profile=pq"))
-    assert ("profile pq: the IKE daemon of hv1, hv2 cannot do it",) == unable(made, after)
+    assert ("profile pq: the IKE daemon of hv1, hv2 cannot do it",) == unable(made, after).refused
 
 
 @pytest.mark.parametrize(
@@ -252,14 +255,15 @@ def test_which_rules_cover_which(wide: str, narrow: str, expected: bool):
 def test_a_chassis_whose_address_is_contested_must_be_able_too():
     """Northd asks every encap, whoever else claims its address."""
     rows = (chassis("hv1", "10.0.0.9"), chassis("hv2", "10.0.0.9"))
-    made = cluster(*rows, privates={"hv1": report()})
+    made = cluster(*rows, privates={"hv1": report(), "hv2": report()})
     after = instead(made, rule("any any require profile=pq"))
-    assert ("profile pq: the IKE daemon of hv1 cannot do it",) == unable(made, after)
+    (text,) = unable(made, after).refused
+    assert text == "profile pq: the IKE daemon of hv1, hv2 cannot do it"
 
 
 def test_more_classes_than_sb_can_carry_are_said():
     """Northd would not take them over."""
     made = cluster(*(chassis(f"hv{n}", f"10.0.{n // 250}.{n % 250 + 1}") for n in range(300)))
     each = [rule(f"chassis:hv{n} chassis:hv{n} require", 1000 - n) for n in range(300)]
-    (text,) = unable(made, instead(made, *each, rule("any any off", 1)))
+    (text,) = unable(made, instead(made, *each, rule("any any off", 1))).refused
     assert text.endswith("bytes: they make 300 classes, more than SB_Global can carry")
