@@ -535,14 +535,18 @@ def test_a_conflict_is_tried_again_soon_and_then_less_soon(
     drive(session, lambda: not session.connected)
 
     def build(txn: ovs.db.idl.Transaction) -> None:
-        txn.insert(session.idl.tables["SB_Global"])
+        txn.insert(session.idl.tables["SB_Global"]).external_ids = {"a": "b"}
+
+    def write() -> OvsdbError | None:
+        session.transact(build)
+        drive(session, lambda: not session.busy)
+        return session.failure()
 
     for _ in range(3):
-        session.transact(build)
-        assert isinstance(session.failure(), OvsdbConflict)
+        assert isinstance(write(), OvsdbConflict)
     before = time.monotonic()
     assert session.retry_at < before
-    session.transact(build)
+    assert isinstance(write(), OvsdbConflict)
     assert session.retry_at > before
     assert not session.can_write
 
@@ -555,7 +559,11 @@ def test_a_write_that_cannot_be_built_leaves_the_session_usable(
     drive(session, lambda: session.connected)
     with pytest.raises(ZeroDivisionError):
         session.transact(lambda _: print(1 // 0))
-    session.transact(lambda txn: txn.insert(session.idl.tables["SB_Global"]) and None)
+
+    def build(txn: ovs.db.idl.Transaction) -> None:
+        txn.insert(session.idl.tables["SB_Global"]).external_ids = {"a": "b"}
+
+    session.transact(build)
     drive(session, lambda: not session.busy)
     assert session.failure() is None
     drive(session, lambda: session.count("SB_Global") == 1)
