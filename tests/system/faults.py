@@ -16,6 +16,7 @@ from proving import option
 
 from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
 from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.errors import LabError
 from ovn_ipsec.lab.waiting import wait_until
 
 NORTHD = "ovn-ipsec-northd"
@@ -114,6 +115,12 @@ def another_northbound(cluster: Cluster) -> Iterator[None]:
     finally:
         replace(cluster, "nb", kept)
         cluster.central.appctl("ovn-northd", "resume")
+        # What it says of the state is from before: northd has to say it again.
+        stale = [["external_ids", "delete", ["set", ["ovn-ipsec-state"]]]]
+        where: list[object] = []
+        cluster.nb.transact(
+            {"op": "mutate", "table": "NB_Global", "where": where, "mutations": stale}
+        )
         confirm(cluster)
         helpers.enforce(cluster)
         option(cluster, CONFIRM, None)
@@ -149,6 +156,15 @@ def tear(chassis: Chassis) -> list[str]:
         content = file.read_bytes()
         file.write_bytes(content[: len(content) // 2] + b"\x00\xff")
     return sorted(file.name for file in files)
+
+
+def recovers(chassis: Chassis) -> bool:
+    """Start the controller as it is usually started; False when it ends at once."""
+    try:
+        chassis.start_ipsec()
+    except LabError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import helpers
+from proving import ike
 
 from ovn_ipsec.lab import namespaces
 from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
 from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.errors import LabError
 from ovn_ipsec.lab.settings import CENTRAL_IPV4, CREDENTIALS, SB_PORT
 from ovn_ipsec.lab.waiting import stretched, wait_until
 
@@ -31,6 +33,8 @@ Operation = dict[str, Any]
 ENCAPS = 1500
 FIRST_PORT = 10_000
 CHURN_S = 8.0
+AT_ONCE = 20
+"""Transactions on their way before an answer is waited for."""
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\r\n2026-01-01T00:00:00Z|ovn-ipsec-controller|ERROR|forged\x9b"
 """What would rename a terminal, wipe it, and stand in a log as a line of its own."""
 JUNK = {
@@ -104,12 +108,17 @@ class Rogue:
 
     def churn(self) -> None:
         """Change its rows as fast as the database takes it."""
-        end, number = time.monotonic() + CHURN_S, 0
+        end, changed = time.monotonic() + CHURN_S, 0
         while time.monotonic() < end:
-            number += 1
-            self._options(dst_port=str(6081 + number % 2))
-            self._digest({"ovn-ipsec-pairs": f"encrypted={number}"})
-        helpers.say("churned", rows=2 * number, seconds=CHURN_S)
+            awaited = []
+            for number in range(changed, changed + AT_ONCE):
+                awaited.append(self._ask(self._options_of(dst_port=str(6081 + number % 2))))
+                row = {"ovn-ipsec-pairs": f"encrypted={number}"}
+                awaited.append(self._ask(self._digest_of(row)))
+            for one in awaited:
+                self._await(one)
+            changed += AT_ONCE
+        helpers.say("churned", rows=2 * changed, seconds=CHURN_S)
 
     def undo(self) -> None:
         """Have one encap and no digest."""
@@ -146,29 +155,43 @@ class Rogue:
         self._transact(*inserts, update)
 
     def _options(self, **values: str) -> None:
+        self._transact(self._options_of(**values))
+
+    def _options_of(self, **values: str) -> Operation:
         changes = [
             ["options", "delete", ["set", list(values)]],
             ["options", "insert", ["map", [list(pair) for pair in values.items()]]],
         ]
         where = self._where("chassis_name")
-        self._transact({"op": "mutate", "table": "Encap", "where": where, "mutations": changes})
+        return {"op": "mutate", "table": "Encap", "where": where, "mutations": changes}
 
     def _digest(self, values: Mapping[str, str]) -> None:
+        self._transact(self._digest_of(values))
+
+    def _digest_of(self, values: Mapping[str, str]) -> Operation:
         table, where = "Chassis_Private", self._where("name")
         row = {"external_ids": ["map", [list(pair) for pair in values.items()]]}
-        self._transact({"op": "update", "table": table, "where": where, "row": row})
+        return {"op": "update", "table": table, "where": where, "row": row}
 
     # --- the wire --------------------------------------------------------------------------
 
     def _transact(self, *operations: Operation) -> None:
+        self._await(self._ask(*operations))
+
+    def _ask(self, *operations: Operation) -> int:
         self._id += 1
         params = ["OVN_Southbound", *operations]
         self._send({"method": "transact", "params": params, "id": self._id})
-        while (message := self._receive()).get("id") != self._id or "method" in message:
+        return self._id
+
+    def _await(self, number: int) -> None:
+        """Answers come in the order of the requests."""
+        while (message := self._receive()).get("id") != number or "method" in message:
             if message.get("method") == "echo":
                 self._send({"result": message["params"], "error": None, "id": message["id"]})
-        failed = [one for one in message["result"] if one and one.get("error")]
-        assert not failed, failed
+        results = message["result"]
+        assert not [one for one in results if one and one.get("error")], results
+        assert all(one.get("count", 1) for one in results), "no row of its own is left"
 
     def _send(self, message: Mapping[str, Any]) -> None:
         self._socket.sendall(json.dumps(message).encode())
@@ -222,6 +245,32 @@ def _processor_s(chassis: Chassis) -> float:
     stat = Path(f"/proc/{chassis.daemons[CONTROLLER].pid}/stat").read_text()
     fields = stat.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rekeys(one: Chassis, other: Chassis) -> bool:
+    """Tell whether two chassis can still talk IKE: one has a new IKE_SA with the other made."""
+    before = _ike_spis(one, other)
+    with ike(one) as session:
+        list(session.rekey({"ike": f"ovn-{other.name}@{other.encap_ips[0]}%{one.encap_ips[0]}"}))
+
+    def renewed() -> bool:
+        now = _ike_spis(one, other)
+        return bool(now) and not now & before
+
+    try:
+        return wait_until(renewed, 30, f"a new IKE_SA of {one.name} and {other.name}")
+    except LabError:
+        return False
+
+
+def _ike_spis(one: Chassis, other: Chassis) -> set[bytes]:
+    with ike(one) as session:
+        found = (sa for sas in session.list_sas() for sa in sas.values())
+        return {
+            sa["initiator-spi"]
+            for sa in found
+            if sa["remote-host"] == other.encap_ips[0].encode() and sa["state"] == b"ESTABLISHED"
+        }
 
 
 def wait_honest(cluster: Cluster, names: Sequence[str]) -> None:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import helpers
 import vici
@@ -113,6 +114,14 @@ def _ask(chassis: Chassis) -> tuple[socket.socket, vici.Session]:
     link = socket.socket(socket.AF_UNIX)
     link.connect(str(chassis.path(VICI_SOCKET)))
     return link, vici.Session(link)
+
+
+@contextlib.contextmanager
+def ike(chassis: Chassis) -> Iterator[vici.Session]:
+    """Talk to a host's IKE daemon for the length of a block."""
+    link, session = _ask(chassis)
+    with link:
+        yield session
 
 
 def held(chassis: Chassis, command: str) -> set[str]:

@@ -141,6 +141,7 @@ def test_renamed_chassis_is_never_without_its_guard_and_its_pairs_come_back(
     finally:
         gone = watch.stop()
         h3.external_ids(system_id="h3")
+        h3.configure_credentials()
     assert gone == ""
     helpers.wait_state(cluster, "enforced")
     helpers.wait_all_encrypted(cluster)
