@@ -55,6 +55,7 @@ class _Commands:
             "esp": controller.kernel.esp,
             "guard_layers": controller.guard.available,
             "tunnel_ports": "own" if controller.ports.owns else "adopt",
+            "ovn_controller_unknown": controller.ports.doubt,
             "problems": controller.problems(),
         }
         if argv == ["json"]:
