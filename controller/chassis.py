@@ -151,6 +151,11 @@ class Chassis:
         return self._ready
 
     @property
+    def has_row(self) -> bool:
+        """Whether the southbound knows a chassis of our name."""
+        return self.seen is not None and self.seen.has_row
+
+    @property
     def connected(self) -> bool:
         """Whether the southbound is connected now."""
         return not self._left and self.southbound.session.connected

@@ -165,7 +165,7 @@ class Controller:
         """Let the next chassis take over, once it knows what shall be."""
         coming.observe_southbound()
         before = self.chassis
-        if not coming.ready or before is None:
+        if before is None or not (coming.ready and coming.has_row):
             return
         if before.synced:
             self._former = Former(guard=self.guard.standing)
@@ -332,7 +332,10 @@ class Controller:
 def _waiting(coming: Chassis) -> str:
     """Say what a chassis that is to be still lacks."""
     identity = coming.identity
-    why = coming.held_because or coming.southbound.session.problem or "it has not been read yet"
+    why = coming.held_because or coming.southbound.session.problem
+    if not why and coming.ready:
+        why = "it has no Chassis row there"
+    why = why or "it has not been read yet"
     return (
         f"chassis {identity.name} at {identity.southbound.remotes} is not in force, as {why};"
         " what was known before is"
