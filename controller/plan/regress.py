@@ -3,7 +3,9 @@
 
 A generation never goes backwards. A southbound with an older one than this chassis has obeyed was
 restored from a backup, or is another database. What it says may be obeyed where it asks for no less
-than what is in force; where it asks for less, it is refused until a newer generation comes.
+than what is in force; where it asks for less, it is refused until a newer generation comes. Within
+a generation nobody switches off, so that was written by nobody who may. An earlier phase of it is
+obeyed: no pair opens by that, and the rollout ends where it was.
 """
 
 from __future__ import annotations
@@ -28,9 +30,16 @@ def refuse_regress(kept: ClusterPolicy | None, offered: ClusterPolicy) -> InputE
     Returns:
         None when it is obeyed.
     """
-    if kept is None or offered.generation >= kept.generation:
+    if kept is None or offered.generation > kept.generation:
         return None
-    weaker = next(_weakenings(kept, offered), "")
+    if offered.generation == kept.generation:
+        if _is_off(kept.phase) or not _is_off(offered.phase):
+            return None
+        weaker = f"phase {offered.phase} after {kept.phase}"
+        why = f"as old as generation {kept.generation}"
+    else:
+        weaker = next(_weakenings(kept, offered), "")
+        why = f"older than generation {kept.generation}"
     if not weaker:
         return None
     return InputError(
@@ -38,8 +47,8 @@ def refuse_regress(kept: ClusterPolicy | None, offered: ClusterPolicy) -> InputE
         row=".",
         key=sb_global.GENERATION,
         text=str(offered.generation),
-        reason=f"older than generation {kept.generation}, which this chassis has obeyed, and weaker"
-        f" ({weaker}): a restored or another southbound; what was in force stays",
+        reason=f"{why}, which this chassis has obeyed, and weaker ({weaker}): a restored or another"
+        " southbound; what was in force stays",
     )
 
 

@@ -143,11 +143,14 @@ def older(**changes: object) -> ClusterPolicy:
         (older(auth=(Auth.CA, Auth.PSK)), "authentication"),
         (older(), ""),
         (older(quarantine=frozenset({ChassisName("bad"), A, B})), ""),
-        (replace(older(phase=Phase.OFF), generation=100), ""),
+        (replace(older(phase=Phase.OFF), generation=100), "phase off after enforce"),
+        (replace(older(phase=Phase.RELAX), generation=100), "phase relax after enforce"),
+        (replace(older(phase=Phase.ESTABLISH), generation=100), ""),
+        (replace(older(pairs={}), generation=100), ""),
         (replace(older(phase=Phase.OFF), generation=101), ""),
     ],
 )
-def test_an_older_generation_that_weakens_is_refused(offered: ClusterPolicy, words: str) -> None:
+def test_no_newer_generation_that_weakens_is_refused(offered: ClusterPolicy, words: str) -> None:
     """With what it weakens; a newer one may do anything, an older one what is no less."""
     refused = refuse_regress(KEPT, offered)
     if words:
@@ -159,10 +162,11 @@ def test_an_older_generation_that_weakens_is_refused(offered: ClusterPolicy, wor
 
 
 def test_with_nothing_obeyed_everything_is() -> None:
-    """And after off there is nothing to weaken."""
+    """And after off there is nothing to weaken; it ends what is relaxed already."""
     assert refuse_regress(None, older(phase=Phase.OFF)) is None
     off = replace(KEPT, phase=Phase.OFF)
     assert refuse_regress(off, older(default=Mode.OFF, phase=Phase.OFF)) is None
+    assert refuse_regress(replace(KEPT, phase=Phase.RELAX), off) is None
 
 
 @given(
