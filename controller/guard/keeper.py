@@ -133,7 +133,7 @@ class GuardKeeper:
                 case Known(value=observed) if observed.state == kept.applied.value and (
                     observed.sound
                 ):
-                    continue
+                    kept.problem = ""
                 case Known(value=observed):
                     what = ", ".join(observed.damage) or "not what was put there"
                     what = "gone" if observed.state is None else what
