@@ -98,6 +98,7 @@ class Controller:
         """Do one pass; nothing that fails in it leaves it."""
         now = self.outside.clock.monotonic()
         self._part("guard", self.guard.run, now)
+        self._part("state directory", self.outside.state.run, now)
         self._part("local database", self._observe_local, now)
         if self.coming is not None:
             self._part("next southbound", self._succeed, self.coming, now)
@@ -315,9 +316,8 @@ class Controller:
             self.coming.wait_southbound(poller)
         for number in self.kernel.filenos():
             poller.fd_wait(number, ovs.poller.POLLIN)
-        retry_at = self.guard.wake_at()
-        if retry_at is not None:
-            times.append(retry_at)
+        retries = (self.guard.wake_at(), self.outside.state.wake_at())
+        times += [retry_at for retry_at in retries if retry_at is not None]
         poller.timer_wait(int(max(0.0, min(times) - now) * 1000) + 1)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@
 
 Nothing here keeps the program from running. What cannot be read counts as not there, but for the
 boot guard: one that is torn denies everything. What cannot be written is a problem, and is tried
-again with the next change.
+again: journals here, from time to time, all else by whoever wants it stored.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ from .plan.ike import ConnName
 FIRST_REQID = 100_000
 """Above what strongSwan counts up from 1 for connections of others, below 2^32."""
 
+RETRY_S = 1.0
+"""Between two attempts at a journal that could not be written."""
+
 SLACK = 1000
 """Outdated lines that a journal may have before it is written anew."""
 
@@ -50,6 +53,12 @@ class State(Protocol):
 
     def open(self) -> None:
         """Read what there is."""
+
+    def run(self, now: float) -> None:
+        """Write what could not be written, where it is time to; monotonic seconds."""
+
+    def wake_at(self) -> float | None:
+        """When to try that again, monotonic seconds; None: nothing is missing."""
 
     def reqids(self, name: ConnName) -> tuple[int, int]:
         """The reqids of the children out and in, the same until the name is released."""
@@ -104,6 +113,7 @@ class StateDir:
         self._lines = {"reqids": 0, "made-from": 0}
         self._torn: set[str] = set()
         """Journals that lack a line, or have half of one: to be written anew."""
+        self._retry_at = float("-inf")
         self._problems: dict[str, str] = {}
 
     @property
@@ -131,6 +141,18 @@ class StateDir:
             number, _, name = line.partition(" ")
             if name and number.isascii() and number.isdigit() and len(number) < len(str(2**32)):
                 self._take_in(name, int(number))
+
+    def run(self, now: float) -> None:
+        """Write the journals anew that lack a line, where it is time to; monotonic seconds."""
+        if not self._torn or now < self._retry_at:
+            return
+        self._retry_at = now + RETRY_S
+        for name in sorted(self._torn):
+            self._rewrite(name)
+
+    def wake_at(self) -> float | None:
+        """When to try that again, monotonic seconds; None: no journal lacks a line."""
+        return self._retry_at if self._torn else None
 
     def _take_in(self, name: str, number: int) -> None:
         if not FIRST_REQID <= number < _REQID_END:
@@ -255,9 +277,7 @@ class StateDir:
         known = self._reqids if name == "reqids" else self._marks
         self._lines[name] += 1
         if name in self._torn or self._lines[name] > 2 * len(known) + SLACK:
-            if self._replace(name, self._journal(name)):
-                self._lines[name] = len(known) + 1
-                self._torn.discard(name)
+            self._rewrite(name)
             return
         try:
             with (self._path / name).open("a", encoding="ascii") as file:
@@ -265,6 +285,12 @@ class StateDir:
         except OSError as error:
             self._problems[name] = _cause(error)
             self._torn.add(name)
+
+    def _rewrite(self, name: str) -> None:
+        known = self._reqids if name == "reqids" else self._marks
+        if self._replace(name, self._journal(name)):
+            self._lines[name] = len(known) + 1
+            self._torn.discard(name)
 
     def _journal(self, name: str) -> str:
         if name == "reqids":
@@ -290,6 +316,7 @@ class StateDir:
             self._problems[name] = error.diagnostics()
             return False
         self._problems.pop(name, None)
+        self._problems.pop(".", None)
         return True
 
 

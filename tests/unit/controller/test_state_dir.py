@@ -12,7 +12,7 @@ import pytest
 from controller.plan.boot import BootGuard
 from controller.plan.guard import DENY_ALL, ClearFlow, Direction, GuardState, PeerPort
 from controller.plan.ike import ConnName
-from controller.state_dir import FIRST_REQID, SLACK, StateDir, boot_id
+from controller.state_dir import FIRST_REQID, RETRY_S, SLACK, StateDir, boot_id
 from ovn_ipsec.errors import EdgeError
 from ovn_ipsec.model.policy import Mode, Phase, Treatment
 from tests.contracts.ike_backend import config
@@ -84,6 +84,25 @@ def test_a_reqid_that_the_kernel_has_is_not_given_out(tmp_path: Path) -> None:
     state.note_used(FIRST_REQID + 7)
     state.note_used(3)
     assert state.reqids(NAME) == (FIRST_REQID + 8, FIRST_REQID + 9)
+
+
+def test_what_could_not_be_written_is_written_in_time(tmp_path: Path) -> None:
+    """Though nothing changes, and not in every pass."""
+    folder = tmp_path / "state"
+    state = opened(folder)
+    assert state.wake_at() is None
+    (folder / "made-from").mkdir()
+    state.keep_mark(NAME, "mark")
+    state.run(5.0)
+    assert state.problem
+    assert state.wake_at() == 5.0 + RETRY_S
+    (folder / "made-from").rmdir()
+    state.run(5.5)
+    assert state.problem
+    state.run(6.0)
+    assert state.problem == ""
+    assert state.wake_at() is None
+    assert opened(folder).mark(NAME) == "mark"
 
 
 def test_what_could_not_be_written_is_written_with_the_next_change(tmp_path: Path) -> None:
