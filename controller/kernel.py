@@ -9,6 +9,7 @@ import structlog
 
 from ovn_ipsec.errors import EdgeError
 from ovn_ipsec.model.observation import Known, Unknown
+from ovn_ipsec.model.policy import Mode
 
 from .host_guard import HostGuard
 from .kernel_tables import KernelTables
@@ -23,6 +24,8 @@ _log = structlog.get_logger()
 
 AUDIT_S = 30.0
 """Between two full looks at the kernel when nothing seems to have happened."""
+AGAIN_S = 2.0
+"""After a look that found entries missing."""
 SETTLE_S = 0.3
 """After a change by somebody else, so that its author is done."""
 NO_ESP = "this kernel cannot do ESP: nothing can be encrypted (is module esp4 or esp6 barred?)"
@@ -125,11 +128,23 @@ class KernelWatch:
             missing = found.missing.get(name, frozenset()) if daemon_ready else frozenset()
             if missing and not one.seen.missing:
                 _log.error("kernel_entries_missing", connection=name, children=sorted(missing))
-                self._due = now + 2.0
+            if missing:
+                self._due = now + AGAIN_S
             orphaned = name in found.orphaned
             agent.put_seen(name, replace(one.seen, missing=missing, orphaned=orphaned))
         if daemon_ready:
+            self._drop_leftovers(found.leftovers)
             self._drop_orphans(found.orphans)
+
+    def _drop_leftovers(self, leftovers: tuple[XfrmPolicy, ...]) -> None:
+        """Delete policies of an IKE daemon that was killed, for pairs that are off."""
+        if not leftovers:
+            return
+        try:
+            self._tables.delete_policies(leftovers)
+            _log.info("orphan_policies_removed", count=len(leftovers))
+        except EdgeError as error:
+            _log.warning("orphan_policies_kept", reason=error.diagnostics())
 
     def _drop_orphans(self, orphans: tuple[XfrmState, ...]) -> None:
         """Delete SAs that two looks in a row found without an owner: one look may be too early."""
@@ -151,6 +166,7 @@ def _tracked(agent: Agent) -> dict[ConnName, Tracked]:
             pair=record.pair,
             reqids=agent.reqids[name],
             seen=agent.seen.get(name, NOTHING_SEEN),
+            off=record.mode is Mode.OFF and record.gone_at is None and not record.barred,
         )
         for name, record in agent.records.items()
         if name in agent.reqids

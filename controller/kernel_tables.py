@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -56,6 +57,13 @@ class KernelTables(Protocol):
 
     def delete_states(self, states: Iterable[XfrmState]) -> None:
         """Delete SAs.
+
+        Raises:
+            EdgeError: The kernel refused.
+        """
+
+    def delete_policies(self, policies: Iterable[XfrmPolicy]) -> None:
+        """Delete policies; one that is gone is no error.
 
         Raises:
             EdgeError: The kernel refused.
@@ -121,6 +129,15 @@ class NetlinkTables:
             EdgeError: The kernel refused.
         """
         self._xfrm.send(messages.delete_state(state) for state in states)
+
+    def delete_policies(self, policies: Iterable[XfrmPolicy]) -> None:
+        """Delete policies; one that is gone is no error.
+
+        Raises:
+            EdgeError: The kernel refused.
+        """
+        requests = (messages.delete_policy(policy) for policy in policies)
+        self._xfrm.send(requests, ignore=frozenset({errno.ENOENT}))
 
     def esp(self, versions: Iterable[int]) -> Known[bool] | Unknown:
         """Try whether this kernel can do ESP.

@@ -2,12 +2,14 @@
 """Pure: what the kernel holds against what the IKE daemon says it holds.
 
 The kernel may have more than the daemon (it was killed; its SAs live on) or less (somebody flushed
-policies or states). Neither shows in the daemon, so a dump of both tables is compared with it.
+policies or states). Neither shows in the daemon, so a dump of both tables is compared with it. What
+a killed daemon has left goes on to protect a pair that shall be; it would stop one that is off, for
+ever, as its policies take no clear text in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ovn_ipsec.model.chassis import IpAddress, Pair
@@ -28,6 +30,13 @@ class Tracked:
     reqids: tuple[int, int]
     """Of the children out and in."""
     seen: ConnSeen
+    off: bool = False
+    """Policy wants it clear, and nothing of it is to be left."""
+
+    @property
+    def is_leftover(self) -> bool:
+        """Whether whatever the kernel has of it is of nobody any more."""
+        return self.off and not (self.seen.sas or self.seen.traps or self.seen.present)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +48,9 @@ class Findings:
     orphaned: frozenset[ConnName] = frozenset()
     """Pairs that the kernel protects both ways with SAs that the daemon does not know."""
     orphans: tuple[XfrmState, ...] = ()
-    """Those SAs of pairs that are up again: they can go."""
+    """Those SAs of pairs that are up again, or off: they can go."""
+    leftovers: tuple[XfrmPolicy, ...] = ()
+    """Policies of ours for pairs that are off, and that the daemon does not know."""
     foreign: frozenset[PolicyKey] = frozenset()
     """What somebody else has ESP policies for, going out."""
 
@@ -79,6 +90,9 @@ def audit(
             settled |= set(one.reqids)
         elif _carries(one, protected, flows):
             orphaned.add(name)
+    off = [one for one in tracked.values() if one.is_leftover]
+    settled |= {reqid for one in off for reqid in one.reqids}
+    leftovers = tuple(_leftovers(off, policies, own_reqids))
     pending = {
         (address, spi)
         for one in tracked.values()
@@ -91,12 +105,30 @@ def audit(
         for state in states
         if state.reqid in settled and (state.dst, state.spi) not in known | pending
     )
-    return Findings(missing=missing, orphaned=frozenset(orphaned), orphans=orphans, foreign=foreign)
+    return Findings(
+        missing=missing,
+        orphaned=frozenset(orphaned),
+        orphans=orphans,
+        leftovers=leftovers,
+        foreign=foreign,
+    )
 
 
 def is_protected(foreign: frozenset[PolicyKey], pair: Pair) -> bool:
     """Whether somebody else's policies encrypt what a pair sends, as ``Findings.foreign`` says."""
     return _keys(pair)[OUT] in foreign
+
+
+def _leftovers(
+    off: Iterable[Tracked], policies: Iterable[XfrmPolicy], own_reqids: Container[int]
+) -> Iterator[XfrmPolicy]:
+    """By reqid; and by flow, as the chassis may have had another name then."""
+    keys = {key for one in off for key in _keys(one.pair).values()}
+    reqids = {reqid for one in off for reqid in one.reqids}
+    for policy in policies:
+        used = {template.reqid for template in policy.templates}
+        if used & reqids or (_key(policy) in keys and any(one in own_reqids for one in used)):
+            yield policy
 
 
 def _key(policy: XfrmPolicy) -> PolicyKey | None:

@@ -425,6 +425,27 @@ def look(
     return audit(tracked, policies, states, frozenset({1, 2}))
 
 
+def test_what_a_killed_daemon_left_of_a_pair_that_is_off_can_go() -> None:
+    """It would take no clear text in for ever; of a pair that shall be it carries on."""
+    other = esp_policy(PolicyDirection.OUT, 6082)
+    renamed = replace(POLICIES[0], templates=(replace(POLICIES[0].templates[0], reqid=3),))
+    foreign = replace(POLICIES[1], templates=(replace(POLICIES[1].templates[0], reqid=77),))
+    one = Tracked(pair=CONFIG.pair, reqids=(1, 2), seen=NOTHING_SEEN, off=True)
+    policies = (*POLICIES, renamed, foreign)
+    found = audit({NAME: one}, policies, STATES, frozenset({1, 2, 3}))
+    assert found.leftovers == (*POLICIES, renamed)
+    assert found.orphans == STATES
+    moved = audit({NAME: one}, (other,), (), frozenset({1, 2}))
+    assert moved.leftovers == (other,), "its port was another one then"
+    for spared in (
+        replace(one, off=False),
+        replace(one, seen=replace(NOTHING_SEEN, present=True)),
+        replace(one, seen=replace(NOTHING_SEEN, traps=frozenset({"in"}))),
+        replace(one, seen=UP),
+    ):
+        assert not audit({NAME: spared}, policies, STATES, frozenset({1, 2, 3})).leftovers
+
+
 def test_an_audit_of_what_is_whole_finds_nothing() -> None:
     """Entries of others do not count."""
     other = state(999, 77, inbound=True)
