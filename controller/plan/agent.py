@@ -100,6 +100,8 @@ class Agent:
         self._latched: set[ConnName] = set()
         self._latched_peers: set[str] = set()
         """Chassis of which a closed pair was forgotten: what comes back starts closed."""
+        self._latched_ways: set[tuple[IpAddress, IpAddress]] = set()
+        """Local and remote addresses of closed pairs: under another name they start closed, too."""
         self._ports: Counter[int] = Counter()
         self._peer_ports: Counter[PeerPort] = Counter()
 
@@ -135,6 +137,7 @@ class Agent:
             if self.policy.phase in (Phase.OFF, Phase.RELAX):
                 self._latched.clear()
                 self._latched_peers.clear()
+                self._latched_ways.clear()
             self.touch_all()
         return is_new
 
@@ -327,8 +330,7 @@ class Agent:
                 return self._stray(name, seen, context)
             record = PairRecord(name=name, pair=intent.pair, since=context.now)
             record = replace(record, mode=intent.mode, profile=intent.profile)
-            closed = intent.pair.peer in self._latched_peers or self.former.closed(record)
-            record = replace(record, closed=closed)
+            record = replace(record, closed=self._starts_closed(record))
         config = self._config(name, intent)
         decision = decide(record, intent, config, seen, context)
         if decision.record is not None and config is None:
@@ -341,6 +343,14 @@ class Agent:
         if decision.wake_at is not None:
             heapq.heappush(self._timers, (decision.wake_at, name))
         return decision
+
+    def _starts_closed(self, record: PairRecord) -> bool:
+        """Whether a pair that is new here, or was forgotten, sends nothing in clear."""
+        pair = record.pair
+        latched = pair.peer in self._latched_peers or (pair.local, pair.remote) in (
+            self._latched_ways
+        )
+        return latched or self.former.closed(record)
 
     def _config(self, name: ConnName, intent: PairIntent | None) -> ConnConfig | None:
         reqids = self.reqids.get(name)
@@ -377,8 +387,12 @@ class Agent:
             self.records[name] = record
             self._count(record, 1)
             clear = clear_flows(record, now)
+            way = (record.pair.local, record.pair.remote)
             if record.closed:
                 self._latched.add(name)
+                self._latched_ways.add(way)
+            elif record.gone_at is None:
+                self._latched_ways.discard(way)
         elif old is not None:
             if old.closed:
                 self._latched_peers.add(str(old.pair.peer))
