@@ -8,13 +8,15 @@ by``, below). All others are **current**. What is not known of an SA counts as w
 it was first seen.
 
 The daemon makes a new IKE_SA only for a configuration that no IKE_SA of its own has, and takes up
-an old one otherwise. Three times an IKE_SA has to be made from settings that one was made from
+an old one otherwise. Four times an IKE_SA has to be made from settings that one was made from
 already; then the **epoch** sets the two configurations apart (`epoch`):
 
 - *overtaken by* the peer: it has replaced its own part, of which we know nothing else;
 - *answered early*: the peer takes what we made a moment before our own replacement for our answer
   to its own, so we make what we send over once more, and it follows that;
-- *inherited*: an earlier life of this program has begun, and what it had loaded is not known.
+- *inherited*: an earlier life of this program has begun, and what it had loaded is not known;
+- *shadowed*: a configuration came back while what was made from the other one is younger. Both ends
+  send over the youngest, and it could not be taken down without a loss.
 """
 
 from __future__ import annotations
@@ -52,6 +54,9 @@ class Lineage:
     inherited: int = 0
     """The youngest outdated IKE_SA that an earlier life of this program has left, while it is
     there; else 0."""
+    shadowing: int = 0
+    """The outdated IKE_SA that we send over beside older ones that are not, while it is there; else
+    0. They are to be replaced with it."""
 
 
 def trace(
@@ -61,8 +66,8 @@ def trace(
 
     One that the peer has begun in the way that shall be used is none of another, though it came
     while we still used the other way; one of a way that is not accepted any more is, whenever it
-    came. And a configuration that comes back finds its own SAs: the daemon would make no others
-    beside them. What nothing is known of counts as made now.
+    came. And a configuration that comes back finds its own SAs, where they are the youngest. What
+    nothing is known of counts as made now.
 
     Args:
         lineage: What this said the last time.
@@ -100,13 +105,16 @@ def trace(
     by, ask_at = overtaken_by(lineage, seen, outdated, now)
     early = answered_early(lineage.answered_early, seen, outdated)
     left = inherited(lineage.inherited, seen, outdated)
-    older = frozenset(c.id for sa in seen.sas if sa.id < by for c in sa.children)
+    shadow = shadowing(lineage.shadowing, seen, outdated)
+    younger = max(by, shadow)
+    older = frozenset(c.id for sa in seen.sas if sa.id < younger for c in sa.children)
     known = replace(
         lineage,
         outdated=outdated | older,
         overtaken_by=by,
         answered_early=early,
         inherited=left,
+        shadowing=shadow,
     )
     return known, ask_at
 
@@ -122,7 +130,7 @@ def epoch(lineage: Lineage, seen: ConnSeen) -> int:
     if lineage.answered_early and any(child.name == OUT for child in current):
         return lineage.answered_early
     # Negative, so that an IKE_SA that is two of the three stands for two configurations.
-    return lineage.overtaken_by or -lineage.inherited
+    return lineage.overtaken_by or -max(lineage.inherited, lineage.shadowing)
 
 
 def settled_mark(lineage: Lineage, seen: ConnSeen) -> str:
@@ -232,4 +240,27 @@ def inherited(known: int, seen: ConnSeen, outdated: frozenset[int]) -> int:
     old = [sa.id for sa in seen.sas if any(child.id in outdated for child in sa.children)]
     if old and not seen.config:
         return max(old)
+    return known if any(sa.id == known for sa in seen.sas) else 0
+
+
+def shadowing(known: int, seen: ConnSeen, outdated: frozenset[int]) -> int:
+    """Tell which outdated IKE_SA we send over, beside older ones that are current.
+
+    Args:
+        known: What this said the last time.
+        seen: The SAs.
+        outdated: CHILD_SAs made from something else than what shall be.
+
+    Returns:
+        Its id, for as long as it is there. 0: there is none.
+    """
+    sent = [
+        (sa.id, c.id, c.id in outdated)
+        for sa in seen.sas
+        for c in sa.children
+        if installed(c) and c.name == OUT
+    ]
+    youngest, _, is_outdated = max(sent, default=(0, 0, False))
+    if is_outdated and any(not old and number < youngest for number, _, old in sent):
+        return youngest
     return known if any(sa.id == known for sa in seen.sas) else 0

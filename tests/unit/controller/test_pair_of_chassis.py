@@ -549,8 +549,8 @@ def test_a_profile_changes_on_a_live_pair_without_a_loss(apart: float, turned: b
     assert [] == lost
 
 
-def test_a_profile_that_flips_back_at_once_leaves_what_was() -> None:
-    """The daemon would make no third IKE_SA."""
+def test_a_profile_that_flips_back_at_once_ends_with_what_was() -> None:
+    """And with no SA of the other one."""
     cluster = enforced(classes())
     lost = watched(cluster)
     cluster.publish(classes(generation=11, profile="cnsa"))

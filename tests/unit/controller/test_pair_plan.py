@@ -13,7 +13,7 @@ from controller.plan.attempts import Attempts
 from controller.plan.guard import Direction, GuardState
 from controller.plan.ike import CHILDREN, ChildSa, IkeSa
 from controller.plan.invariants import MAX_VIOLATIONS, never_clear
-from controller.plan.lineage import Lineage
+from controller.plan.lineage import Lineage, shadowing
 from controller.plan.pace import Kind, Slots
 from controller.plan.pair import LIFE, Demand, changes_over_at, clear_flows, decide
 from controller.plan.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord, initiates
@@ -489,17 +489,34 @@ def test_the_other_end_retires_what_the_initiator_does_not() -> None:
     assert (TerminateIke(name=NAME, ike_id=1),) == later.steps
 
 
-def test_a_configuration_that_comes_back_finds_its_own_sas() -> None:
-    """The daemon makes no others beside them; those of the one between go."""
+def test_what_shadows_is_younger_sent_over_and_outdated() -> None:
+    """An older one, or one over which only the peer sends, can be taken down alone."""
+    both = replace(TRAPPED, sas=(full(1), full(2)))
+    assert 2 == shadowing(0, both, frozenset({20, 21}))
+    assert 0 == shadowing(0, both, frozenset({10, 11}))
+    assert 0 == shadowing(0, both, frozenset({10, 11, 20, 21}))
+    assert 0 == shadowing(0, replace(both, sas=(full(1), sa(2, child("in", 21)))), frozenset({21}))
+    gone = replace(both, sas=(full(1), sa(2, child("out", 20, "DELETING"))))
+    assert 0 == shadowing(0, gone, frozenset({20}))
+    assert 2 == shadowing(2, replace(both, sas=(*both.sas, full(3))), frozenset({10, 20, 21}))
+    assert 0 == shadowing(2, replace(both, sas=(full(3),)), frozenset())
+
+
+def test_a_configuration_that_comes_back_makes_others_where_its_own_are_older() -> None:
+    """Both ends send over those of the one between, and a round trip would be lost with them."""
     record = kept(run(latched(), TRAPPED, at(Phase.ENFORCE), config=NEW_CONFIG))
     between = replace(LOADED_NEW, sas=(full(1), full(2)))
     record = kept(run(record, between, at(Phase.ENFORCE, 101), config=NEW_CONFIG))
     back = run(record, between, at(Phase.ENFORCE, 101.5))
-    assert [Load, Install, Install] == kinds(back)
-    assert {20, 21} == outdated(kept(back))
-    after = replace(between, config=CONFIG.fingerprint)
-    last = run(kept(back), after, at(Phase.ENFORCE, 101.5 + replacement.RETIRE_S))
-    assert (TerminateIke(name=NAME, ike_id=2),) == last.steps
+    assert [Load, Install, Install, Initiate] == kinds(back)
+    assert {10, 11, 20, 21} == outdated(kept(back))
+    assert isinstance(back.steps[0], Load)
+    assert -2 == back.steps[0].config.epoch
+    loaded = back.steps[0].config
+    sas = (full(1), full(2), full(3))
+    after = replace(between, config=loaded.fingerprint, marks=loaded.marks, sas=sas)
+    last = run(kept(run(kept(back), after, at(Phase.ENFORCE, 102))), after, at(Phase.ENFORCE, 104))
+    assert (TerminateIke(name=NAME, ike_id=1), TerminateIke(name=NAME, ike_id=2)) == last.steps
 
 
 GCM, CNSA_SUITE = "AES_GCM_16-256/PRF_HMAC_SHA2_256/ECP_256", "AES_GCM_16-256/PRF_HMAC_SHA2_384/"
