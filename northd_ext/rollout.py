@@ -147,7 +147,7 @@ def step(
     ):
         base = _last_known(nb, sb)
         event = _recovery(base, wanted)
-        if base.phase is Phase.OFF and event is Event.RESTORE and sb.policy is None:
+        if _is_nothing(nb, sb, base, event):
             return Step(None)
     else:
         base = sb.policy
@@ -324,6 +324,15 @@ def _last_known(nb: NbView, sb: SbView) -> ClusterPolicy:
         mode = Mode.REQUIRE if phase is Phase.ENFORCE else Mode.PREFER
     generation = max(nb.reported_generation, stored.generation, sb.readable_generation)
     return replace(stored, generation=generation, phase=phase, default=mode, floor=mode)
+
+
+def _is_nothing(nb: NbView, sb: SbView, base: ClusterPolicy, event: Event) -> bool:
+    """Whether neither database knows of a policy: chassis that do were given it by other ones."""
+    if sb.policy is not None:
+        return False
+    if event is Event.DISABLE and sb.error is None and not nb.reported_generation:
+        return True
+    return base.phase is Phase.OFF and event is Event.RESTORE
 
 
 def _recovery(base: ClusterPolicy, wanted: EncryptionPolicy | None) -> Event:

@@ -353,6 +353,12 @@ def test_rebuilt_southbound(
     assert expected == moved(taken)
 
 
+@pytest.mark.parametrize("state", ["enforced (degraded)", "off", ""])
+def test_two_databases_that_know_nothing_switch_nothing_off(state: str) -> None:
+    """Chassis may know better; what the state says in such an NB was written in doubt."""
+    assert moved(take(None, SWITCHED_OFF, chassis(1), state=state)) is None
+
+
 @pytest.mark.parametrize(
     ("state", "mode"), [("enforced", Mode.REQUIRE), ("established", Mode.PREFER)]
 )
