@@ -288,6 +288,28 @@ def test_a_peer_that_was_away_for_long_returns_latched() -> None:
     assert [NAME] == agent.due(501, 9)
 
 
+def test_a_peer_that_returns_under_another_name_returns_latched() -> None:
+    """Who has its address has nothing to send in clear there, until a class says so."""
+    agent = agent_of(worlds.two_chassis())
+    settle(agent)
+    agent.put_chassis(B, None)
+    agent.put_policy(policy(Phase.ESTABLISH))
+    settle(agent)
+    settle(agent, 100 + LINGER_S)
+    agent.put_chassis(C, worlds.chassis(C, "10.0.0.2"))
+    settle(agent, 500)
+    assert [(C, PairState.BLOCKED)] == [(r.pair.peer, r.state) for r in agent.records.values()]
+    agent.put_policy(policy(Phase.ESTABLISH, Mode.OFF, generation=3))
+    settle(agent, 501)
+    agent.put_policy(policy(Phase.ESTABLISH, generation=4))
+    agent.put_chassis(C, None)
+    settle(agent, 502)
+    settle(agent, 502 + LINGER_S)
+    agent.put_chassis("chD", worlds.chassis("chD", "10.0.0.2"))
+    settle(agent, 600)
+    assert [PairState.PENDING] == [r.state for r in agent.records.values()]
+
+
 @pytest.mark.parametrize(
     ("phase", "clear"),
     [
