@@ -9,17 +9,19 @@ PURE = ovn_ipsec/cli/checkup.py,ovn_ipsec/cli/editing.py,ovn_ipsec/cli/evaluate.
 GUEST = $(PYTHON) -m ovn_ipsec.lab.guest --anywhere --mem 8 --timeout 14400 $(MACHINE)
 SOURCES = ovn_ipsec controller northd_ext tests tools
 ARGS =
+SEEDS = 300-1299
 # Another machine than this one for the guest, such as --speed 20 or --just-booted.
 MACHINE =
 
-.PHONY: help setup sandbox check check-fast lint types arch unit functional system bench bench-policy bench-ovn docs
+.PHONY: help setup sandbox check check-fast lint types arch unit simulation simulate functional system bench bench-policy bench-ovn docs
 
 help:
 	@echo 'setup      install what is missing: Debian packages, .venv (quick when nothing is)'
 	@echo 'sandbox    a whole encrypted OVN cluster on this machine'
-	@echo 'check      everything: lint types arch unit functional system'
+	@echo 'check      everything: lint types arch unit simulation functional system'
 	@echo '           with MACHINE=--just-booted or MACHINE="--speed 20" as on another machine'
 	@echo 'check-fast lint, types, arch and unit tests, in seconds'
+	@echo 'simulate   play more seeds of the simulator: make simulate SEEDS=300-20000'
 	@echo 'bench      cost beside ovs-monitor-ipsec, into docs/explanation/cost.md'
 	@echo 'bench-policy what rules cost, into docs/explanation/policy-cost.md'
 	@echo 'bench-ovn  what it costs OVN itself, into docs/explanation/ovn-cost.md'
@@ -31,7 +33,7 @@ setup:
 sandbox: setup
 	$(PYTHON) -m ovn_ipsec.cli sandbox $(ARGS)
 
-check: setup lint types arch unit functional system
+check: setup lint types arch unit simulation functional system
 
 check-fast: setup lint types arch
 	$(PYTHON) -m pytest -q tests/unit
@@ -51,6 +53,13 @@ arch:
 unit:
 	$(PYTHON) -m pytest tests/unit --cov --cov-report=
 	$(BIN)/coverage report --include='$(PURE)' --fail-under=100
+
+# The real daemons on simulated hosts, in virtual time.
+simulation:
+	$(PYTHON) -m pytest tests/simulation
+
+simulate:
+	$(PYTHON) -m tests.simulation $(SEEDS)
 
 functional:
 	$(PYTHON) -m pytest tests/functional

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real controller, in virtual time, on a simulated host: its outside is made of simulations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from controller import daemon
+from controller.daemon import Controller, Settings
+from controller.kernel_tables import KernelEvents
+from controller.outside import Outside, SouthboundAddress
+from controller.ports import PortKeeper
+from controller.state_dir import StateDir
+from controller.xfrm.values import XfrmPolicy, XfrmState
+from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.model.observation import Known, Unknown
+from ovn_ipsec.ovsdb.schemas import SOUTHBOUND, VSWITCH
+from tests.fakes.ovsdb import FakeDatabase, FakeSession
+
+from .charon import CharonBackend
+from .engine import FakePoller, Process
+from .host import Host
+from .keeper import SimKeeper
+from .layers import SimLayer
+
+VSWITCH_FD, SOUTHBOUND_FD, IKE_FD, KERNEL_FD = 10, 11, 20, 30
+
+
+class SimTables:
+    """See KernelTables."""
+
+    def __init__(self, process: Process, host: Host) -> None:
+        self._process, self._kernel = process, host.kernel
+        self._waiting = KernelEvents()
+
+    def open(self) -> None:
+        """Subscribe to events."""
+        self._process.gate("kernel.open")
+        self._kernel.listeners.append(self._note)
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        if self._note in self._kernel.listeners:
+            self._kernel.listeners.remove(self._note)
+
+    def _note(self, what: str) -> None:
+        old = self._waiting
+        self._waiting = KernelEvents(
+            guard_touched=old.guard_touched or what == "guard",
+            flushed=old.flushed or what == "flushed",
+            deleted=old.deleted or what == "deleted",
+        )
+        self._process.kick(KERNEL_FD)
+
+    def filenos(self) -> list[int]:
+        """What stands for the sockets."""
+        return [KERNEL_FD]
+
+    def drain(self) -> KernelEvents:
+        """Take what events wait."""
+        found, self._waiting = self._waiting, KernelEvents()
+        return found
+
+    def dump(self) -> tuple[tuple[XfrmPolicy, ...], tuple[XfrmState, ...]]:
+        """Read both tables."""
+        self._process.gate("kernel.dump")
+        return self._kernel.policies(), self._kernel.states()
+
+    def delete_states(self, states: Iterable[XfrmState]) -> None:
+        """Delete SAs."""
+        self._process.gate("kernel.delete")
+        self._kernel.delete(states)
+
+    def delete_policies(self, policies: Iterable[XfrmPolicy]) -> None:
+        """Delete policies."""
+        self._process.gate("kernel.delete")
+        self._kernel.delete_policies(policies)
+
+    def esp(self, versions: Iterable[int]) -> Known[bool] | Unknown:
+        """Whether this kernel can do ESP."""
+        self._process.gate("kernel.esp")
+        return Known(self._kernel.esp)
+
+
+class SimDisk(StateDir):
+    """The real files, on a disk that can be full, and a program that can end beside each write."""
+
+    def __init__(self, process: Process, host: Host) -> None:
+        super().__init__(host.state)
+        self._process, self._host = process, host
+
+    def _append(self, name: str, line: str) -> None:
+        if self._is_full(name):
+            self._torn.add(name)
+        else:
+            super()._append(name, line)
+
+    def _replace(self, name: str, text: str) -> bool:
+        return not self._is_full(name) and super()._replace(name, text)
+
+    def _is_full(self, name: str) -> bool:
+        try:
+            self._process.gate("disk.write")
+        except EdgeError:
+            self._problems[name] = "Input/output error"
+            return True
+        if self._host.disk_full:
+            self._problems[name] = "No space left on device"
+        return self._host.disk_full
+
+
+class ControllerProgram:
+    """One controller that runs."""
+
+    def __init__(self, process: Process, host: Host) -> None:
+        self._process, self._host = process, host
+        gate = process.gate
+        outside = Outside(
+            clock=host.clock,
+            vswitch=self._vswitch(),  # type: ignore[arg-type]
+            southbound=self._southbound,  # type: ignore[arg-type]
+            layers=tuple(SimLayer(name, host.kernel, gate) for name in ("nft", "xfrm")),
+            ike=lambda _uri: CharonBackend(host.charon, gate, lambda: process.kick(IKE_FD), IKE_FD),
+            kernel=SimTables(process, host),
+            state=SimDisk(process, host),
+            credentials=lambda: SimKeeper(host, process.kick),  # type: ignore[arg-type, return-value]
+            ports=PortKeeper(host.folder),
+            knock=lambda pair: host.wire.knock(host, pair.remote),
+            monitor_ipsec=lambda: host.monitor,
+            name_override=lambda: None,
+            boot=f"boot {host.boots}",
+        )
+        daemon.notify_systemd = lambda _text: None
+        self.controller = Controller(Settings(), outside)
+        process.closers.append(self.controller.close)
+        self.controller.open()
+
+    def _vswitch(self) -> FakeSession:
+        process, host = self._process, self._host
+        return FakeSession(
+            "unix:db.sock",
+            VSWITCH,
+            find=lambda _remotes: host.vswitch,
+            timeline=host.timeline,
+            owner=host.name,
+            wake=lambda: process.kick(VSWITCH_FD),
+            fd=VSWITCH_FD,
+        )
+
+    def _southbound(self, address: SouthboundAddress) -> FakeSession:
+        process, host = self._process, self._host
+
+        def find(remotes: str) -> FakeDatabase | None:
+            return host.central.find(remotes) if host.up else None
+
+        return FakeSession(
+            address.remotes,
+            SOUTHBOUND,
+            find=find,
+            timeline=host.timeline,
+            only={"Chassis_Private": [["name", "==", name] for name in address.digests]},
+            owner=host.name,
+            wake=lambda: process.kick(SOUTHBOUND_FD),
+            fd=SOUTHBOUND_FD,
+        )
+
+    def step(self) -> None:
+        """One pass."""
+        self.controller.step()
+
+    def wait(self, poller: FakePoller) -> None:
+        """Say what it waits for."""
+        self.controller.wait(poller)

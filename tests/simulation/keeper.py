@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The credentials of a simulated chassis, as the controller asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from controller.plan.credential import Credential, Secret
+from controller.plan.proof import Means
+from ovn_ipsec.model.policy import Auth
+from tests.fakes.files import FakeWatch
+from tests.fakes.timeline import EPOCH
+
+from .credentials import Stock
+from .host import Host
+
+LOOK_S = 10.0
+"""Between two looks when nothing seems to have happened (credential_keeper.SLOW_S)."""
+SETTLE_S = 0.3
+FILES_FD = 40
+
+
+class SimKeeper:
+    """See CredentialSource."""
+
+    def __init__(self, host: Host, kick: Callable[[int], None]) -> None:
+        self._host = host
+        self.means = Means()
+        self.watch = FakeWatch()
+        self.watch.fileno = lambda: FILES_FD  # type: ignore[method-assign]
+        host.stock.watch = lambda: kick(FILES_FD)
+        self.crls: tuple[bytes, ...] = ()
+        self.request = self.pin = self.warning = ""
+        self.keys: dict[str, Secret] = {}
+        self._heeded = 0
+        self._seen: object = None
+        self._needs: object = None
+        self._look_at = float("-inf")
+        self._problem = ""
+
+    def heed(self, now: float) -> None:
+        """Take in that files have changed."""
+        if self._host.stock.changed != self._heeded:
+            self._heeded = self._host.stock.changed
+            self._look_at = min(self._look_at, now + SETTLE_S)
+
+    def run(self, needs: object, now: float, wall: datetime) -> bool:
+        """Look at the files when it is time."""
+        if now < self._look_at and needs == self._needs:
+            return False
+        self._look_at, self._needs = now + LOOK_S, needs
+        stock = self._host.stock
+        seen = (stock.changed, needs.chassis)  # type: ignore[attr-defined]
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        if stock.broken or stock.name != needs.chassis:  # type: ignore[attr-defined]
+            self._problem = "the files do not hold what they should"
+            return False
+        self._problem = ""
+        before, self.means = self.means, _means(stock)
+        assert self.means.ca is not None
+        self.keys = {self.means.ca.key_id: Secret(self.means.ca.key_id.encode())}
+        return self.means != before
+
+    @property
+    def auths(self) -> frozenset[Auth]:
+        """Ways for which everything is there."""
+        return frozenset({Auth.CA, Auth.PSK}) if self.means.ca is not None else frozenset()
+
+    @property
+    def expires(self) -> datetime | None:
+        """When the certificate ends."""
+        return None if self.means.ca is None else self.means.ca.not_after
+
+    def problems(self) -> list[str]:
+        """What is wrong."""
+        return [self._problem] if self._problem else []
+
+    def renew(self) -> None:
+        """Nothing is made here."""
+
+    def wake_at(self) -> float:
+        """When to look again."""
+        return self._look_at
+
+
+def _means(stock: Stock) -> Means:
+    text = f"{stock.authority}/{stock.name}/{stock.number}"
+    credential = Credential(
+        certificate_der=text.encode(),
+        key_id=f"key-{stock.name}-{stock.number}",
+        ca_der=tuple(name.encode() for name in stock.trusted),
+        not_before=EPOCH - timedelta(days=1),
+        not_after=EPOCH + timedelta(days=300),
+        names=(stock.name,),
+        subject=f"CN={stock.name}",
+        fingerprint=f"{text} {stock.trusted}",
+    )
+    return Means(ca=credential, secrets=tuple(Secret(one.encode()) for one in stock.secrets))
