@@ -9,7 +9,7 @@ import structlog
 
 from ovn_ipsec.errors import EdgeError
 from ovn_ipsec.model.observation import Known, Unknown
-from ovn_ipsec.model.policy import Mode
+from ovn_ipsec.model.policy import Mode, Phase
 
 from .host_guard import HostGuard
 from .kernel_tables import KernelTables
@@ -46,6 +46,8 @@ class KernelWatch:
         self.problem = ""
         self.esp: bool | None = None
         """Whether this kernel can do ESP for the addresses of this chassis; None: not known."""
+        self._asked_for = 0
+        """The generation in whose ``prepare`` that was asked last: modules come and go."""
 
     def open(self) -> None:
         """Subscribe to events; a kernel without them is audited by time alone."""
@@ -81,6 +83,10 @@ class KernelWatch:
             self.hurry(now)
         elif events.deleted and not daemon_ready:
             self.hurry(now)
+        if agent is not None and agent.policy.phase is Phase.PREPARE:
+            generation = agent.policy.generation
+            if generation != self._asked_for:
+                self._asked_for, self.esp, self._due = generation, None, now
         if now >= self._due:
             self._due = now + AUDIT_S
             self._guard.audit()
