@@ -212,6 +212,17 @@ def test_many_rivals_are_counted() -> None:
     assert not world.hold((EncapType.GENEVE, ip_address("10.0.0.77")), "rogue0")
 
 
+def test_many_contested_addresses_of_one_chassis_are_four_refusals() -> None:
+    """However many it claims."""
+    world = World()
+    world.put(A, chassis(A, "10.0.0.1"))
+    ips = [f"10.0.1.{n}" for n in range(ERRORS_MAX + 3)]
+    for name in (B, ROGUE):
+        world.put(name, chassis(name, *ips))
+    offers = world.pairs_with(A, ROGUE, policy(Phase.ENFORCE))
+    assert (len(offers.contested), len(offers.errors)) == (len(ips), ERRORS_MAX)
+
+
 def test_a_pair_of_another_type_does_not_take_a_port() -> None:
     """Whoever puts vxlan on Geneve's port does not speak for the Geneve there."""
     both = chassis(A, encap("10.0.0.1"), encap("10.0.0.1", "vxlan"))

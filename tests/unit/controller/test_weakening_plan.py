@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.plan.agent import Agent
-from controller.plan.ike import conn_name
+from controller.plan.ike import ConnName, conn_name
 from controller.plan.record import Context
-from controller.plan.weakening import rule
-from controller.plan.world import Offers, PairIntent, World
-from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase, Profile
+from controller.plan.weakening import Statement, Statements, rule
+from controller.plan.world import Label, Offers, PairIntent, World
+from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase, Profile, Treatment
 from tests import worlds
 from tests.contracts.ike_backend import config
 from tests.worlds import A, B, labelled, matrix, policy, two_classes
@@ -255,3 +255,21 @@ def test_never_weaker_than_the_strongest_stated_in_this_generation(
 def test_a_world_has_no_pair_without_rows() -> None:
     """Asking costs nothing."""
     assert Offers() == World().pairs_with(A, B, wanted())
+
+
+def test_of_pairs_that_are_gone_the_strongest_statement_is_kept_for_a_generation() -> None:
+    """And with the next one those of pairs that there are none of are forgotten."""
+    label = Label()
+
+    def stated(text: Mode) -> Statement:
+        return Statement(generation=1, treatment=Treatment(mode=text), labels=(label, label))
+
+    names = [ConnName(f"ovn-chB@10.0.0.{n}%10.0.0.1") for n in range(4)]
+    modes = (Mode.REQUIRE, Mode.OFF, Mode.PREFER, Mode.OFF)
+    statements = Statements()
+    statements.pairs = dict(zip(names, map(stated, modes), strict=True))
+    for name in (*names[:2], ConnName("unknown")):
+        statements.merge(name, "chB")
+    assert {"chB": stated(Mode.REQUIRE)} == statements.peers
+    statements.forget(lambda name: name == names[2])
+    assert ({names[2]: stated(Mode.PREFER)}, {}) == (statements.pairs, statements.peers)
