@@ -115,6 +115,8 @@ class Chassis:
         self._store_at = float("-inf")
         self._ready = False
         self._left = False
+        self._guarded = False
+        """Whether something was in force on this host when rows were last looked at."""
         self._stale = True
         """Whether something has arrived that was not taken in."""
         self._phase_since = float("-inf")
@@ -160,22 +162,13 @@ class Chassis:
         """Whether the southbound is connected now."""
         return not self._left and self.southbound.session.connected
 
-    @property
-    def silent(self) -> bool:
-        """Whether the southbound is read, and there was never a policy, nor is anything in force.
+    def observe_southbound(self, *, guarded: bool) -> None:
+        """Take in what has arrived there; while it states no policy to obey, nothing of it.
 
-        Then nobody has ever asked for encryption here.
+        Args:
+            guarded: Whether something is in force on this host.
         """
-        seen = self.seen
-        return (
-            seen is not None
-            and seen.policy == Unknown(SILENT)
-            and self._obeyed is None
-            and not self._ready
-        )
-
-    def observe_southbound(self) -> None:
-        """Take in what has arrived there; while it states no policy to obey, nothing of it."""
+        self._guarded = guarded
         now = self._clock.monotonic()
         self._store_policy(now)
         if self._left:
@@ -209,7 +202,7 @@ class Chassis:
         for error in self.agent.take_refusals():
             _log.error("row_refused", reason=error.diagnostics())
         self._ready = True
-        self._obeyed = policy
+        self._obeyed = None if policy is NO_POLICY else policy
         self._store_policy(now)
 
     def _admit(self, seen: SouthboundSeen) -> ClusterPolicy | None:
@@ -220,6 +213,8 @@ class Chassis:
                 refused = refuse_regress(self._obeyed, offered)
                 why = "" if refused is None else refused.diagnostics()
                 policy = offered if refused is None else None
+            case Unknown(reason=reason) if reason == SILENT and self._is_untouched:
+                policy = NO_POLICY
             case Unknown(reason=reason):
                 why = reason
         self.held_because = why
@@ -228,6 +223,11 @@ class Chassis:
         elif before and not why:
             _log.info("policy_obeyed_again")
         return policy
+
+    @property
+    def _is_untouched(self) -> bool:
+        """Whether nobody has ever asked for encryption here: no policy was obeyed, none stands."""
+        return self._obeyed is None and not self._guarded
 
     def _store_policy(self, now: float) -> None:
         """Keep on disk what is obeyed, so that no older one weakens it."""
@@ -426,7 +426,7 @@ class Chassis:
         if not self._left:
             problem = self.southbound.session.problem
             words.append(problem and f"southbound: {problem}")
-        if self.held_because and not self.silent:
+        if self.held_because:
             words.append(self.held_because)
         words += self.trust.problems(policy, self.identity.southbound.remotes)
         words.append(self.ike.problem and f"IKE daemon: {self.ike.problem}")

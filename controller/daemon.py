@@ -107,7 +107,7 @@ class Controller:
             self._part("kernel", self._watch_kernel, now)
             self._tell_ready()
             return
-        self._part("southbound", chassis.observe_southbound)
+        self._part("southbound", self._observe_southbound, chassis)
         if self.here is not None:
             self._part("credentials", chassis.observe_credentials, self.here)
         self._part("kernel", self._watch_kernel, now)
@@ -164,7 +164,7 @@ class Controller:
 
     def _succeed(self, coming: Chassis, now: float) -> None:
         """Let the next chassis take over, once it knows what shall be."""
-        coming.observe_southbound()
+        self._observe_southbound(coming)
         before = self.chassis
         if before is None or not (coming.ready and coming.has_row):
             return
@@ -174,6 +174,9 @@ class Controller:
         self.chassis, self.coming = coming, None
         self.kernel.hurry(now)
         _log.info("chassis_succeeds", name=coming.identity.name)
+
+    def _observe_southbound(self, chassis: Chassis) -> None:
+        chassis.observe_southbound(guarded=self.guard.standing is not None)
 
     def _watch_kernel(self, now: float) -> None:
         chassis = self.chassis
@@ -237,7 +240,7 @@ class Controller:
             return
         chassis = self.chassis
         nobody = self.here is not None and chassis is None
-        known = chassis is not None and (chassis.synced or chassis.silent)
+        known = chassis is not None and chassis.synced
         if known or nobody or (self.guard.standing is not None and self.guard.keeper.holds()):
             self._told = True
             notify_systemd("READY=1")

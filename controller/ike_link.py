@@ -87,6 +87,15 @@ class IkeLink:
         Returns:
             Whether the daemon came or went: the kernel has to be looked at.
         """
+        try:
+            return self._run(agent, now)
+        except Exception:
+            # What the daemon has told is told once: what was not taken in is read again.
+            self._missed = "what it has told was not taken in"
+            self._read_at = now + RETRY_S
+            raise
+
+    def _run(self, agent: Agent, now: float) -> bool:
         if not self.backend.connected:
             lost = self._lose(agent)
             return self._connect(agent, now) or lost

@@ -73,6 +73,8 @@ class Southbound:
         self._rows: dict[str, Row] = {}
         self._private: dict[str, Row] = {}
         self._intake = Intake(name)
+        self._given: list[str] = []
+        """Chassis that were given out last; those whose rows are gone are in no other place."""
 
     def run(self) -> bool:
         """Take in what has arrived; whether anything may have changed."""
@@ -96,7 +98,8 @@ class Southbound:
     def changed_chassis(self, now: float) -> list[ChassisSeen]:
         """Chassis whose rows or encaps changed and have not been given out since."""
         found: list[ChassisSeen] = []
-        for name in self._intake.take(now):
+        self._given = self._intake.take(now)
+        for name in self._given:
             row = self._rows.get(name)
             if row is None:
                 found.append(ChassisSeen(name=name, parsed=None, pin=None))
@@ -108,7 +111,7 @@ class Southbound:
 
     def start_over(self) -> None:
         """Give every chassis out again: what was given out last was not taken in."""
-        self._intake.note(self._rows)
+        self._intake.note([*self._rows, *self._given])
 
     def observe(self) -> SouthboundSeen:
         """Read what is not a chassis' alone."""

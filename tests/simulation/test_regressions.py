@@ -170,6 +170,11 @@ CASES: dict[str, list[Step]] = {
         Step(8, "profile", 0, 0),
     ],
     "a_way_of_authentication_that_flips": [ON, Step(30, "auth", 0, 0), Step(0.3, "auth", 0, 1)],
+    "an_event_of_the_ike_daemon_that_was_not_taken_in": [
+        ON,
+        Step(25.3, "restart_charon", 3, 589),
+        Step(2, "explode", 2, 509),
+    ],
     # --- said to be well, or ill, when it is not ---
     "a_disk_that_was_full": [ON, Step(0.3, "full_disk", 1, 10)],
     "a_failure_that_is_over_is_not_told_for_ever": [ON, Step(UP, "fail", 2, 442)],

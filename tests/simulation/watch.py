@@ -248,7 +248,8 @@ class Watch:
             return
         for way in self._ways(host):
             held = self._held[way.src.name, way.dst.name]
-            if way.dst is host and held.wanted is Mode.REQUIRE and way.accepts_clear:
+            is_wanted = held.wanted is Mode.REQUIRE and self._known(way.src)
+            if way.dst is host and is_wanted and way.accepts_clear:
                 self.violate("acknowledged", f"{host.chassis} reports enforce: takes {way} clear")
 
     def _ways(self, host: Host) -> list[Way]:
