@@ -154,6 +154,7 @@ class PortKeeper:
         self._decide_owner(agent, here, local, now)
         if sb_global is None:
             # Nothing is known of any pair, and what becomes known of it wakes.
+            self._wake_at = self._life_at(here)
             return
         if now < self._look_at:
             # Something may have changed since: one more look, and none after it for its own sake.
@@ -161,6 +162,7 @@ class PortKeeper:
             return
         if session.busy:
             # Its answer wakes.
+            self._wake_at = self._life_at(here)
             return
         self._look_at, self._wake_at = now + PAUSE_S, self._life_at(here)
         self._take_answer(session)

@@ -175,6 +175,11 @@ CASES: dict[str, list[Step]] = {
         Step(25.3, "restart_charon", 3, 589),
         Step(2, "explode", 2, 509),
     ],
+    "ports_that_wait_for_a_southbound_that_was_emptied": [
+        ON,
+        Step(45.3, "restart_nb", 0, 193),
+        Step(0.3, "empty_sb", 3, 456),
+    ],
     # --- said to be well, or ill, when it is not ---
     "a_disk_that_was_full": [ON, Step(0.3, "full_disk", 1, 10)],
     "a_failure_that_is_over_is_not_told_for_ever": [ON, Step(UP, "fail", 2, 442)],
