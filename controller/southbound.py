@@ -184,8 +184,8 @@ class Southbound:
                 makes one: PortKeeper.makes_row.
 
         Returns:
-            Whether the rows now say so, or a write is on its way; False when it has to be tried
-            again: another write is under way, or this chassis has no row.
+            Whether the rows now say so, or a write is on its way, or this chassis has no row, whose
+            coming wakes; False when it has to be tried again.
         """
         if self.session.busy or not self.session.can_write:
             return False
@@ -201,7 +201,7 @@ class Southbound:
             own = _OwnRow(name=self._name, chassis=row, private=private, external_ids=digest)
         if writes or own is not None:
             self.session.transact(lambda txn: _write(txn, writes, own))
-        return bool(private) or own is not None
+        return True
 
     def _may_own(self, private: Row | None) -> bool:
         """Whether our Chassis_Private row is known to be missing, or to hang on no chassis."""

@@ -76,6 +76,7 @@ class Trust:
         if is_new or policy.auth != self._ways:
             self._ways = policy.auth
             self.keys.offer(self.keeper.means, self.keeper.keys)
+            self.keys.dirty()
         # Only what the IKE daemon has confirmed is used.
         means = self.keys.means
         self.keys.revoke(self.keeper.crls)
