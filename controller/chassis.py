@@ -128,6 +128,8 @@ class Chassis:
         """Ids of the private keys of what the IKE daemon was given for each pair."""
         self._report_at = float("-inf")
         self._unsaid = True
+        self._said: tuple[dict[str, str], str] | None = None
+        """The keys and the pin that our rows were last brought to."""
 
     def open(self) -> None:
         """Connect to the southbound."""
@@ -448,9 +450,6 @@ class Chassis:
         now = self._clock.monotonic()
         if self._left or not self.southbound.loaded or self.seen is None:
             return
-        self._unsaid = now < self._report_at
-        if self._unsaid:
-            return
         keeper, version = self.trust.keeper, self.ike.version
         digest = report.digest(
             self.agent,
@@ -462,8 +461,14 @@ class Chassis:
         keys = format_digest(replace(digest, auths=self.trust.auths, warning=keeper.warning))
         if keeper.request:
             keys[REQUEST] = keeper.request
+        if now < self._report_at:
+            # Only what is new has to be said then; what others have changed is seen in any pass.
+            self._unsaid = (keys, keeper.pin) != self._said
+            return
         self._report_at = now + REPORT_S
         self._unsaid = not self.southbound.publish(keys, keeper.pin, makes_row=makes_row)
+        if not self._unsaid:
+            self._said = (keys, keeper.pin)
 
     # --- wait ------------------------------------------------------------------------------------
 
