@@ -87,6 +87,9 @@ class World:
             folder=folder,
             take_number=self._take_number,
         )
+        for other in list(self.hosts.values())[:1]:
+            given = other.stock
+            host.stock.put(trusted=given.trusted, authority=given.authority, secrets=given.secrets)
         host.controller = self._controller(host)
         self.hosts[host.name] = host
         self.watch.add(host)
