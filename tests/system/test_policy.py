@@ -87,6 +87,19 @@ def seen(cluster: Cluster, one: str, other: str, since: Mark) -> set[Kind]:
     }
 
 
+def wait_wire(
+    cluster: Cluster, ping: helpers.Traffic, ends: tuple[str, str], wanted: set[Kind]
+) -> None:
+    """Wait until traffic between two chassis is of these kinds alone: they change over in turn."""
+
+    def is_so() -> bool:
+        since = cluster.wire.mark()
+        ping.run(1)
+        return seen(cluster, *ends, since) == wanted
+
+    wait_until(is_so, helpers.PATIENCE_S, f"{' and '.join(map(str, wanted))} between {ends}")
+
+
 def clear_between(cluster: Cluster, one: str, other: str, since: Mark) -> int:
     """Return how many clear tunnel packets two chassis have exchanged since a moment."""
     ips = {cluster.chassis[name].encap_ips[0] for name in (one, other)}
@@ -118,6 +131,7 @@ def test_zones_are_told_apart_and_turned_round_live(on: Cluster) -> None:
         ask(cluster, "zone:dc1 zone:dc2 require", "any any off")
         wait_states(cluster, ACROSS)
         helpers.wait_state(cluster, "enforced")
+        wait_wire(cluster, inside, ("h1", "h2"), {Kind.CLEAR})
         since = cluster.wire.mark()
         across.run(2)
         assert seen(cluster, "h1", "h3", since) == {Kind.ESP}
@@ -131,6 +145,7 @@ def test_zones_are_told_apart_and_turned_round_live(on: Cluster) -> None:
         ask(cluster, "zone:dc1 zone:dc1 require", "zone:dc2 zone:dc2 require", "any any off")
         wait_states(cluster, INSIDE)
         helpers.wait_state(cluster, "enforced")
+        wait_wire(cluster, across, ("h1", "h3"), {Kind.CLEAR})
         say("zones turned round", across_lost=across.lost, inside_lost=inside.lost)
         assert across.lost <= 1
         assert inside.lost <= 1
