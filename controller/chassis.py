@@ -10,12 +10,11 @@ every pair.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import ovs.poller
 import structlog
 
-from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profile
 from ovn_ipsec.schema.open_vswitch import LocalChassis
@@ -24,10 +23,10 @@ from ovn_ipsec.schema.report import REQUEST, format_digest
 from . import report
 from .apply import apply_steps
 from .changes import log_change
-from .ike.strongswan import DEFAULT_URI
+from .identity import Identity
 from .ike_link import IkeLink
 from .keyring import Keyring
-from .outside import Outside, SouthboundAddress, TlsFiles
+from .outside import Outside
 from .plan.agent import NOTHING_FORMER, Agent, Former
 from .plan.guard import ALWAYS, GuardState
 from .plan.ike import ConnName
@@ -48,38 +47,6 @@ REPORT_S = 1.0
 """Between two writes of the digest, unless a phase has just been applied."""
 
 Decisions = list[tuple[ConnName, Decision]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """What a Chassis is built for; another one is another Chassis."""
-
-    name: ChassisName
-    southbound: SouthboundAddress
-    vici: str
-    """Of the IKE daemon."""
-
-
-def identify(here: LocalChassis, tls: TlsFiles | None, vici: str | None) -> Identity | None:
-    """Say who this chassis is.
-
-    Args:
-        here: What the local database says.
-        tls: Files for ssl: remotes.
-        vici: What the command line says of the IKE daemon; None: nothing.
-
-    Returns:
-        None while the local database does not say who we are, or where the southbound is.
-    """
-    if here.name is None or not here.remote:
-        return None
-    address = SouthboundAddress(
-        remotes=here.remote,
-        probe_interval_s=0.0 if here.remote.startswith("unix:") else here.probe_interval_ms / 1000,
-        digests=(here.name, *sorted(here.psk_plain - {here.name})),
-        tls=tls,
-    )
-    return Identity(name=here.name, southbound=address, vici=vici or here.vici or DEFAULT_URI)
 
 
 class Chassis:

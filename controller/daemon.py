@@ -23,9 +23,10 @@ from ovn_ipsec.service import Service, notify_systemd
 
 from . import local as local_db
 from . import report
-from .chassis import Chassis, Decisions, identify
+from .chassis import Chassis, Decisions
 from .conflict import ConflictWatch
 from .host_guard import HostGuard
+from .identity import identify
 from .kernel import NO_ESP, KernelWatch
 from .outside import Outside, TlsFiles
 from .plan.agent import Agent, Former

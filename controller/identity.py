@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the local database says of who this chassis is, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.schema.open_vswitch import LocalChassis
+
+from .ike.strongswan import DEFAULT_URI
+from .outside import SouthboundAddress, TlsFiles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a Chassis is built for; another one is another Chassis."""
+
+    name: ChassisName
+    southbound: SouthboundAddress
+    vici: str
+    """Of the IKE daemon."""
+
+
+def identify(here: LocalChassis, tls: TlsFiles | None, vici: str | None) -> Identity | None:
+    """Say who this chassis is.
+
+    Args:
+        here: What the local database says.
+        tls: Files for ssl: remotes.
+        vici: What the command line says of the IKE daemon; None: nothing.
+
+    Returns:
+        None while the local database does not say who we are, or where the southbound is.
+    """
+    if here.name is None or not here.remote:
+        return None
+    address = SouthboundAddress(
+        remotes=here.remote,
+        probe_interval_s=0.0 if here.remote.startswith("unix:") else here.probe_interval_ms / 1000,
+        digests=(here.name, *sorted(here.psk_plain - {here.name})),
+        tls=tls,
+    )
+    return Identity(name=here.name, southbound=address, vici=vici or here.vici or DEFAULT_URI)
