@@ -337,7 +337,7 @@ class Agent:
             decision = replace(decision, record=self._lacking(decision.record, context))
         self._strays.pop(name, None)
         self.undecided.pop(name, None)
-        self._remember(name, decision.record, context.now)
+        self._remember(name, record, decision.record, context.now)
         if decision.record is None or decision.record.barred:
             self.configs.drop(name)
         if decision.wake_at is not None:
@@ -377,7 +377,9 @@ class Agent:
         heapq.heappush(self._timers, (ends, name))
         return Decision(record=None)
 
-    def _remember(self, name: ConnName, record: PairRecord | None, now: float) -> None:
+    def _remember(
+        self, name: ConnName, before: PairRecord, record: PairRecord | None, now: float
+    ) -> None:
         old = self.records.pop(name, None)
         if old is not None:
             self._count(old, -1)
@@ -393,11 +395,11 @@ class Agent:
                 self._latched_ways.add(way)
             elif record.gone_at is None:
                 self._latched_ways.discard(way)
-        elif old is not None:
-            if old.closed:
-                self._latched_peers.add(str(old.pair.peer))
-            self._statements.merge(name, str(old.pair.peer))
-            self._let_go(old)
+        else:
+            if before.closed:
+                self._latched_peers.add(str(before.pair.peer))
+            self._statements.merge(name, str(before.pair.peer))
+            self._let_go(before)
         self._clear.put(name, record, clear)
 
     def _count(self, record: PairRecord, by: int) -> None:
