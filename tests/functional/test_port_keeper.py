@@ -20,7 +20,7 @@ from ovn_ipsec.ovsdb.session import Session
 from ovn_ipsec.schema.encap import RawChassis, RawEncap, parse_chassis
 from ovn_ipsec.schema.open_vswitch import LocalChassis, parse_local
 from tests.functional import test_tunnels as real
-from tests.functional.test_tunnels import pair, settle
+from tests.functional.test_tunnels import pair, settle, until
 
 pytestmark = pytest.mark.skipif(
     bool(real.MISSING), reason=f"not installed: {', '.join(real.MISSING)}"
@@ -258,6 +258,12 @@ def test_what_the_database_refuses_is_tried_again(keeping: Keeping) -> None:
     assert keeping.session.busy
     settle(keeping.session)
     assert "hv4@10.0.0.4" not in keeping.options()
+
+    def may_write() -> bool:
+        keeping.session.run()
+        return keeping.session.can_write
+
+    until(may_write, "the session has waited after the refusal")
     keeping.step()
     assert "hv4@10.0.0.4" in keeping.options()
 
