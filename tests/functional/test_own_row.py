@@ -16,7 +16,7 @@ from ovn_ipsec.ovsdb.schemas import SOUTHBOUND
 from ovn_ipsec.ovsdb.session import Session
 from tests.functional import ovsdb
 from tests.functional import test_tunnels as real
-from tests.functional.test_tunnels import settle, until
+from tests.functional.test_tunnels import until
 
 MISSING = (*ovsdb.missing_programs(), *real.MISSING)
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
@@ -46,9 +46,16 @@ def southbound(ovn: ovsdb.Central) -> Iterator[Southbound]:
 
 def take_in(southbound: Southbound) -> None:
     """Let it see what the database holds."""
-    settle(southbound.session)
-    for _ in southbound.changed_chassis(time.monotonic()):
-        pass
+
+    def done() -> bool:
+        southbound.run()
+        return southbound.loaded and not southbound.session.busy
+
+    until(done, "the southbound read")
+    for _ in range(6):
+        time.sleep(0.05)
+        southbound.run()
+    southbound.changed_chassis(time.monotonic())
 
 
 def row_of(ovn: ovsdb.Central) -> dict[str, object]:
