@@ -308,9 +308,11 @@ class Chassis:
         came_or_went = self.ike.run(self.agent, now)
         looks, self._looks = self._looks, {}
         for name in looks:
+            # Whatever becomes of the look, the pair is decided about again.
+            self.agent.touch(name)
+        for name in looks:
             self.ike.look(self.agent, name)
             self._looked.add(name)
-            self.agent.touch(name)
         if self.agent.idle and self.ike.ready:
             shared = self.trust.configs.shared_ids()
             own = frozenset().union(*self._loaded_keys.values())
