@@ -12,11 +12,11 @@ import structlog
 
 from ovn_ipsec.clock import SYSTEM, Clock
 from ovn_ipsec.errors import InputError, OvsdbConflict
-from ovn_ipsec.model.policy import HOLD_S, Phase
+from ovn_ipsec.model.policy import HOLD_S, ClusterPolicy, Phase
 from ovn_ipsec.ovsdb.session import Session
 from ovn_ipsec.schema.nb_global import STATE
 from ovn_ipsec.schema.sb_global import SCHEMA
-from ovn_ipsec.service import notify_systemd
+from ovn_ipsec.service import Process, notify_systemd
 
 from . import metrics
 from .census import Census, take_census
@@ -25,8 +25,7 @@ from .journal import Journal
 from .members import Members
 from .northbound import Northbound
 from .policy import EncapChange, SbPlan, evaluate
-from .process import Process
-from .progress import Progress
+from .progress import Elapsed, Progress
 from .report import LAG_GRACE_S, make_report
 from .rollout import Event, Step, next_wait_s, step
 from .settling import Settling
@@ -246,12 +245,12 @@ class Northd:
         decided = step(nb, sb, target, census, elapsed)
         plan = evaluate(decided.policy, sb.policy, ledger)
         self._note_refusals(target, sb, plan, now)
-        self._apply(decided, plan.changes, now)
-        if decided.event is not None and decided.policy is not None and not self._doubted:
-            self._vouched = Vouched.by(nb, decided.policy.generation)
+        published = self._apply(decided, plan.changes, now)
+        if published is not None and decided.event is not None and not self._doubted:
+            self._vouched = Vouched.by(nb, published.generation)
         self._enrol(now)
         if decided.event is None:
-            self._report(nb, sb, target, census, now)
+            self._report(nb, sb, target, census, elapsed)
         for wait_s in (
             next_wait_s(sb.policy, elapsed, held=decided.held),
             LAG_GRACE_S - elapsed.step_s,
@@ -259,11 +258,18 @@ class Northd:
             if wait_s > 0.0:
                 self._wake_at(now + wait_s)
 
-    def _apply(self, decided: Step, changes: tuple[EncapChange, ...], now: float) -> None:
-        """Write one policy change with its encaps at once; repairs alone when they have settled."""
+    def _apply(
+        self, decided: Step, changes: tuple[EncapChange, ...], now: float
+    ) -> ClusterPolicy | None:
+        """Write one policy change with its encaps at once; repairs alone when they have settled.
+
+        Returns:
+            What was sent; None: nothing was to be written, or may be now. A session that may write
+            again says so.
+        """
         policy, event = decided.policy, decided.event
-        if policy is None:
-            return
+        if policy is None or not self._sb.can_write:
+            return None
         ended = event is Event.ADVANCE and policy.phase is Phase.OFF
         if decided.held:
             changes = ()
@@ -275,11 +281,12 @@ class Northd:
             if changes or event is not None:
                 self._settling.repaired(changes, now)
         if event is None and not changes:
-            return
+            return None
         self._southbound.publish(policy, changes)
         if event in (Event.FOLLOW, Event.EASE):
             self._progress.note_rows(now)
         self._journal.written(policy, event, changes)
+        return policy
 
     def _look(self, now: float) -> bool:
         """Look at the authority's books if it is time to; only what is new there is evaluated."""
@@ -300,11 +307,14 @@ class Northd:
         if answers:
             southbound.publish_certificates(answers)
 
-    def _report(self, nb: NbView, sb: SbView, target: Target, census: Census, now: float) -> None:
+    def _report(
+        self, nb: NbView, sb: SbView, target: Target, census: Census, elapsed: Elapsed
+    ) -> None:
         """Tell NB about what SB carries now, never about what is still on its way there."""
         if self._sb.busy:
             return
-        report = make_report(nb, sb, target, census, self._progress.waited_s(now))
+        now = self._clock.monotonic()
+        report = make_report(nb, sb, target, census, elapsed)
         self._cluster = metrics.Cluster(
             state=report[STATE],
             generation=0 if sb.policy is None else sb.policy.generation,
@@ -377,6 +387,7 @@ class Northd:
             f"Generation: {policy.generation if policy else 0}",
             f"Northbound: {'connected' if self._nb.connected else 'not connected'}",
             f"Southbound: {'connected' if self._sb.connected else 'not connected'}",
+            *(f"Problem: {problem}" for problem in self._service.problems()),
         ]
         return "\n".join(lines)
 

@@ -89,7 +89,9 @@ class Enrolment:
         self.signing: Signing = NO_SIGNING
         self.problem = ""
         self._stamp: object = None
-        self._look_at = self._now = float("-inf")
+        self._look_at = self._now = self._sign_at = float("-inf")
+        self._unwritable = ""
+        """Why nothing could be written into the books when that was last tried."""
         self._total = Allowance.full(TOTAL_BURST, TOTAL_EVERY_S, 0.0)
         self._turn = 0
 
@@ -109,10 +111,11 @@ class Enrolment:
                 barred = frozenset(index.barred)
                 self.signing = Signing(authorities=self._folder.bundle(index), barred=barred)
                 self._stamp = stamp
-            self._say("")
+                self._unwritable, self._sign_at = "", float("-inf")
+            self._say(self._unwritable)
         except (OSError, PkiError) as error:
             self._say(str(error))
-            self._look_at = now + RETRY_S
+            self._stamp, self._look_at = None, now + RETRY_S
         if self.signing != before:
             for case in self._cases.values():
                 case.request, case.until = "", None
@@ -135,7 +138,8 @@ class Enrolment:
         if unsafe:
             self.refusals = _all_refused(rows, unsafe)
             return {}
-        self._sign(self._turns(rows, wall), wall)
+        if self._now >= self._sign_at:
+            self._sign(self._turns(rows, wall), wall)
         answers: dict[str, str] = {}
         refusals: list[InputError] = []
         for row in rows:
@@ -189,6 +193,9 @@ class Enrolment:
             except PkiError as error:
                 self._refuse(row, error)
         if not requests:
+            if not rows:
+                # Nobody asks any more, so nothing shows that it is still so.
+                self._unwritable = ""
             return
         try:
             signed = sign_all(self._folder, [request for _, request in requests], LIFE, wall)
@@ -196,9 +203,13 @@ class Enrolment:
             # It was not for them that nothing came of it; busy books are no fault at all.
             for row, _ in requests:
                 self._cases[row.name].looks = self._cases[row.name].looks.give_back()
+                self._total = self._total.give_back()
             if not isinstance(error, BusyError):
-                self._say(str(error))
+                self._unwritable = str(error)
+                self._say(self._unwritable)
+                self._sign_at = self._now + RETRY_S
             return
+        self._unwritable = ""
         for (row, _), certificate in zip(requests, signed, strict=True):
             if isinstance(certificate, PkiError):
                 self._refuse(row, certificate)

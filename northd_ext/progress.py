@@ -34,6 +34,9 @@ class Elapsed:
     """Milliseconds since the epoch, of which a new generation is made."""
 
 
+JUST_NOW = Elapsed()
+
+
 class Progress:
     """What SB carries, and since when."""
 
@@ -61,10 +64,6 @@ class Progress:
     def note_rows(self, now: float) -> None:
         """Take note that rows of chassis change what is published."""
         self._rows_at = now
-
-    def waited_s(self, now: float) -> float:
-        """Seconds since the generation and phase that SB carries were first seen."""
-        return now - self._marks["step"][1]
 
     def elapsed(self, now: float, wall: datetime) -> Elapsed:
         """How long ago all that was; nothing before the first note()."""

@@ -12,6 +12,7 @@ from ovn_ipsec.schema.report import printable
 
 from .census import Census
 from .gate import PATIENCE_S
+from .progress import JUST_NOW, Elapsed
 from .target import Target
 from .views import DEGRADED, STATE_PHASE, NbView, SbView
 
@@ -34,7 +35,7 @@ _ERROR_MAX = 300
 
 
 def make_report(
-    nb: NbView, sb: SbView, target: Target, census: Census, waited_s: float
+    nb: NbView, sb: SbView, target: Target, census: Census, elapsed: Elapsed
 ) -> dict[str, str]:
     """Sum up for NB_Global.external_ids.
 
@@ -43,7 +44,7 @@ def make_report(
         sb: What SB carries, and what in it could not be understood.
         target: What NB asks for, and what of it could not be understood or had.
         census: Taken against that policy.
-        waited_s: Seconds since its generation and phase began.
+        elapsed: Since when what SB carries holds.
 
     Returns:
         Texts by key, each of bounded length; a key that is not in it is to be removed. The
@@ -52,11 +53,11 @@ def make_report(
     """
     policy = sb.policy
     errors = [*target.errors, *([sb.error] if sb.error else [])]
-    state = state_word(policy, census, waited_s)
+    state = state_word(policy, census, elapsed)
     if sb.error is not None:
         state = nb.report.get(nb_global.STATE, state).removesuffix(DEGRADED)
         state = state if state in STATE_PHASE else _WORDS[Phase.OFF]
-    if is_degraded(target, sb, policy, census, waited_s):
+    if is_degraded(target, sb, policy, census, elapsed):
         state += DEGRADED
     report = {
         nb_global.STATE: state,
@@ -73,21 +74,21 @@ def make_report(
     return report
 
 
-def state_word(policy: ClusterPolicy | None, census: Census, waited_s: float = 0.0) -> str:
+def state_word(policy: ClusterPolicy | None, census: Census, elapsed: Elapsed = JUST_NOW) -> str:
     """Name the state.
 
     A rollout that ends at `prefer` has ended when everybody follows, and after a while when all
-    but a few do: see gate.
+    but a few do: see gate. A generation that rows have brought about does not put that off.
     """
     if policy is None:
         return _WORDS[Phase.OFF]
     ends_here = policy.phase is Phase.ESTABLISH and policy.end_mode is not Mode.REQUIRE
-    ended = census.acknowledged or (waited_s >= PATIENCE_S and census.up_but_for_few)
+    ended = census.acknowledged or (elapsed.stated_s >= PATIENCE_S and census.up_but_for_few)
     return "established" if ends_here and ended else _WORDS[policy.phase]
 
 
 def is_degraded(
-    target: Target, sb: SbView, policy: ClusterPolicy | None, census: Census, waited_s: float
+    target: Target, sb: SbView, policy: ClusterPolicy | None, census: Census, elapsed: Elapsed
 ) -> bool:
     """Whether something that should hold does not."""
     if target.doubt is not None or sb.error is not None:
@@ -96,10 +97,10 @@ def is_degraded(
         return True
     if policy is None or policy.phase is Phase.OFF:
         return False
-    lagging = bool(census.junk) or (bool(census.behind) and waited_s >= LAG_GRACE_S)
+    lagging = bool(census.junk) or (bool(census.behind) and elapsed.step_s >= LAG_GRACE_S)
     if policy.phase is Phase.RELAX:
         return lagging
-    ended = state_word(policy, census, waited_s) in ("enforced", "established")
+    ended = state_word(policy, census, elapsed) in ("enforced", "established")
     missing = census.counts.blocked or (ended and census.counts.pending)
     return bool(lagging or census.absent or census.problems or missing)
 

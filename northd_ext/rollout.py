@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 from ovn_ipsec.model.policy import (
     NO_POLICY,
+    PROTECTION,
     Auth,
     ClusterPolicy,
     EncryptionPolicy,
@@ -30,7 +31,7 @@ from ovn_ipsec.schema import sb_global
 
 from .census import Census
 from .gate import AUTH_PATIENCE_S, PATIENCE_S
-from .progress import Elapsed
+from .progress import JUST_NOW, Elapsed
 from .target import Target
 from .views import NbView, SbView
 
@@ -101,11 +102,7 @@ TRANSITIONS: Mapping[tuple[Phase, Event], Move] = MappingProxyType(
     }
 )
 
-_PROTECTION = (Phase.OFF, Phase.RELAX, Phase.PREPARE, Phase.ESTABLISH, Phase.ENFORCE)
-"""Phases, the one that protects least first."""
-
 _OFFWARD = frozenset({Phase.OFF, Phase.RELAX})
-_JUST_NOW = Elapsed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +123,7 @@ def step(
     sb: SbView,
     target: Target,
     census: Census,
-    elapsed: Elapsed = _JUST_NOW,
+    elapsed: Elapsed = JUST_NOW,
 ) -> Step:
     """Take the next step of the rollout, if one is due.
 
@@ -186,7 +183,6 @@ def next_wait_s(policy: ClusterPolicy | None, elapsed: Elapsed, *, held: bool) -
     waits = (
         0.0 if limit_s is None else limit_s - elapsed.phase_s,
         PATIENCE_S - elapsed.stated_s,
-        PATIENCE_S - elapsed.step_s,
         TURN_S - elapsed.auth_s,
         AUTH_PATIENCE_S - elapsed.auth_s,
         ROWS_EVERY_S - elapsed.rows_s if held else 0.0,
@@ -318,7 +314,7 @@ def _last_known(nb: NbView, sb: SbView) -> ClusterPolicy:
     if reported is None:
         blank = sb.error is None and not nb.reported_generation
         reported = Phase.OFF if blank else Phase.ESTABLISH
-    phase = max(reported, stored.phase, key=_PROTECTION.index)
+    phase = max(reported, stored.phase, key=PROTECTION.index)
     mode = stored.default
     if mode is Mode.OFF and phase is not Phase.OFF:
         mode = Mode.REQUIRE if phase is Phase.ENFORCE else Mode.PREFER

@@ -44,6 +44,10 @@ class Phase(StrEnum):
     RELAX = "relax"
 
 
+PROTECTION = (Phase.OFF, Phase.RELAX, Phase.PREPARE, Phase.ESTABLISH, Phase.ENFORCE)
+"""Phases, the one that protects least first."""
+
+
 class Rollout(StrEnum):
     """Whether the rollout waits for every pair, or goes on at once."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..errors import OvsdbError
 
@@ -30,7 +30,7 @@ class _Question:
     answer: _Answer | None = None
     """Written by the thread, as a whole; None once it has been taken."""
     known: tuple[str, ...] = ()
-    turn: int = field(default=0)
+    turn: int = 0
 
 
 class Names:

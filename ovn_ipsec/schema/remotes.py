@@ -71,7 +71,7 @@ def parse_remotes(place: Place, text: str) -> Remotes:
     """
     if len(text) > TEXT_MAX or text.count(",") >= REMOTES_MAX:
         reason = f"expected at most {REMOTES_MAX} remotes in {TEXT_MAX} characters"
-        return Remotes(errors=(_refused(place, text, reason),))
+        return Remotes(errors=(place.error(text, reason),))
     usable: dict[Remote, None] = {}
     errors: list[InputError] = []
     for part in _parts(text.split(",")):
@@ -159,7 +159,3 @@ def _port(place: Place, text: str, part: str) -> int:
     if not re.fullmatch(r":[0-9]{1,5}", part, re.ASCII) or not 1 <= int(part[1:]) <= 65535:
         place.refuse(text, "expected a port from 1 to 65535 behind the host")
     return int(part[1:])
-
-
-def _refused(place: Place, text: str, reason: str) -> InputError:
-    return InputError(table=place.table, row=place.row, key=place.key, text=text, reason=reason)

@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from northd_ext.census import take_census  # noqa: E402 - after the path
 from northd_ext.policy import evaluate  # noqa: E402
+from northd_ext.progress import JUST_NOW  # noqa: E402
 from northd_ext.report import make_report  # noqa: E402
 from northd_ext.rollout import step  # noqa: E402
 from northd_ext.settling import Settling  # noqa: E402
@@ -109,9 +110,9 @@ class Evaluation:
         written = self.settling.written_classes(sb)
         target, self.ledger = self.targeting.run(self.nb, sb, written)
         census = take_census(sb.policy, self.ledger)
-        self.step = step(self.nb, sb, target, census, 0.0)
+        self.step = step(self.nb, sb, target, census, JUST_NOW)
         self.plan = evaluate(self.step.policy, sb.policy, self.ledger)
-        make_report(self.nb, sb, target, census, 0.0)
+        make_report(self.nb, sb, target, census, JUST_NOW)
 
     def write(self) -> None:
         """Let SB carry what was decided; the rows that are written come back as new facts."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from northd_ext import enrolment
 from northd_ext.enrolment import (
     ASK_BURST,
     ASK_EVERY_S,
@@ -24,6 +25,7 @@ from northd_ext.views import Asked, Remote
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.pki import office
 from ovn_ipsec.pki.authority import Shape
+from ovn_ipsec.pki.errors import PkiError
 from ovn_ipsec.pki.index import format_serial
 from ovn_ipsec.pki.keys import new_key
 from ovn_ipsec.pki.request import REQUEST_MAX, Request, check_request, make_request
@@ -134,6 +136,33 @@ def test_folder_that_cannot_be_read_changes_nothing(folder: CaFolder, authority:
     assert not authority.look(LOOK_S + RETRY_S)
     assert authority.problem == ""
     assert authority.answer([asks("h1")], SAFE, NOW)
+
+
+def test_books_that_cannot_be_written_are_tried_again_later(
+    authority: Enrolment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at every look, and it is said all the while; nobody has asked in vain."""
+    tries: list[int] = []
+
+    def full(*_: object) -> None:
+        tries.append(1)
+        raise PkiError("index.json", "No space left on device")
+
+    real = enrolment.sign_all
+    monkeypatch.setattr(enrolment, "sign_all", full)
+    rows = [asks(f"h{number}") for number in range(BATCH)]
+    now = 0.0
+    while now < 2 * RETRY_S:
+        authority.look(now)
+        assert authority.answer(rows, SAFE, NOW) == {}
+        assert "No space" in authority.problem
+        now += LOOK_S
+    assert len(tries) == 2
+    monkeypatch.setattr(enrolment, "sign_all", real)
+    authority.look(now)
+    assert authority.answer(rows, SAFE, NOW).keys() == {row.name for row in rows}
+    authority.look(now + LOOK_S)
+    assert authority.problem == ""
 
 
 def test_a_certificate_revoked_by_its_number_bars_a_key_and_no_chassis(

@@ -38,7 +38,7 @@ class Time:
 class Session:
     """A database that is there, in which nothing happens."""
 
-    loaded = has_lock = True
+    loaded = has_lock = can_write = True
     busy = False
 
     def run(self) -> bool:
@@ -193,6 +193,10 @@ class Process:
     def command(self, name: str, usage: str, low: int, high: int, run: Any) -> None:
         """Offer a command."""
         self.commands[name] = run
+
+    def problems(self) -> list[str]:
+        """Nothing is wrong with it."""
+        return []
 
     def run(self) -> None:
         """Nobody asks."""

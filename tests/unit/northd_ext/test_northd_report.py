@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from northd_ext.census import Census
 from northd_ext.gate import PATIENCE_S
 from northd_ext.policy import EncapChange
+from northd_ext.progress import JUST_NOW, Elapsed
 from northd_ext.report import is_degraded, make_report, state_word, summarize
 from northd_ext.settling import BACK_OFF_MAX_S, FOREIGN_MAX_S, FORGET_S, SETTLE_S, Settling
 from northd_ext.target import Target
@@ -42,7 +43,7 @@ def reported(target: Target, sb: SbView) -> dict[str, str]:
     """The report after one that said generation 9."""
     asked = ParsedPolicy(policy=target.policy, errors=target.errors)
     nb = NbView(asked=asked, report={"ovn-ipsec-generation": "9"})
-    return make_report(nb, sb, target, GOOD, 0.0)
+    return make_report(nb, sb, target, GOOD, JUST_NOW)
 
 
 def test_example() -> None:
@@ -115,17 +116,19 @@ def test_state_words(published: ClusterPolicy | None, acknowledged: bool, expect
 def test_prefer_ends_without_a_few() -> None:
     """One chassis that does not follow is no reason to wait for ever."""
     at, census = policy(Phase.ESTABLISH, Mode.PREFER), replace(GOOD, behind=(("hv1", "x"),))
-    assert state_word(at, census, PATIENCE_S - 1.0) == "establishing"
-    assert state_word(at, census, PATIENCE_S) == "established"
+    assert state_word(at, census, Elapsed(stated_s=PATIENCE_S - 1.0, step_s=1e9)) == "establishing"
+    assert state_word(at, census, Elapsed(stated_s=PATIENCE_S)) == "established"
+    anew = Elapsed(stated_s=PATIENCE_S, step_s=0.0)
+    assert state_word(at, census, anew) == "established", "a generation of rows begins nothing anew"
     many = replace(census, behind=(("hv1", "x"), ("hv2", "x")))
-    assert state_word(at, many, 1e9) == "establishing"
+    assert state_word(at, many, Elapsed(stated_s=1e9)) == "establishing"
 
 
 def test_state_is_what_was_known_while_southbound_cannot_be_read() -> None:
     """To say that it is off would be a guess, and NB's word is what SB is restored from."""
     for old, shown in (("enforced", "enforced"), ("enforced (degraded)", "enforced"), ("x", "off")):
         nb = NbView(asked=ParsedPolicy(policy=None, errors=()), report={"ovn-ipsec-state": old})
-        report = make_report(nb, replace(SB, error=ERROR), asking(), GOOD, 0.0)
+        report = make_report(nb, replace(SB, error=ERROR), asking(), GOOD, JUST_NOW)
         assert report["ovn-ipsec-state"] == f"{shown} (degraded)"
         assert "ovn-ipsec-generation" not in report
 
@@ -160,15 +163,15 @@ UNREADABLE = replace(GOOD, junk=("hv1",))
 )
 def test_degraded(phase: Phase, census: Census, waited_s: float, expected: bool) -> None:
     """Degraded means that something that should hold does not."""
-    assert expected is is_degraded(asking(), SB, policy(phase), census, waited_s)
+    assert expected is is_degraded(asking(), SB, policy(phase), census, Elapsed(step_s=waited_s))
 
 
 def test_degraded_by_junk() -> None:
     """A policy that cannot be read degrades, in NB as in SB, even while off."""
-    assert is_degraded(asking(junk=True), SB, None, GOOD, 0.0)
-    assert not is_degraded(asking(junk=True, known=False), SB, None, GOOD, 0.0)
-    assert is_degraded(asking(), replace(SB, error=ERROR), None, GOOD, 0.0)
-    assert not is_degraded(asking(), SB, None, GOOD, 0.0)
+    assert is_degraded(asking(junk=True), SB, None, GOOD, JUST_NOW)
+    assert not is_degraded(asking(junk=True, known=False), SB, None, GOOD, JUST_NOW)
+    assert is_degraded(asking(), replace(SB, error=ERROR), None, GOOD, JUST_NOW)
+    assert not is_degraded(asking(), SB, None, GOOD, JUST_NOW)
 
 
 def test_report() -> None:

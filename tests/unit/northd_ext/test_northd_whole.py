@@ -54,7 +54,7 @@ class Row:
 class Database:
     """A database and the session to it; a write is on its way until the next run."""
 
-    loaded = connected = has_lock = True
+    loaded = connected = has_lock = can_write = True
     remotes = "memory"
 
     def __init__(self) -> None:
@@ -286,6 +286,22 @@ def test_way_on_and_off(world: World) -> None:
     world.run(10.0, world.follow)
     assert (world.phase, world.told("state")) == ("off", "off")
     assert int(world.said("generation")) > int(generation)
+
+
+def test_what_cannot_be_written_is_not_told_as_written(world: World) -> None:
+    """A southbound that refuses, or is away, gets it once it may; until then nothing is booked."""
+    world.enforce()
+    writes = world.sb.writes
+    world.sb.can_write = False
+    with capture_logs() as lines:
+        world.switch(False)
+        world.run(60.0, world.follow)
+    assert not [line for line in lines if line["event"] == "policy"]
+    assert (world.sb.writes, world.phase) == (writes, "enforce")
+    world.sb.can_write = True
+    world.sb.changed = True
+    world.run(10.0, world.follow)
+    assert world.phase == "off"
 
 
 @pytest.mark.parametrize("restarted", [False, True])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from northd_ext.census import take_census
 from northd_ext.intent import choose
+from northd_ext.progress import JUST_NOW
 from northd_ext.report import make_report
 from northd_ext.rollout import Step, step
 from northd_ext.standing import (
@@ -247,7 +248,7 @@ def test_doubt_is_degraded_and_leaves_the_generation_alone() -> None:
     for text, shown in (("", None), ("6", "6"), ("junk", "junk")):
         view = nb(SWITCHED_OFF, text)
         target, ledger = Targeting().run(view, sb, {})
-        report = make_report(view, sb, target, take_census(HELD, ledger), 0.0)
+        report = make_report(view, sb, target, take_census(HELD, ledger), JUST_NOW)
         assert report["ovn-ipsec-state"] == "enforced (degraded)"
         assert report.get("ovn-ipsec-generation") == shown
         assert report["ovn-ipsec-error"].startswith("NB_Global . ovn-ipsec-generation")
@@ -377,7 +378,7 @@ class Northd:
         census = take_census(self.sb.policy, ledger)
         taken = step(view, self.sb, self.target, census)
         if taken.event is None or taken.policy is None:
-            return replace(view, report=make_report(view, self.sb, self.target, census, 0.0))
+            return replace(view, report=make_report(view, self.sb, self.target, census, JUST_NOW))
         self.sb = replace(self.sb, policy=taken.policy, error=None)
         if self.target.doubt is None:
             self.vouched = Vouched.by(view, taken.policy.generation)
