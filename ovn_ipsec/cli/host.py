@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import socket
 from collections import Counter
@@ -33,9 +34,10 @@ def look(settings: Settings, name: str | None, *, rundir: Path, ovs_db: str | No
         ovs_db: The local database; None: that in `rundir`.
     """
     unseen: dict[str, str] = {}
-    threads, wanted, southbound = None, frozenset[IpAddress](), None
+    threads, started_s, wanted, southbound = None, None, frozenset[IpAddress](), None
     try:
-        threads = vswitchd_threads(rundir)
+        pid = vswitchd_pid(rundir)
+        threads, started_s = threads_of(pid), started_after_s(pid)
     except OSError as error:
         unseen["ovs-vswitchd"] = str(error)
     try:
@@ -50,6 +52,7 @@ def look(settings: Settings, name: str | None, *, rundir: Path, ovs_db: str | No
         wanted=wanted,
         absent=absent(wanted | mine),
         threads=threads,
+        started_s=started_s,
         southbound=southbound,
         unseen=unseen,
     )
@@ -134,17 +137,35 @@ def _listed(version: int) -> frozenset[IpAddress]:
     return frozenset(found)
 
 
-def vswitchd_threads(rundir: Path) -> Mapping[str, int]:
-    """Count the threads of ovs-vswitchd that serve a datapath, by kind.
+def vswitchd_pid(rundir: Path) -> int:
+    """Read which process ovs-vswitchd is.
 
     Raises:
-        OSError: It does not run here, or its pidfile is somewhere else.
+        OSError: Its pidfile is not there, or holds no number.
     """
     pidfile = rundir / "ovs-vswitchd.pid"
     try:
-        pid = int(pidfile.read_text(encoding="ascii"))
+        return int(pidfile.read_text(encoding="ascii"))
     except ValueError as error:
         raise OSError(errno.EINVAL, str(error), str(pidfile)) from error
+
+
+def started_after_s(pid: int) -> float:
+    """Tell how long the machine had been up when a process started, in seconds: proc(5), stat.
+
+    Raises:
+        OSError: There is no such process.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    return int(fields.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def threads_of(pid: int) -> Mapping[str, int]:
+    """Count the threads of an ovs-vswitchd that serve a datapath, by kind.
+
+    Raises:
+        OSError: There is no such process.
+    """
     names = [_name(task) for task in Path(f"/proc/{pid}/task").iterdir()]
     kinds = (HANDLER, REVALIDATOR)
     return Counter(kind for name in names for kind in kinds if re.match(rf"{kind}\d", name))

@@ -32,9 +32,12 @@ MEET = (
     "give this chassis an encap of that tunnel type and version of IP too:"
     " external_ids:ovn-encap-ip and ovn-encap-type"
 )
+COUNTED_S = 10.0
+"""An ovs-vswitchd 3.1 that starts when the machine has been up for less counts no processors; what
+the datapath has no flow for is lost from then on (lib/ovs-thread.c, COUNT_CPU_UPDATE_TIME_MS)."""
 RESTART = (
     "restart ovs-vswitchd: one that was started before the machine had been up for 10 s counts no"
-    " processors and starts none"
+    " processors, and every packet is lost that the datapath has no flow for"
 )
 LOOK = "run this as root on the chassis itself, and see why that could not be read"
 
@@ -49,6 +52,8 @@ class Host:
     """Of these, and of those in our rows: the ones that no packet of this host can come from."""
     threads: Mapping[str, int] | None = None
     """Threads of ovs-vswitchd by kind; None: not seen."""
+    started_s: float | None = None
+    """How long the machine had been up when ovs-vswitchd started; None: not seen."""
     southbound: Southbound | None = None
     """None: not read."""
     unseen: Mapping[str, str] = field(default_factory=dict)
@@ -70,7 +75,7 @@ def examine_host(name: str | None, host: Host) -> tuple[Check, ...]:
         checks += _row(name, host, host.southbound.chassis)
     checks += _addresses(host.absent)
     if host.threads is not None:
-        checks.append(_threads(host.threads))
+        checks.append(_threads(host.threads, host.started_s))
     checks += [
         Check(part=part, is_well=None, said=printable(why, 400), next_step=LOOK)
         for part, why in host.unseen.items()
@@ -119,8 +124,12 @@ def _addresses(absent: Iterable[IpAddress]) -> Iterator[Check]:
         yield Check(part="address", is_well=False, said=said, next_step=HAVE_ADDRESS)
 
 
-def _threads(threads: Mapping[str, int]) -> Check:
+def _threads(threads: Mapping[str, int], started_s: float | None) -> Check:
     handlers, revalidators = threads.get(HANDLER, 0), threads.get(REVALIDATOR, 0)
+    if revalidators and started_s is not None and started_s < COUNTED_S:
+        # It starts handlers a while later, and the datapath loses all the same.
+        said = f"started when this machine had been up for {started_s:.1f} s"
+        return Check(part="ovs-vswitchd", is_well=False, said=said, next_step=RESTART)
     if revalidators and not handlers:
         said = "no handler thread: no packet that the datapath has no flow for gets anywhere"
         return Check(part="ovs-vswitchd", is_well=False, said=said, next_step=RESTART)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_ipsec.cli.host import absent, vswitchd_threads
+from ovn_ipsec.cli.host import absent, started_after_s, threads_of, vswitchd_pid
 from tests.functional.netns import namespace
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_SYS_ADMIN and CAP_NET_ADMIN")
@@ -60,7 +60,9 @@ def test_threads_are_counted_by_kind(tmp_path: Path) -> None:
         assert program.stdout is not None
         assert program.stdout.readline() == b"up\n"
         (tmp_path / "ovs-vswitchd.pid").write_text(f"{program.pid}\n", encoding="ascii")
-        assert dict(vswitchd_threads(tmp_path)) == {"handler": 2, "revalidator": 1}
+        assert dict(threads_of(vswitchd_pid(tmp_path))) == {"handler": 2, "revalidator": 1}
+        booted = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+        assert started_after_s(os.getpid()) <= started_after_s(program.pid) <= booted + 0.01
         program.kill()
 
 
@@ -70,4 +72,4 @@ def test_a_vswitchd_that_does_not_run_cannot_be_looked_at(tmp_path: Path, text: 
     if text is not None:
         (tmp_path / "ovs-vswitchd.pid").write_text(text, encoding="ascii")
     with pytest.raises(OSError, match=r"ovs-vswitchd\.pid|No such file"):
-        vswitchd_threads(tmp_path)
+        threads_of(vswitchd_pid(tmp_path))

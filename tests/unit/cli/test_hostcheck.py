@@ -96,18 +96,20 @@ def test_an_encap_address_that_the_host_does_not_have_is_not_well():
 
 
 @pytest.mark.parametrize(
-    ("threads", "is_well", "said"),
+    ("threads", "started_s", "is_well", "said"),
     [
-        ({"handler": 2, "revalidator": 1}, True, "2 handler threads"),
-        ({"revalidator": 1}, False, "no handler thread: "),
-        ({}, True, "no datapath yet"),
+        ({"handler": 2, "revalidator": 1}, 10.0, True, "2 handler threads"),
+        ({"handler": 2, "revalidator": 1}, None, True, "2 handler threads"),
+        ({"handler": 2, "revalidator": 1}, 9.9, False, "started when this machine had been up"),
+        ({"revalidator": 1}, 10.0, False, "no handler thread: "),
+        ({}, 9.9, True, "no datapath yet"),
     ],
 )
 def test_a_datapath_without_handler_threads_is_not_well(
-    threads: dict[str, int], is_well: bool, said: str
+    threads: dict[str, int], started_s: float | None, is_well: bool, said: str
 ):
     """Every packet that needs one is lost, for ever."""
-    (check,) = examine_host("hv1", Host(threads=threads))
+    (check,) = examine_host("hv1", Host(threads=threads, started_s=started_s))
     assert (check.part, check.is_well) == ("ovs-vswitchd", is_well)
     assert check.said.startswith(said)
     assert check.next_step == ("" if is_well else RESTART)
