@@ -27,12 +27,13 @@ from .identity import Identity
 from .ike_link import IkeLink
 from .keyring import Keyring
 from .outside import Outside
-from .plan.agent import NOTHING_FORMER, Agent, Former
+from .plan.agent import Agent
 from .plan.guard import ALWAYS, GuardState
 from .plan.ike import ConnName
+from .plan.latch import NOTHING_FORMER, Former
 from .plan.pace import Pace
 from .plan.record import NOTHING_SEEN, Context, Decision
-from .plan.regress import refuse_regress
+from .plan.regress import mark, refuse_regress
 from .plan.steps import Load, Unload
 from .southbound import SILENT, Southbound, SouthboundSeen
 from .trust import Trust
@@ -82,8 +83,6 @@ class Chassis:
         self._store_at = float("-inf")
         self._ready = False
         self._left = False
-        self._guarded = False
-        """Whether something was in force on this host when rows were last looked at."""
         self._stale = True
         """Whether something has arrived that was not taken in."""
         self._phase_since = float("-inf")
@@ -137,7 +136,6 @@ class Chassis:
         Args:
             guarded: Whether something is in force on this host.
         """
-        self._guarded = guarded
         now = self._clock.monotonic()
         self._store_policy(now)
         if self._left:
@@ -149,16 +147,16 @@ class Chassis:
         if not self._stale and (self.held_because or put_off is None or now < put_off):
             return
         try:
-            self._take_in(now)
+            self._take_in(now, guarded=guarded)
         except Exception:
             # What was taken out of the link is to come again.
             self.southbound.start_over()
             raise
         self._stale = False
 
-    def _take_in(self, now: float) -> None:
+    def _take_in(self, now: float, *, guarded: bool) -> None:
         self.seen = seen = self.southbound.observe()
-        policy = self._admit(seen)
+        policy = self._admit(seen, guarded=guarded)
         if policy is None:
             return
         rows = self.southbound.changed_chassis(now)
@@ -171,18 +169,21 @@ class Chassis:
         for error in self.agent.take_refusals():
             _log.error("row_refused", reason=error.diagnostics())
         self._ready = True
-        self._obeyed = None if policy is NO_POLICY else policy
+        if policy is not NO_POLICY:
+            self._obeyed = mark(self._obeyed, policy)
         self._store_policy(now)
 
-    def _admit(self, seen: SouthboundSeen) -> ClusterPolicy | None:
+    def _admit(self, seen: SouthboundSeen, *, guarded: bool) -> ClusterPolicy | None:
         """The policy to obey; None: there is none, and what held before goes on."""
         before, why, policy = self.held_because, "", None
+        # Nobody has ever asked for encryption here: no policy was obeyed, none stands.
+        untouched = self._obeyed is None and not guarded
         match seen.policy:
             case Known(value=offered):
                 refused = refuse_regress(self._obeyed, offered)
                 why = "" if refused is None else refused.diagnostics()
                 policy = offered if refused is None else None
-            case Unknown(reason=reason) if reason == SILENT and self._is_untouched:
+            case Unknown(reason=reason) if reason == SILENT and untouched:
                 policy = NO_POLICY
             case Unknown(reason=reason):
                 why = reason
@@ -192,11 +193,6 @@ class Chassis:
         elif before and not why:
             _log.info("policy_obeyed_again")
         return policy
-
-    @property
-    def _is_untouched(self) -> bool:
-        """Whether nobody has ever asked for encryption here: no policy was obeyed, none stands."""
-        return self._obeyed is None and not self._guarded
 
     def _store_policy(self, now: float) -> None:
         """Keep on disk what is obeyed, so that no older one weakens it."""
@@ -347,6 +343,7 @@ class Chassis:
         if decision.record is None or decision.record.barred:
             self.trust.keys.dirty()
         if decision.record is None and agent.intent(name) is None:
+            self._loaded_keys.pop(name, None)
             self._state.release(name)
             agent.release(name)
 
@@ -459,7 +456,7 @@ class Chassis:
             poller.fd_wait(number, ovs.poller.POLLIN)
         if self._ready and not self.agent.idle:
             poller.immediate_wake()
-        if self._unsaid and not self._left:
+        if self._unsaid and not self._left and self.southbound.loaded:
             times.append(max(self._report_at, self._clock.monotonic() + 0.05))
         if self._obeyed != self._stored:
             times.append(self._store_at)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from ovn_ipsec import clock
 from ovn_ipsec.errors import EdgeError
 from ovn_ipsec.service import Service
 
@@ -33,9 +32,12 @@ class _Commands:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
 
+    def _now(self) -> float:
+        return self._controller.outside.clock.monotonic()
+
     def peers(self, argv: list[str]) -> str:
         agent = self._controller.agent
-        rows = report.peers(agent, clock.monotonic()) if agent is not None else []
+        rows = report.peers(agent, self._now()) if agent is not None else []
         return report.as_json(rows) if argv == ["json"] else report.peers_text(rows)
 
     def status(self, argv: list[str]) -> str:
@@ -96,7 +98,7 @@ class _Commands:
         if controller.agent is None:
             raise EdgeError(NAMELESS)
         controller.agent.touch_all()
-        controller.kernel.hurry(clock.monotonic())
+        controller.kernel.hurry(self._now())
         return ""
 
 

@@ -29,8 +29,9 @@ from .host_guard import HostGuard
 from .identity import identify
 from .kernel import NO_ESP, KernelWatch
 from .outside import Outside, TlsFiles
-from .plan.agent import Agent, Former
+from .plan.agent import Agent
 from .plan.guard import NO_GUARD, GuardState, narrowed
+from .plan.latch import Former
 
 _log = structlog.get_logger()
 
@@ -73,6 +74,8 @@ class Controller:
         self.coming: Chassis | None = None
         """Who this host is to be, as soon as its southbound has stated a policy."""
         self.here: LocalChassis | None = None
+        self._unread = True
+        """Whether what the local database says was not taken in to its end."""
         self.service_problems: Callable[[], list[str]] = list
         """What is wrong with the process itself."""
         self.faults: dict[str, str] = {}
@@ -98,7 +101,7 @@ class Controller:
     def step(self) -> None:
         """Do one pass; nothing that fails in it leaves it."""
         now = self.outside.clock.monotonic()
-        self._part("guard", self.guard.run, now)
+        self._part("guard retry", self.guard.run, now)
         self._part("state directory", self.outside.state.run, now)
         self._part("local database", self._observe_local, now)
         if self.coming is not None:
@@ -135,12 +138,16 @@ class Controller:
         return result
 
     def _observe_local(self, now: float) -> None:
-        if not self.vswitch.run() and self.here is not None:
+        if not self.vswitch.run() and self.here is not None and not self._unread:
             return
+        self._unread = True
         self.ports.note(self.vswitch.changes())
         here = local_db.observe(self.vswitch, self.outside.name_override())
-        if here is None:
-            return
+        if here is not None:
+            self._follow_local(here, now)
+        self._unread = False
+
+    def _follow_local(self, here: LocalChassis, now: float) -> None:
         tls = self.settings.tls or local_db.tls_files(self.vswitch)
         if here != self.here:
             for error in here.errors:
@@ -177,7 +184,7 @@ class Controller:
         _log.info("chassis_succeeds", name=coming.identity.name)
 
     def _observe_southbound(self, chassis: Chassis) -> None:
-        chassis.observe_southbound(guarded=self.guard.standing is not None)
+        chassis.observe_southbound(guarded=self.guard.may_stand)
 
     def _watch_kernel(self, now: float) -> None:
         chassis = self.chassis

@@ -42,8 +42,8 @@ class HostGuard:
         self._stored: BootGuard | None = None
         self._retry_at = float("-inf")
         self.start = Start(standing=None, closed_by=None)
-        self.held = True
-        """Whether every layer holds what it is to hold."""
+        self._ordered = False
+        """Whether anything was decided yet; until then what is there stays."""
         self.available: dict[str, bool | None] = {}
         """Which layers this kernel can enforce, as last asked."""
 
@@ -52,30 +52,58 @@ class HostGuard:
         """What is to be in force now."""
         return self.keeper.wanted
 
+    @property
+    def held(self) -> bool:
+        """Whether every layer holds what it is to hold."""
+        nothing = self.standing is None and not self._ordered
+        return nothing or self.keeper.holds_all()
+
+    @property
+    def may_stand(self) -> bool:
+        """Whether something is in force here, or it is not known whether there is."""
+        return self.standing is not None or self._is_blind
+
     def open(self) -> None:
         """Put up what an earlier life or an earlier boot has left to stand."""
-        found = self.keeper.found()
         self._stored = self._state.boot_guard()
+        self._begin(self.keeper.found())
+
+    def _begin(self, found: GuardState | None) -> None:
         self.start = start_guard(found, self._stored, self._boot)
         if self._stored is not None and self._stored.fault:
             _log.error("boot_guard_torn", reason=self._stored.fault, next="all tunnels are denied")
         elif found is None and self._stored is not None:
             _log.warning("boot_guard_in_force", ports=sorted(self._stored.guard.ports))
         if self.start.standing is not None:
-            self.held = self.keeper.keep(self.start.standing)
+            self.keeper.keep(self.start.standing)
         self.available = self.keeper.available()
 
     def run(self, now: float) -> None:
-        """Bring layers to what they are to hold that did not take it."""
-        if self.held or now < self._retry_at:
+        """Bring layers to what they are to hold that did not take it; read what was not read."""
+        if now < self._retry_at or (self.held and not self._is_blind):
             return
         self._retry_at = now + RETRY_S
-        self.held = self.keeper.keep(self.keeper.wanted)
-        self.available = self.keeper.available()
+        if not self.held:
+            self.keeper.keep(self.standing)
+            self.available = self.keeper.available()
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Take over what a layer holds that could not be read at the start."""
+        if self.standing is not None or self._ordered or not self.keeper.unread:
+            return
+        found = self.keeper.found()
+        if found is not None:
+            _log.warning("guard_found_late", ports=sorted(found.ports))
+            self._begin(found)
+
+    @property
+    def _is_blind(self) -> bool:
+        return self.standing is None and not self._ordered and self.keeper.blind
 
     def wake_at(self) -> float | None:
         """When to try again, monotonic seconds; None: nothing is amiss."""
-        return None if self.held else self._retry_at
+        return None if self.held and not self._is_blind else self._retry_at
 
     def keep(
         self, wanted: GuardState | None, phase: Phase, latched: frozenset[ClearFlow], now: float
@@ -94,8 +122,9 @@ class HostGuard:
         stored = self._for_boot(wanted, phase, latched)
         if stored is not None:
             self._store(stored)
-        if wanted != self.keeper.wanted or not self.held:
-            self.held = self.keeper.keep(wanted)
+        self._ordered = True
+        if wanted != self.standing or (not self.held and now >= self._retry_at):
+            self.keeper.keep(wanted)
             self._retry_at = now + RETRY_S
         if stored is None:
             self._store(None)
@@ -104,7 +133,7 @@ class HostGuard:
     def deny(self, wanted: GuardState, now: float) -> None:
         """Put up a guard where there is none, before it is known what may be clear."""
         if self.keeper.wanted is None:
-            self.held = self.keeper.keep(wanted)
+            self.keeper.keep(wanted)
             self._retry_at = now + RETRY_S
 
     def _for_boot(
@@ -123,6 +152,7 @@ class HostGuard:
 
     def audit(self) -> None:
         """Compare what the kernel holds with what it is to hold, and put back what is missing."""
+        self._adopt()
         for what in self.keeper.audit():
             _log.error("guard_put_back", found=what)
 

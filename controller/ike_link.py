@@ -90,6 +90,8 @@ class IkeLink:
         try:
             return self._run(agent, now)
         except Exception:
+            if not self._up:
+                self.backend.close()
             # What the daemon has told is told once: what was not taken in is read again.
             self._missed = "what it has told was not taken in"
             self._read_at = now + RETRY_S

@@ -46,8 +46,8 @@ class KernelWatch:
         self.problem = ""
         self.esp: bool | None = None
         """Whether this kernel can do ESP for the addresses of this chassis; None: not known."""
-        self._asked_for = 0
-        """The generation in whose ``prepare`` that was asked last: modules come and go."""
+        self._asked: tuple[int, frozenset[int]] = (0, frozenset())
+        """For which ``prepare`` and versions of IP that was asked last: modules come and go."""
 
     def open(self) -> None:
         """Subscribe to events; a kernel without them is audited by time alone."""
@@ -83,16 +83,13 @@ class KernelWatch:
             self.hurry(now)
         elif events.deleted and not daemon_ready:
             self.hurry(now)
-        if agent is not None and agent.policy.phase is Phase.PREPARE:
-            generation = agent.policy.generation
-            if generation != self._asked_for:
-                self._asked_for, self.esp, self._due = generation, None, now
-        if now >= self._due:
+        is_due = now >= self._due
+        if agent is not None:
+            self._ask_esp(agent, again=is_due and not self.esp)
+        if is_due:
             self._due = now + AUDIT_S
             self._guard.audit()
             self._audit_pairs(agent, now, daemon_ready=daemon_ready)
-            if agent is not None and not self.esp:
-                self._ask_esp(agent)
 
     def dump(self) -> tuple[tuple[XfrmPolicy, ...], tuple[XfrmState, ...]]:
         """Read the SPD and the SAD.
@@ -102,11 +99,16 @@ class KernelWatch:
         """
         return self._tables.dump()
 
-    def _ask_esp(self, agent: Agent) -> None:
-        this = agent.world.get(agent.this_chassis)
-        versions = {4} if this is None else {one.encap.ip.version for one in this.encaps}
-        before = self.esp
-        match self._tables.esp(versions or {4}):
+    def _ask_esp(self, agent: Agent, *, again: bool) -> None:
+        this, prepared = agent.world.get(agent.this_chassis), self._asked[0]
+        if agent.policy.phase is Phase.PREPARE:
+            prepared = agent.policy.generation
+        versions = frozenset(() if this is None else (i.encap.ip.version for i in this.encaps))
+        if not versions or ((prepared, versions) == self._asked and not again):
+            return
+        before = self.esp if (prepared, versions) == self._asked else None
+        self._asked, self.esp = (prepared, versions), None
+        match self._tables.esp(versions):
             case Known(value=able):
                 self.esp = able
             case Unknown():
@@ -124,7 +126,8 @@ class KernelWatch:
             self.foreign = None
             return
         self.problem = ""
-        self._state.note_used(max((state.reqid for state in states), default=0))
+        for reqid in sorted({state.reqid for state in states}):
+            self._state.note_used(reqid)
         tracked = {} if agent is None else _tracked(agent)
         found = audit(tracked, policies, states, self._state.own_reqids())
         self.foreign = found.foreign

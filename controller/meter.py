@@ -6,7 +6,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ovn_ipsec import clock
 from ovn_ipsec.model.policy import Auth
 
 from . import metrics
@@ -39,7 +38,7 @@ class Meter:
 
     def run(self) -> None:
         """Look if it is time."""
-        now = clock.monotonic()
+        now = self._controller.outside.clock.monotonic()
         if self._exporter is None or not self._exporter.due(now):
             return
         if now >= self._counters_at:

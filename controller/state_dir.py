@@ -35,6 +35,9 @@ from .plan.ike import ConnName
 FIRST_REQID = 100_000
 """Above what strongSwan counts up from 1 for connections of others, below 2^32."""
 
+NEAR = 1_000_000
+"""No journal is so many reqids behind the kernel."""
+
 RETRY_S = 1.0
 """Between two attempts at a journal that could not be written."""
 
@@ -134,12 +137,15 @@ class StateDir:
             self._problems["."] = _cause(error)
         for line in self._read("made-from").splitlines():
             mark, _, name = line.partition(" ")
-            self._marks[name] = mark
+            if mark:
+                self._marks[name] = mark
+            else:
+                self._marks.pop(name, None)
             self._lines["made-from"] += 1
         for line in self._read("reqids").splitlines():
             self._lines["reqids"] += 1
             number, _, name = line.partition(" ")
-            if name and number.isascii() and number.isdigit() and len(number) < len(str(2**32)):
+            if name and number.isascii() and number.isdigit() and len(number) <= len(str(2**32)):
                 self._take_in(name, int(number))
 
     def run(self, now: float) -> None:
@@ -166,8 +172,11 @@ class StateDir:
             self._reqids.setdefault(name, number)
 
     def note_used(self, reqid: int) -> None:
-        """Take in a reqid that the kernel has: it is not given out, though no line says so."""
-        if FIRST_REQID <= reqid < _REQID_END:
+        """Take in a reqid that the kernel has: it is not given out, though no line says so.
+
+        One that is far from ours is somebody else's.
+        """
+        if FIRST_REQID <= reqid < min(_REQID_END, self._next + NEAR):
             self._next = max(self._next, reqid + 2 - reqid % 2)
 
     def _read(self, name: str) -> str:
@@ -178,7 +187,7 @@ class StateDir:
         except OSError as error:
             self._problems[name] = _cause(error)
             return ""
-        if text and not text.endswith("\n"):
+        if name in self._lines and text and not text.endswith("\n"):
             self._torn.add(name)
         return text
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import TypeVar
 
 import structlog
@@ -16,6 +17,7 @@ import structlog
 from ovn_ipsec.errors import EdgeError, IPsecError
 from ovn_ipsec.model.observation import Known, Unknown
 
+from ..plan.boot import joined
 from ..plan.guard import GuardCounters, GuardObserved, GuardState
 from .layer import GuardLayer
 
@@ -29,6 +31,8 @@ class _Kept:
     layer: GuardLayer
     applied: Known[GuardState | None] | Unknown = field(default_factory=lambda: Unknown("new"))
     problem: str = ""
+    read: bool = False
+    """Whether it was ever known what it holds."""
 
 
 class GuardKeeper:
@@ -39,12 +43,29 @@ class GuardKeeper:
         self._kept = [_Kept(layer=layer) for layer in layers]
         self.wanted: GuardState | None = None
 
+    @property
+    def unread(self) -> bool:
+        """Whether what an earlier life has left in some layer is not known yet."""
+        return not all(kept.read for kept in self._kept)
+
+    @property
+    def blind(self) -> bool:
+        """Whether that is so of every layer."""
+        return not any(kept.read for kept in self._kept)
+
     def found(self) -> GuardState | None:
-        """Read what an earlier life left; a pair is closed where any layer closes it."""
+        """Read what an earlier life left in layers that were not read yet.
+
+        Returns:
+            All of it: a pair is closed where any layer closes it. None: nothing that is known.
+        """
         states: list[GuardState] = []
         for kept in self._kept:
+            if kept.read:
+                continue
             match _observe(kept):
                 case Known(value=observed):
+                    kept.read, kept.problem = True, ""
                     if observed.sound:
                         kept.applied = Known(observed.state)
                     if observed.state is not None:
@@ -53,12 +74,8 @@ class GuardKeeper:
                     kept.problem = reason
         if not states:
             return None
-        return GuardState(
-            ports=frozenset().union(*(state.ports for state in states)),
-            local=frozenset().union(*(state.local for state in states)),
-            may_clear=frozenset.intersection(*(state.may_clear for state in states)),
-            vnis=frozenset().union(*(state.vnis for state in states)),
-        )
+        may_clear = frozenset.intersection(*(state.may_clear for state in states))
+        return replace(reduce(joined, states), may_clear=may_clear)
 
     def keep(self, wanted: GuardState | None) -> bool:
         """Bring every layer to a state.
@@ -105,7 +122,7 @@ class GuardKeeper:
                 _log.error("guard_failed", layer=kept.layer.name, reason=cause)
             kept.problem = cause
             return False
-        kept.applied = Known(wanted)
+        kept.applied, kept.read = Known(wanted), True
         kept.problem = ""
         return True
 
@@ -126,6 +143,8 @@ class GuardKeeper:
         """
         found: list[str] = []
         for kept in self._kept:
+            if self.wanted is None and not kept.read:
+                continue
             if isinstance(kept.applied, Unknown):
                 self._bring(kept, self._part(kept))
                 continue
@@ -151,6 +170,10 @@ class GuardKeeper:
             answer = _ask(kept.layer.available)
             answers[kept.layer.name] = answer.value if isinstance(answer, Known) else None
         return answers
+
+    def holds_all(self) -> bool:
+        """Whether every layer holds what it can of the wanted state."""
+        return all(self._is_held(kept) for kept in self._kept)
 
     def holds(self) -> bool:
         """Whether at least one layer holds what it can of the wanted state.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 from ovn_ipsec.errors import InputError
@@ -21,43 +21,16 @@ from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profil
 from ovn_ipsec.model.status import PairCounts, PairState
 from ovn_ipsec.schema.encap import ParsedChassis
 
-from .audit import PolicyKey, is_protected
-from .clear import ClearFlows, flows_of
+from .clear import ClearFlows
 from .configs import Configs, MakesConfigs, Reqids
 from .guard import ALWAYS, ClearFlow, GuardState, PeerPort
 from .ike import ConnConfig, ConnName, IkeSa, conn_name, established
+from .latch import NOTHING_FORMER, Latches
 from .pair import LINGER_S, clear_flows, decide, remove_steps
 from .record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord, still_missing
 from .upkeep import looks_first
 from .weakening import Statements, refusal
 from .world import Address, Offers, PairIntent, World
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Former:
-    """What was found of an earlier life: a pair that did not send clear text then does not now."""
-
-    guard: GuardState | None = None
-    """What was in force; None: nothing."""
-    foreign: frozenset[PolicyKey] | None = frozenset()
-    """What somebody else's policies encrypt; None: not known, so that every pair counts as closed.
-    """
-    latched: frozenset[ClearFlow] = frozenset()
-    """Flows out of pairs that the boot guard names."""
-
-    def closed(self, record: PairRecord) -> bool:
-        """Whether a pair, new here, sent nothing in clear."""
-        if record.mode is Mode.OFF:
-            return False
-        out, _ = flows_of(record)
-        if self.guard is not None and out not in self.guard.may_clear:
-            return True
-        if self.foreign is None or out in self.latched:
-            return True
-        return is_protected(self.foreign, record.pair)
-
-
-NOTHING_FORMER = Former()
 
 
 class Agent:
@@ -97,11 +70,7 @@ class Agent:
         self._timers: list[tuple[float, ConnName]] = []
         self._strays: dict[ConnName, float] = {}
         self._clear = ClearFlows()
-        self._latched: set[ConnName] = set()
-        self._latched_peers: set[str] = set()
-        """Chassis of which a closed pair was forgotten: what comes back starts closed."""
-        self._latched_ways: set[tuple[IpAddress, IpAddress]] = set()
-        """Local and remote addresses of closed pairs: under another name they start closed, too."""
+        self._latches = Latches()
         self._ports: Counter[int] = Counter()
         self._peer_ports: Counter[PeerPort] = Counter()
 
@@ -131,13 +100,11 @@ class Agent:
         if self.this_chassis in peers or (is_new and _treating(before) != _treating(self.policy)):
             peers |= {*self.world.names(), *self._by_peer}
         self._refresh_all(peers)
-        if before.generation != self.policy.generation:
+        if before.generation < self.policy.generation:
             self._statements.forget(lambda name: name in self._intents or name in self.records)
         if is_new:
             if self.policy.phase in (Phase.OFF, Phase.RELAX):
-                self._latched.clear()
-                self._latched_peers.clear()
-                self._latched_ways.clear()
+                self._latches = Latches()
             self.touch_all()
         return is_new
 
@@ -330,7 +297,8 @@ class Agent:
                 return self._stray(name, seen, context)
             record = PairRecord(name=name, pair=intent.pair, since=context.now)
             record = replace(record, mode=intent.mode, profile=intent.profile)
-            record = replace(record, closed=self._starts_closed(record))
+            closed = self._latches.holds(record) or self.former.closed(record)
+            record = replace(record, closed=closed)
         config = self._config(name, intent)
         decision = decide(record, intent, config, seen, context)
         if decision.record is not None and config is None:
@@ -343,14 +311,6 @@ class Agent:
         if decision.wake_at is not None:
             heapq.heappush(self._timers, (decision.wake_at, name))
         return decision
-
-    def _starts_closed(self, record: PairRecord) -> bool:
-        """Whether a pair that is new here, or was forgotten, sends nothing in clear."""
-        pair = record.pair
-        latched = pair.peer in self._latched_peers or (pair.local, pair.remote) in (
-            self._latched_ways
-        )
-        return latched or self.former.closed(record)
 
     def _config(self, name: ConnName, intent: PairIntent | None) -> ConnConfig | None:
         reqids = self.reqids.get(name)
@@ -369,13 +329,14 @@ class Agent:
         """A connection of ours that nobody wants, left by an earlier life of this program."""
         if not (seen.present or seen.sas or seen.traps):
             self._strays.pop(name, None)
-            return None
+            # An intent that was gone before it was decided about has been given reqids.
+            return Decision(record=None) if name in self.reqids else None
         first = self._strays.setdefault(name, context.now)
         ends = first if context.phase is Phase.OFF else first + LINGER_S
         if context.now >= ends:
             return Decision(record=None, steps=remove_steps(name, seen))
         heapq.heappush(self._timers, (ends, name))
-        return Decision(record=None)
+        return None
 
     def _remember(
         self, name: ConnName, before: PairRecord, record: PairRecord | None, now: float
@@ -384,22 +345,14 @@ class Agent:
         if old is not None:
             self._count(old, -1)
         clear = frozenset[ClearFlow]()
-        self._latched.discard(name)
         if record is not None:
             self.records[name] = record
             self._count(record, 1)
             clear = clear_flows(record, now)
-            way = (record.pair.local, record.pair.remote)
-            if record.closed:
-                self._latched.add(name)
-                self._latched_ways.add(way)
-            elif record.gone_at is None:
-                self._latched_ways.discard(way)
         else:
-            if before.closed:
-                self._latched_peers.add(str(before.pair.peer))
             self._statements.merge(name, str(before.pair.peer))
             self._let_go(before)
+        self._latches.put(name, before, record)
         self._clear.put(name, record, clear)
 
     def _count(self, record: PairRecord, by: int) -> None:
@@ -471,8 +424,11 @@ class Agent:
         )
 
     def latched(self) -> frozenset[ClearFlow]:
-        """The flows out of pairs that are never clear again, for the boot guard."""
-        return frozenset(flows_of(self.records[name])[0] for name in self._latched)
+        """The flows out of pairs that are never clear again, for the boot guard.
+
+        The same object while none changes.
+        """
+        return self._latches.flows()
 
     def _holds_sas(self) -> bool:
         """Whether the daemon still protects a pair: its policies must not catch clear text."""

@@ -92,7 +92,8 @@ def audit(
             orphaned.add(name)
     off = [one for one in tracked.values() if one.is_leftover]
     settled |= {reqid for one in off for reqid in one.reqids}
-    leftovers = tuple(_leftovers(off, policies, own_reqids))
+    live = {reqid for one in tracked.values() if not one.is_leftover for reqid in one.reqids}
+    leftovers = tuple(_leftovers(off, live, policies, own_reqids))
     pending = {
         (address, spi)
         for one in tracked.values()
@@ -120,14 +121,21 @@ def is_protected(foreign: frozenset[PolicyKey], pair: Pair) -> bool:
 
 
 def _leftovers(
-    off: Iterable[Tracked], policies: Iterable[XfrmPolicy], own_reqids: Container[int]
+    off: Iterable[Tracked],
+    live: Container[int],
+    policies: Iterable[XfrmPolicy],
+    own_reqids: Container[int],
 ) -> Iterator[XfrmPolicy]:
-    """By reqid; and by flow, as the chassis may have had another name then."""
+    """By reqid; and by flow, as the chassis may have had another name then.
+
+    A flow may be that of two pairs, of two tunnel types: what the other one has is left alone.
+    """
     keys = {key for one in off for key in _keys(one.pair).values()}
     reqids = {reqid for one in off for reqid in one.reqids}
     for policy in policies:
         used = {template.reqid for template in policy.templates}
-        if used & reqids or (_key(policy) in keys and any(one in own_reqids for one in used)):
+        ours = any(one in own_reqids and one not in live for one in used)
+        if used & reqids or (_key(policy) in keys and ours):
             yield policy
 
 

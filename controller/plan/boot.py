@@ -49,15 +49,16 @@ def start_guard(found: GuardState | None, stored: BootGuard | None, boot: str) -
         return Start(standing=found, closed_by=found)
     if found is not None and boot and stored.boot == boot:
         clear = found.may_clear - stored.latched
-        standing = replace(_joined(found, stored.guard), may_clear=clear)
+        standing = replace(joined(found, stored.guard), may_clear=clear)
         return Start(standing=standing, closed_by=standing, latched=stored.latched)
-    standing = stored.guard if found is None else _joined(found, stored.guard)
+    standing = stored.guard if found is None else joined(found, stored.guard)
     standing = replace(standing, may_clear=frozenset())
     closed_by = standing if stored.fault or boot == stored.boot else None
     return Start(standing=standing, closed_by=closed_by, latched=stored.latched)
 
 
-def _joined(one: GuardState, other: GuardState) -> GuardState:
+def joined(one: GuardState, other: GuardState) -> GuardState:
+    """Deny what either denies; what may be clear is the first one's."""
     return replace(
         one,
         ports=one.ports | other.ports,

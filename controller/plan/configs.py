@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ovn_ipsec.model.chassis import ChassisName, IpAddress, Pair
+from ovn_ipsec.model.chassis import ChassisName, Pair
 from ovn_ipsec.model.policy import Auth, ClusterPolicy
 
 from .ike import SUITES, ConnConfig, ConnName, conn_name
@@ -48,7 +48,7 @@ class Configs:
         self._pins: dict[str, tuple[bytes, ...]] = {}
         self._plain: frozenset[ChassisName] = frozenset()
         self._made: dict[ConnName, tuple[tuple[object, ...], ConnConfig]] = {}
-        self._proofs: dict[tuple[ChassisName, IpAddress, tuple[Auth, ...]], tuple[Proof, ...]] = {}
+        self._proofs: dict[tuple[ChassisName, tuple[Auth, ...]], tuple[Proof, ...]] = {}
 
     def put_means(self, means: Means, plain: frozenset[ChassisName] = frozenset()) -> bool:
         """Take in what this chassis proves itself with, and demands of peers.
@@ -130,13 +130,12 @@ class Configs:
         return config
 
     def _found(self, this: ChassisName, pair: Pair, ways: tuple[Auth, ...]) -> tuple[Proof, ...]:
-        key = (pair.peer, pair.remote, ways)
-        known = self._proofs.get(key)
-        if known is not None:
-            return known
-        means = self._means
-        found = proofs(means, ways, this, pair.peer, self._pins.get(pair.peer, ()))
+        """Made once for a peer, whatever addresses it has had."""
+        key, means = (pair.peer, ways), self._means
+        found = self._proofs.get(key)
+        if found is None:
+            found = proofs(means, ways, this, pair.peer, self._pins.get(pair.peer, ()))
+            self._proofs[key] = found
         if pair.peer in self._plain and means.secrets:
-            found = in_plain(found, means.secrets[0], pair.remote)
-        self._proofs[key] = found
+            return in_plain(found, means.secrets[0], pair.remote)
         return found

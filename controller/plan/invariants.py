@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
 
-from .guard import EVERYWHERE, ClearPair, GuardState, PeerPort
+from .clear import flows_of
+from .guard import EVERYWHERE, GuardState, PeerPort
 from .ike import ConnName
 from .record import NOTHING_SEEN, ConnSeen, PairRecord
 
@@ -66,9 +67,7 @@ def denies(guard: GuardState | None, record: PairRecord, now: float) -> bool:
     if guard is None:
         return False
     pair = record.pair
-    out, into = ClearPair(
-        local=pair.local, remote=pair.remote, out_port=pair.out_port, in_port=pair.in_port
-    ).flows()
+    out, into = flows_of(record)
     toward = PeerPort(local=pair.local, remote=pair.remote, port=pair.out_port)
     here = pair.local in guard.local or bool(guard.local & EVERYWHERE)
     leaves = pair.out_port in guard.ports or toward in guard.peer_ports

@@ -15,9 +15,10 @@ from enum import StrEnum
 from ovn_ipsec.model.policy import Mode, Phase, Treatment
 from ovn_ipsec.model.status import PairState
 
+from .clear import flows_of
 from .evidence import HEARD_S, hears_esp, look_at, takes_esp
 from .facts import ConnSeen, Context, initiates
-from .guard import ClearFlow, ClearPair
+from .guard import ClearFlow
 from .ike import ConnConfig, ConnName, established
 from .lineage import epoch, trace
 from .record import Decision, PairRecord, settled_mark
@@ -40,6 +41,7 @@ RELAX_OUT_S = 3.0
 """From relax until we send clear text again: by then the peer accepts it."""
 RELEASE_S = 12.0
 """How long a rule that opens a pair leaves its SAs: by then the peer has changed over too."""
+MISSING = "somebody has removed policies or SAs from the kernel, of child"
 OPEN_MAX_S = 30.0
 """How long a pair that was clear when a class changed under enforce may stay so, if not up."""
 
@@ -110,7 +112,8 @@ def observe_pair(
     before = frozenset(sa.id for sa in seen.sas) if before is None else before
     record = _latch(replace(record, up_at=up_at, known_before=before), seen, context)
     demand = demand_of(record, context.phase)
-    state = LIFE[demand, up]
+    # What the daemon takes for up carries nothing where the kernel lacks a part of it.
+    state = LIFE[demand, up and not seen.missing]
     if state is PairState.ENCRYPTED and now < record.accept_until:
         state = PairState.PENDING
     wanted = demand in (Demand.OPEN, Demand.CLOSED)
@@ -120,6 +123,8 @@ def observe_pair(
     outdated = record.replacement.lineage.outdated
     if up and seen.up and not outdated & {child.id for child in seen.children()}:
         record = replace(record, attempts=record.attempts.forgotten(), error="")
+    if seen.missing:
+        record = replace(record, error=f"{MISSING}: {', '.join(sorted(seen.missing))}")
     changing = wanted and seen.up and (not record.closed or now < record.accept_until)
     return replace(
         record,
@@ -193,10 +198,7 @@ def clear_flows(record: PairRecord, now: float) -> frozenset[ClearFlow]:
     """The directions of a pair in which clear text may pass now; none to a peer without rows."""
     if record.gone_at is not None or record.barred:
         return frozenset()
-    pair = record.pair
-    out, into = ClearPair(
-        local=pair.local, remote=pair.remote, out_port=pair.out_port, in_port=pair.in_port
-    ).flows()
+    out, into = flows_of(record)
     if record.closed:
         return frozenset({into}) if now < record.accept_until else frozenset()
     return frozenset({into}) if now < record.send_from else frozenset({out, into})
@@ -335,12 +337,14 @@ def _protect(
     loaded = config is not None or bool(seen.config)
     if loaded:
         steps.extend(traps(record, seen, reinstall=bool(steps)))
-    record, repairs = repair(record, seen, context)
-    steps.extend(repairs)
+    repaired = repair(record, seen, context)
+    record = repaired.record or record
+    steps.extend(repaired.steps)
     started = initiation(record, loaded, seen, context)
     role, name = role_of(context.this_chassis, record.pair.peer), record.name
     known, retired, look_at = retire(name, record.replacement, role, seen, context.now)
-    times = [time for time in (started.wake_at, look_at, follow_at) if time is not None]
+    looks = (repaired.wake_at, started.wake_at, look_at, follow_at)
+    times = [time for time in looks if time is not None]
     return Decision(
         record=replace(started.record or record, replacement=known),
         steps=(*steps, *started.steps, *retired),

@@ -11,13 +11,13 @@ obeyed: no pair opens by that, and the rollout ends where it was.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ovn_ipsec.errors import InputError
-from ovn_ipsec.model.policy import ClassPair, ClusterPolicy, Mode, Phase
+from ovn_ipsec.model.policy import PROTECTION, ClassPair, ClusterPolicy, Phase, Treatment
 from ovn_ipsec.schema import sb_global
 
-_PROTECTION = (Phase.OFF, Phase.RELAX, Phase.PREPARE, Phase.ESTABLISH, Phase.ENFORCE)
-"""Phases, the one that protects least first."""
+_PEM_END = "-----END CERTIFICATE-----"
 
 
 def refuse_regress(kept: ClusterPolicy | None, offered: ClusterPolicy) -> InputError | None:
@@ -52,34 +52,62 @@ def refuse_regress(kept: ClusterPolicy | None, offered: ClusterPolicy) -> InputE
     )
 
 
+def mark(kept: ClusterPolicy | None, obeyed: ClusterPolicy) -> ClusterPolicy:
+    """What the next policy is compared with.
+
+    Its generation never goes back: an older one that is obeyed, as it weakens nothing, makes no
+    room for another.
+
+    Args:
+        kept: What was obeyed before; None: nothing.
+        obeyed: What is obeyed now.
+    """
+    if kept is None:
+        return obeyed
+    return replace(obeyed, generation=max(kept.generation, obeyed.generation))
+
+
 def _weakenings(kept: ClusterPolicy, offered: ClusterPolicy) -> Iterator[str]:
-    if _PROTECTION.index(offered.phase) < _PROTECTION.index(kept.phase):
+    if PROTECTION.index(offered.phase) < PROTECTION.index(kept.phase):
         yield f"phase {offered.phase} after {kept.phase}"
     if _is_off(kept.phase):
         return
     for what, old, new in (
         ("default", kept.default, offered.default),
         ("floor", kept.floor, offered.floor),
+        ("profile", kept.profile, offered.profile),
     ):
         if new.strength < old.strength:
             yield f"{what} {new} after {old}"
-    if offered.profile.strength < kept.profile.strength:
-        yield f"profile {offered.profile} after {kept.profile}"
     known = kept.pairs.keys() | offered.pairs.keys()
-    if any(_mode(offered, key).strength < _mode(kept, key).strength for key in known):
-        yield "pairs of classes are treated less well"
-    if kept.quarantine - offered.quarantine:
-        yield "chassis are in quarantine no more"
-    if kept.vnis - offered.vnis:
-        yield "networks are protected no more"
-    if set(offered.auth) - set(kept.auth):
-        yield "other ways of authentication are accepted"
+    for is_weaker, words in (
+        (
+            any(_is_less(_treatment(offered, key), _treatment(kept, key)) for key in known),
+            "pairs of classes are treated less well",
+        ),
+        (offered.tuning.replay_window == 0 != kept.tuning.replay_window, "replays are taken"),
+        (_blocks(offered.authorities) - _blocks(kept.authorities), "other authorities are trusted"),
+        (kept.quarantine - offered.quarantine, "chassis are in quarantine no more"),
+        (kept.vnis - offered.vnis, "networks are protected no more"),
+        (set(offered.auth) - set(kept.auth), "other ways of authentication are accepted"),
+    ):
+        if is_weaker:
+            yield words
+
+
+def _blocks(bundle: str) -> frozenset[str]:
+    """The certificates of a PEM bundle."""
+    return frozenset(filter(None, (block.strip() for block in bundle.split(_PEM_END))))
 
 
 def _is_off(phase: Phase) -> bool:
     return phase in (Phase.OFF, Phase.RELAX)
 
 
-def _mode(policy: ClusterPolicy, pair: ClassPair) -> Mode:
-    found = policy.pairs.get(pair)
-    return policy.default if found is None else found.mode
+def _treatment(policy: ClusterPolicy, pair: ClassPair) -> Treatment:
+    default = Treatment(mode=policy.default, profile=policy.profile)
+    return policy.pairs.get(pair, default)
+
+
+def _is_less(new: Treatment, old: Treatment) -> bool:
+    return new.mode.strength < old.mode.strength or new.profile.strength < old.profile.strength

@@ -201,8 +201,17 @@ TABLE: Mapping[tuple[Stage, Role], Rule] = MappingProxyType(
 )
 """What is done next, for each stage and each end."""
 
-_HALVES = frozenset({Stage.IN_ALONE, Stage.OUT_ANEW, Stage.IN_ANEW, Stage.AGAIN})
-_OVERLAPS = frozenset({Stage.AGAIN, Stage.OVERLAP})
+
+def _waiting(since: Since) -> frozenset[Stage]:
+    """Stages in which something waits for that."""
+    return frozenset(
+        stage
+        for (stage, _), rule in TABLE.items()
+        if any(wait.since is since for wait in (*rule.after, rule.ends_after))
+    )
+
+
+_HALVES, _OVERLAPS = _waiting(Since.HALF), _waiting(Since.OVERLAP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

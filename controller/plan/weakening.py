@@ -57,13 +57,15 @@ def rule(statement: Statement | None, offered: PairIntent, policy: ClusterPolicy
     Returns:
         The intent that holds: within one generation never weaker than any that was stated.
     """
-    taken = Statement(
-        generation=policy.generation, treatment=offered.treatment, labels=offered.labels
-    )
+    generation = policy.generation
+    if statement is not None:
+        # An older one than that of the statement was restored: it is no new one.
+        generation = max(generation, statement.generation)
+    taken = Statement(generation=generation, treatment=offered.treatment, labels=offered.labels)
     if statement is None:
         return Ruling(intent=offered, statement=taken if offered.stated else None)
     kept = _kept(statement, offered, policy)
-    same = statement.generation == policy.generation
+    same = policy.generation <= statement.generation
     if not offered.stated:
         mode = kept.mode if same else strongest(kept.mode, offered.mode)
         return Ruling(intent=replace(kept, mode=mode), statement=statement)

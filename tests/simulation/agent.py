@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from controller import daemon
 from controller.daemon import Controller, Settings
 from controller.kernel_tables import KernelEvents
 from controller.outside import Outside, SouthboundAddress
@@ -53,7 +52,9 @@ class SimTables:
         self._process.kick(KERNEL_FD)
 
     def filenos(self) -> list[int]:
-        """What stands for the sockets."""
+        """What stands for the sockets; one is readable for as long as events wait."""
+        if self._waiting != KernelEvents():
+            self._process.kick(KERNEL_FD)
         return [KERNEL_FD]
 
     def drain(self) -> KernelEvents:
@@ -130,7 +131,6 @@ class ControllerProgram:
             name_override=lambda: None,
             boot=f"boot {host.boots}",
         )
-        daemon.notify_systemd = lambda _text: None
         self.controller = Controller(Settings(), outside)
         process.closers.append(self.controller.close)
         self.controller.open()
@@ -167,6 +167,9 @@ class ControllerProgram:
     def step(self) -> None:
         """One pass."""
         self.controller.step()
+        chassis = self.controller.chassis
+        if chassis is not None and chassis.synced:
+            self._host.decides = True
 
     def wait(self, poller: FakePoller) -> None:
         """Say what it waits for."""

@@ -68,6 +68,9 @@ class Host:
         """Whether its ovn-controller runs."""
         self.disk_full = False
         self.boots = 0
+        self.decides = False
+        """Whether its controller has decided about its pairs since the host booted; until then the
+        boot guard denies every one of them."""
         self.gone = False
         """Whether it has left for ever."""
         self.monitor: int | None = None
@@ -114,9 +117,10 @@ class Host:
 
     def boot(self) -> None:
         """Power on: what is on disk is all that there is."""
-        if self.gone:
+        if self.gone or self.up:
             return
         self.up = True
+        self.decides = False
         self.boots += 1
         self._life += 1
         life = self._life

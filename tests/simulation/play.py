@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from tests.fakes.timeline import TimeStandsStillError
+
 from . import steps
 from .steps import ACTS, FAULTS, HITLESS, Step, do
 from .watch import Violation
@@ -57,6 +59,9 @@ def play(schedule: Sequence[Step], seed: int, hosts: int = 3) -> Outcome:
     world = World(seed, hosts)
     try:
         return _play(world, schedule)
+    except TimeStandsStillError:
+        world.watch.violate("work", "time stands still")
+        return Outcome(world.watch.violations[0], world.timeline.now, 0.0)
     finally:
         world.close()
 

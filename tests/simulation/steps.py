@@ -7,6 +7,7 @@ are those after which the docs promise that no packet is lost.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +19,6 @@ from tests.fakes.ovsdb import FakeDatabase, Op, Refused
 
 from .host import BOOT_S
 from .intent import Rule
-from .wire import Way
 
 if TYPE_CHECKING:
     from .host import Host
@@ -318,6 +318,8 @@ def move_port(world: World, _host: Host, number: int) -> None:
 @harsh
 def stale_nft(world: World, host: Host, number: int) -> None:
     """Reboot into an nftables ruleset that was saved when all was open."""
+    if not host.up:
+        return
     reboot(world, host, number)
     peers = [one for one in world.hosts.values() if one is not host]
     flows = frozenset(
@@ -410,6 +412,8 @@ def hang_charon(world: World, host: Host, number: int) -> None:
 @fault
 def hang_boot(world: World, host: Host, number: int) -> None:
     """Reboot into an IKE daemon that hangs from its start."""
+    if not host.up:
+        return
     reboot(world, host, number)
     world.timeline.after(BOOT_S - 0.001, lambda: setattr(host.charon, "hangs", True))
     end_s = BOOT_S + 5.0 + number % 50
@@ -440,6 +444,12 @@ def flush_nft(_world: World, host: Host, _number: int) -> None:
 def flush_xfrm(_world: World, host: Host, _number: int) -> None:
     """Flush policies and SAs."""
     host.kernel.flush_xfrm()
+
+
+@fault
+def flush_policies(_world: World, host: Host, _number: int) -> None:
+    """Flush policies."""
+    host.kernel.flush_policies()
 
 
 @fault
@@ -666,12 +676,12 @@ _HOSTILE_ENCAPS: tuple[Callable[[Host, int], Encaps], ...] = (
 )
 _HOSTILE_DIGESTS: tuple[dict[str, str], ...] = (
     {},
-    {"ovn-ipsec-generation": "x", "ovn-ipsec-phase": "\x1b[2J"},
+    {"ovn-ipsec-generation": "x", "ovn-ipsec-phase": "\x1b[2J", "ovn-ipsec-agent": "evil 1"},
     {
         "ovn-ipsec-generation": "1",
         "ovn-ipsec-phase": "prepare",
         "ovn-ipsec-agent": "evil 1",
-        "ovn-ipsec-pairs": "encrypted=0 blocked=999999999",
+        "ovn-ipsec-pairs": "encrypted=0 blocked=9999999",
     },
 )
 
@@ -703,14 +713,10 @@ def confirm(world: World) -> None:
     state_intent(world)
     said = world.central.nb_global["external_ids"].get("ovn-ipsec-error", "")
     if not world.intent.enabled or "ovn-ipsec-confirm=" in said:
-        generation = world.central.policy().get("generation")
+        named = re.search(r"ovn-ipsec-confirm=([0-9]+)", said)
+        generation = named[1] if named else world.central.policy().get("generation")
         world.central.set_option("confirm", generation)
     if not world.intent.enabled and not world.central.policy().get("phase"):
         # Neither database knows what the chassis hold, so there is nothing that could be relaxed.
         world.central.set_switch(on=True)
         world.timeline.after(5.0, lambda: state_intent(world))
-
-
-def ways_of(world: World) -> list[Way]:
-    """All ways, by name."""
-    return [world.wire.ways[key] for key in sorted(world.wire.ways)]

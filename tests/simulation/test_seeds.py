@@ -14,6 +14,7 @@ from tests.simulation.host import Host
 from tests.simulation.many import try_many
 from tests.simulation.play import play, schedule_of, shrink
 from tests.simulation.steps import ACTS, Step
+from tests.simulation.watch import DISK_BYTES
 from tests.simulation.world import World
 
 SEEDS = 300
@@ -42,15 +43,63 @@ def leak(_world: World, host: Host, _number: int) -> None:
 @misdeed
 def accept(world: World, host: Host, _number: int) -> None:
     """Let clear packets in, and none out."""
+    _open(world, host, Direction.IN)
+
+
+@misdeed
+def emit(world: World, host: Host, _number: int) -> None:
+    """Let clear packets out, and none in."""
+    _open(world, host, Direction.OUT)
+
+
+def _open(world: World, host: Host, way: Direction) -> None:
     kernel = host.kernel
     others = [one for one in world.hosts.values() if one is not host]
-    flows = {
-        ClearFlow(direction=Direction.IN, local=host.ip, remote=one.ip, port=6081) for one in others
-    }
+    flows = {ClearFlow(direction=way, local=host.ip, remote=one.ip, port=6081) for one in others}
     for name, state in kernel.layers.items():
         assert state is not None
         kernel.layers[name] = replace(state, may_clear=frozenset(flows))
     kernel.changed()
+
+
+@misdeed
+def take(world: World, host: Host, _number: int) -> None:
+    """Take clear packets in from the start, and say that nothing does."""
+    way = next(way for way in world.wire.ways.values() if way.dst is host)
+    way.accepts_clear = True
+    for held in world.watch._held.values():
+        held.closed_in = False
+    world.watch._look_in(host, world.watch.acknowledged[host.chassis])
+
+
+@misdeed
+def chatter(_world: World, host: Host, _number: int) -> None:
+    """Log without end."""
+    logs.lines[host.name] += 10_000
+
+
+@misdeed
+def pester(_world: World, host: Host, _number: int) -> None:
+    """Call without end."""
+    assert host.controller is not None
+    host.controller.calls["ike.observe"] += 10_000
+
+
+@misdeed
+def hoard(_world: World, host: Host, _number: int) -> None:
+    """Fill the disk."""
+    (host.state / "reqids").write_bytes(b"x" * (DISK_BYTES + 1))
+
+
+@misdeed
+def linger(world: World, _host: Host, _number: int) -> None:
+    """Never leave prepare."""
+    for process in world.northds:
+        process.program = None
+    sb = world.central.sb
+    ((uuid, held),) = sb.tables["SB_Global"].items()
+    keys = {**held["external_ids"], "ovn-ipsec-phase": "prepare"}
+    sb.update("SB_Global", uuid, external_ids=keys)
 
 
 @misdeed
@@ -150,12 +199,29 @@ def test_a_failure_is_cut_down_to_its_least_form() -> None:
 
 
 @pytest.mark.usefixtures("misdeeds")
-def test_what_is_looked_at_can_be_seen() -> None:
-    """A watch that nothing could offend would find nothing: each of its words is said here."""
+@pytest.mark.parametrize(
+    ("what", "word", "text"),
+    [
+        ("leak", "clear", ""),
+        ("accept", "clear", "clear packets are taken in"),
+        ("emit", "clear", "leaves in clear"),
+        ("lose", "lost", "does not pass"),
+        ("boast", "acknowledged", "is clear"),
+        ("take", "acknowledged", "takes"),
+        ("spin", "work", "passes a second"),
+        ("pester", "work", "calls a second"),
+        ("chatter", "work", "log lines a second"),
+        ("hoard", "work", "bytes on disk"),
+        ("linger", "converged", "in prepare for"),
+        ("deaf", "converged", "not within"),
+        ("order", "ordered", "relax"),
+    ],
+)
+def test_what_is_looked_at_can_be_seen(what: str, word: str, text: str) -> None:
+    """A watch that nothing could offend would find nothing."""
     logs.capture()
-    said = set()
-    for what in ("leak", "accept", "lose", "boast", "spin", "deaf", "order"):
-        violation = play([Step(1.0, "on"), Step(45.0, what), Step(40.0, "on")], 1).violation
-        assert violation is not None, what
-        said.add(violation.what)
-    assert said == {"clear", "lost", "acknowledged", "work", "converged", "ordered"}
+    schedule = [Step(1.0, "on"), Step(45.0, what), *(Step(45.0, "on") for _ in range(4))]
+    violation = play(schedule, 1).violation
+    assert violation is not None
+    assert violation.what == word
+    assert text in violation.text

@@ -5,8 +5,7 @@
   way was seen closed, no packet leaves in clear there, and none is taken in, until the operator
   decides otherwise. What databases, daemons or disks say meanwhile is no decision.
 - **lost**: while nothing but what the docs call hitless happens, each packet arrives.
-- **acknowledged**: a chassis that reports `enforce` has closed what is to be closed, and a cluster
-  that is called `enforced`, too.
+- **acknowledged**: a chassis that reports `enforce` has closed what is to be closed.
 - **ordered**: northd switches nothing off that the operator has on.
 - **work**: passes, calls and log lines of a program per second are bounded, whatever is written.
 - **converged** (at the end only): all is as policy says.
@@ -124,7 +123,7 @@ class Watch:
             wanted = self._world.wanted(self._hosts[one], self._hosts[other])
             if wanted is not held.wanted:
                 held.wanted = wanted
-                if wanted is not Mode.REQUIRE:
+                if wanted is Mode.OFF:
                     held.closed_out = held.closed_in = False
 
     def forget(self) -> None:
@@ -139,7 +138,7 @@ class Watch:
         held = self._held.get((way.src.name, way.dst.name))
         if held is None:
             return
-        if held.wanted is Mode.REQUIRE:
+        if held.wanted is not Mode.OFF:
             if (way.sent.sent is Sent.CLEAR or way.stray) and held.closed_out:
                 self.violate("clear", f"{way}: leaves in clear, and was closed")
                 held.closed_out = False
@@ -157,11 +156,12 @@ class Watch:
     def _close(self, way: Way, held: Held) -> None:
         if held.closed_out and held.closed_in:
             return
-        if held.wanted is Mode.REQUIRE and self._known(way.src) and self._known(way.dst):
+        if held.wanted is not Mode.OFF and self._known(way.src) and self._known(way.dst):
             closed = way.sent.sent not in (Sent.CLEAR, Sent.NOTHING) and not way.stray
-            if closed and self._follows(way.src, _ON):
+            if closed and way.src.decides and self._follows(way.src, _ON):
                 held.closed_out = True
-            if not way.accepts_clear and way.dst.tunnels and self._follows(way.dst, _ON):
+            taken = way.accepts_clear or not (way.dst.tunnels and way.dst.decides)
+            if not taken and self._follows(way.dst, _ON):
                 held.closed_in = True
 
     def _known(self, host: object) -> bool:

@@ -20,7 +20,7 @@ from .charon import Charon, Message
 from .kernel import Kernel, Packet, Sent, denies
 
 DELAY_S = 0.005
-IKE_PORT = 500
+IKE_PORTS = (500, 4500)
 USUAL = 6081
 
 
@@ -35,6 +35,8 @@ class End(Protocol):
     up: bool
     tunnels: bool
     """Whether its tunnel ports are there."""
+    decides: bool
+    """Whether its controller has decided about its pairs since it was booted."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +60,11 @@ class Way:
 
     def __str__(self) -> str:
         return f"{self.src.name}->{self.dst.name}"
+
+
+def _denies_ike(end: End, way: tuple[Direction, IpAddress, IpAddress]) -> bool:
+    """Whether a host drops IKE: which port its daemons use depends on what lies between them."""
+    return any(denies(end.kernel.layers["nft"], (*way, port)) for port in IKE_PORTS)
 
 
 class Wire:
@@ -100,8 +107,7 @@ class Wire:
         if sender is None or receiver is None or not sender.up:
             return
         # The daemon's socket has a bypass policy, so only nftables can be in the way of IKE.
-        out = (Direction.OUT, src, dst, IKE_PORT)
-        if denies(sender.kernel.layers["nft"], out):
+        if _denies_ike(sender, (Direction.OUT, src, dst)):
             return
         if frozenset((sender.name, receiver.name)) in self.cut:
             return
@@ -109,8 +115,7 @@ class Wire:
             return
 
         def arrive() -> None:
-            into = (Direction.IN, dst, src, IKE_PORT)
-            if denies(receiver.kernel.layers["nft"], into):
+            if _denies_ike(receiver, (Direction.IN, dst, src)):
                 return
             if receiver.up and self.hosts.get(dst) is receiver:
                 receiver.charon.receive(dst, src, message)

@@ -11,10 +11,11 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from controller import report
-from controller.plan.agent import Agent, Former, counts_by_name
+from controller.plan.agent import Agent, counts_by_name
 from controller.plan.audit import Findings, Tracked, audit, is_protected
 from controller.plan.guard import Direction, GuardCounters, GuardState, PeerPort
 from controller.plan.ike import CHILDREN, IN, OUT, ChildSa, ConnName, IkeSa, conn_name
+from controller.plan.latch import Former
 from controller.plan.pair import LINGER_S
 from controller.plan.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
 from controller.plan.steps import RekeyChild
@@ -108,6 +109,25 @@ def test_a_half_repaired_pair_is_repaired_on_for_what_is_left() -> None:
     assert {IN} == agent.seen[NAME].missing
     agent.put_seen(NAME, replace(agent.seen[NAME], missing=frozenset({OUT})))
     assert {OUT} == agent.seen[NAME].missing
+
+
+def test_what_is_missing_soon_after_a_repair_is_repaired_without_any_other_event() -> None:
+    """The second look finds what the first one did, which is no news, and is acted upon."""
+    agent = agent_of(worlds.two_chassis())
+    settle(agent)
+    agent.put_seen(NAME, replace(UP, traps=frozenset(CHILDREN)))
+    agent.put_seen(NAME, replace(agent.seen[NAME], missing=frozenset(CHILDREN)))
+    settle(agent, 200.0)
+    agent.put_sas(NAME, (both_up(first=11),))
+    settle(agent, 201.0)
+    for now in (202.0, 204.0):
+        agent.put_seen(NAME, replace(agent.seen[NAME], missing=frozenset(CHILDREN)))
+        for decision in settle(agent, now).values():
+            assert decision is not None
+            assert not [s for s in decision.steps if isinstance(s, RekeyChild)]
+    repaired = settle(agent, 200.0 + REPAIR_S)[NAME]
+    assert repaired is not None
+    assert [11, 12] == sorted(s.child_id for s in repaired.steps if isinstance(s, RekeyChild))
 
 
 def peers_of(rows: worlds.Rows, me: str = A) -> list[tuple[str, str]]:
@@ -242,7 +262,7 @@ def test_a_stray_lingers_and_goes() -> None:
     agent = Agent(A)
     agent.put_policy(policy(Phase.ENFORCE))
     agent.put_seen(NAME, UP)
-    assert {NAME: Decision(record=None)} == settle(agent, 100)
+    assert {NAME: None} == settle(agent, 100), "its reqids are kept as long as its SAs"
     decision = settle(agent, 100 + LINGER_S)[NAME]
     assert decision is not None
     assert 2 == len(decision.steps)
@@ -317,9 +337,12 @@ def test_a_peer_that_returns_under_another_name_returns_latched() -> None:
     """Who has its address has nothing to send in clear there, until a class says so."""
     agent = agent_of(worlds.two_chassis())
     settle(agent)
+    agent.put_sas(NAME, (both_up(),))
+    settle(agent)
     agent.put_chassis(B, None)
     agent.put_policy(policy(Phase.ESTABLISH))
     settle(agent)
+    agent.put_sas(NAME, ())
     settle(agent, 100 + LINGER_S)
     agent.put_chassis(C, worlds.chassis(C, "10.0.0.2"))
     settle(agent, 500)
@@ -491,6 +514,25 @@ def test_what_a_killed_daemon_left_of_a_pair_that_is_off_can_go() -> None:
         replace(one, seen=UP),
     ):
         assert not audit({NAME: spared}, policies, STATES, frozenset({1, 2, 3})).leftovers
+
+
+def test_what_a_live_pair_has_on_the_same_flow_is_left_to_it() -> None:
+    """The same addresses and port, under two tunnel types of which one is off."""
+    off = Tracked(pair=CONFIG.pair, reqids=(5, 6), seen=NOTHING_SEEN, off=True)
+    live = Tracked(pair=CONFIG.pair, reqids=(1, 2), seen=UP)
+    tracked = {NAME: live, ConnName("ovn-rogue"): off}
+    assert not audit(tracked, POLICIES, STATES, frozenset({1, 2, 5, 6})).leftovers
+    stale = replace(POLICIES[0], templates=(replace(POLICIES[0].templates[0], reqid=3),))
+    found = audit(tracked, (*POLICIES, stale), STATES, frozenset({1, 2, 3, 5, 6}))
+    assert found.leftovers == (stale,)
+
+
+def test_reqids_of_a_pair_that_was_gone_before_it_was_decided_are_given_back() -> None:
+    """Nobody has seen anything of it, and there will be nothing to see."""
+    agent = agent_of(worlds.two_chassis())
+    number(agent)
+    agent.put_chassis(B, None)
+    assert {NAME: Decision(record=None)} == settle(agent)
 
 
 def test_an_audit_of_what_is_whole_finds_nothing() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 import structlog
@@ -57,6 +58,21 @@ def test_another_name_of_ours_is_another_connection() -> None:
     assert second is not None
     assert (A, C) == (first.local_id, second.local_id)
     assert first.marks != second.marks
+
+
+def test_addresses_that_come_and_go_cost_nothing_for_long() -> None:
+    """What a peer is proven with is made once, whatever addresses its rows have had."""
+    configs = Configs()
+    configs.put_means(SECRET, frozenset({B}))
+    shown = set()
+    for last in range(2, 200):
+        pair = replace(INTENT.pair, remote=ip_address(f"10.0.0.{last}"))
+        made = configs.make(A, replace(INTENT, pair=pair), POLICY, REQIDS)
+        assert made is not None
+        shown.add(made.proofs[0].keys[0].owner)
+        configs.drop(made.name)
+    assert len(shown) == 198, "where the secret is the key as it is, it is known by the address"
+    assert len(configs._proofs) == 1
 
 
 def test_without_a_way_to_authenticate_there_is_no_connection() -> None:

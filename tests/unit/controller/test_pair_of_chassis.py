@@ -18,7 +18,7 @@ from controller.ike.messages import connection
 from controller.ike.sections import Section
 from controller.ike_link import IkeLink
 from controller.keyring import Keyring
-from controller.plan.agent import Agent, Former
+from controller.plan.agent import Agent
 from controller.plan.guard import ClearFlow, Direction
 from controller.plan.ike import (
     CHILDREN,
@@ -31,6 +31,7 @@ from controller.plan.ike import (
     profile_of,
 )
 from controller.plan.invariants import never_clear
+from controller.plan.latch import Former
 from controller.plan.pace import Pace
 from controller.plan.proof import Proof
 from controller.plan.record import NOTHING_SEEN, Context

@@ -29,6 +29,7 @@ from controller.plan.steps import (
     Uninstall,
     Unload,
 )
+from controller.plan.upkeep import REPAIR_S
 from controller.plan.world import PairIntent
 from ovn_ipsec.model.policy import Mode, Phase, Profile
 from ovn_ipsec.model.status import PairState
@@ -629,7 +630,14 @@ def test_missing_kernel_entries_are_repaired_by_a_rekey_now_and_then() -> None:
     broken = replace(TRAPPED, missing=frozenset(CHILDREN))
     first = run(latched(), broken, at(Phase.ENFORCE))
     assert [RekeyChild, RekeyChild] == kinds(first)
-    assert () == run(kept(first), broken, at(Phase.ENFORCE, 101)).steps
+    assert PairState.BLOCKED is kept(first).state
+    assert kept(first).error.endswith("of child: in, out")
+    soon = run(kept(first), broken, at(Phase.ENFORCE, 101))
+    assert ((), 100 + REPAIR_S) == (soon.steps, soon.wake_at)
+    again = run(kept(soon), broken, at(Phase.ENFORCE, 100 + REPAIR_S))
+    assert [RekeyChild, RekeyChild] == kinds(again)
+    healed = run(kept(again), TRAPPED, at(Phase.ENFORCE, 107))
+    assert (PairState.ENCRYPTED, "", ()) == (kept(healed).state, kept(healed).error, healed.steps)
     half = replace(broken, sas=(sa(1, child("out", 10), child("in", 11, "DELETING")),))
     assert [RekeyChild, Initiate] == kinds(run(latched(), half, at(Phase.ENFORCE)))
 

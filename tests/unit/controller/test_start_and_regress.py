@@ -19,9 +19,9 @@ from controller.plan.guard import (
     PeerPort,
     narrowed,
 )
-from controller.plan.regress import refuse_regress
+from controller.plan.regress import mark, refuse_regress
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.model.policy import Auth, ClusterPolicy, Mode, Phase, Profile
+from ovn_ipsec.model.policy import Auth, ClusterPolicy, Mode, Phase, Profile, Tuning
 from tests.worlds import A, B, matrix, policy
 
 US, THEM, OTHER = (ip_address(f"10.0.0.{n}") for n in (1, 2, 3))
@@ -113,10 +113,14 @@ def test_beside_another_driver_nothing_is_opened() -> None:
     assert narrowed(FOUND, some, Phase.ESTABLISH) == some
 
 
+END = "-----END CERTIFICATE-----\n"
+BUNDLE = "-----BEGIN CERTIFICATE-----\none\n"
 KEPT = replace(
     policy(Phase.ENFORCE, floor=Mode.PREFER, generation=100),
     profile=Profile.CNSA,
-    pairs=matrix(lab_lab="prefer", lab_prod="require"),
+    pairs=matrix(lab_lab="prefer/cnsa", lab_prod="require/cnsa"),
+    tuning=Tuning(replay_window=32),
+    authorities=f"{BUNDLE}{END}",
     quarantine=frozenset({ChassisName("bad")}),
     vnis=frozenset({7}),
 )
@@ -136,6 +140,11 @@ def older(**changes: object) -> ClusterPolicy:
         (older(floor=Mode.OFF), "floor off after prefer"),
         (older(profile=Profile.DEFAULT), "profile default after cnsa"),
         (older(pairs={}, default=Mode.REQUIRE), ""),
+        (older(pairs=matrix(lab_lab="prefer/default", lab_prod="require/cnsa")), "pairs of"),
+        (older(pairs=matrix(lab_lab="require/cnsa", lab_prod="require/cnsa")), ""),
+        (older(tuning=Tuning(replay_window=0)), "replays are taken"),
+        (older(authorities=BUNDLE), ""),
+        (older(authorities=f"{BUNDLE}{END}another{END}"), "other authorities"),
         (older(pairs=matrix(lab_prod="off")), "pairs of classes"),
         (older(pairs=matrix(new_new="off")), "pairs of classes"),
         (older(quarantine=frozenset()), "quarantine"),
@@ -177,10 +186,13 @@ def test_no_sequence_of_older_policies_opens(phases: list[Phase], generations: l
     """What is obeyed never protects less unless its generation is as new as any before."""
     order = [Phase.OFF, Phase.RELAX, Phase.PREPARE, Phase.ESTABLISH, Phase.ENFORCE]
     kept: ClusterPolicy | None = None
+    newest = 0
     for phase, generation in zip(phases, generations, strict=False):
         offered = policy(phase, generation=generation)
         if refuse_regress(kept, offered) is not None:
             continue
         if kept is not None and order.index(phase) < order.index(kept.phase):
-            assert generation >= kept.generation
-        kept = offered
+            assert generation >= newest
+        newest = max(newest, generation)
+        kept = mark(kept, offered)
+        assert kept.generation == newest

@@ -83,6 +83,7 @@ def test_a_reqid_that_the_kernel_has_is_not_given_out(tmp_path: Path) -> None:
     state = opened(tmp_path)
     state.note_used(FIRST_REQID + 7)
     state.note_used(3)
+    state.note_used(2**32 - 4)
     assert state.reqids(NAME) == (FIRST_REQID + 8, FIRST_REQID + 9)
 
 
@@ -223,3 +224,29 @@ def test_nothing_of_the_disk_keeps_the_program_from_running(tmp_path: Path) -> N
 def test_a_boot_has_a_name() -> None:
     """The kernel's."""
     assert boot_id()
+
+
+def test_a_restart_leaves_what_is_no_journal_as_it_is(tmp_path: Path) -> None:
+    """JSON ends without a newline, and is not torn for that."""
+    state = opened(tmp_path)
+    state.keep_mark(NAME, "mark")
+    kept = policy(Phase.ENFORCE, generation=7)
+    assert state.keep_policy(kept)
+    for _ in range(2):
+        again = opened(tmp_path)
+        assert again.policy() == kept
+        again.run(5.0)
+        assert again.wake_at() is None
+
+
+def test_what_was_released_is_not_read_back(tmp_path: Path) -> None:
+    """Nor does a number of ten digits get lost."""
+    (tmp_path / "reqids").write_text(f"2000000002 {NAME}\n", encoding="ascii")
+    state = opened(tmp_path)
+    assert state.reqids(NAME) == (2000000002, 2000000003)
+    state.keep_mark(NAME, "mark")
+    state.release(NAME)
+    again = opened(tmp_path)
+    assert again.mark(NAME) == ""
+    again.keep_mark(OTHER, "mark")
+    assert again._marks.keys() == {OTHER}

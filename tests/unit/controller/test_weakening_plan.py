@@ -134,6 +134,19 @@ def test_what_is_weaker_is_taken_with_a_new_generation_in_the_same_transaction()
     assert [] == [*agent.all_refusals()]
 
 
+def test_an_older_generation_is_no_new_one() -> None:
+    """A southbound was restored, and one writer's row asks for less in it."""
+    agent = agent_of(two_classes("prod", "prod"), wanted(10, prod_prod="require", lab_prod="off"))
+    older = wanted(5, prod_prod="require", lab_prod="off")
+    agent.put(older, {A: labelled(A, IPS[A], "lab")}.items())
+    assert Mode.REQUIRE is mode(agent)
+    assert [*agent.all_refusals()]
+    agent.put(wanted(7, prod_prod="require", lab_prod="off"))
+    assert Mode.REQUIRE is mode(agent)
+    agent.put(wanted(11, prod_prod="require", lab_prod="off"))
+    assert Mode.OFF is mode(agent)
+
+
 def test_deleting_and_writing_again_is_no_way_round() -> None:
     """Neither the keys nor the row, however long it was away."""
     agent = agent_of(two_classes("prod", "prod"), wanted(default=Mode.OFF, prod_prod="require"))

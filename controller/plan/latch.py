@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: which pairs have sent nothing in clear, and so do not under any other name or in any life.
+
+Only the operator lets them out again: by `relax`, by `off`, or by a class of pairs that is off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ovn_ipsec.model.chassis import IpAddress
+from ovn_ipsec.model.policy import Mode
+
+from .audit import PolicyKey, is_protected
+from .clear import flows_of
+from .guard import ClearFlow, GuardState
+from .ike import ConnName
+from .record import PairRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Former:
+    """What was found of an earlier life: a pair that did not send clear text then does not now."""
+
+    guard: GuardState | None = None
+    """What was in force; None: nothing."""
+    foreign: frozenset[PolicyKey] | None = frozenset()
+    """What somebody else's policies encrypt; None: not known, so that every pair counts as closed.
+    """
+    latched: frozenset[ClearFlow] = frozenset()
+    """Flows out of pairs that the boot guard names."""
+
+    def closed(self, record: PairRecord) -> bool:
+        """Whether a pair, new here, sent nothing in clear."""
+        if record.mode is Mode.OFF:
+            return False
+        out, _ = flows_of(record)
+        if self.guard is not None and out not in self.guard.may_clear:
+            return True
+        if self.foreign is None or out in self.latched:
+            return True
+        return is_protected(self.foreign, record.pair)
+
+
+NOTHING_FORMER = Former()
+
+
+class Latches:
+    """The pairs that are closed, and what is remembered of those that are forgotten."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._flows: dict[ConnName, ClearFlow] = {}
+        self._frozen: frozenset[ClearFlow] | None = None
+        self._peers: set[str] = set()
+        """Chassis of which a closed pair was forgotten: what comes back starts closed."""
+        self._ways: set[tuple[IpAddress, IpAddress]] = set()
+        """Addresses of closed pairs that were up, so that somebody has proven to be there: under
+        another name they start closed, too."""
+
+    def put(self, name: ConnName, before: PairRecord, record: PairRecord | None) -> None:
+        """Take in how a pair is now.
+
+        Args:
+            name: Of the pair.
+            before: As it was.
+            record: As it is; None: it is forgotten.
+        """
+        flow = None if record is None or not record.closed else flows_of(record)[0]
+        if flow != self._flows.get(name):
+            self._frozen = None
+        self._flows.pop(name, None)
+        if flow is not None:
+            self._flows[name] = flow
+        if record is None:
+            if before.closed:
+                self._peers.add(str(before.pair.peer))
+            return
+        way = (record.pair.local, record.pair.remote)
+        if record.closed and record.up_at is not None:
+            self._ways.add(way)
+        elif not record.closed and record.gone_at is None:
+            self._ways.discard(way)
+
+    def holds(self, record: PairRecord) -> bool:
+        """Whether a pair that is new, or was forgotten, starts closed."""
+        way = (record.pair.local, record.pair.remote)
+        known = record.pair.peer in self._peers or way in self._ways
+        return known and record.mode is not Mode.OFF
+
+    def flows(self) -> frozenset[ClearFlow]:
+        """The flows out of closed pairs; the same object while none changes."""
+        if self._frozen is None:
+            self._frozen = frozenset(self._flows.values())
+        return self._frozen

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is remembered of pairs that are closed, and what is not of those that are open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controller.plan.clear import flows_of
+from controller.plan.latch import Latches
+from controller.plan.record import PairRecord
+from ovn_ipsec.model.policy import Mode
+from tests.contracts.ike_backend import config
+
+CONFIG = config()
+OPEN = PairRecord(name=CONFIG.name, pair=CONFIG.pair, mode=Mode.REQUIRE)
+CLOSED = replace(OPEN, closed=True)
+
+
+def test_a_closed_pair_that_is_forgotten_comes_back_closed_and_an_open_one_open() -> None:
+    """Whether or not it was ever up; a class that is off lets it out."""
+    for before in (CLOSED, OPEN):
+        latches = Latches()
+        latches.put(before.name, before, before)
+        assert latches.flows() == ({flows_of(before)[0]} if before.closed else frozenset())
+        latches.put(before.name, before, None)
+        assert not latches.flows()
+        assert before.closed is latches.holds(OPEN)
+        assert not latches.holds(replace(OPEN, mode=Mode.OFF))
