@@ -35,19 +35,25 @@ def traps(record: PairRecord, seen: ConnSeen, *, reinstall: bool) -> Iterator[St
             yield Install(name=record.name, child=child)
 
 
-def repair(
-    record: PairRecord, seen: ConnSeen, context: Context
-) -> tuple[PairRecord, tuple[Step, ...]]:
-    """Rekey the children whose kernel entries somebody removed: new ones put them back."""
-    if not seen.missing or context.now < record.repaired_at + REPAIR_S:
-        return record, ()
+def repair(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
+    """Rekey the children whose kernel entries somebody removed: new ones put them back.
+
+    As long as one is missing the pair is looked at again: what was found twice is no news, and
+    wakes nobody.
+    """
+    if not seen.missing:
+        return Decision(record=record)
+    next_at = record.repaired_at + REPAIR_S
+    if context.now < next_at:
+        return Decision(record=record, wake_at=next_at)
     newest = {child.name: child.id for child in seen.children()}
     steps = tuple(
         RekeyChild(name=record.name, child_id=newest[child])
         for child in sorted(seen.missing)
         if child in newest
     )
-    return replace(record, repaired_at=context.now), steps
+    repaired = replace(record, repaired_at=context.now)
+    return Decision(record=repaired, steps=steps, wake_at=context.now + REPAIR_S)
 
 
 def looks_first(record: PairRecord, context: Context) -> bool:

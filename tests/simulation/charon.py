@@ -507,8 +507,6 @@ class Charon:
         fits = [
             one for one in self.conns.values() if (one.pair.local, one.pair.remote) == (here, there)
         ]
-        if not fits:
-            return None, "NO_PROPOSAL_CHOSEN"
         fits = [one for one in fits if set(one.ike_proposals) & set(hello.proposals)]
         if not fits:
             return None, "NO_PROPOSAL_CHOSEN"
@@ -633,13 +631,14 @@ class Charon:
             if not one.outward:
                 self._send_over(one)
         self._forget(ike, child)
-        self._touch(ike.conn)
+        if child.state != "REKEYED":
+            self._touch(ike.conn)
 
     def _retire(self, ike: Ike, child: Child) -> None:
+        """Keep what has been replaced for a while; neither that nor its end raises an event."""
         child.state = "REKEYED"
         self._leave(_flow(child.config, child.name), _entry(child))
         self._kernel.drop_state(ike.remote, child.spi_out)
-        self._touch(ike.conn)
         self._timeline.after(KEPT_S, lambda: self._drop(ike, child) if self.running else None)
 
     def _forget(self, ike: Ike, child: Child) -> None:
@@ -996,7 +995,9 @@ class CharonBackend:
         self._enter("ask")
 
     def fileno(self) -> int:
-        """See IkeBackend."""
+        """See IkeBackend; it is readable for as long as events wait."""
+        if self._connected and self.pending:
+            self._kick()
         return self._fd if self._connected else -1
 
     def drain(self) -> Events:

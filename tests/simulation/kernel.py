@@ -147,6 +147,13 @@ class Kernel:
         self.tell("flushed")
         self.changed()
 
+    def flush_policies(self) -> None:
+        """Flush the policies alone, as `ip xfrm policy flush`."""
+        self.layers["xfrm"] = None
+        self.spd.clear()
+        self.tell("flushed")
+        self.changed()
+
     def flush_states(self) -> None:
         """Flush the SAs alone."""
         self.sad.clear()
