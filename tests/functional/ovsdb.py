@@ -16,7 +16,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import ovs.poller
+
 from ovn_ipsec.lab.waiting import stretched
+from ovn_ipsec.ovsdb.session import Session
 
 SCHEMAS = Path("/usr/share/ovn")
 PROGRAMS = (
@@ -29,6 +32,8 @@ PROGRAMS = (
     "ovs-appctl",
 )
 DATABASES = {"nb": "OVN_Northbound", "sb": "OVN_Southbound"}
+QUIET_S = 0.3
+"""What is under way over a socket of this machine has come by then."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -46,6 +51,25 @@ def wait_until(fact: Callable[[], bool], timeout_s: float = 30.0, what: str = ""
         if time.monotonic() > end:
             raise AssertionError(f"not within {timeout_s} s: {what}")
         time.sleep(0.02)
+
+
+def quiet(work: Callable[[], object], *sessions: Session) -> None:
+    """Work until nothing has come for a while.
+
+    Args:
+        work: Takes in what has come.
+        sessions: What it comes by.
+    """
+    quiet_at = end = time.monotonic() + stretched(10)
+    quiet_at = time.monotonic() + stretched(QUIET_S)
+    while time.monotonic() < min(quiet_at, end):
+        if work():
+            quiet_at = time.monotonic() + stretched(QUIET_S)
+        poller = ovs.poller.Poller()
+        for session in sessions:
+            session.wait(poller)
+        poller.timer_wait(20)
+        poller.block()
 
 
 @dataclass

@@ -52,9 +52,7 @@ def take_in(southbound: Southbound) -> None:
         return southbound.loaded and not southbound.session.busy
 
     until(done, "the southbound read")
-    for _ in range(6):
-        time.sleep(0.05)
-        southbound.run()
+    ovsdb.quiet(southbound.run, southbound.session)
     southbound.changed_chassis(time.monotonic())
 
 

@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import ovs.poller
 import pytest
-from ovsdb import SCHEMAS, Central, missing_programs
+from ovsdb import SCHEMAS, Central, missing_programs, quiet
 
 from ovn_ipsec.ovsdb.schemas import SOUTHBOUND
 from ovn_ipsec.ovsdb.session import Session
@@ -19,8 +17,6 @@ from tests.contracts.session import Bench, SessionContract
 pytestmark = pytest.mark.skipif(
     bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"
 )
-QUIET_S = 0.3
-"""What is under way over a socket of this machine has come by then."""
 
 
 class RealBench(Bench):
@@ -62,16 +58,7 @@ class RealBench(Bench):
         return session
 
     def settle(self, *sessions: Session) -> None:
-        quiet_at = time.monotonic() + QUIET_S
-        end = time.monotonic() + 10
-        while time.monotonic() < min(quiet_at, end):
-            if self._run(sessions) or self._waits(sessions):
-                quiet_at = time.monotonic() + QUIET_S
-            poller = ovs.poller.Poller()
-            for session in sessions:
-                session.wait(poller)
-            poller.timer_wait(20)
-            poller.block()
+        quiet(lambda: self._run(sessions) or self._waits(sessions), *sessions)
 
     @staticmethod
     def _run(sessions: tuple[Session, ...]) -> bool:

@@ -152,6 +152,24 @@ def all_encrypted(chassis: Chassis, *, number: int) -> bool:
     return len(up) == len(found) == number and not any(one["orphaned"] for one in up)
 
 
+def tunnel_ports(chassis: Chassis) -> dict[str, tuple[object, ...]]:
+    """Return the tunnel ports by ovn-chassis-id: what they are, which row, which port number."""
+    interfaces = {one["_uuid"]: one for one in chassis.ovs.rows("Interface")}
+    found: dict[str, tuple[object, ...]] = {}
+    for port in chassis.ovs.rows("Port", "external_ids", "interfaces"):
+        if peer := port["external_ids"].get("ovn-chassis-id"):
+            one = interfaces[port["interfaces"]]
+            options = tuple(sorted(one["options"].items()))
+            found[peer] = (one["name"], one["type"], options, one["_uuid"], one["ofport"])
+    return found
+
+
+def has_tunnel_ports(chassis: Chassis, number: int) -> bool:
+    """Tell whether so many tunnel ports are there, and vswitchd has given each its number."""
+    found = tunnel_ports(chassis).values()
+    return len(found) == number and all(isinstance(one[4], int) and one[4] > 0 for one in found)
+
+
 def has_table(chassis: Chassis) -> bool:
     """Tell whether our nftables table is there."""
     return "ovn_ipsec" in chassis.run(["nft", "list", "tables"]).stdout

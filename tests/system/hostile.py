@@ -16,18 +16,24 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import helpers
-from proving import ike
+from proving import ike, option
 
+from ovn_ipsec.clock import utc_now
 from ovn_ipsec.lab import namespaces
 from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
 from ovn_ipsec.lab.cluster import Cluster
 from ovn_ipsec.lab.errors import LabError
 from ovn_ipsec.lab.settings import CENTRAL_IPV4, CREDENTIALS, SB_PORT
 from ovn_ipsec.lab.waiting import stretched, wait_until
+from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.pki.keys import KeyKind, new_key
+from ovn_ipsec.pki.profile import self_signed
+from ovn_ipsec.pki.request import make_request
 
 Operation = dict[str, Any]
 ENCAPS = 1500
@@ -35,7 +41,9 @@ FIRST_PORT = 10_000
 CHURN_S = 8.0
 AT_ONCE = 20
 """Transactions on their way before an answer is waited for."""
-ESCAPES = "\x1b]0;owned\x07\x1b[2J\r\n2026-01-01T00:00:00Z|ovn-ipsec-controller|ERROR|forged\x9b"
+FORGED = "2026-01-01T00:00:00Z|"
+"""How a line of a log would begin that nobody has logged."""
+ESCAPES = f"\x1b]0;owned\x07\x1b[2J\r\n{FORGED}ovn-ipsec-controller|ERROR|forged\x9b"
 """What would rename a terminal, wipe it, and stand in a log as a line of its own."""
 JUNK = {
     "ovn-ipsec-generation": "99999999999999999999999",
@@ -46,6 +54,26 @@ JUNK = {
     "ovn-ipsec-expires": "0000-13-99",
     "ovn-ipsec-csr": "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----",
 }
+LIES = {
+    "ovn-ipsec-agent": "ovn-ipsec 0.0.1",
+    "ovn-ipsec-generation": "1",
+    "ovn-ipsec-phase": "prepare",
+    "ovn-ipsec-pairs": "encrypted=0 blocked=10000000",
+    "ovn-ipsec-profiles": "default",
+    "ovn-ipsec-auths": "",
+    "ovn-ipsec-problem": "everything is on fire",
+}
+"""What would hold a rollout, veto a way to authenticate and a profile, and worry everybody."""
+CERTIFICATE = "ovn-ipsec-cert"
+QUARANTINE = "ovn-ipsec-quarantine"
+RULE = "ovn-ipsec-rule-"
+ZONE_RULES = {
+    "301": "zone:dc1 zone:dc2 require profile=cnsa",
+    "302": "zone:dc2 any require profile=default",
+}
+ZONES = ("availability-zones=dc1", "availability-zones=dc2")
+REQUESTS = 40
+"""Different ones; a writer takes them in turn."""
 
 
 class Rogue:
@@ -100,33 +128,73 @@ class Rogue:
 
     def write_control_characters(self) -> None:
         """Write what a terminal would obey wherever text may stand."""
-        own = self._where("name")
-        change = ["external_ids", "insert", ["map", [["ovn-ipsec-cert", ESCAPES]]]]
-        self._transact({"op": "mutate", "table": "Chassis", "where": own, "mutations": [change]})
+        self._transact(self._of_chassis("external_ids", **{CERTIFICATE: ESCAPES}))
         self._options(dst_port=ESCAPES, csum=ESCAPES, **{"ovn-ipsec-class": ESCAPES})
         self._digest({"ovn-ipsec-agent": ESCAPES, "ovn-ipsec-problem": ESCAPES})
 
     def churn(self) -> None:
         """Change its rows as fast as the database takes it."""
-        end, changed = time.monotonic() + CHURN_S, 0
+        self._write_on(
+            lambda number: (
+                self._options_of(dst_port=str(6081 + number % 2)),
+                self._digest_of({"ovn-ipsec-pairs": f"encrypted={number}"}),
+            )
+        )
+
+    def churn_its_zone(self) -> None:
+        """Move from one availability zone to another and back, where rules tell them apart."""
+        for priority, rule in ZONE_RULES.items():
+            option(self._cluster, f"{RULE}{priority}", rule)
+        zone = "ovn-cms-options"
+        self._write_on(
+            lambda number: (self._of_chassis("other_config", **{zone: ZONES[number % 2]}),)
+        )
+
+    def lie_about_itself(self) -> None:
+        """Report as an old controller would that has not followed, cannot, and is in trouble."""
+        self._digest(LIES)
+
+    def flood_with_certificates(self) -> None:
+        """Ask for one certificate after another, and show each time another one to its peers."""
+        asked = [_request(self._chassis.name) for _ in range(REQUESTS)]
+        shown = [_certificate(self._chassis.name) for _ in range(REQUESTS)]
+        self._write_on(
+            lambda number: (
+                self._digest_of({**LIES, "ovn-ipsec-csr": asked[number % REQUESTS]}),
+                self._of_chassis("external_ids", **{CERTIFICATE: shown[number % REQUESTS]}),
+            )
+        )
+
+    def report_from_quarantine(self) -> None:
+        """The operator bars it; it goes on to report, to move and to change its rows."""
+        option(self._cluster, QUARANTINE, self._chassis.name)
+        self._write_on(
+            lambda number: (
+                self._digest_of({**LIES, "ovn-ipsec-generation": str(number)}),
+                self._options_of(dst_port=str(6081 + number % 2)),
+            )
+        )
+
+    def _write_on(self, operations: Callable[[int], Sequence[Operation]]) -> None:
+        """Write for a while, as fast as the database takes it."""
+        end, done, rows = time.monotonic() + CHURN_S, 0, 0
         while time.monotonic() < end:
-            awaited = []
-            for number in range(changed, changed + AT_ONCE):
-                awaited.append(self._ask(self._options_of(dst_port=str(6081 + number % 2))))
-                row = {"ovn-ipsec-pairs": f"encrypted={number}"}
-                awaited.append(self._ask(self._digest_of(row)))
-            for one in awaited:
-                self._await(one)
-            changed += AT_ONCE
-        helpers.say("churned", rows=2 * changed, seconds=CHURN_S)
+            wanted = [one for n in range(done, done + AT_ONCE) for one in operations(n)]
+            for number in [self._ask(one) for one in wanted]:
+                self._await(number)
+            done, rows = done + AT_ONCE, rows + len(wanted)
+        helpers.say("written", rows=rows, seconds=CHURN_S)
 
     def undo(self) -> None:
-        """Have one encap and no digest."""
+        """Have one encap, no digest, no zone, and nothing that the operator set against it."""
+        for key in (QUARANTINE, *(f"{RULE}{priority}" for priority in ZONE_RULES)):
+            option(self._cluster, key, None)
         self._have([("geneve", self._chassis.encap_ips[0], {})])
         self._digest({})
-        change = ["external_ids", "delete", ["set", ["ovn-ipsec-cert"]]]
-        own = self._where("name")
-        self._transact({"op": "mutate", "table": "Chassis", "where": own, "mutations": [change]})
+        self._transact(
+            self._of_chassis("external_ids", **{CERTIFICATE: None}),
+            self._of_chassis("other_config", **{"ovn-cms-options": None}),
+        )
 
     # --- rows ------------------------------------------------------------------------------
 
@@ -164,6 +232,14 @@ class Rogue:
         ]
         where = self._where("chassis_name")
         return {"op": "mutate", "table": "Encap", "where": where, "mutations": changes}
+
+    def _of_chassis(self, column: str, **values: str | None) -> Operation:
+        """Set keys of a column of its Chassis row; None: take a key away."""
+        changes: list[list[object]] = [[column, "delete", ["set", list(values)]]]
+        if set_ := [[key, text] for key, text in values.items() if text is not None]:
+            changes.append([column, "insert", ["map", set_]])
+        own = self._where("name")
+        return {"op": "mutate", "table": "Chassis", "where": own, "mutations": changes}
 
     def _digest(self, values: Mapping[str, str]) -> None:
         self._transact(self._digest_of(values))
@@ -217,7 +293,24 @@ TRICKS: Mapping[str, Callable[[Rogue], None]] = {
     "junk-digest": Rogue.write_a_junk_digest,
     "control-characters": Rogue.write_control_characters,
     "churn": Rogue.churn,
+    "zone-churn": Rogue.churn_its_zone,
+    "lying-digest": Rogue.lie_about_itself,
+    "certificate-flood": Rogue.flood_with_certificates,
+    "from-quarantine": Rogue.report_from_quarantine,
 }
+GOES_ON = frozenset({"churn", "zone-churn", "certificate-flood", "from-quarantine"})
+"""Tricks that last: what they cost the others meanwhile counts, too."""
+
+
+def _request(name: str) -> str:
+    """Make a certificate request with a new key."""
+    return make_request(new_key(KeyKind.ECDSA_P256), ChassisName(name))
+
+
+def _certificate(name: str) -> str:
+    """Make a certificate of one's own with a new key, as a chassis that is pinned has it."""
+    begin, key = utc_now(), new_key(KeyKind.ECDSA_P256)
+    return self_signed(key, ChassisName(name), timedelta(days=1), begin)
 
 
 # --- what it costs the others ----------------------------------------------------------------

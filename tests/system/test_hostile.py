@@ -114,10 +114,12 @@ def test_what_one_chassis_writes_costs_the_others_nothing(
     # Three ovn-controllers have just started: an answer may take its time, SPIs do not come back.
     wait_until(lambda: _of_honest(cluster) == before, helpers.PATIENCE_S, "the SAs as they were")
     assert max(later.values()) < CORES
+    if trick in hostile.GOES_ON:
+        assert max(first.values()) < CORES
     assert max(said.values()) < LOG_LINES
     for one in honest:
         assert not {"\x1b", "\x9b", "\x07", "\r"} & set(_log(one))
-        assert not any(line.endswith("|ERROR|forged") for line in _log(one).splitlines())
+        assert not any(line.startswith(hostile.FORGED) for line in _log(one).split("\n"))
     assert helpers.state(cluster).startswith("enforced")
 
 
@@ -131,7 +133,8 @@ def _of_honest(cluster: Cluster) -> dict[tuple[str, str], tuple[str, ...]]:
 
 
 def _log(chassis: Chassis) -> str:
-    return (chassis.logs / f"{CONTROLLER}.log").read_text(errors="replace")
+    """As its bytes say: reading it as text would make one line end of all kinds."""
+    return (chassis.logs / f"{CONTROLLER}.log").read_bytes().decode(errors="replace")
 
 
 def _lines(chassis: Chassis) -> int:

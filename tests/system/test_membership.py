@@ -111,22 +111,10 @@ def test_chassis_leaves_for_good_and_a_new_one_joins(enforced: Cluster) -> None:
 # --- whose ports they are --------------------------------------------------------------------
 
 
-def _ports(chassis: Chassis) -> dict[str, tuple[object, ...]]:
-    """Return the tunnel ports by ovn-chassis-id: what they are, which row, which port number."""
-    interfaces = {one["_uuid"]: one for one in chassis.ovs.rows("Interface")}
-    found: dict[str, tuple[object, ...]] = {}
-    for port in chassis.ovs.rows("Port", "external_ids", "interfaces"):
-        if peer := port["external_ids"].get("ovn-chassis-id"):
-            one = interfaces[port["interfaces"]]
-            options = tuple(sorted(one["options"].items()))
-            found[peer] = (one["name"], one["type"], options, one["_uuid"], one["ofport"])
-    return found
-
-
 def test_ports_made_here_are_taken_over_as_they_are(enforced: Cluster) -> None:
     """``own`` makes the ports of an absent ovn-controller; it comes back and makes none anew."""
     cluster, h3 = enforced, enforced.chassis["h3"]
-    before, theirs = helpers.spis(cluster), _ports(h3)
+    before, theirs = helpers.spis(cluster), helpers.tunnel_ports(h3)
     h3.appctl("ovn-controller", "exit", "--restart")
     wait_until(lambda: not h3.daemons["ovn-controller"].is_alive, 60, "ovn-controller gone")
     gone = [
@@ -135,8 +123,8 @@ def test_ports_made_here_are_taken_over_as_they_are(enforced: Cluster) -> None:
     own = ["set", "Open_vSwitch", ".", "other_config:ovn-ipsec-tunnels=own"]
     with helpers.traffic(cluster) as ping:
         h3.run(["ovs-vsctl", *own, *gone])
-        wait_until(lambda: _made_up(h3, len(theirs)), 60, "ports of our own")
-        ours = _ports(h3)
+        wait_until(lambda: helpers.has_tunnel_ports(h3, len(theirs)), 60, "ports of our own")
+        ours = helpers.tunnel_ports(h3)
         assert {peer: one[:3] for peer, one in ours.items()} == {
             peer: one[:3] for peer, one in theirs.items()
         }
@@ -145,17 +133,11 @@ def test_ports_made_here_are_taken_over_as_they_are(enforced: Cluster) -> None:
             h3.daemons["ovn-controller"].start()
             mark = pinger.mark()
             wait_until(lambda: pinger.received_since(mark) > 5, 60, "answers through our ports")
-        assert _ports(h3) == ours
+        assert helpers.tunnel_ports(h3) == ours
         helpers.wait_all_encrypted(cluster)
         h3.run(["ovs-vsctl", "remove", "Open_vSwitch", ".", "other_config", "ovn-ipsec-tunnels"])
         ping.run(2)
-        assert _ports(h3) == ours
+        assert helpers.tunnel_ports(h3) == ours
         ping.assert_encrypted()
         assert ping.lost == 0
     assert helpers.spis(cluster) == before
-
-
-def _made_up(chassis: Chassis, number: int) -> bool:
-    """Tell whether so many tunnel ports are there, and vswitchd has given each its number."""
-    found = _ports(chassis).values()
-    return len(found) == number and all(isinstance(one[4], int) and one[4] > 0 for one in found)

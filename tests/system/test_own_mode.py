@@ -31,32 +31,15 @@ ALONE = ClusterSettings(
 """Over TLS and with the role that lets a chassis write its own rows and no others."""
 
 
-def _ports(chassis: Chassis) -> dict[str, tuple[object, ...]]:
-    """Return the tunnel ports by ovn-chassis-id: what they are, which row, which port number."""
-    interfaces = {one["_uuid"]: one for one in chassis.ovs.rows("Interface")}
-    found: dict[str, tuple[object, ...]] = {}
-    for port in chassis.ovs.rows("Port", "external_ids", "interfaces"):
-        if peer := port["external_ids"].get("ovn-chassis-id"):
-            one = interfaces[port["interfaces"]]
-            options = tuple(sorted(one["options"].items()))
-            found[peer] = (one["name"], one["type"], options, one["_uuid"], one["ofport"])
-    return found
-
-
 def _private_rows(cluster: Cluster) -> dict[str, str]:
     """Return the UUIDs of the Chassis_Private rows by chassis."""
     rows = cluster.sb.rows("Chassis_Private", "_uuid", "name")
     return {str(row["name"]): str(row["_uuid"]) for row in rows}
 
 
-def _is_made(chassis: Chassis) -> bool:
-    """Tell whether the port to the other chassis is there and vswitchd has numbered it."""
-    return [type(one[4]) for one in _ports(chassis).values()] == [int]
-
-
 def _connect(chassis: Chassis, workload: str) -> None:
     """Join a workload and the tunnel port, as nobody else does without ovn-controller."""
-    ((tunnel, *_),) = _ports(chassis).values()
+    ((tunnel, *_),) = helpers.tunnel_ports(chassis).values()
     for source, actions in (
         (workload, f"set_field:1->tun_id,output:{tunnel}"),
         (tunnel, f"output:{workload}"),
@@ -88,7 +71,7 @@ def test_a_cluster_without_ovn_controller_comes_to_enforced_by_itself(cluster: C
     begin = time.monotonic()
     cluster.start_ipsec()
     for host in hosts:
-        wait_until(lambda one=host: _is_made(one), 120, f"a port on {host.name}")
+        wait_until(lambda one=host: helpers.has_tunnel_ports(one, 1), 120, f"a port on {host.name}")
     say("own ports", seconds=f"{time.monotonic() - begin:.1f}")
     for host, workload in zip(hosts, cluster.workloads.values(), strict=True):
         assert workload.chassis == host.name
@@ -105,7 +88,10 @@ def test_a_cluster_without_ovn_controller_comes_to_enforced_by_itself(cluster: C
         ping.assert_encrypted()
         # Nobody is waited for who will never answer.
         cluster.nbctl("--wait=hv", "--timeout=30", "sync")
-        ports, rows = {host.name: _ports(host) for host in hosts}, _private_rows(cluster)
+        ports, rows = (
+            {host.name: helpers.tunnel_ports(host) for host in hosts},
+            _private_rows(cluster),
+        )
         spis = helpers.spis(cluster)
         ping.mark()
         for host in hosts:
@@ -119,7 +105,7 @@ def test_a_cluster_without_ovn_controller_comes_to_enforced_by_itself(cluster: C
         say("handed over", answers_s=f"{took:.1f}", lost=ping.lost, sent=ping.sent)
         cluster.nbctl("--wait=hv", "--timeout=60", "sync")
         ping.run(2)
-        assert {host.name: _ports(host) for host in hosts} == ports
+        assert {host.name: helpers.tunnel_ports(host) for host in hosts} == ports
         assert _private_rows(cluster) == rows
         assert helpers.spis(cluster) == spis
         assert helpers.state(cluster) == "enforced"

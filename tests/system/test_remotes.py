@@ -15,7 +15,7 @@ from faults import SHOWN_S
 from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
 from ovn_ipsec.lab.cluster import Cluster
 from ovn_ipsec.lab.host import python
-from ovn_ipsec.lab.waiting import wait_until
+from ovn_ipsec.lab.waiting import stretched, wait_until
 
 LOG_LINES = 40
 """More lines than this while there is nothing to connect with are a log that fills a disk."""
@@ -65,7 +65,7 @@ def _set_ssl(chassis: Chassis, folder: str) -> None:
 def _assert_quiet(chassis: Chassis, log: Path) -> None:
     """It runs, has no southbound, says why, and says it a few times only."""
     known = log.read_text().count("\n")
-    time.sleep(SHOWN_S)
+    time.sleep(stretched(SHOWN_S))
     assert faults.status(chassis)["southbound_connected"] is False
     assert "Traceback" not in log.read_text()
     assert log.read_text().count("\n") - known < LOG_LINES
