@@ -30,7 +30,7 @@ from .outside import Outside
 from .plan.agent import Agent
 from .plan.guard import ALWAYS, GuardState
 from .plan.ike import ConnName
-from .plan.latch import NOTHING_FORMER, Former
+from .plan.latch import Former
 from .plan.pace import Pace
 from .plan.record import NOTHING_SEEN, Context, Decision
 from .plan.regress import mark, refuse_regress
@@ -82,6 +82,10 @@ class Chassis:
         self._stored = self._obeyed
         self._store_at = float("-inf")
         self._ready = False
+        self._follows_rows = False
+        """Whether rows are followed although the policy cannot be read."""
+        self._gone: dict[str, None] = {}
+        """Chassis whose rows went meanwhile."""
         self._left = False
         self._stale = True
         """Whether something has arrived that was not taken in."""
@@ -131,7 +135,11 @@ class Chassis:
         return not self._left and self.southbound.session.connected
 
     def observe_southbound(self, *, guarded: bool) -> None:
-        """Take in what has arrived there; while it states no policy to obey, nothing of it.
+        """Take in what has arrived there.
+
+        While its policy cannot be read, rows still tell of new peers and of ports that move, and
+        are treated by the policy that holds; whoever is gone from there is held as it is. Of a
+        southbound whose policy is refused nothing is taken in.
 
         Args:
             guarded: Whether something is in force on this host.
@@ -144,7 +152,8 @@ class Chassis:
         put_off = self.southbound.wake_at()
         if not self.southbound.loaded:
             return
-        if not self._stale and (self.held_because or put_off is None or now < put_off):
+        held = self.held_because and not self._follows_rows
+        if not self._stale and (held or put_off is None or now < put_off):
             return
         try:
             self._take_in(now, guarded=guarded)
@@ -157,8 +166,13 @@ class Chassis:
     def _take_in(self, now: float, *, guarded: bool) -> None:
         self.seen = seen = self.southbound.observe()
         policy = self._admit(seen, guarded=guarded)
+        self._follows_rows = self._ready and policy is None and isinstance(seen.policy, Unknown)
         if policy is None:
+            if self._follows_rows:
+                self._take_in_rows(now)
             return
+        gone, self._gone = self._gone, {}
+        self.southbound.give_again(gone)
         rows = self.southbound.changed_chassis(now)
         phase = self.agent.policy.phase
         if self.agent.put(policy, [(row.name, row.parsed) for row in rows]):
@@ -172,6 +186,16 @@ class Chassis:
         if policy is not NO_POLICY:
             self._obeyed = mark(self._obeyed, policy)
         self._store_policy(now)
+
+    def _take_in_rows(self, now: float) -> None:
+        """Follow the rows that are there, by the policy that holds."""
+        rows = self.southbound.changed_chassis(now)
+        self._gone.update(dict.fromkeys(row.name for row in rows if row.parsed is None))
+        rows = [row for row in rows if row.parsed is not None]
+        self.agent.put(None, [(row.name, row.parsed) for row in rows])
+        self.trust.note(rows, now)
+        for error in self.agent.take_refusals():
+            _log.error("row_refused", reason=error.diagnostics())
 
     def _admit(self, seen: SouthboundSeen, *, guarded: bool) -> ClusterPolicy | None:
         """The policy to obey; None: there is none, and what held before goes on."""
@@ -235,7 +259,7 @@ class Chassis:
                 decisions.append((name, decision))
         if agent.idle and not self._looks and not self.synced:
             self.synced = True
-            agent.former = NOTHING_FORMER
+            agent.settle()
         return decisions
 
     def _decide_one(self, name: ConnName, context: Context) -> Decision | None:
@@ -460,7 +484,8 @@ class Chassis:
             times.append(max(self._report_at, self._clock.monotonic() + 0.05))
         if self._obeyed != self._stored:
             times.append(self._store_at)
-        put_off = None if self.held_because or self._left else self.southbound.wake_at()
+        held = self.held_because and not self._follows_rows
+        put_off = None if held or self._left else self.southbound.wake_at()
         waits = (
             self.agent.wake_at(),
             self.ike.wake_at(),

@@ -178,6 +178,7 @@ class Controller:
             return
         if before.synced:
             self._former = Former(guard=self.guard.standing)
+        coming.agent.succeed(before.agent)
         before.close()
         self.chassis, self.coming = coming, None
         self.kernel.hurry(now)

@@ -16,7 +16,7 @@ from .kernel_tables import KernelTables
 from .plan.agent import Agent
 from .plan.audit import PolicyKey, Tracked, audit
 from .plan.ike import ConnName
-from .plan.record import NOTHING_SEEN
+from .plan.record import NOTHING_SEEN, PairRecord
 from .state_dir import State
 from .xfrm.values import XfrmPolicy, XfrmState
 
@@ -128,7 +128,7 @@ class KernelWatch:
         self.problem = ""
         for reqid in sorted({state.reqid for state in states}):
             self._state.note_used(reqid)
-        tracked = {} if agent is None else _tracked(agent)
+        tracked = {} if agent is None else _tracked(agent, now)
         found = audit(tracked, policies, states, self._state.own_reqids())
         self.foreign = found.foreign
         if agent is None:
@@ -139,6 +139,8 @@ class KernelWatch:
                 _log.error("kernel_entries_missing", connection=name, children=sorted(missing))
             if missing:
                 self._due = now + AGAIN_S
+            if now < one.off_at:
+                self._due = min(self._due, one.off_at)
             orphaned = name in found.orphaned
             agent.put_seen(name, replace(one.seen, missing=missing, orphaned=orphaned))
         if daemon_ready:
@@ -169,13 +171,18 @@ class KernelWatch:
             _log.warning("orphan_sas_kept", reason=error.diagnostics())
 
 
-def _tracked(agent: Agent) -> dict[ConnName, Tracked]:
+def _is_off(record: PairRecord) -> bool:
+    return record.mode is Mode.OFF and record.gone_at is None and not record.barred
+
+
+def _tracked(agent: Agent, now: float) -> dict[ConnName, Tracked]:
     return {
         name: Tracked(
             pair=record.pair,
             reqids=agent.reqids[name],
             seen=agent.seen.get(name, NOTHING_SEEN),
-            off=record.mode is Mode.OFF and record.gone_at is None and not record.barred,
+            off=_is_off(record) and now >= record.send_from,
+            off_at=record.send_from if _is_off(record) else float("-inf"),
         )
         for name, record in agent.records.items()
         if name in agent.reqids

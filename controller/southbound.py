@@ -109,6 +109,10 @@ class Southbound:
             found.append(ChassisSeen(name=name, parsed=parsed, pin=text))
         return found
 
+    def give_again(self, names: Iterable[str]) -> None:
+        """Give chassis out again, as they are by then."""
+        self._intake.note(names)
+
     def start_over(self) -> None:
         """Give every chassis out again: what was given out last was not taken in."""
         self._intake.note([*self._rows, *self._given])

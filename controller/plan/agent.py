@@ -423,6 +423,22 @@ class Agent:
             vnis=self.policy.vnis if binding else frozenset(),
         )
 
+    def succeed(self, before: Agent) -> None:
+        """Take over what was closed under the name that this chassis had before.
+
+        Args:
+            before: Of that name.
+        """
+        if self.policy.phase not in (Phase.OFF, Phase.RELAX):
+            self._latches.inherit(before._latches)
+
+    def settle(self) -> None:
+        """Every pair is decided: of what was in force before, only what is away still counts."""
+        if self.policy.phase not in (Phase.OFF, Phase.RELAX):
+            ways = {(record.pair.local, record.pair.remote) for record in self.records.values()}
+            self._latches.remember(self.former.latched, ways)
+        self.former = NOTHING_FORMER
+
     def latched(self) -> frozenset[ClearFlow]:
         """The flows out of pairs that are never clear again, for the boot guard.
 

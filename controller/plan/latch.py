@@ -6,6 +6,7 @@ Only the operator lets them out again: by `relax`, by `off`, or by a class of pa
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from ovn_ipsec.model.chassis import IpAddress
@@ -43,6 +44,8 @@ class Former:
 
 
 NOTHING_FORMER = Former()
+Way = tuple[IpAddress, IpAddress]
+"""The addresses of a pair: ours, and that of the peer."""
 
 
 class Latches:
@@ -54,9 +57,34 @@ class Latches:
         self._frozen: frozenset[ClearFlow] | None = None
         self._peers: set[str] = set()
         """Chassis of which a closed pair was forgotten: what comes back starts closed."""
-        self._ways: set[tuple[IpAddress, IpAddress]] = set()
-        """Addresses of closed pairs that were up, so that somebody has proven to be there: under
-        another name they start closed, too."""
+        self._closed: dict[ConnName, str] = {}
+        """The chassis of each pair that is closed now."""
+        self._ways: dict[Way, ClearFlow] = {}
+        """Addresses of closed pairs that were up, so that somebody has proven to be there, and the
+        flow out: under another name they start closed, too, and so they do in another life."""
+
+    def inherit(self, before: Latches) -> None:
+        """Take over what is closed under the name that this chassis had before.
+
+        Args:
+            before: Of that name.
+        """
+        self._peers |= before._peers | set(before._closed.values())
+        self._ways |= before._ways
+        self._frozen = None
+
+    def remember(self, flows: Iterable[ClearFlow], decided: Container[Way]) -> None:
+        """Take over what an earlier life has left, of peers that are not there now.
+
+        Args:
+            flows: Out of pairs that were closed.
+            decided: Addresses of the pairs that are there: it is known what becomes of them.
+        """
+        for flow in flows:
+            way = (flow.local, flow.remote)
+            if way not in decided:
+                self._ways[way] = flow
+        self._frozen = None
 
     def put(self, name: ConnName, before: PairRecord, record: PairRecord | None) -> None:
         """Take in how a pair is now.
@@ -70,17 +98,18 @@ class Latches:
         if flow != self._flows.get(name):
             self._frozen = None
         self._flows.pop(name, None)
-        if flow is not None:
-            self._flows[name] = flow
+        self._closed.pop(name, None)
         if record is None:
             if before.closed:
                 self._peers.add(str(before.pair.peer))
             return
         way = (record.pair.local, record.pair.remote)
-        if record.closed and record.up_at is not None:
-            self._ways.add(way)
-        elif not record.closed and record.gone_at is None:
-            self._ways.discard(way)
+        if flow is not None:
+            self._flows[name], self._closed[name] = flow, str(record.pair.peer)
+            if record.up_at is not None:
+                self._ways[way] = flow
+        elif record.gone_at is None and self._ways.pop(way, None) is not None:
+            self._frozen = None
 
     def holds(self, record: PairRecord) -> bool:
         """Whether a pair that is new, or was forgotten, starts closed."""
@@ -89,7 +118,7 @@ class Latches:
         return known and record.mode is not Mode.OFF
 
     def flows(self) -> frozenset[ClearFlow]:
-        """The flows out of closed pairs; the same object while none changes."""
+        """The flows out of pairs that are closed, or were; the same object while none changes."""
         if self._frozen is None:
-            self._frozen = frozenset(self._flows.values())
+            self._frozen = frozenset((*self._flows.values(), *self._ways.values()))
         return self._frozen

@@ -38,8 +38,9 @@ installed them, too. The end that made both successors does it, or else the desi
 the other end only after SETTLE_S, so that the two never delete at once.
 
 **Duplicates.** Two ends that start at once make two IKE_SAs with both children each, and the
-daemon resolves nothing. The designated initiator keeps the youngest, for whoever made it had a
-reason, and ends the others after SETTLE_S.
+daemon resolves nothing. The designated initiator keeps the youngest child of each kind, since that
+is what is sent over, and ends what else there is after SETTLE_S. To end what it sends over would
+lose what is under way: the peer takes it down as soon as it hears of that.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from types import MappingProxyType
 from ovn_ipsec.model.chassis import ChassisName
 
 from .facts import ConnSeen, Context, initiates
-from .ike import CHILDREN, IN, OUT, ConnName, IkeSa, established, installed_children
+from .ike import CHILDREN, IN, OUT, ConnName, IkeSa, established, installed, installed_children
 from .lineage import Lineage
 from .steps import Step, TerminateChild, TerminateIke
 
@@ -132,7 +133,7 @@ class Ending(StrEnum):
 
     NOTHING = "nothing"
     OUTDATED = "the outdated ones"
-    SURPLUS = "all IKE_SAs but the youngest complete one"
+    SURPLUS = "all children but the youngest of each kind, and all IKE_SAs without one of these"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -385,7 +386,14 @@ def _drop(name: ConnName, seen: ConnSeen, outdated: frozenset[int]) -> Iterator[
 
 
 def _dedupe(name: ConnName, seen: ConnSeen) -> Iterator[Step]:
-    kept = max(sa.id for sa in seen.sas if _complete(sa))
+    by_age = sorted(seen.children(), key=lambda child: child.id)
+    kept = set({child.name: child.id for child in by_age}.values())
     for sa in seen.sas:
-        if sa.id != kept:
+        held = {child.id for child in sa.children}
+        if not held & kept:
             yield TerminateIke(name=name, ike_id=sa.id, force=not established(sa))
+            continue
+        surplus = sorted(
+            child.id for child in sa.children if installed(child) and child.id not in kept
+        )
+        yield from (TerminateChild(name=name, child_id=child_id) for child_id in surplus)

@@ -168,7 +168,7 @@ class ControllerProgram:
         """One pass."""
         self.controller.step()
         chassis = self.controller.chassis
-        if chassis is not None and chassis.synced:
+        if chassis is not None and chassis.synced and self._host.reads:
             self._host.decides = True
 
     def wait(self, poller: FakePoller) -> None:

@@ -69,8 +69,8 @@ class Host:
         self.disk_full = False
         self.boots = 0
         self.decides = False
-        """Whether its controller has decided about its pairs since the host booted; until then the
-        boot guard denies every one of them."""
+        """Whether its controller has decided about its pairs since the host booted, or was held up;
+        until then every one that it does not know is denied."""
         self.gone = False
         """Whether it has left for ever."""
         self.monitor: int | None = None

@@ -27,6 +27,11 @@ def of(program: str) -> Iterator[None]:
         _current.pop()
 
 
+def current() -> str:
+    """The program that runs now; empty: none."""
+    return _current[-1]
+
+
 def _sink(_logger: object, method: str, event: MutableMapping[str, Any]) -> Any:
     if method != "debug":
         lines[_current[-1]] += 1

@@ -22,6 +22,8 @@ until it is given up, and what the backing off of attempts adds."""
 DEAD_S = 260.0
 """Until a peer that does not answer is given up, and somewhat more."""
 LOOK_S = 5.0
+OPENING = frozenset({"off", "rule", "no_rule", "mode"})
+"""Steps after which a pair may be clear again."""
 GAPS = (0.3, 1.0, 3.0, 8.0, 20.0)
 
 
@@ -71,7 +73,8 @@ def _play(world: World, schedule: Sequence[Step]) -> Outcome:
     alive = world.run(SETTLE_S)
     acts = {step.what for step in schedule}
     # What a killed IKE daemon has left takes no clear text until the controller has looked.
-    watch.hitless = acts <= HITLESS | {"backup"} and not acts >= {"off", "kill_charon"}
+    opens_late = "kill_charon" in acts and bool(acts & OPENING)
+    watch.hitless = acts <= HITLESS | {"backup"} and not opens_late
     for step in schedule:
         alive = alive and world.run(step.gap)
         if not alive:

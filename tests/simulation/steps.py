@@ -17,8 +17,10 @@ from controller.plan.guard import ClearFlow, Direction, GuardState
 from ovn_ipsec.model.policy import Mode
 from tests.fakes.ovsdb import FakeDatabase, Op, Refused
 
+from . import releases
 from .host import BOOT_S
 from .intent import Rule
+from .releases import Release
 
 if TYPE_CHECKING:
     from .host import Host
@@ -214,6 +216,29 @@ def upgrade(_world: World, host: Host, _number: int) -> None:
 def upgrade_northd(world: World, _host: Host, number: int) -> None:
     """Restart one northd; another takes over."""
     world.northds[number % len(world.northds)].kill()
+
+
+@hitless
+def other_release(_world: World, host: Host, number: int) -> None:
+    """Run another release of the controller on a host: an older one, a newer one, this one."""
+    _run_release(host.name, number)
+    assert host.controller is not None
+    host.controller.kill()
+
+
+@hitless
+def other_northd(world: World, _host: Host, number: int) -> None:
+    """Run another release of one northd; the other one takes over meanwhile."""
+    process = world.northds[number % len(world.northds)]
+    _run_release(process.name, number)
+    process.kill()
+
+
+def _run_release(program: str, number: int) -> None:
+    release = (Release.OLDER, Release.NEWER, None)[number % 3]
+    releases.of_program.pop(program, None)
+    if release is not None:
+        releases.of_program[program] = release
 
 
 @hitless
@@ -699,6 +724,7 @@ def heal(world: World) -> None:
             session.delay_s = 0.002
     world.wire.loss = 0.0
     world.wire.cut.clear()
+    releases.of_program.clear()
     known = {host.chassis for host in world.hosts.values()}
     for row in [row["name"] for row in central.sb.tables["Chassis"].values()]:
         if row not in known:

@@ -141,7 +141,46 @@ CASES: dict[str, list[Step]] = {
         Step(UP, "flush_policies", 0),
         Step(2, "flush_policies", 0),
     ],
+    # --- other releases beside this one ---
+    "an_older_controller_in_the_rollout": [Step(1, "other_release", 0, 0), Step(3, "on")],
+    "an_older_and_a_newer_controller": [
+        ON,
+        Step(UP, "other_release", 0, 0),
+        Step(5, "other_release", 1, 1),
+        Step(20, "rule", 0, 1),
+    ],
+    "an_older_northd_takes_over": [
+        Step(1, "other_northd", 0, 0),
+        ON,
+        Step(UP, "upgrade_northd", 0, 1),
+        Step(20, "rule", 0, 5),
+        Step(20, "other_northd", 0, 2),
+        Step(5, "off"),
+        Step(60, "on"),
+    ],
+    "a_newer_northd_and_back": [
+        Step(1, "other_northd", 0, 1),
+        ON,
+        Step(UP, "rule", 0, 5),
+        Step(20, "other_northd", 0, 2),
+    ],
     # --- found by seeds ---
+    "a_renewal_beside_a_change_of_authentication": [
+        ON,
+        Step(33.6, "renew", 1, 34),
+        Step(0.3, "auth", 2, 798),
+    ],
+    "a_prefer_pair_stays_closed_under_another_name": [
+        ON,
+        Step(20, "mode", 3, 961),
+        Step(9.3, "restart_ovn", 0, 654),
+        Step(1, "rename", 1, 512),
+    ],
+    "a_port_moves_beside_a_policy_that_cannot_be_read": [
+        ON,
+        Step(20.3, "wipe_keys", 0, 445),
+        Step(4, "move_port", 2, 249),
+    ],
     "a_chassis_renamed_in_the_midst_of_a_rollout": [ON, Step(4, "rename", 1, 27)],
     "the_peers_of_a_renamed_chassis_keep_it_closed": [
         ON,

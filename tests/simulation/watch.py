@@ -154,6 +154,9 @@ class Watch:
             self.violate("lost", f"{way}: {way.arriving.sent} (now {way.sent.sent}) does not pass")
 
     def _close(self, way: Way, held: Held) -> None:
+        for host in (way.src, way.dst):
+            # What it has not heard of yet is denied, and is no decision of it.
+            host.decides = host.decides and host.reads
         if held.closed_out and held.closed_in:
             return
         if held.wanted is not Mode.OFF and self._known(way.src) and self._known(way.dst):

@@ -36,7 +36,11 @@ class End(Protocol):
     tunnels: bool
     """Whether its tunnel ports are there."""
     decides: bool
-    """Whether its controller has decided about its pairs since it was booted."""
+    """Whether its controller has decided about its pairs since it was booted, or was held up."""
+
+    @property
+    def reads(self) -> bool:
+        """Whether its controller hears at once what changes in the southbound."""
 
 
 @dataclass(slots=True, eq=False)

@@ -11,6 +11,7 @@ from random import Random
 from ovn_ipsec.model.policy import Mode
 from tests.fakes.timeline import Timeline, TimelineClock
 
+from . import releases
 from .agent import ControllerProgram
 from .central import Central
 from .engine import Process, Program
@@ -36,6 +37,7 @@ class World:
             seed: What chance there is comes from it.
             hosts: Number of them.
         """
+        releases.install()
         self.random = Random(seed)
         self.timeline = Timeline()
         self.folder = Path(tempfile.mkdtemp(prefix="ovn-ipsec-sim-", dir=_memory()))

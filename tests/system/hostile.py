@@ -366,6 +366,22 @@ def _ike_spis(one: Chassis, other: Chassis) -> set[bytes]:
         }
 
 
+def wait_flows(cluster: Cluster, names: Sequence[str]) -> None:
+    """Wait until the ovn-controllers of the honest have installed the flows for all that is set.
+
+    Each renews its tunnel port to the rogue when that has other rows, and what is under way then
+    may be lost: that is OVN's.
+    """
+    cluster.nbctl("--wait=sb", "sync")
+    wanted = int(cluster.nb.row("NB_Global", "nb_cfg")["nb_cfg"])
+
+    def done() -> bool:
+        rows = cluster.sb.rows("Chassis_Private", "name", "nb_cfg")
+        return all(int(row["nb_cfg"]) >= wanted for row in rows if row["name"] in names)
+
+    wait_until(done, helpers.PATIENCE_S, "the flows of the honest")
+
+
 def wait_honest(cluster: Cluster, names: Sequence[str]) -> None:
     """Wait until the honest are encrypted with each other."""
     ends = [(cluster.chassis[one], other) for one in names for other in names if one != other]

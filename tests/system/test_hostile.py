@@ -53,6 +53,7 @@ def besieged(product: Cluster) -> Iterator[tuple[Cluster, Rogue]]:
     try:
         rogue.undo()
         hostile.wait_honest(cluster, HONEST)
+        hostile.wait_flows(cluster, HONEST)
         yield cluster, rogue
         rogue.undo()
     finally:

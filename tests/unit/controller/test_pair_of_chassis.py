@@ -90,6 +90,14 @@ class WiredIke(FakeIke):
         for other in [one for one in self.peer.sas.values() if sa and _same(one, sa)]:
             self.peer.drop(other.id)
 
+    def terminate_child(self, child_id: int) -> None:
+        """Delete at both ends."""
+        gone = {c.spi_out for sa in self.sas.values() for c in sa.children if c.id == child_id}
+        super().terminate_child(child_id)
+        theirs = [c.id for sa in self.peer.sas.values() for c in sa.children if c.spi_in in gone]
+        for one in theirs:
+            FakeIke.terminate_child(self.peer, one)
+
     def dpd(self) -> None:
         """Give up what the peer does not know any more."""
         for sa in list(self.sas.values()):
