@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from northd_ext.daemon import LOCK, Northd
@@ -36,12 +37,24 @@ class Quiet:
         """Nobody calls it."""
 
 
+class GatedSession(FakeSession):
+    """A session whose program can end beside each write: before it is sent, and after."""
+
+    gate: Callable[[str], None]
+
+    def transact(self, build: Callable[[Any], None]) -> None:
+        """See Session."""
+        self.gate("ovsdb.write")
+        super().transact(build)
+        self.gate("ovsdb.sent")
+
+
 class NorthdProgram:
     """One northd_ext that runs."""
 
     def __init__(self, process: Process, central: Central, clock: TimelineClock) -> None:
         def session(number: int, remotes: str, schema: Any, lock: str | None = None) -> FakeSession:
-            return FakeSession(
+            made = GatedSession(
                 remotes,
                 schema,
                 find=central.find,
@@ -51,6 +64,8 @@ class NorthdProgram:
                 wake=lambda: process.kick(number),
                 fd=number,
             )
+            made.gate = process.gate
+            return made
 
         self.nb = session(1, "tcp:10.1.0.1:6641", NORTHBOUND)
         self.sb = session(2, "tcp:10.1.0.1:6642", SOUTHBOUND_CENTRAL, LOCK)

@@ -411,6 +411,12 @@ def explode(_world: World, host: Host, number: int) -> None:
 
 
 @fault
+def crash_northd(world: World, _host: Host, number: int) -> None:
+    """Let one northd end beside one of its next writes."""
+    world.northds[number % len(world.northds)].crash_in = number // 2 % 6
+
+
+@fault
 def crash(_world: World, host: Host, number: int) -> None:
     """End the controller between two of its next calls."""
     assert host.controller is not None

@@ -141,6 +141,18 @@ CASES: dict[str, list[Step]] = {
         Step(UP, "flush_policies", 0),
         Step(2, "flush_policies", 0),
     ],
+    # --- northd ends beside a write ---
+    **{
+        f"northd_ends_beside_write_{number}": [
+            Step(1, "crash_northd", 0, 2 * number),
+            Step(0, "crash_northd", 0, 2 * number + 1),
+            Step(1, "on"),
+            Step(UP, "crash_northd", 0, 2 * number),
+            Step(0, "crash_northd", 0, 2 * number + 1),
+            Step(1, "rule", 0, 1),
+        ]
+        for number in range(6)
+    },
     # --- other releases beside this one ---
     "an_older_controller_in_the_rollout": [Step(1, "other_release", 0, 0), Step(3, "on")],
     "an_older_and_a_newer_controller": [
