@@ -21,11 +21,11 @@ from ovn_ipsec.schema.open_vswitch import LocalChassis
 from ovn_ipsec.schema.report import REQUEST, format_digest
 
 from . import report
-from .apply import apply_steps
 from .changes import log_change
 from .identity import Identity
-from .ike_link import IkeLink
-from .keyring import Keyring
+from .ike.apply import apply_steps
+from .ike.keyring import Keyring
+from .ike.link import IkeLink
 from .outside import Outside
 from .plan.agent import Agent
 from .plan.guard import ALWAYS, GuardState

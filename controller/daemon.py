@@ -24,10 +24,10 @@ from ovn_ipsec.service import Service, notify_systemd
 from . import local as local_db
 from . import report
 from .chassis import Chassis, Decisions
-from .conflict import ConflictWatch
-from .host_guard import HostGuard
+from .guard.host import HostGuard
 from .identity import identify
-from .kernel import NO_ESP, KernelWatch
+from .ike.conflict import ConflictWatch
+from .kernel.watch import NO_ESP, KernelWatch
 from .outside import Outside, TlsFiles
 from .plan.agent import Agent
 from .plan.guard import NO_GUARD, GuardState, narrowed

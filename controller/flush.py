@@ -9,11 +9,11 @@ from ovn_ipsec.errors import EdgeError, IkeError
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.observation import Known, Unknown
 
-from .apply import apply_steps
-from .host_guard import HostGuard
+from .guard.host import HostGuard
+from .ike.apply import apply_steps
 from .ike.backend import IkeBackend
-from .ike_link import mirror
-from .keyring import Keyring
+from .ike.keyring import Keyring
+from .ike.link import mirror
 from .plan.agent import Agent
 from .plan.pair import remove_steps
 from .state_dir import State

@@ -15,17 +15,18 @@ from ovn_ipsec.ovsdb import streams
 from ovn_ipsec.ovsdb.schemas import SOUTHBOUND, VSWITCH
 from ovn_ipsec.ovsdb.session import Session
 
-from . import local, tunnels
-from .credential_keeper import CredentialKeeper
-from .credential_source import CredentialSource
+from . import local
+from .credentials.keeper import CredentialKeeper
+from .credentials.source import CredentialSource
 from .guard.layer import GuardLayer
 from .guard.nft import NftGuardLayer
 from .guard.xfrm import XfrmGuardLayer
 from .ike.backend import IkeBackend
 from .ike.strongswan import StrongSwan
-from .kernel_tables import KernelTables, NetlinkTables
-from .knock import knock
-from .ports import PortKeeper
+from .kernel.tables import KernelTables, NetlinkTables
+from .ports.keeper import PortKeeper
+from .ports.knock import knock
+from .ports.ovsdb import live_monitor_ipsec
 from .state_dir import State, StateDir, boot_id
 
 TlsFiles = tuple[str, str, str]
@@ -105,7 +106,7 @@ def real(places: Places) -> Outside:
         credentials=lambda: CredentialKeeper(places.state_dir),
         ports=PortKeeper(places.rundir),
         knock=knock,
-        monitor_ipsec=tunnels.live_monitor_ipsec,
+        monitor_ipsec=live_monitor_ipsec,
         name_override=lambda: local.name_override(places.name, places.sysconfdir),
         boot=boot_id(),
     )

@@ -11,8 +11,8 @@ import structlog
 from ovn_ipsec.model.policy import Auth, ClusterPolicy, Phase
 from ovn_ipsec.schema.open_vswitch import LocalChassis
 
-from .credential_source import NO_FILES, NO_SECRET, CredentialSource, Needs
-from .keyring import Keyring
+from .credentials.source import NO_FILES, NO_SECRET, CredentialSource, Needs
+from .ike.keyring import Keyring
 from .plan.agent import Agent
 from .plan.configs import Configs
 from .plan.pins import Pins

@@ -11,7 +11,7 @@ Source: include/uapi/linux/netfilter/nfnetlink.h and nf_tables.h.
 import os
 import struct
 
-from ..netlink import EventSocket, Message, Protocol
+from ..xfrm.netlink import EventSocket, Message, Protocol
 from .nft_table import TABLE
 
 _GROUP = 1 << 6

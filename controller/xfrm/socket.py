@@ -23,9 +23,9 @@ import tenacity
 from ovn_ipsec.errors import XfrmError
 from ovn_ipsec.model.observation import Known, Unknown
 
-from ..netlink import HEADER, RECEIVE_BYTES, EventSocket, Message, Protocol, connect, split
 from . import messages
 from .messages import Kind, Request
+from .netlink import HEADER, RECEIVE_BYTES, EventSocket, Message, Protocol, connect, split
 from .values import ALL_EVENTS, NO_EVENTS, EspSupport, XfrmEvents, XfrmPolicy, XfrmState
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.kernel import NO_ESP
+from controller.kernel.watch import NO_ESP
 from ovn_ipsec.model.policy import Auth, Phase
 from tests.functional import charon
 from tests.functional.test_credentials_live import MISSING, ROOT, SECRETS, Lab, until

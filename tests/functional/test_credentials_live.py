@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from controller.ike.strongswan import StrongSwan
-from controller.kernel import NO_ESP
+from controller.kernel.watch import NO_ESP
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.chassis import ChassisName

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from inotify_simple import INotify
 
-from controller import file_watch
-from controller.file_watch import FileWatch, leading
+from controller.credentials import file_watch
+from controller.credentials.file_watch import FileWatch, leading
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from controller.ike.keyring import LOOK_S, RETRY_S, Keyring
 from controller.ike.strongswan import StrongSwan
-from controller.keyring import LOOK_S, RETRY_S, Keyring
 from controller.plan.certificate import describe
 from controller.plan.credential import Credential, Secret
 from controller.plan.ike import ConnConfig

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from controller import liveness
 from controller.plan.liveness import Answer, Life, Lock, Signs, judge
+from controller.ports import liveness
 from tests.functional import test_tunnels as real
 from tests.functional.ovsdb import REPOSITORY
 

@@ -17,7 +17,7 @@ import pytest
 from cryptography import x509
 from ovsdb import Central, central, missing_programs, wait_until
 
-from controller.kernel import NO_ESP
+from controller.kernel.watch import NO_ESP
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.metrics import TIMEOUT_S

@@ -12,7 +12,7 @@ from controller.plan.agent import Agent
 from controller.plan.ike import conn_name
 from controller.plan.port_pace import BURST, SLOW_S
 from controller.plan.record import PairRecord
-from controller.ports import NEVER, PAUSE_S, PortKeeper, SbGlobal
+from controller.ports.keeper import NEVER, PAUSE_S, PortKeeper, SbGlobal
 from ovn_ipsec.model.chassis import ChassisName, Pair
 from ovn_ipsec.model.status import PairState
 from ovn_ipsec.ovsdb.schemas import VSWITCH

@@ -167,7 +167,7 @@ def test_the_stock_daemon_is_found_where_it_runs_and_nowhere_else(
     both: tuple[charon.Charon, Stock],
 ):
     """By its command line, in one's own network namespace; `ip netns exec` makes it one's own."""
-    script = "from controller.tunnels import live_monitor_ipsec as found; print(found() or 0)"
+    script = "from controller.ports.ovsdb import live_monitor_ipsec as found; print(found() or 0)"
 
     def found(netns: str) -> int:
         argv = ["ip", "netns", "exec", netns, sys.executable, "-c", script]

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from controller import tunnels as edge
 from controller.plan.tunnels import (
     Mark,
     NewPort,
@@ -25,6 +24,7 @@ from controller.plan.tunnels import (
     plan_ports,
     wanted_ports,
 )
+from controller.ports import ovsdb as edge
 from ovn_ipsec.errors import OvsdbError
 from ovn_ipsec.lab import upcalls
 from ovn_ipsec.lab.waiting import stretched

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from controller.daemon import Controller, Settings
-from controller.kernel_tables import KernelEvents
+from controller.kernel.tables import KernelEvents
 from controller.outside import Outside, SouthboundAddress
-from controller.ports import PortKeeper
+from controller.ports.keeper import PortKeeper
 from controller.state_dir import StateDir
 from controller.xfrm.values import XfrmPolicy, XfrmState
 from ovn_ipsec.errors import EdgeError

@@ -10,7 +10,7 @@ import helpers
 import pytest
 from helpers import say
 
-from controller.liveness import INIT_PID_NAMESPACE
+from controller.ports.liveness import INIT_PID_NAMESPACE
 from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
 from ovn_ipsec.lab.cluster import Cluster
 from ovn_ipsec.lab.settings import ChassisSettings, ClusterSettings

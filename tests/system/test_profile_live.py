@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from controller.apply import apply_steps
+from controller.ike.apply import apply_steps
+from controller.ike.keyring import Keyring
+from controller.ike.link import IkeLink
 from controller.ike.strongswan import StrongSwan
-from controller.ike_link import IkeLink
-from controller.keyring import Keyring
 from controller.plan.agent import Agent
 from controller.plan.ike import SUITES, ConnConfig, IkeSa, conn_name, profile_of
 from controller.plan.record import NOTHING_SEEN, Context

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from controller.credentials import read, read_secrets, stamp
+from controller.credentials.files import read, read_secrets, stamp
 from controller.plan import suitability
 from controller.plan.chain import FILE_MAX, PATH_MAX, Places, trace
 from controller.plan.credential import Credential, Secret, check, listed

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from controller.flush import flush
+from controller.guard.host import HostGuard
 from controller.guard.keeper import GuardKeeper
-from controller.host_guard import HostGuard
-from controller.keyring import Keyring
+from controller.ike.keyring import Keyring
 from controller.plan.boot import BootGuard
 from controller.plan.credential import Secret
 from controller.plan.guard import GuardState

@@ -6,8 +6,8 @@ from __future__ import annotations
 from ipaddress import ip_address
 from pathlib import Path
 
+from controller.guard.host import RETRY_S, HostGuard
 from controller.guard.nft import NftError
-from controller.host_guard import RETRY_S, HostGuard
 from controller.plan.guard import GuardState, PeerPort
 from controller.state_dir import StateDir
 from ovn_ipsec.model.policy import Phase

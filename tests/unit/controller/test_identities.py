@@ -13,8 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from controller import keypair
-from controller.credential_keeper import (
+from controller.credentials import keypair
+from controller.credentials.enrolment import Enrolment
+from controller.credentials.keeper import (
     LOOK_S,
     NO_FILES,
     NO_SECRET,
@@ -23,9 +24,8 @@ from controller.credential_keeper import (
     CredentialKeeper,
     Needs,
 )
-from controller.enrolment import Enrolment
-from controller.keypair import KeyPair
-from controller.own_pin import SWITCH_S, OwnPin
+from controller.credentials.keypair import KeyPair
+from controller.credentials.own_pin import SWITCH_S, OwnPin
 from controller.plan.pins import parse_pin
 from ovn_ipsec.errors import EdgeError
 from ovn_ipsec.model.chassis import ChassisName
@@ -300,7 +300,7 @@ def files(folder: Path, authority: Authority, days: int = 30) -> CredentialFiles
 @pytest.fixture(autouse=True)
 def watches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are watched by a fake."""
-    monkeypatch.setattr("controller.credential_keeper.FileWatch", FakeWatch)
+    monkeypatch.setattr("controller.credentials.keeper.FileWatch", FakeWatch)
 
 
 def needs(*ways: Auth, **more: object) -> Needs:

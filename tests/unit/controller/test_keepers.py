@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from controller.guard.keeper import GuardKeeper
-from controller.ike_link import RECOVERING_S, RETRY_S, IkeLink
-from controller.keyring import Keyring
+from controller.ike.keyring import Keyring
+from controller.ike.link import RECOVERING_S, RETRY_S, IkeLink
 from controller.plan.agent import Agent
 from controller.plan.credential import Secret
 from controller.plan.guard import ClearPair, GuardState, flows_of

@@ -11,7 +11,7 @@ import pytest
 import structlog
 from cryptography import x509
 
-from controller.keyring import LOOK_S, RETRY_MAX_S, RETRY_S, Keyring
+from controller.ike.keyring import LOOK_S, RETRY_MAX_S, RETRY_S, Keyring
 from controller.plan.certificate import describe
 from controller.plan.credential import Credential, Secret
 from controller.plan.proof import Means

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from controller.knock import knock
+from controller.ports.knock import knock
 from tests.contracts.ike_backend import config
 
 PAIR = config().pair

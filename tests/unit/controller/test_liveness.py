@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from controller import liveness
 from controller.plan.liveness import Answer, Life, Lock, Signs, judge, who_owns
+from controller.ports import liveness
 from ovn_ipsec.schema.open_vswitch import Tunnels
 
 NO_SIGN = Signs(lock=Lock.NO_FILE, answer=Answer.NOBODY, here=0, elsewhere=0, hidden="")

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.guard.nft_events import NftEvents
-from controller.netlink import HEADER, Message, split
 from controller.xfrm.messages import Kind
+from controller.xfrm.netlink import HEADER, Message, split
 from controller.xfrm.socket import XfrmEventSocket
 from controller.xfrm.values import ALL_EVENTS, NO_EVENTS, XfrmEvents
 

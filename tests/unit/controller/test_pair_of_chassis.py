@@ -12,12 +12,12 @@ from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.apply import apply_steps
 from controller.guard.keeper import GuardKeeper
+from controller.ike.apply import apply_steps
+from controller.ike.keyring import Keyring
+from controller.ike.link import IkeLink
 from controller.ike.messages import connection
 from controller.ike.sections import Section
-from controller.ike_link import IkeLink
-from controller.keyring import Keyring
 from controller.plan.agent import Agent
 from controller.plan.guard import ClearFlow, Direction
 from controller.plan.ike import (

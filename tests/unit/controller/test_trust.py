@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.credential_keeper import CredentialKeeper
-from controller.keypair import make_key
-from controller.keyring import Keyring
+from controller.credentials.keeper import CredentialKeeper
+from controller.credentials.keypair import make_key
+from controller.ike.keyring import Keyring
 from controller.plan.agent import Agent
 from controller.plan.ike import ConnConfig, conn_name
 from controller.plan.pins import HOLD_S
@@ -66,7 +66,7 @@ class Rows:
 @pytest.fixture(autouse=True)
 def watches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are watched by a fake."""
-    monkeypatch.setattr("controller.credential_keeper.FileWatch", FakeWatch)
+    monkeypatch.setattr("controller.credentials.keeper.FileWatch", FakeWatch)
 
 
 class Desk:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.tunnels import live_monitor_ipsec
+from controller.ports.ovsdb import live_monitor_ipsec
 
 PID, NEXT = 42, 43
 SCRIPT = "/usr/share/openvswitch/scripts/ovs-monitor-ipsec"

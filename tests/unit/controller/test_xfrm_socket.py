@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from controller.netlink import HEADER, split
 from controller.xfrm import messages
 from controller.xfrm.messages import Kind
+from controller.xfrm.netlink import HEADER, split
 from controller.xfrm.socket import XfrmSocket
 from controller.xfrm.values import EspSupport, Mode
 from ovn_ipsec.errors import XfrmError

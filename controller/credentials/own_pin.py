@@ -18,12 +18,12 @@ from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.pki.profile import renewal_at, self_signed
 from ovn_ipsec.pki.values import CHASSIS_LIFE
 
+from ..plan.certificate import describe, parse_certificates
+from ..plan.credential import Credential, Secret
+from ..plan.pins import parse_pin
+from ..plan.suitability import names, spki
 from . import keypair
 from .keypair import KeyPair
-from .plan.certificate import describe, parse_certificates
-from .plan.credential import Credential, Secret
-from .plan.pins import parse_pin
-from .plan.suitability import names, spki
 
 _log = structlog.get_logger()
 

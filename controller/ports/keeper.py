@@ -21,13 +21,12 @@ from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.ovsdb.session import RowChange, Session
 from ovn_ipsec.schema.open_vswitch import LocalChassis, Tunnels
 
-from . import liveness, tunnels
-from .plan.agent import Agent
-from .plan.ike import ConnName
-from .plan.liveness import Life, Verdict, judge, who_owns
-from .plan.port_pace import PeerPace
-from .plan.record import PairRecord
-from .plan.tunnels import (
+from ..plan.agent import Agent
+from ..plan.ike import ConnName
+from ..plan.liveness import Life, Verdict, judge, who_owns
+from ..plan.port_pace import PeerPace
+from ..plan.record import PairRecord
+from ..plan.tunnels import (
     LocalSettings,
     Mark,
     PortPlan,
@@ -37,6 +36,7 @@ from .plan.tunnels import (
     plan_ports,
     wanted_ports,
 )
+from . import liveness, ovsdb
 
 _log = structlog.get_logger()
 
@@ -102,7 +102,7 @@ class PortKeeper:
     def __init__(self, rundir: Path) -> None:
         """Store where ovn-controller keeps its pidfile."""
         self._owner = Owner(rundir)
-        self._local = tunnels.LocalPorts()
+        self._local = ovsdb.LocalPorts()
         self._pace = PeerPace()
         self._mark_pace = PeerPace()
         self._agent: Agent | None = None
@@ -149,7 +149,7 @@ class PortKeeper:
             now: Monotonic seconds.
         """
         if self._settings is None or agent is not self._agent:
-            self._settings = tunnels.local_settings(session, agent.this_chassis)
+            self._settings = ovsdb.local_settings(session, agent.this_chassis)
         local = self._settings
         self._decide_owner(agent, here, local, now)
         if sb_global is None:
@@ -265,7 +265,7 @@ class PortKeeper:
         plan, later = self._plan(session, agent, now)
         changes, unmarked = self._marks(agent, now)
         try:
-            tunnels.apply(session, plan, [mark for some in changes.values() for mark in some])
+            ovsdb.apply(session, plan, [mark for some in changes.values() for mark in some])
         except OvsdbError as error:
             self._wake_at = self._look_at
             _log.warning("tunnel_ports_not_written", reason=error.diagnostics())
@@ -300,7 +300,7 @@ class PortKeeper:
         plan = plan_ports(wanted, seen, self._shared.index)
         if plan.create:
             # Only now, for to read all names costs as much as all ports.
-            seen = replace(seen, used_names=tunnels.used_names(session))
+            seen = replace(seen, used_names=ovsdb.used_names(session))
             plan = plan_ports(wanted, seen, self._shared.index)
         if plan.delete and not agent.idle:
             # Not every pair has been looked at, so what nobody wants may still be wanted.

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from ovn_ipsec.errors import IkeError
 
-from .ike.backend import IkeBackend
-from .plan.record import NOTHING_SEEN, ConnSeen
-from .plan.steps import (
+from ..plan.record import NOTHING_SEEN, ConnSeen
+from ..plan.steps import (
     Initiate,
     Install,
     Load,
@@ -20,6 +19,7 @@ from .plan.steps import (
     Uninstall,
     Unload,
 )
+from .backend import IkeBackend
 
 
 def apply_steps(

@@ -13,10 +13,10 @@ import structlog
 from ovn_ipsec.errors import EdgeError
 from ovn_ipsec.model.observation import Known, Unknown
 
-from .guard.nft_events import NftEvents
-from .xfrm import messages
-from .xfrm.socket import XfrmEventSocket, XfrmSocket
-from .xfrm.values import XfrmPolicy, XfrmState
+from ..guard.nft_events import NftEvents
+from ..xfrm import messages
+from ..xfrm.socket import XfrmEventSocket, XfrmSocket
+from ..xfrm.values import XfrmPolicy, XfrmState
 
 _log = structlog.get_logger()
 

@@ -11,14 +11,14 @@ from ovn_ipsec.errors import EdgeError
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import Mode, Phase
 
-from .host_guard import HostGuard
-from .kernel_tables import KernelTables
-from .plan.agent import Agent
-from .plan.audit import PolicyKey, Tracked, audit
-from .plan.ike import ConnName
-from .plan.record import NOTHING_SEEN, PairRecord
-from .state_dir import State
-from .xfrm.values import XfrmPolicy, XfrmState
+from ..guard.host import HostGuard
+from ..plan.agent import Agent
+from ..plan.audit import PolicyKey, Tracked, audit
+from ..plan.ike import ConnName
+from ..plan.record import NOTHING_SEEN, PairRecord
+from ..state_dir import State
+from ..xfrm.values import XfrmPolicy, XfrmState
+from .tables import KernelTables
 
 _log = structlog.get_logger()
 

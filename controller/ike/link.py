@@ -14,12 +14,12 @@ import structlog
 from ovn_ipsec.errors import IkeError, IkeHungError
 from ovn_ipsec.model.observation import Known, Unknown
 
+from ..plan.agent import Agent
+from ..plan.ike import CHILDREN, ConnName, DaemonSeen
+from ..plan.record import NOTHING_SEEN, ConnSeen, marks_of
 from .apply import after_restart
-from .ike.backend import IkeBackend
+from .backend import IkeBackend
 from .keyring import Keyring
-from .plan.agent import Agent
-from .plan.ike import CHILDREN, ConnName, DaemonSeen
-from .plan.record import NOTHING_SEEN, ConnSeen, marks_of
 
 _log = structlog.get_logger()
 

@@ -21,16 +21,8 @@ from ovn_ipsec.errors import OvsdbError
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.ovsdb.session import Row, RowChange, Session
 
+from ..plan.tunnels import LocalSettings, Mark, NewPort, PortPlan, Repair, SeenPorts, TunnelPort
 from .liveness import network_namespace
-from .plan.tunnels import (
-    LocalSettings,
-    Mark,
-    NewPort,
-    PortPlan,
-    Repair,
-    SeenPorts,
-    TunnelPort,
-)
 
 CHASSIS_ID = "ovn-chassis-id"
 MARK = "ovn-ipsec"

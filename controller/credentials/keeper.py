@@ -2,7 +2,7 @@
 """Shell: what this chassis proves itself with, looked at when it may have changed.
 
 A new credential that is bad is refused and reported, and the one before stays in use; one that is
-configured no more is not used any more. See ``credential_source`` for who asks for it.
+configured no more is not used any more. See ``source`` for who asks for it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ovn_ipsec.model.expiry import Expiry, expiry
 from ovn_ipsec.model.policy import Auth
 from ovn_ipsec.schema.open_vswitch import CredentialFiles
 
-from . import credentials
-from .credential_source import NO_FILES, NO_SECRET, CredentialSource, Needs
+from ..plan.credential import Credential, Secret, check, moment
+from ..plan.pins import KEY
+from ..plan.proof import Means
 from .enrolment import Enrolment
 from .file_watch import FileWatch
+from .files import read, read_crls, read_secrets, stamp, stamp_of
 from .own_pin import OwnPin
-from .plan.credential import Credential, Secret, check, moment
-from .plan.pins import KEY
-from .plan.proof import Means
+from .source import NO_FILES, NO_SECRET, CredentialSource, Needs
 
 __all__ = ["NO_FILES", "NO_SECRET", "CredentialKeeper", "Needs"]
 
@@ -59,14 +59,14 @@ class CaFiles:
             self._forget()
             self._say("" if files is None else NO_FILES)
             return
-        seen = (files, credentials.stamp(files), chassis)
+        seen = (files, stamp(files), chassis)
         if seen == self._seen and not self.problem:
             if self.credential is not None:
                 self._say("; ".join(check(self.credential, chassis, wall)))
             return
         self._seen = seen
         try:
-            credential, key = credentials.read(files, chassis, wall)
+            credential, key = read(files, chassis, wall)
         except CredentialError as error:
             self._say(error.diagnostics())
             return
@@ -102,12 +102,12 @@ class SecretFile:
                 _log.warning("secret_not_configured")
             self.secrets, self.problem, self._seen = (), "", None
             return
-        seen = (path, credentials.stamp_of(path))
+        seen = (path, stamp_of(path))
         if seen == self._seen and not self.problem:
             return
         self._seen = seen
         try:
-            found = credentials.read_secrets(path)
+            found = read_secrets(path)
         except CredentialError as error:
             if error.diagnostics() != self.problem:
                 _log.error("credential_refused", reason=error.diagnostics())
@@ -136,12 +136,12 @@ class CrlFile:
         if not path:
             self.crls, self.problem, self._seen = (), "", None
             return
-        seen = (path, credentials.stamp_of(path))
+        seen = (path, stamp_of(path))
         if seen == self._seen and not self.problem:
             return
         self._seen = seen
         try:
-            self.crls, late = credentials.read_crls(path, wall)
+            self.crls, late = read_crls(path, wall)
             problem = late and f"{path}: a CRL is out of date: {late}"
         except CredentialError as error:
             problem = error.diagnostics()

@@ -13,11 +13,11 @@ import structlog
 
 from ovn_ipsec.model.policy import Phase
 
-from .guard.keeper import GuardKeeper
-from .guard.layer import GuardLayer
-from .plan.boot import BootGuard, Start, start_guard
-from .plan.guard import ClearFlow, GuardState
-from .state_dir import State
+from ..plan.boot import BootGuard, Start, start_guard
+from ..plan.guard import ClearFlow, GuardState
+from ..state_dir import State
+from .keeper import GuardKeeper
+from .layer import GuardLayer
 
 _log = structlog.get_logger()
 

@@ -20,12 +20,12 @@ from ovn_ipsec.pki.profile import renewal_at
 from ovn_ipsec.pki.request import make_request, requested_name
 from ovn_ipsec.schema import report, sb_global
 
+from ..plan.certificate import judge, parse_certificates
+from ..plan.chain import Places
+from ..plan.credential import Credential, Secret
+from ..plan.suitability import is_signed, names, refuse, spki
 from . import keypair
 from .keypair import KeyPair
-from .plan.certificate import judge, parse_certificates
-from .plan.chain import Places
-from .plan.credential import Credential, Secret
-from .plan.suitability import is_signed, names, refuse, spki
 
 _log = structlog.get_logger()
 

@@ -24,10 +24,10 @@ from ovn_ipsec.model.observation import Known
 from ovn_ipsec.model.policy import Auth
 from ovn_ipsec.schema.open_vswitch import OCSP_URI
 
-from .ike.backend import IkeBackend
-from .plan.credential import Credential, Secret
-from .plan.proof import KEY_PREFIX, Means
-from .state_dir import State
+from ..plan.credential import Credential, Secret
+from ..plan.proof import KEY_PREFIX, Means
+from ..state_dir import State
+from .backend import IkeBackend
 
 _log = structlog.get_logger()
 

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tunnel ports: whose they are, which there are, and what is written of them.
+
+``liveness`` tells whether an ovn-controller runs, ``keeper`` decides with that at every look, and
+``ovsdb`` reads and writes the rows. A ``knock`` sends one datagram to the port of a peer.
+"""
