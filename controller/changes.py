@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import structlog
 
-from .plan.record import PairRecord
+from .plan.pair.record import PairRecord
 
 _log = structlog.get_logger()
 

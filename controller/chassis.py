@@ -28,13 +28,13 @@ from .ike.keyring import Keyring
 from .ike.link import IkeLink
 from .outside import Outside
 from .plan.agent import Agent
+from .plan.cluster.regress import mark, refuse_regress
+from .plan.connection import ConnName
 from .plan.guard import ALWAYS, GuardState
-from .plan.ike import ConnName
 from .plan.latch import Former
 from .plan.pace import Pace
-from .plan.record import NOTHING_SEEN, Context, Decision
-from .plan.regress import mark, refuse_regress
-from .plan.steps import Load, Unload
+from .plan.pair.record import NOTHING_SEEN, Context, Decision
+from .plan.pair.steps import Load, Unload
 from .southbound import SILENT, Southbound, SouthboundSeen
 from .trust import Trust
 

@@ -15,7 +15,7 @@ from .ike.backend import IkeBackend
 from .ike.keyring import Keyring
 from .ike.link import mirror
 from .plan.agent import Agent
-from .plan.pair import remove_steps
+from .plan.pair.lifecycle import remove_steps
 from .state_dir import State
 
 _log = structlog.get_logger()

@@ -10,8 +10,8 @@ from ovn_ipsec.model.policy import Auth
 
 from . import metrics
 from .daemon import Controller
+from .plan.credentials.proof import Means
 from .plan.guard import GuardCounters
-from .plan.proof import Means
 
 if TYPE_CHECKING:
     from ovn_ipsec.metrics import Exporter

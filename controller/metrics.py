@@ -13,7 +13,7 @@ from ovn_ipsec.model.policy import Auth, Phase
 from ovn_ipsec.model.status import PairCounts, PairState
 
 from .plan.guard import GuardCounters
-from .plan.record import PairRecord
+from .plan.pair.record import PairRecord
 
 GENERATION = Metric(
     name="ovn_ipsec_generation",

@@ -15,9 +15,9 @@ from ovn_ipsec.model.policy import ClusterPolicy, Profile
 from ovn_ipsec.model.status import Digest
 
 from .plan.agent import Agent
+from .plan.connection import ConnName, established
 from .plan.guard import GuardCounters, GuardState
-from .plan.ike import ConnName, established
-from .plan.record import NOTHING_SEEN, PairRecord, initiates
+from .plan.pair.record import NOTHING_SEEN, PairRecord, initiates
 
 FAULT_MAX = 300
 """Characters of what went wrong."""

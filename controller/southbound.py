@@ -18,8 +18,8 @@ from ovn_ipsec.schema import report, sb_global
 from ovn_ipsec.schema.encap import ParsedChassis, parse_chassis
 from ovn_ipsec.schema.fields import Place
 
-from .plan import pins
-from .plan.intake import Intake
+from .plan.cluster.intake import Intake
+from .plan.credentials import pins
 
 _log = structlog.get_logger()
 

@@ -29,8 +29,8 @@ from ovn_ipsec.pki.errors import PkiError
 from ovn_ipsec.schema import sb_global
 
 from .plan.boot import BootGuard
+from .plan.connection import ConnName
 from .plan.guard import DENY_ALL, ClearFlow, Direction, GuardState, PeerPort
-from .plan.ike import ConnName
 
 FIRST_REQID = 100_000
 """Above what strongSwan counts up from 1 for connections of others, below 2^32."""

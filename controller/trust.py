@@ -15,8 +15,8 @@ from .credentials.source import NO_FILES, NO_SECRET, CredentialSource, Needs
 from .ike.keyring import Keyring
 from .plan.agent import Agent
 from .plan.configs import Configs
-from .plan.pins import Pins
-from .plan.plain import PlainPeers
+from .plan.credentials.pins import Pins
+from .plan.credentials.plain import PlainPeers
 from .report import refusal_summary
 from .southbound import ChassisSeen, SouthboundSeen
 

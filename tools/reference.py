@@ -15,7 +15,7 @@ import click
 
 import controller.metrics
 import northd_ext.metrics
-from controller.plan import replacement
+from controller.plan.pair import replacement
 from ovn_ipsec.cli.__main__ import COMMANDS
 from ovn_ipsec.cli.__main__ import main as cli
 from ovn_ipsec.model.metric import LAST_PASS

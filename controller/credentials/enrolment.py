@@ -20,10 +20,10 @@ from ovn_ipsec.pki.profile import renewal_at
 from ovn_ipsec.pki.request import make_request, requested_name
 from ovn_ipsec.schema import report, sb_global
 
-from ..plan.certificate import judge, parse_certificates
-from ..plan.chain import Places
-from ..plan.credential import Credential, Secret
-from ..plan.suitability import is_signed, names, refuse, spki
+from ..plan.credentials.certificate import judge, parse_certificates
+from ..plan.credentials.chain import Places
+from ..plan.credentials.credential import Credential, Secret
+from ..plan.credentials.suitability import is_signed, names, refuse, spki
 from . import keypair
 from .keypair import KeyPair
 

@@ -27,10 +27,10 @@ from ovn_ipsec.pki.files import read_secret_file
 from ovn_ipsec.pki.psk import SECRET_MIN
 from ovn_ipsec.schema.open_vswitch import CredentialFiles
 
-from ..plan.certificate import judge, parse_certificates, parse_crls
-from ..plan.chain import Places
-from ..plan.credential import Credential, Secret
-from ..plan.suitability import refuse, spki
+from ..plan.credentials.certificate import judge, parse_certificates, parse_crls
+from ..plan.credentials.chain import Places
+from ..plan.credentials.credential import Credential, Secret
+from ..plan.credentials.suitability import refuse, spki
 
 FILE_MAX = 1 << 20
 SECRETS_MAX = 2

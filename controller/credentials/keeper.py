@@ -19,9 +19,9 @@ from ovn_ipsec.model.expiry import Expiry, expiry
 from ovn_ipsec.model.policy import Auth
 from ovn_ipsec.schema.open_vswitch import CredentialFiles
 
-from ..plan.credential import Credential, Secret, check, moment
-from ..plan.pins import KEY
-from ..plan.proof import Means
+from ..plan.credentials.credential import Credential, Secret, check, moment
+from ..plan.credentials.pins import KEY
+from ..plan.credentials.proof import Means
 from .enrolment import Enrolment
 from .file_watch import FileWatch
 from .files import read, read_crls, read_secrets, stamp, stamp_of

@@ -21,8 +21,8 @@ from ovn_ipsec.pki.errors import PkiError
 from ovn_ipsec.pki.keys import PrivateKey, new_key, private_pem, read_private
 from ovn_ipsec.pki.values import KeyKind
 
-from ..plan.credential import Secret, listed, same_name
-from ..plan.suitability import spki
+from ..plan.credentials.credential import Secret, listed, same_name
+from ..plan.credentials.suitability import spki
 
 _log = structlog.get_logger()
 

@@ -18,10 +18,10 @@ from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.pki.profile import renewal_at, self_signed
 from ovn_ipsec.pki.values import CHASSIS_LIFE
 
-from ..plan.certificate import describe, parse_certificates
-from ..plan.credential import Credential, Secret
-from ..plan.pins import parse_pin
-from ..plan.suitability import names, spki
+from ..plan.credentials.certificate import describe, parse_certificates
+from ..plan.credentials.credential import Credential, Secret
+from ..plan.credentials.pins import parse_pin
+from ..plan.credentials.suitability import names, spki
 from . import keypair
 from .keypair import KeyPair
 

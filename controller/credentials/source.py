@@ -17,8 +17,8 @@ from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Auth, Revocation
 from ovn_ipsec.schema.open_vswitch import PSK_FILE, CredentialFiles
 
-from ..plan.credential import Secret
-from ..plan.proof import Means
+from ..plan.credentials.credential import Secret
+from ..plan.credentials.proof import Means
 
 NO_FILES = "no certificate: set Open_vSwitch other_config certificate, private_key, ca_cert"
 NO_SECRET = f"no secret: set Open_vSwitch other_config {PSK_FILE}"

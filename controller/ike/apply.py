@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from ovn_ipsec.errors import IkeError
 
-from ..plan.record import NOTHING_SEEN, ConnSeen
-from ..plan.steps import (
+from ..plan.pair.record import NOTHING_SEEN, ConnSeen
+from ..plan.pair.steps import (
     Initiate,
     Install,
     Load,

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from ovn_ipsec.model.observation import Known, Unknown
 
-from ..plan.credential import Credential, Secret
-from ..plan.ike import ConnConfig, ConnName, DaemonSeen, IkeSa
+from ..plan.connection import ConnConfig, ConnName, DaemonSeen, IkeSa
+from ..plan.credentials.credential import Credential, Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

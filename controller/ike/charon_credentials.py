@@ -7,7 +7,7 @@ Edge (charon). Input: keys and certificates. Output: what charon says that it ha
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.observation import Known, Unknown
 
-from ..plan.credential import Credential, Secret
+from ..plan.credentials.credential import Credential, Secret
 from . import messages, sections
 from .sections import Section, Seen
 from .transport import RefusedError, ViciSession

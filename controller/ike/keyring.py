@@ -24,8 +24,8 @@ from ovn_ipsec.model.observation import Known
 from ovn_ipsec.model.policy import Auth
 from ovn_ipsec.schema.open_vswitch import OCSP_URI
 
-from ..plan.credential import Credential, Secret
-from ..plan.proof import KEY_PREFIX, Means
+from ..plan.credentials.credential import Credential, Secret
+from ..plan.credentials.proof import KEY_PREFIX, Means
 from ..state_dir import State
 from .backend import IkeBackend
 

@@ -15,8 +15,8 @@ from ovn_ipsec.errors import IkeError, IkeHungError
 from ovn_ipsec.model.observation import Known, Unknown
 
 from ..plan.agent import Agent
-from ..plan.ike import CHILDREN, ConnName, DaemonSeen
-from ..plan.record import NOTHING_SEEN, ConnSeen, marks_of
+from ..plan.connection import CHILDREN, ConnName, DaemonSeen
+from ..plan.pair.record import NOTHING_SEEN, ConnSeen, marks_of
 from .apply import after_restart
 from .backend import IkeBackend
 from .keyring import Keyring

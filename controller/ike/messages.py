@@ -15,9 +15,19 @@ from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.chassis import IpAddress
 from ovn_ipsec.model.policy import Auth, Tuning
 
-from ..plan.credential import Credential
-from ..plan.ike import IN, OUT, ChildSa, ConnConfig, ConnName, IkeSa, gone, parse_spelled, spelled
-from ..plan.proof import Proof, SharedKey
+from ..plan.connection import (
+    IN,
+    OUT,
+    ChildSa,
+    ConnConfig,
+    ConnName,
+    IkeSa,
+    gone,
+    parse_spelled,
+    spelled,
+)
+from ..plan.credentials.credential import Credential
+from ..plan.credentials.proof import Proof, SharedKey
 from .sections import Section, Seen, listed, number, section, text, words
 
 UDP = 17

@@ -21,7 +21,7 @@ from ovn_ipsec.errors import IkeError, IkeHungError
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import Auth, Profile
 
-from ..plan.ike import ConnConfig, ConnName, DaemonSeen, IkeSa, able, spelled
+from ..plan.connection import ConnConfig, ConnName, DaemonSeen, IkeSa, able, spelled
 from . import messages, sections
 from .backend import DaemonStats, Events
 from .charon_credentials import CharonCredentials

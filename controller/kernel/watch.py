@@ -14,8 +14,8 @@ from ovn_ipsec.model.policy import Mode, Phase
 from ..guard.host import HostGuard
 from ..plan.agent import Agent
 from ..plan.audit import PolicyKey, Tracked, audit
-from ..plan.ike import ConnName
-from ..plan.record import NOTHING_SEEN, PairRecord
+from ..plan.connection import ConnName
+from ..plan.pair.record import NOTHING_SEEN, PairRecord
 from ..state_dir import State
 from ..xfrm.values import XfrmPolicy, XfrmState
 from .tables import KernelTables

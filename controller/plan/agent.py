@@ -21,16 +21,16 @@ from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profil
 from ovn_ipsec.model.status import PairCounts, PairState
 from ovn_ipsec.schema.encap import ParsedChassis
 
-from .clear import ClearFlows
+from .cluster.weakening import Statements, refusal
+from .cluster.world import Address, Offers, PairIntent, World
 from .configs import Configs, MakesConfigs, Reqids
+from .connection import ConnConfig, ConnName, IkeSa, conn_name, established
 from .guard import ALWAYS, ClearFlow, GuardState, PeerPort
-from .ike import ConnConfig, ConnName, IkeSa, conn_name, established
 from .latch import NOTHING_FORMER, Latches
-from .pair import LINGER_S, clear_flows, decide, remove_steps
-from .record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord, still_missing
-from .upkeep import looks_first
-from .weakening import Statements, refusal
-from .world import Address, Offers, PairIntent, World
+from .pair.clear import ClearFlows
+from .pair.lifecycle import LINGER_S, clear_flows, decide, remove_steps
+from .pair.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord, still_missing
+from .pair.upkeep import looks_first
 
 
 class Agent:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from ovn_ipsec.model.chassis import IpAddress, Pair
 
 from ..xfrm.values import PolicyDirection, XfrmPolicy, XfrmState
-from .ike import IN, OUT, ConnName
-from .record import ConnSeen
+from .connection import IN, OUT, ConnName
+from .pair.record import ConnSeen
 
 _UDP, _ESP = 17, 50
 PolicyKey = tuple[PolicyDirection, IpAddress, IpAddress, int]

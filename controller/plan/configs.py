@@ -12,10 +12,10 @@ from typing import Protocol
 from ovn_ipsec.model.chassis import ChassisName, Pair
 from ovn_ipsec.model.policy import Auth, ClusterPolicy
 
-from .ike import SUITES, ConnConfig, ConnName, conn_name
-from .pins import KEY
-from .proof import Means, Proof, in_plain, proofs
-from .world import PairIntent
+from .cluster.world import PairIntent
+from .connection import SUITES, ConnConfig, ConnName, conn_name
+from .credentials.pins import KEY
+from .credentials.proof import Means, Proof, in_plain, proofs
 
 Reqids = tuple[int, int]
 """Of the children out and in."""

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
 
-from .clear import flows_of
+from .connection import ConnName
 from .guard import EVERYWHERE, GuardState, PeerPort
-from .ike import ConnName
-from .record import NOTHING_SEEN, ConnSeen, PairRecord
+from .pair.clear import flows_of
+from .pair.record import NOTHING_SEEN, ConnSeen, PairRecord
 
 MAX_VIOLATIONS = 10
 """More are not named: one is a bug already."""

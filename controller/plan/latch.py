@@ -13,10 +13,10 @@ from ovn_ipsec.model.chassis import IpAddress
 from ovn_ipsec.model.policy import Mode
 
 from .audit import PolicyKey, is_protected
-from .clear import flows_of
+from .connection import ConnName
 from .guard import ClearFlow, GuardState
-from .ike import ConnName
-from .record import PairRecord
+from .pair.clear import flows_of
+from .pair.record import PairRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

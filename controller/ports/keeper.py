@@ -22,11 +22,11 @@ from ovn_ipsec.ovsdb.session import RowChange, Session
 from ovn_ipsec.schema.open_vswitch import LocalChassis, Tunnels
 
 from ..plan.agent import Agent
-from ..plan.ike import ConnName
-from ..plan.liveness import Life, Verdict, judge, who_owns
-from ..plan.port_pace import PeerPace
-from ..plan.record import PairRecord
-from ..plan.tunnels import (
+from ..plan.connection import ConnName
+from ..plan.pair.record import PairRecord
+from ..plan.ports.liveness import Life, Verdict, judge, who_owns
+from ..plan.ports.pace import PeerPace
+from ..plan.ports.tunnels import (
     LocalSettings,
     Mark,
     PortPlan,

@@ -12,7 +12,7 @@ import stat
 import struct
 from pathlib import Path
 
-from ..plan.liveness import Answer, Lock, Signs
+from ..plan.ports.liveness import Answer, Lock, Signs
 
 CONTROLLER = "ovn-controller"
 INIT_PID_NAMESPACE = "pid:[4026531836]"

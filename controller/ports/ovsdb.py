@@ -21,7 +21,15 @@ from ovn_ipsec.errors import OvsdbError
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.ovsdb.session import Row, RowChange, Session
 
-from ..plan.tunnels import LocalSettings, Mark, NewPort, PortPlan, Repair, SeenPorts, TunnelPort
+from ..plan.ports.tunnels import (
+    LocalSettings,
+    Mark,
+    NewPort,
+    PortPlan,
+    Repair,
+    SeenPorts,
+    TunnelPort,
+)
 from .liveness import network_namespace
 
 CHASSIS_ID = "ovn-chassis-id"

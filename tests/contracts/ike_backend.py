@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from controller.ike.backend import IkeBackend
-from controller.plan.certificate import describe
-from controller.plan.credential import Secret
-from controller.plan.ike import ConnConfig, ConnName, conn_name
-from controller.plan.proof import Means, Proof, proofs
+from controller.plan.connection import ConnConfig, ConnName, conn_name
+from controller.plan.credentials.certificate import describe
+from controller.plan.credentials.credential import Secret
+from controller.plan.credentials.proof import Means, Proof, proofs
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair

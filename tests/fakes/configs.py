@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from controller.plan.agent import Agent
+from controller.plan.cluster.world import PairIntent
 from controller.plan.configs import Reqids
-from controller.plan.ike import ConnConfig, ConnName
-from controller.plan.world import PairIntent
+from controller.plan.connection import ConnConfig, ConnName
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import ClusterPolicy
 

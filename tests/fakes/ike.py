@@ -13,8 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from controller.ike.backend import DaemonStats, Events
-from controller.plan.credential import Credential, Secret
-from controller.plan.ike import (
+from controller.plan.connection import (
     CHILDREN,
     SUITES,
     ChildSa,
@@ -26,7 +25,8 @@ from controller.plan.ike import (
     gone,
     installed_children,
 )
-from controller.plan.suitability import unknown_critical
+from controller.plan.credentials.credential import Credential, Secret
+from controller.plan.credentials.suitability import unknown_critical
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import Auth, Profile

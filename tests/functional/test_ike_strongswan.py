@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from controller.ike.strongswan import StrongSwan
-from controller.plan.credential import Secret
-from controller.plan.ike import SUITES, ConnConfig, IkeSa, profile_of
+from controller.plan.connection import SUITES, ConnConfig, IkeSa, profile_of
+from controller.plan.credentials.credential import Secret
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.observation import Unknown

@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from controller.ike.strongswan import StrongSwan
-from controller.plan.certificate import describe, judge
-from controller.plan.chain import Places
-from controller.plan.credential import Credential, Secret
-from controller.plan.ike import ConnConfig, IkeSa
-from controller.plan.proof import Proof
-from controller.plan.suitability import spki
+from controller.plan.connection import ConnConfig, IkeSa
+from controller.plan.credentials.certificate import describe, judge
+from controller.plan.credentials.chain import Places
+from controller.plan.credentials.credential import Credential, Secret
+from controller.plan.credentials.proof import Proof
+from controller.plan.credentials.suitability import spki
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.chassis import ChassisName

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from controller.ike.keyring import LOOK_S, RETRY_S, Keyring
 from controller.ike.strongswan import StrongSwan
-from controller.plan.certificate import describe
-from controller.plan.credential import Credential, Secret
-from controller.plan.ike import ConnConfig
-from controller.plan.proof import Means
+from controller.plan.connection import ConnConfig
+from controller.plan.credentials.certificate import describe
+from controller.plan.credentials.credential import Credential, Secret
+from controller.plan.credentials.proof import Means
 from controller.state_dir import StateDir
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.model.policy import Auth

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.plan.liveness import Answer, Life, Lock, Signs, judge
+from controller.plan.ports.liveness import Answer, Life, Lock, Signs, judge
 from controller.ports import liveness
 from tests.functional import test_tunnels as real
 from tests.functional.ovsdb import REPOSITORY

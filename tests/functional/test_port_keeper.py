@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from controller.plan.agent import Agent
-from controller.plan.ike import conn_name
-from controller.plan.port_pace import BURST, SLOW_S
-from controller.plan.record import PairRecord
+from controller.plan.connection import conn_name
+from controller.plan.pair.record import PairRecord
+from controller.plan.ports.pace import BURST, SLOW_S
 from controller.ports.keeper import NEVER, PAUSE_S, PortKeeper, SbGlobal
 from ovn_ipsec.model.chassis import ChassisName, Pair
 from ovn_ipsec.model.status import PairState

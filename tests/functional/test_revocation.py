@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from controller.plan.certificate import describe
+from controller.plan.credentials.certificate import describe
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.model.policy import Auth, Revocation
 from tests.contracts.ike_backend import DAY, LOCAL_IP, PEER_IP, Authority, der, secret

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from controller.ike.strongswan import StrongSwan
-from controller.plan.credential import Secret
-from controller.plan.ike import ConnConfig, IkeSa
-from controller.plan.proof import in_plain
+from controller.plan.connection import ConnConfig, IkeSa
+from controller.plan.credentials.credential import Secret
+from controller.plan.credentials.proof import in_plain
 from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.policy import Auth
 from tests.contracts.ike_backend import config, seen

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.plan.tunnels import (
+from controller.plan.ports.tunnels import (
     Mark,
     NewPort,
     PortPlan,

@@ -18,9 +18,7 @@ from functools import lru_cache
 from cryptography import x509
 
 from controller.ike.backend import DaemonStats, Events
-from controller.plan.credential import Credential, Secret
-from controller.plan.guard import Direction
-from controller.plan.ike import (
+from controller.plan.connection import (
     CHILDREN,
     OUT,
     SUITES,
@@ -30,8 +28,10 @@ from controller.plan.ike import (
     DaemonSeen,
     IkeSa,
 )
-from controller.plan.proof import Proof
-from controller.plan.suitability import unknown_critical
+from controller.plan.credentials.credential import Credential, Secret
+from controller.plan.credentials.proof import Proof
+from controller.plan.credentials.suitability import unknown_critical
+from controller.plan.guard import Direction
 from controller.xfrm.values import IpAddress
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.observation import Known, Unknown

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from controller.plan.credential import Credential, Secret
-from controller.plan.proof import Means
+from controller.plan.credentials.credential import Credential, Secret
+from controller.plan.credentials.proof import Means
 from ovn_ipsec.model.policy import Auth
 from tests.fakes.files import FakeWatch
 from tests.fakes.timeline import EPOCH

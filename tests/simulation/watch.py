@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from controller.plan.pair import LINGER_S
+from controller.plan.pair.lifecycle import LINGER_S
 from ovn_ipsec.model.policy import Mode
 from tests.fakes.ovsdb import FakeSession, Update
 

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from controller.plan.ike import ConnConfig
+from controller.plan.connection import ConnConfig
 from ovn_ipsec.model.policy import Auth
 from tests.contracts.ike_backend import OTHER_SECRET, IkeBackendContract, config, ways
 from tests.fakes.timeline import Timeline

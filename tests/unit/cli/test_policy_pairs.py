@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_world import chassis, cluster, hosts
 
-from controller.plan.world import World
+from controller.plan.cluster.world import World
 from ovn_ipsec.cli.pairs import between, kinds
 from ovn_ipsec.cli.view import ChassisView
 from ovn_ipsec.model.chassis import ChassisName, IpAddress

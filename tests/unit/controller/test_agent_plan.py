@@ -13,14 +13,14 @@ import pytest
 from controller import report
 from controller.plan.agent import Agent, counts_by_name
 from controller.plan.audit import Findings, Tracked, audit, is_protected
+from controller.plan.cluster.world import PairIntent, World
+from controller.plan.connection import CHILDREN, IN, OUT, ChildSa, ConnName, IkeSa, conn_name
 from controller.plan.guard import Direction, GuardCounters, GuardState, PeerPort
-from controller.plan.ike import CHILDREN, IN, OUT, ChildSa, ConnName, IkeSa, conn_name
 from controller.plan.latch import Former
-from controller.plan.pair import LINGER_S
-from controller.plan.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
-from controller.plan.steps import RekeyChild
-from controller.plan.upkeep import REPAIR_S
-from controller.plan.world import PairIntent, World
+from controller.plan.pair.lifecycle import LINGER_S
+from controller.plan.pair.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
+from controller.plan.pair.steps import RekeyChild
+from controller.plan.pair.upkeep import REPAIR_S
 from controller.xfrm.values import (
     Action,
     PolicyDirection,

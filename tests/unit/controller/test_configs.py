@@ -10,12 +10,12 @@ import pytest
 import structlog
 
 from controller.changes import log_change
+from controller.plan.cluster.world import PairIntent
 from controller.plan.configs import Configs
-from controller.plan.credential import Credential, Secret
-from controller.plan.ike import SUITES
-from controller.plan.proof import Means
-from controller.plan.record import PairRecord
-from controller.plan.world import PairIntent
+from controller.plan.connection import SUITES
+from controller.plan.credentials.credential import Credential, Secret
+from controller.plan.credentials.proof import Means
+from controller.plan.pair.record import PairRecord
 from ovn_ipsec.model.policy import NO_POLICY, Auth, Mode, Profile, Tuning
 from ovn_ipsec.model.status import PairState
 from tests.contracts.ike_backend import NOW, config

@@ -9,9 +9,9 @@ from ipaddress import ip_address
 
 from controller import metrics
 from controller.metrics import METRICS, Snapshot, Validity, samples
+from controller.plan.connection import ConnName
 from controller.plan.guard import GuardCounters
-from controller.plan.ike import ConnName
-from controller.plan.record import PairRecord
+from controller.plan.pair.record import PairRecord
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
 from ovn_ipsec.model.policy import Auth, Phase
 from ovn_ipsec.model.status import PairCounts, PairState

@@ -26,9 +26,9 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from controller.credentials.files import read, read_secrets, stamp
-from controller.plan import suitability
-from controller.plan.chain import FILE_MAX, PATH_MAX, Places, trace
-from controller.plan.credential import Credential, Secret, check, listed
+from controller.plan.credentials import suitability
+from controller.plan.credentials.chain import FILE_MAX, PATH_MAX, Places, trace
+from controller.plan.credentials.credential import Credential, Secret, check, listed
 from ovn_ipsec.errors import CredentialError, Retry
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.schema.open_vswitch import CredentialFiles

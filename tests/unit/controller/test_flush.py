@@ -13,7 +13,7 @@ from controller.guard.host import HostGuard
 from controller.guard.keeper import GuardKeeper
 from controller.ike.keyring import Keyring
 from controller.plan.boot import BootGuard
-from controller.plan.credential import Secret
+from controller.plan.credentials.credential import Secret
 from controller.plan.guard import GuardState
 from controller.state_dir import StateDir
 from ovn_ipsec.errors import EdgeError, IkeError, NftError

@@ -26,7 +26,7 @@ from controller.credentials.keeper import (
 )
 from controller.credentials.keypair import KeyPair
 from controller.credentials.own_pin import SWITCH_S, OwnPin
-from controller.plan.pins import parse_pin
+from controller.plan.credentials.pins import parse_pin
 from ovn_ipsec.errors import EdgeError
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Auth, Revocation

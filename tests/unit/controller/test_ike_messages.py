@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from vici.protocol import FiniteStream, Message
 
 from controller.ike import messages, sections
-from controller.plan.certificate import describe
-from controller.plan.ike import ChildSa, ConnConfig, IkeSa, is_ours, spelled
-from controller.plan.proof import in_plain
+from controller.plan.connection import ChildSa, ConnConfig, IkeSa, is_ours, spelled
+from controller.plan.credentials.certificate import describe
+from controller.plan.credentials.proof import in_plain
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.policy import Auth, Revocation, Tuning
 from tests.contracts.ike_backend import SECRET, config, der, identity, lab, pin

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names, configurations and predicates of plan.ike."""
+"""Names, configurations and predicates of plan.connection."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.plan import ike
-from controller.plan.ike import ChildSa, IkeSa, conn_name, is_ours
+from controller.plan import connection
+from controller.plan.connection import ChildSa, IkeSa, conn_name, is_ours
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
 from ovn_ipsec.model.policy import Auth, Profile, Tuning
 from tests.contracts.ike_backend import OTHER_SECRET, SECRET, config, ways
@@ -95,8 +95,8 @@ def test_a_fingerprint_is_of_every_field(pair: Pair):
         {"remote_id": "other"},
         {"reqid_out": 77},
         {"reqid_in": 77},
-        {"esp_proposals": ike.STOCK_ESP_PROPOSALS},
-        {"ike_proposals": ike.STOCK_IKE_PROPOSALS},
+        {"esp_proposals": connection.STOCK_ESP_PROPOSALS},
+        {"ike_proposals": connection.STOCK_IKE_PROPOSALS},
         {"tuning": Tuning(force_encapsulation=True)},
         {"proofs": ways("chA", "chB", Auth.PSK)},
         {"proofs": ways("chA", "chB", Auth.PINNED)},
@@ -121,9 +121,9 @@ def test_a_fingerprint_is_the_same_in_every_process():
 @pytest.mark.parametrize(
     ("ikes", "esps"),
     [
-        (ike.DEFAULT_IKE_PROPOSALS, ike.DEFAULT_ESP_PROPOSALS),
-        (ike.STOCK_IKE_PROPOSALS, ike.STOCK_ESP_PROPOSALS),
-        *((suite.ike, suite.esp) for suite in ike.SUITES.values()),
+        (connection.DEFAULT_IKE_PROPOSALS, connection.DEFAULT_ESP_PROPOSALS),
+        (connection.STOCK_IKE_PROPOSALS, connection.STOCK_ESP_PROPOSALS),
+        *((suite.ike, suite.esp) for suite in connection.SUITES.values()),
     ],
 )
 def test_esp_offers_every_group_of_ike_and_none(ikes: tuple[str, ...], esps: tuple[str, ...]):
@@ -140,7 +140,7 @@ def test_esp_offers_every_group_of_ike_and_none(ikes: tuple[str, ...], esps: tup
 
 def test_what_stock_peers_offer_is_offered_last():
     """By the default, to which a rolling migration falls back."""
-    assert ike.SUITES[Profile.DEFAULT].ike[-1] == ike.STOCK_IKE_PROPOSALS[-1]
+    assert connection.SUITES[Profile.DEFAULT].ike[-1] == connection.STOCK_IKE_PROPOSALS[-1]
 
 
 SHOWN = {
@@ -164,18 +164,18 @@ def test_an_ike_sa_tells_its_profile(suite: str, profile: Profile | None):
     sa = IkeSa(
         conn=config().name, id=1, state="CREATED", initiator=True, initiator_spi=1, suite=suite
     )
-    assert ike.profile_of(sa) is profile
+    assert connection.profile_of(sa) is profile
 
 
 def test_a_profile_takes_every_algorithm_that_it_needs():
     """Each of its own; a daemon without any can do nothing."""
-    assert set(ike.SUITES) == set(Profile)
-    every = frozenset().union(*(suite.needs for suite in ike.SUITES.values()))
-    assert ike.able(every) == set(Profile)
-    assert ike.able(every - {"ML_KEM_768"}) == set(Profile) - {Profile.PQ}
-    assert ike.able(every - {"ECP_384"}) == set(Profile) - {Profile.CNSA}
-    assert ike.able(every - {"AES_GCM_16"}) == {Profile.CHACHA20, Profile.AES256_SHA256}
-    assert ike.able(frozenset()) == frozenset()
+    assert set(connection.SUITES) == set(Profile)
+    every = frozenset().union(*(suite.needs for suite in connection.SUITES.values()))
+    assert connection.able(every) == set(Profile)
+    assert connection.able(every - {"ML_KEM_768"}) == set(Profile) - {Profile.PQ}
+    assert connection.able(every - {"ECP_384"}) == set(Profile) - {Profile.CNSA}
+    assert connection.able(every - {"AES_GCM_16"}) == {Profile.CHACHA20, Profile.AES256_SHA256}
+    assert connection.able(frozenset()) == frozenset()
 
 
 def child(state: str) -> ChildSa:
@@ -185,8 +185,8 @@ def child(state: str) -> ChildSa:
 def test_a_child_carries_traffic_until_its_successor_does():
     """Also while it is rekeyed."""
     states = ["CREATED", "INSTALLING", "INSTALLED", "REKEYING", "REKEYED", "DELETING", "DELETED"]
-    assert [s for s in states if ike.installed(child(s))] == ["INSTALLED", "REKEYING"]
-    assert [s for s in states if ike.gone(child(s))] == ["REKEYED", "DELETED"]
+    assert [s for s in states if connection.installed(child(s))] == ["INSTALLED", "REKEYING"]
+    assert [s for s in states if connection.gone(child(s))] == ["REKEYED", "DELETED"]
 
 
 def test_an_ike_sa_lists_what_is_up():
@@ -199,9 +199,9 @@ def test_an_ike_sa_lists_what_is_up():
         initiator_spi=1,
         children=(child("INSTALLED"), replace(child("CREATED"), name="in")),
     )
-    assert ike.established(sa)
-    assert not ike.established(replace(sa, state="CONNECTING"))
-    assert ike.installed_children(sa) == {"out"}
+    assert connection.established(sa)
+    assert not connection.established(replace(sa, state="CONNECTING"))
+    assert connection.installed_children(sa) == {"out"}
 
 
 def test_addresses_are_written_short():
@@ -215,12 +215,12 @@ def test_addresses_are_written_short():
 @pytest.mark.parametrize("auth", Auth)
 def test_each_way_has_a_name_of_its_own(auth: Auth):
     """That of the authority's is the plain one; no other word behind it is ours."""
-    text = ike.spelled(config().name, auth)
-    assert ike.parse_spelled(text) == (config().name, auth)
+    text = connection.spelled(config().name, auth)
+    assert connection.parse_spelled(text) == (config().name, auth)
     assert (text == config().name) == (auth is Auth.CA)
-    assert ike.parse_spelled(f"{config().name}+x") is None
-    assert ike.parse_spelled(f"{config().name}+ca") is None
-    assert ike.parse_spelled("home+psk") is None
+    assert connection.parse_spelled(f"{config().name}+x") is None
+    assert connection.parse_spelled(f"{config().name}+ca") is None
+    assert connection.parse_spelled("home+psk") is None
 
 
 def marks(*auths: Auth, **means: object) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from controller.ike import messages, transport
 from controller.ike.backend import IkeBackend
 from controller.ike.strongswan import EVENTS, StrongSwan
 from controller.ike.transport import RefusedError, ViciSession
-from controller.plan.credential import Secret
+from controller.plan.credentials.credential import Secret
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.observation import Unknown
 from tests.contracts.ike_backend import config, seen

@@ -13,7 +13,7 @@ from controller.guard.keeper import GuardKeeper
 from controller.ike.keyring import Keyring
 from controller.ike.link import RECOVERING_S, RETRY_S, IkeLink
 from controller.plan.agent import Agent
-from controller.plan.credential import Secret
+from controller.plan.credentials.credential import Secret
 from controller.plan.guard import ClearPair, GuardState, flows_of
 from controller.state_dir import StateDir
 from ovn_ipsec.errors import NftError

@@ -12,9 +12,9 @@ import structlog
 from cryptography import x509
 
 from controller.ike.keyring import LOOK_S, RETRY_MAX_S, RETRY_S, Keyring
-from controller.plan.certificate import describe
-from controller.plan.credential import Credential, Secret
-from controller.plan.proof import Means
+from controller.plan.credentials.certificate import describe
+from controller.plan.credentials.credential import Credential, Secret
+from controller.plan.credentials.proof import Means
 from controller.state_dir import StateDir
 from ovn_ipsec.errors import EdgeError, IkeError
 from ovn_ipsec.model.policy import Auth, Revocation

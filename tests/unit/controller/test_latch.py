@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controller.plan.clear import flows_of
 from controller.plan.latch import Latches
-from controller.plan.record import PairRecord
+from controller.plan.pair.clear import flows_of
+from controller.plan.pair.record import PairRecord
 from ovn_ipsec.model.policy import Mode
 from tests.contracts.ike_backend import config
 

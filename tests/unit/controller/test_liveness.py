@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.plan.liveness import Answer, Life, Lock, Signs, judge, who_owns
+from controller.plan.ports.liveness import Answer, Life, Lock, Signs, judge, who_owns
 from controller.ports import liveness
 from ovn_ipsec.schema.open_vswitch import Tunnels
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.plan.agent import Agent
-from controller.plan.clear import ClearFlows, flows_of
+from controller.plan.cluster.intake import BURST, Intake
+from controller.plan.cluster.world import NAMED_MAX, World
+from controller.plan.connection import ConnName, conn_name
 from controller.plan.guard import ClearFlow
-from controller.plan.ike import ConnName, conn_name
-from controller.plan.intake import BURST, Intake
-from controller.plan.record import NOTHING_SEEN, Context, PairRecord
-from controller.plan.world import NAMED_MAX, World
+from controller.plan.pair.clear import ClearFlows, flows_of
+from controller.plan.pair.record import NOTHING_SEEN, Context, PairRecord
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
 from ovn_ipsec.model.status import PairState

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.plan.attempts import Attempts
-from controller.plan.facts import ConnSeen, Context, Slots
-from controller.plan.ike import ConnName, IkeSa
+from controller.plan.cluster.world import PairIntent
+from controller.plan.connection import ConnName, IkeSa
 from controller.plan.pace import BUCKETS, Bucket, Kind, Pace
-from controller.plan.pair import decide
-from controller.plan.record import PairRecord
-from controller.plan.steps import Initiate
-from controller.plan.upkeep import looks_first
-from controller.plan.world import PairIntent
+from controller.plan.pair.attempts import Attempts
+from controller.plan.pair.facts import ConnSeen, Context, Slots
+from controller.plan.pair.lifecycle import decide
+from controller.plan.pair.record import PairRecord
+from controller.plan.pair.steps import Initiate
+from controller.plan.pair.upkeep import looks_first
 from ovn_ipsec.model.policy import Mode, Phase
 from tests.contracts.ike_backend import config
 from tests.worlds import A

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.plan import replacement
-from controller.plan.certificate import describe
-from controller.plan.credential import Credential
+from controller.plan.credentials.certificate import describe
+from controller.plan.credentials.credential import Credential
+from controller.plan.pair import replacement
 from ovn_ipsec.model.policy import Auth, ClusterPolicy, Mode, Phase, Revocation
 from ovn_ipsec.model.status import PairState
 from tests.contracts.ike_backend import OTHER_SECRET, SECRET, Authority, lab

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.plan.pair import SWITCH_IN_S
+from controller.plan.pair.lifecycle import SWITCH_IN_S
 from ovn_ipsec.model.policy import Phase
 from ovn_ipsec.model.status import PairState
 from tests.unit.controller.test_pair_of_chassis import Cluster, classes, enforced, watched

@@ -19,8 +19,8 @@ from controller.ike.link import IkeLink
 from controller.ike.messages import connection
 from controller.ike.sections import Section
 from controller.plan.agent import Agent
-from controller.plan.guard import ClearFlow, Direction
-from controller.plan.ike import (
+from controller.plan.cluster.world import PairIntent
+from controller.plan.connection import (
     CHILDREN,
     OUT,
     SUITES,
@@ -30,13 +30,13 @@ from controller.plan.ike import (
     conn_name,
     profile_of,
 )
+from controller.plan.credentials.proof import Proof
+from controller.plan.credentials.suitability import is_signed
+from controller.plan.guard import ClearFlow, Direction
 from controller.plan.invariants import never_clear
 from controller.plan.latch import Former
 from controller.plan.pace import Pace
-from controller.plan.proof import Proof
-from controller.plan.record import NOTHING_SEEN, Context
-from controller.plan.suitability import is_signed
-from controller.plan.world import PairIntent
+from controller.plan.pair.record import NOTHING_SEEN, Context
 from controller.state_dir import StateDir
 from ovn_ipsec.errors import IkeError, NftError
 from ovn_ipsec.model.chassis import ChassisName

@@ -7,18 +7,26 @@ from dataclasses import replace
 
 import pytest
 
-from controller.plan import attempts, evidence, replacement, upkeep
-from controller.plan import pair as life
-from controller.plan.attempts import Attempts
+from controller.plan.cluster.world import PairIntent
+from controller.plan.connection import CHILDREN, ChildSa, IkeSa
 from controller.plan.guard import Direction, GuardState
-from controller.plan.ike import CHILDREN, ChildSa, IkeSa
 from controller.plan.invariants import MAX_VIOLATIONS, never_clear
-from controller.plan.lineage import Lineage, shadowing
 from controller.plan.pace import Kind, Slots
-from controller.plan.pair import LIFE, Demand, changes_over_at, clear_flows, decide
-from controller.plan.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord, initiates
-from controller.plan.replacement import Replacement
-from controller.plan.steps import (
+from controller.plan.pair import attempts, evidence, replacement, upkeep
+from controller.plan.pair import lifecycle as life
+from controller.plan.pair.attempts import Attempts
+from controller.plan.pair.lifecycle import LIFE, Demand, changes_over_at, clear_flows, decide
+from controller.plan.pair.lineage import Lineage, shadowing
+from controller.plan.pair.record import (
+    NOTHING_SEEN,
+    ConnSeen,
+    Context,
+    Decision,
+    PairRecord,
+    initiates,
+)
+from controller.plan.pair.replacement import Replacement
+from controller.plan.pair.steps import (
     Initiate,
     Install,
     Load,
@@ -29,8 +37,7 @@ from controller.plan.steps import (
     Uninstall,
     Unload,
 )
-from controller.plan.upkeep import REPAIR_S
-from controller.plan.world import PairIntent
+from controller.plan.pair.upkeep import REPAIR_S
 from ovn_ipsec.model.policy import Mode, Phase, Profile
 from ovn_ipsec.model.status import PairState
 from tests.contracts.ike_backend import config

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.plan.pins import (
+from controller.plan.credentials.pins import (
     FORGET_S,
     HOLD_S,
     PIN_MAX,

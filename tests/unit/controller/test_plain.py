@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from controller.plan.plain import PlainPeers
+from controller.plan.credentials.plain import PlainPeers
 from tests.worlds import A, B, C
 
 NAMED = frozenset({A, B})

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from controller.plan.port_pace import BURST, SLOW_S, PeerPace
+from controller.plan.ports.pace import BURST, SLOW_S, PeerPace
 
 
 def test_a_peer_that_never_rests_is_written_for_at_its_pace() -> None:

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from controller.plan.proof import KEY_PREFIX, Means, in_plain, proofs, shared_key
+from controller.plan.credentials.proof import KEY_PREFIX, Means, in_plain, proofs, shared_key
 from ovn_ipsec.model.policy import Auth, Revocation
 from tests.contracts.ike_backend import OTHER_SECRET, SECRET, ways
 from tests.unit.controller.test_credential import GOOD

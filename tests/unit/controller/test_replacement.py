@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.plan.facts import NOTHING_SEEN, ConnSeen, Context
-from controller.plan.ike import ChildSa, IkeSa
-from controller.plan.lineage import Lineage
-from controller.plan.replacement import (
+from controller.plan.connection import ChildSa, IkeSa
+from controller.plan.pair.facts import NOTHING_SEEN, ConnSeen, Context
+from controller.plan.pair.lineage import Lineage
+from controller.plan.pair.replacement import (
     TABLE,
     Ending,
     Replacement,
@@ -25,7 +25,7 @@ from controller.plan.replacement import (
     retire,
     stage_of,
 )
-from controller.plan.steps import TerminateIke
+from controller.plan.pair.steps import TerminateIke
 from ovn_ipsec.model.policy import Phase
 from tests.contracts.ike_backend import config
 from tests.worlds import A

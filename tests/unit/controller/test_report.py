@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from controller.plan.ike import ConnName
+from controller.plan.connection import ConnName
 from controller.report import FAULT_MAX, fault, undecided_problems
 from ovn_ipsec.errors import EdgeError
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.plan.boot import BootGuard, Start, start_guard
+from controller.plan.cluster.regress import mark, refuse_regress
 from controller.plan.guard import (
     DENY_ALL,
     ClearFlow,
@@ -19,7 +20,6 @@ from controller.plan.guard import (
     PeerPort,
     narrowed,
 )
-from controller.plan.regress import mark, refuse_regress
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Auth, ClusterPolicy, Mode, Phase, Profile, Tuning
 from tests.worlds import A, B, matrix, policy

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from controller.plan.boot import BootGuard
+from controller.plan.connection import ConnName
 from controller.plan.guard import DENY_ALL, ClearFlow, Direction, GuardState, PeerPort
-from controller.plan.ike import ConnName
 from controller.state_dir import FIRST_REQID, RETRY_S, SLACK, StateDir, boot_id
 from ovn_ipsec.errors import EdgeError
 from ovn_ipsec.model.policy import Mode, Phase, Treatment

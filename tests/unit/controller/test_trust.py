@@ -12,10 +12,10 @@ from controller.credentials.keeper import CredentialKeeper
 from controller.credentials.keypair import make_key
 from controller.ike.keyring import Keyring
 from controller.plan.agent import Agent
-from controller.plan.ike import ConnConfig, conn_name
-from controller.plan.pins import HOLD_S
-from controller.plan.proof import Proof
-from controller.plan.record import Context, Decision
+from controller.plan.connection import ConnConfig, conn_name
+from controller.plan.credentials.pins import HOLD_S
+from controller.plan.credentials.proof import Proof
+from controller.plan.pair.record import Context, Decision
 from controller.southbound import ChassisSeen, SouthboundSeen
 from controller.state_dir import StateDir
 from controller.trust import Trust

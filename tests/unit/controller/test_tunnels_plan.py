@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.plan import tunnels
-from controller.plan.port_values import parse_id
-from controller.plan.tunnels import (
+from controller.plan.ports import tunnels
+from controller.plan.ports.tunnels import (
     Mark,
     PortPlan,
     PortSettings,
@@ -24,6 +23,7 @@ from controller.plan.tunnels import (
     plan_ports,
     wanted_ports,
 )
+from controller.plan.ports.values import parse_id
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
 from ovn_ipsec.model.status import PairState
 

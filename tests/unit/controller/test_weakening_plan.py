@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.plan.agent import Agent
-from controller.plan.ike import ConnName, conn_name
-from controller.plan.record import Context
-from controller.plan.weakening import Statement, Statements, rule
-from controller.plan.world import Label, Offers, PairIntent, World
+from controller.plan.cluster.weakening import Statement, Statements, rule
+from controller.plan.cluster.world import Label, Offers, PairIntent, World
+from controller.plan.connection import ConnName, conn_name
+from controller.plan.pair.record import Context
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase, Profile, Treatment
 from tests import worlds
 from tests.contracts.ike_backend import config

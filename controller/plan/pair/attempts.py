@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from zlib import crc32
 
+from ..pace import Kind
 from .facts import Context
-from .pace import Kind
 
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 

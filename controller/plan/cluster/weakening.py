@@ -22,7 +22,7 @@ from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import ClusterPolicy, Treatment, strongest
 from ovn_ipsec.schema.encap import CLASS, MODE, TABLE
 
-from .ike import ConnName, conn_name
+from ..connection import ConnName, conn_name
 from .world import Label, PairIntent
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ..connection import CHILDREN, IN, OUT
 from .attempts import backoff_s
 from .facts import ConnSeen, Context
-from .ike import CHILDREN, IN, OUT
 from .record import Decision, PairRecord
 from .replacement import making, role_of
 from .steps import Initiate, Install, RekeyChild, Step

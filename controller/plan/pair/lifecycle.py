@@ -15,17 +15,17 @@ from enum import StrEnum
 from ovn_ipsec.model.policy import Mode, Phase, Treatment
 from ovn_ipsec.model.status import PairState
 
+from ..cluster.world import PairIntent
+from ..connection import ConnConfig, ConnName, established
+from ..guard import ClearFlow
 from .clear import flows_of
 from .evidence import HEARD_S, hears_esp, look_at, takes_esp
 from .facts import ConnSeen, Context, initiates
-from .guard import ClearFlow
-from .ike import ConnConfig, ConnName, established
 from .lineage import epoch, trace
 from .record import Decision, PairRecord, settled_mark
 from .replacement import advance, retire, role_of
 from .steps import Load, Step, TerminateIke, Uninstall, Unload
 from .upkeep import initiation, repair, traps
-from .world import PairIntent
 
 LINGER_S = 60.0
 """How long a peer whose rows are gone keeps its SAs: a restart of ovn-controller takes less."""

@@ -20,8 +20,8 @@ something to hear where there is no traffic (``Decision.knock``).
 
 from __future__ import annotations
 
+from ..connection import IN, OUT, installed
 from .facts import ConnSeen
-from .ike import IN, OUT, installed
 from .record import PairRecord
 
 HEARD_S = 1.0

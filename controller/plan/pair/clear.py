@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from itertools import chain
 
-from .guard import ClearFlow, ClearPair
-from .ike import ConnName
+from ..connection import ConnName
+from ..guard import ClearFlow, ClearPair
 from .record import PairRecord
 
 Said = tuple[frozenset[ClearFlow], frozenset[ClearFlow]]

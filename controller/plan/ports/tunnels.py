@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from ovn_ipsec.model.chassis import DEFAULT_PORT, EncapType, IpAddress, Pair
 from ovn_ipsec.model.status import PairState
 
-from .port_values import Options, in_order, meaning, parse_id, short_form
+from .values import Options, in_order, meaning, parse_id, short_form
 
 FLOW_BASED = "flow"
 """ovn-chassis-id of the one port that serves every peer (ovn-enable-flow-based-tunnels)."""

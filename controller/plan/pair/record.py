@@ -9,12 +9,12 @@ from ovn_ipsec.model.chassis import Pair
 from ovn_ipsec.model.policy import Mode, Profile
 from ovn_ipsec.model.status import PairState
 
+from ..connection import ConnName
+from ..pace import Kind
 from . import lineage
 from .attempts import Attempts
 from .facts import NOTHING_SEEN, ConnSeen, Context, initiates
-from .ike import ConnName
 from .lineage import marks_of
-from .pace import Kind
 from .replacement import Replacement
 from .steps import Step
 

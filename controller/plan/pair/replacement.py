@@ -53,8 +53,8 @@ from types import MappingProxyType
 
 from ovn_ipsec.model.chassis import ChassisName
 
+from ..connection import CHILDREN, IN, OUT, ConnName, IkeSa, established, installed, installed_children
 from .facts import ConnSeen, Context, initiates
-from .ike import CHILDREN, IN, OUT, ConnName, IkeSa, established, installed, installed_children
 from .lineage import Lineage
 from .steps import Step, TerminateChild, TerminateIke
 

@@ -20,7 +20,7 @@ from typing import NewType
 from ovn_ipsec.model.chassis import ChassisName, Pair
 from ovn_ipsec.model.policy import Auth, Profile, Tuning
 
-from .proof import Proof
+from .credentials.proof import Proof
 
 ConnName = NewType("ConnName", str)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Phase, Profile
 
-from .ike import CHILDREN, ChildSa, IkeSa, installed
-from .pace import Slots
+from ..connection import CHILDREN, ChildSa, IkeSa, installed
+from ..pace import Slots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

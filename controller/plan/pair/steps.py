@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .ike import ConnConfig, ConnName
+from ..connection import ConnConfig, ConnName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

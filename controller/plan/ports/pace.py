@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .pace import Bucket
+from ..pace import Bucket
 
 BURST = 5.0
 """Writes for one peer that are not held up."""

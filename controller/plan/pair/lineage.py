@@ -25,8 +25,8 @@ from dataclasses import dataclass, replace
 
 from ovn_ipsec.model.policy import Profile
 
+from ..connection import IN, OUT, ConnConfig, IkeSa, installed, installed_children, profile_of
 from .facts import ConnSeen
-from .ike import IN, OUT, ConnConfig, IkeSa, installed, installed_children, profile_of
 
 FOLLOW_S = 15.0
 """How old what we send over must be for the peer's replacement of its part to make us follow: by
