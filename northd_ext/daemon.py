@@ -19,20 +19,20 @@ from ovn_ipsec.schema.sb_global import SCHEMA
 from ovn_ipsec.service import Process, notify_systemd
 
 from . import metrics
-from .census import Census, take_census
-from .damping import Damping
+from .bounds.damping import Damping
 from .journal import Journal
-from .members import Members
-from .northbound import Northbound
-from .policy import EncapChange, SbPlan, evaluate
-from .progress import Elapsed, Progress
+from .observe.members import Members
+from .observe.northbound import Northbound
+from .observe.views import DEGRADED, NbView, SbView
+from .policy.evaluation import EncapChange, SbPlan, evaluate
+from .policy.settling import Settling
+from .policy.standing import Vouched
+from .policy.target import NO_SIGNING, Target, Targeting
 from .report import LAG_GRACE_S, make_report
-from .rollout import Event, Step, next_wait_s, step
-from .settling import Settling
+from .rollout.census import Census, take_census
+from .rollout.phases import Event, Step, next_wait_s, step
+from .rollout.progress import Elapsed, Progress
 from .southbound import Southbound
-from .standing import Vouched
-from .target import NO_SIGNING, Target, Targeting
-from .views import DEGRADED, NbView, SbView
 
 if TYPE_CHECKING:
     from .enrolment import Enrolment

@@ -22,8 +22,8 @@ from ovn_ipsec.pki.store import CaFolder
 from ovn_ipsec.pki.values import checked_name
 from ovn_ipsec.schema import report
 
-from .target import NO_SIGNING, Signing
-from .views import Asked, Remote
+from .observe.views import Asked, Remote
+from .policy.target import NO_SIGNING, Signing
 
 _log = structlog.get_logger()
 

@@ -11,10 +11,10 @@ from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.policy import ClusterPolicy
 from ovn_ipsec.schema.report import printable
 
-from .policy import EncapChange
-from .refusals import Refusals
-from .rollout import Event
-from .views import DEGRADED
+from .bounds.refusals import Refusals
+from .observe.views import DEGRADED
+from .policy.evaluation import EncapChange
+from .rollout.phases import Event
 
 TELL_EVERY_S = 10.0
 """Between two lines on a state that is degraded, and is not any more."""

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 from ovn_ipsec.model.metric import Kind, Metric, Sample
 
-from .census import Census
-from .views import DEGRADED, STATE_PHASE
+from .observe.views import DEGRADED, STATE_PHASE
+from .rollout.census import Census
 
 ACTIVE = Metric(
     name="ovn_ipsec_northd_active",

@@ -10,11 +10,11 @@ from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, EncryptionPolicy, M
 from ovn_ipsec.schema import nb_global
 from ovn_ipsec.schema.report import printable
 
-from .census import Census
-from .gate import PATIENCE_S
-from .progress import JUST_NOW, Elapsed
-from .target import Target
-from .views import DEGRADED, STATE_PHASE, NbView, SbView
+from .observe.views import DEGRADED, STATE_PHASE, NbView, SbView
+from .policy.target import Target
+from .rollout.census import Census
+from .rollout.gate import PATIENCE_S
+from .rollout.progress import JUST_NOW, Elapsed
 
 LAG_GRACE_S = 10.0
 """A controller that has not followed within this time of a new phase is a laggard."""

@@ -21,9 +21,9 @@ from ovn_ipsec.schema import fields as parse
 from ovn_ipsec.schema import report, sb_global
 from ovn_ipsec.schema.fields import Place
 
-from .encaps import choose
-from .policy import EncapChange
-from .views import Asked, ChassisFacts, EncapFacts, Remote, SbView
+from .bounds.encaps import choose
+from .observe.views import Asked, ChassisFacts, EncapFacts, Remote, SbView
+from .policy.evaluation import EncapChange
 
 _CHASSIS = "Chassis"
 _CONNECTION = "Connection"

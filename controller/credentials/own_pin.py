@@ -2,7 +2,7 @@
 """Shell: the certificate that this chassis makes itself and its peers pin.
 
 It is published in the own Chassis row. A new one is published first and used SWITCH_S later, when
-every peer holds both (see ``plan.pins``).
+every peer holds both (see ``plan.credentials.pins``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .keypair import KeyPair
 _log = structlog.get_logger()
 
 SWITCH_S = 30.0
-"""From a new certificate published until it is used: less than plan.pins.HOLD_S."""
+"""From a new certificate published until it is used: less than plan.credentials.pins.HOLD_S."""
 
 
 class OwnPin:

@@ -2,7 +2,7 @@
 """Connection configurations to vici messages, and vici messages to what was seen.
 
 Pure. Input: ConnConfig, and sections as vici decodes them. Output: sections to send, and the types
-of plan.ike.
+of plan.connection.
 
 Source: strongSwan 5.9.8 src/libcharon/plugins/vici: README.md, vici_config.c, vici_query.c.
 """

@@ -8,7 +8,8 @@ between a request and its answer. Every ``initiate`` and ``terminate`` returns a
 (``timeout=-1``): a waiting one takes a worker of charon's, and with all of them taken it stalls.
 
 A connection is several of charon's, one for each way of authentication, under names that
-``plan.ike.spelled`` makes: a responder takes the one whose constraints the initiator has met.
+``plan.connection.spelled`` makes: a responder takes the one whose constraints the initiator has
+met.
 """
 
 import socket

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""northd_ext.networks on real databases and a real ovn-northd; the test plays ovn-controller."""
+"""northd_ext.observe.networks on real databases and a real ovn-northd; we play ovn-controller."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import ovs.poller
 import pytest
 from ovsdb import Central, central, missing_programs
 
-from northd_ext.networks import Networks, Switches
+from northd_ext.observe.networks import Networks, Switches
 from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.ovsdb.schemas import NORTHBOUND, SOUTHBOUND, SOUTHBOUND_NETWORKS
 from ovn_ipsec.ovsdb.session import Session

@@ -12,7 +12,7 @@ import pytest
 
 from controller import metrics as controller_metrics
 from northd_ext import metrics as northd_metrics
-from northd_ext.views import STATE_PHASE
+from northd_ext.observe.views import STATE_PHASE
 from ovn_ipsec.model.metric import LAST_PASS, Kind, Metric
 from ovn_ipsec.model.policy import Phase
 from ovn_ipsec.model.status import PairState

@@ -79,7 +79,7 @@ def parse_id(chassis_id: str) -> tuple[str, str, str]:
     """Take an ovn-chassis-id apart.
 
     Args:
-        chassis_id: In either form (see controller.plan.tunnels).
+        chassis_id: In either form (see controller.plan.ports.tunnels).
 
     Returns:
         The peer, its address, and the local one or nothing; addresses in their short form.

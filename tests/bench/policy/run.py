@@ -26,14 +26,14 @@ from uuid import UUID
 ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT))
 
-from northd_ext.census import take_census  # noqa: E402 - after the path
-from northd_ext.policy import evaluate  # noqa: E402
-from northd_ext.progress import JUST_NOW  # noqa: E402
+from northd_ext.observe.views import ChassisFacts, EncapFacts, NbView, SbView  # noqa: E402
+from northd_ext.policy.evaluation import evaluate  # noqa: E402
+from northd_ext.policy.settling import Settling  # noqa: E402
+from northd_ext.policy.target import Targeting  # noqa: E402
 from northd_ext.report import make_report  # noqa: E402
-from northd_ext.rollout import step  # noqa: E402
-from northd_ext.settling import Settling  # noqa: E402
-from northd_ext.target import Targeting  # noqa: E402
-from northd_ext.views import ChassisFacts, EncapFacts, NbView, SbView  # noqa: E402
+from northd_ext.rollout.census import take_census  # noqa: E402 - after the path
+from northd_ext.rollout.phases import step  # noqa: E402
+from northd_ext.rollout.progress import JUST_NOW  # noqa: E402
 from ovn_ipsec.model.policy import (  # noqa: E402
     ClassName,
     ClassPair,

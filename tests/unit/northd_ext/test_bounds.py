@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""northd_ext.bucket, damping, encaps and refusals: what one chassis writes is bounded work."""
+"""northd_ext.bounds: what one chassis writes is bounded work."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from northd_ext.bucket import Bucket
-from northd_ext.damping import BURST, EVERY_S, Damping
-from northd_ext.encaps import ENCAPS_MAX, PORTS_MAX, choose
-from northd_ext.policy import EncapChange
-from northd_ext.refusals import Refusals
-from northd_ext.settling import SETTLE_S, Settling
-from northd_ext.views import ChassisFacts, EncapFacts, SbView
+from northd_ext.bounds.bucket import Bucket
+from northd_ext.bounds.damping import BURST, EVERY_S, Damping
+from northd_ext.bounds.encaps import ENCAPS_MAX, PORTS_MAX, choose
+from northd_ext.bounds.refusals import Refusals
+from northd_ext.observe.views import ChassisFacts, EncapFacts, SbView
+from northd_ext.policy.evaluation import EncapChange
+from northd_ext.policy.settling import SETTLE_S, Settling
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.policy import ClassName, Mode
 from ovn_ipsec.model.status import Digest, Phase

@@ -21,7 +21,7 @@ from northd_ext.enrolment import (
     Enrolment,
     why_unsafe,
 )
-from northd_ext.views import Asked, Remote
+from northd_ext.observe.views import Asked, Remote
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.pki import office
 from ovn_ipsec.pki.authority import Shape

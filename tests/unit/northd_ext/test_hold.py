@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""northd_ext.hold: memberships begin at once and end after a while."""
+"""northd_ext.observe.hold: memberships begin at once and end after a while."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from northd_ext.hold import HOLD_S, Hold
+from northd_ext.observe.hold import HOLD_S, Hold
 from ovn_ipsec.policy.topology import Membership
 
 N = frozenset(["payments"])

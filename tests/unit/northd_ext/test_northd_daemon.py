@@ -12,8 +12,8 @@ import pytest
 
 from northd_ext.daemon import Northd
 from northd_ext.enrolment import LOOK_S
-from northd_ext.target import NO_SIGNING
-from northd_ext.views import NbView, SbView
+from northd_ext.observe.views import NbView, SbView
+from northd_ext.policy.target import NO_SIGNING
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.schema.nb_global import ParsedPolicy
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""northd_ext.target, ledger and tally: what is remembered is what a fresh look would find."""
+"""northd_ext.policy.target, ledger, tally: what is remembered is what a fresh look would find."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from northd_ext.census import Census, take_census
-from northd_ext.groups import Groups
-from northd_ext.ledger import Ledger
-from northd_ext.policy import SbPlan, evaluate
-from northd_ext.rollout import Step, step
-from northd_ext.target import Target, Targeting
-from northd_ext.views import ChassisFacts, EncapFacts, NbView, SbView
+from northd_ext.observe.views import ChassisFacts, EncapFacts, NbView, SbView
+from northd_ext.policy.evaluation import SbPlan, evaluate
+from northd_ext.policy.groups import Groups
+from northd_ext.policy.ledger import Ledger
+from northd_ext.policy.target import Target, Targeting
+from northd_ext.rollout.census import Census, take_census
+from northd_ext.rollout.phases import Step, step
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.policy import (
     Auth,

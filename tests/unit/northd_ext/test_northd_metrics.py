@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from northd_ext.census import Census
 from northd_ext.metrics import METRICS, Authority, Cluster, Snapshot, samples
+from northd_ext.rollout.census import Census
 from ovn_ipsec.model.status import PairCounts
 from tests.metrics import told
 

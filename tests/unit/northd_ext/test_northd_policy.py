@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""northd_ext.views and northd_ext.policy: which encap carries which mode."""
+"""northd_ext.observe.views and northd_ext.policy.evaluation: which encap carries which mode."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from northd_ext.ledger import Ledger
-from northd_ext.policy import EncapChange, SbPlan
-from northd_ext.policy import evaluate as evaluate_classes
-from northd_ext.views import STATE_PHASE, ChassisFacts, EncapFacts, NbView, SbView
+from northd_ext.observe.views import STATE_PHASE, ChassisFacts, EncapFacts, NbView, SbView
+from northd_ext.policy.evaluation import EncapChange, SbPlan
+from northd_ext.policy.evaluation import evaluate as evaluate_classes
+from northd_ext.policy.ledger import Ledger
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase, Treatment
 from ovn_ipsec.policy.classes import RuleBook
 from ovn_ipsec.schema.nb_global import ParsedPolicy

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""northd_ext.report and northd_ext.settling: what the operator reads, when encaps are repaired."""
+"""northd_ext.report and policy.settling: what the operator reads, when encaps are repaired."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from northd_ext.census import Census
-from northd_ext.gate import PATIENCE_S
-from northd_ext.policy import EncapChange
-from northd_ext.progress import JUST_NOW, Elapsed
+from northd_ext.observe.views import NbView, SbView
+from northd_ext.policy.evaluation import EncapChange
+from northd_ext.policy.settling import BACK_OFF_MAX_S, FOREIGN_MAX_S, FORGET_S, SETTLE_S, Settling
+from northd_ext.policy.target import Target
 from northd_ext.report import is_degraded, make_report, state_word, summarize
-from northd_ext.settling import BACK_OFF_MAX_S, FOREIGN_MAX_S, FORGET_S, SETTLE_S, Settling
-from northd_ext.target import Target
-from northd_ext.views import NbView, SbView
+from northd_ext.rollout.census import Census
+from northd_ext.rollout.gate import PATIENCE_S
+from northd_ext.rollout.progress import JUST_NOW, Elapsed
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.policy import ClusterPolicy, EncryptionPolicy, Mode, Phase
 from ovn_ipsec.model.status import PairCounts

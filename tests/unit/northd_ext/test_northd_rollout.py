@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""northd_ext.rollout and northd_ext.census: when the next phase comes."""
+"""northd_ext.rollout.phases and northd_ext.rollout.census: when the next phase comes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from uuid import UUID
 
 import pytest
 
-from northd_ext.census import Census
-from northd_ext.census import take_census as take_census_of
-from northd_ext.gate import AUTH_PATIENCE_S, PATIENCE_S
-from northd_ext.ledger import Ledger
-from northd_ext.progress import Elapsed
+from northd_ext.observe.views import ChassisFacts, EncapFacts, NbView, SbView
+from northd_ext.policy.ledger import Ledger
+from northd_ext.policy.target import Signing, Target, Targeting
 from northd_ext.report import summarize
-from northd_ext.rollout import TRANSITIONS, TURN_S, Event, Step, deadline_s, is_done, step
-from northd_ext.target import Signing, Target, Targeting
-from northd_ext.views import ChassisFacts, EncapFacts, NbView, SbView
+from northd_ext.rollout.census import Census
+from northd_ext.rollout.census import take_census as take_census_of
+from northd_ext.rollout.gate import AUTH_PATIENCE_S, PATIENCE_S
+from northd_ext.rollout.phases import TRANSITIONS, TURN_S, Event, Step, deadline_s, is_done, step
+from northd_ext.rollout.progress import Elapsed
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import (

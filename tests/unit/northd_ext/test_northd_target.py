@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""northd_ext.intent, target, ledger and policy: rules to what SB is to carry."""
+"""northd_ext.policy: rules to what SB is to carry."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import replace
 from ipaddress import ip_address
 from uuid import UUID
 
-from northd_ext.census import take_census
-from northd_ext.intent import Intent, choose
-from northd_ext.ledger import Ledger
-from northd_ext.policy import evaluate
-from northd_ext.rollout import Event, Step, step
-from northd_ext.settling import Settling
-from northd_ext.standing import Vouched
-from northd_ext.target import Target, Targeting
-from northd_ext.views import ChassisFacts, EncapFacts, NbView, SbView
+from northd_ext.observe.views import ChassisFacts, EncapFacts, NbView, SbView
+from northd_ext.policy.evaluation import evaluate
+from northd_ext.policy.intent import Intent, choose
+from northd_ext.policy.ledger import Ledger
+from northd_ext.policy.settling import Settling
+from northd_ext.policy.standing import Vouched
+from northd_ext.policy.target import Target, Targeting
+from northd_ext.rollout.census import take_census
+from northd_ext.rollout.phases import Event, Step, step
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import (

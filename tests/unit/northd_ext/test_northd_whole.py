@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from northd_ext.daemon import Northd
-from northd_ext.gate import PATIENCE_S
+from northd_ext.rollout.gate import PATIENCE_S
 from ovn_ipsec.ovsdb.session import Change, RowChange
 
 NAMESPACE = UUID(int=7)

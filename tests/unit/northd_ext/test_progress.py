@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""northd_ext.progress: what the waits of a rollout count from, and that rows begin none anew."""
+"""northd_ext.rollout.progress: what the waits of a rollout count from; rows begin none anew."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from math import inf
 
 import pytest
 
-from northd_ext.census import take_census
-from northd_ext.gate import AUTH_PATIENCE_S, PATIENCE_S
-from northd_ext.ledger import Ledger
-from northd_ext.progress import Elapsed, Progress
-from northd_ext.rollout import ROWS_EVERY_S, TURN_S, Event, next_wait_s, step
-from northd_ext.target import Target
-from northd_ext.views import ChassisFacts, NbView, SbView
+from northd_ext.observe.views import ChassisFacts, NbView, SbView
+from northd_ext.policy.ledger import Ledger
+from northd_ext.policy.target import Target
+from northd_ext.rollout.census import take_census
+from northd_ext.rollout.gate import AUTH_PATIENCE_S, PATIENCE_S
+from northd_ext.rollout.phases import ROWS_EVERY_S, TURN_S, Event, next_wait_s, step
+from northd_ext.rollout.progress import Elapsed, Progress
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import (
     Auth,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""northd_ext.standing: whether what NB asks for is an order."""
+"""northd_ext.policy.standing: whether what NB asks for is an order."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from northd_ext.census import take_census
-from northd_ext.intent import choose
-from northd_ext.progress import JUST_NOW
-from northd_ext.report import make_report
-from northd_ext.rollout import Step, step
-from northd_ext.standing import (
+from northd_ext.observe.views import ChassisFacts, EncapFacts, NbView, SbView
+from northd_ext.policy.intent import choose
+from northd_ext.policy.standing import (
     TABLE,
     InForce,
     Report,
@@ -27,8 +24,11 @@ from northd_ext.standing import (
     judge,
     report_of,
 )
-from northd_ext.target import Signing, Target, Targeting
-from northd_ext.views import ChassisFacts, EncapFacts, NbView, SbView
+from northd_ext.policy.target import Signing, Target, Targeting
+from northd_ext.report import make_report
+from northd_ext.rollout.census import take_census
+from northd_ext.rollout.phases import Step, step
+from northd_ext.rollout.progress import JUST_NOW
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import (

@@ -15,7 +15,7 @@ from ovn_ipsec.policy.ruleset import RuleSet
 from ovn_ipsec.schema import nb_global
 from ovn_ipsec.schema.rules import missing_networks
 
-from .views import NbView
+from ..observe.views import NbView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

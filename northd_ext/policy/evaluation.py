@@ -14,8 +14,8 @@ from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.policy import ClassName, ClusterPolicy, Mode, Phase
 from ovn_ipsec.schema import encap as schema
 
+from ..observe.views import EncapFacts
 from .ledger import Ledger
-from .views import EncapFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

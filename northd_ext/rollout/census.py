@@ -12,8 +12,8 @@ from ovn_ipsec.model.policy import NO_POLICY, Auth, ClusterPolicy, Mode, Phase
 from ovn_ipsec.model.status import PairCounts
 from ovn_ipsec.policy.limits import spared
 
+from ..policy.ledger import Ledger
 from .gate import Missing, goes_on
-from .ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

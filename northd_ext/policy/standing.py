@@ -29,8 +29,8 @@ from ovn_ipsec.model.policy import ClusterPolicy, EncryptionPolicy, Mode, Phase
 from ovn_ipsec.policy.ruleset import RuleSet
 from ovn_ipsec.schema import nb_global
 
+from ..observe.views import NbView, SbView
 from .intent import Intent
-from .views import NbView, SbView
 
 
 class InForce(StrEnum):

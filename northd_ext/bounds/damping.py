@@ -15,8 +15,8 @@ from itertools import compress
 from operator import is_not
 from types import MappingProxyType
 
+from ..observe.views import ChassisFacts
 from .bucket import Bucket
-from .views import ChassisFacts
 
 BURST = 6
 EVERY_S = 30.0

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from ovn_ipsec.model.policy import Auth, Phase
 from ovn_ipsec.model.status import Digest, PairCounts
 
+from ..observe.views import ChassisFacts
 from .groups import Groups
-from .views import ChassisFacts
 
 _STATES = tuple(field.name for field in fields(PairCounts))
 _PENDING, _BLOCKED = _STATES.index("pending"), _STATES.index("blocked")

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from ovn_ipsec.model.policy import ClassName
 
-from .policy import EncapChange
-from .views import SbView
+from ..observe.views import SbView
+from .evaluation import EncapChange
 
 SETTLE_S = 2.0
 BACK_OFF_MAX_S = 300.0

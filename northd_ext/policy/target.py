@@ -30,10 +30,10 @@ from ovn_ipsec.policy import limits
 from ovn_ipsec.policy.classes import Matrix, RuleBook
 from ovn_ipsec.policy.ruleset import RuleSet
 
+from ..observe.views import NbView, SbView
 from .intent import Intent, Intents
 from .ledger import Able, Ledger
 from .standing import Vouched, judge
-from .views import NbView, SbView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

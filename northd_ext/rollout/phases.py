@@ -29,11 +29,11 @@ from ovn_ipsec.model.policy import (
 )
 from ovn_ipsec.schema import sb_global
 
+from ..observe.views import NbView, SbView
+from ..policy.target import Target
 from .census import Census
 from .gate import AUTH_PATIENCE_S, PATIENCE_S
 from .progress import JUST_NOW, Elapsed
-from .target import Target
-from .views import NbView, SbView
 
 TIMEOUT_S: Mapping[Phase, float] = MappingProxyType({Phase.PREPARE: 60.0, Phase.RELAX: 60.0})
 """How long a phase waits for acknowledgements; the others last until something happens."""

@@ -22,9 +22,9 @@ from ovn_ipsec.policy.limits import meetings, profiles_of
 from ovn_ipsec.policy.topology import Membership
 from ovn_ipsec.schema.sb_global import format_pairs
 
+from ..observe.views import ChassisFacts, EncapFacts
 from .groups import Groups
 from .tally import Tally
-from .views import ChassisFacts, EncapFacts
 
 _NOWHERE = Membership(hosts=frozenset(), reaches=frozenset())
 
