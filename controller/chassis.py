@@ -33,7 +33,8 @@ from .plan.connection import ConnName
 from .plan.guard import ALWAYS, GuardState
 from .plan.latch import Former
 from .plan.pace import Pace
-from .plan.pair.record import NOTHING_SEEN, Context, Decision
+from .plan.pair.facts import NOTHING_SEEN, Context
+from .plan.pair.record import Decision
 from .plan.pair.steps import Load, Unload
 from .southbound import SILENT, Southbound, SouthboundSeen
 from .trust import Trust

@@ -17,7 +17,8 @@ from ovn_ipsec.model.status import Digest
 from .plan.agent import Agent
 from .plan.connection import ConnName, established
 from .plan.guard import GuardCounters, GuardState
-from .plan.pair.record import NOTHING_SEEN, PairRecord, initiates
+from .plan.pair.facts import NOTHING_SEEN, initiates
+from .plan.pair.record import PairRecord
 
 FAULT_MAX = 300
 """Characters of what went wrong."""

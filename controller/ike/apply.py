@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ovn_ipsec.errors import IkeError
 
-from ..plan.pair.record import NOTHING_SEEN, ConnSeen
+from ..plan.pair.facts import NOTHING_SEEN, ConnSeen
 from ..plan.pair.steps import (
     Initiate,
     Install,

@@ -27,22 +27,6 @@ class Events:
     """The last reason for a failure of a connection, in the daemon's words, sorted by name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonStats:
-    """How the daemon is doing."""
-
-    since: str
-    """When it started, in its own words."""
-    workers_total: int
-    workers_idle: int
-    queued: int
-    """Jobs that wait for a worker, all priorities. Idle 0 with this growing is a hung daemon."""
-    ike_sas: int
-    half_open: int
-    fetches: bool
-    """Whether it can fetch over http, as OCSP needs."""
-
-
 class IkeBackend(Protocol):
     """One daemon; nothing happens before ``open``, and only ``ovn-`` names are touched."""
 
@@ -69,9 +53,6 @@ class IkeBackend(Protocol):
 
     def observe_sas(self, conn: ConnName) -> Known[tuple[IkeSa, ...]] | Unknown:
         """Read the IKE_SAs of one connection, sorted by id."""
-
-    def stats(self) -> Known[DaemonStats] | Unknown:
-        """Ask how the daemon is doing; it answers even when it is out of workers."""
 
     def load(self, conn: ConnConfig) -> None:
         """Load or replace a connection and its shared keys; SAs and traps stay as they are.

@@ -16,7 +16,8 @@ from ovn_ipsec.model.observation import Known, Unknown
 
 from ..plan.agent import Agent
 from ..plan.connection import CHILDREN, ConnName, DaemonSeen
-from ..plan.pair.record import NOTHING_SEEN, ConnSeen, marks_of
+from ..plan.pair.facts import NOTHING_SEEN, ConnSeen
+from ..plan.pair.lineage import marks_of
 from .apply import after_restart
 from .backend import IkeBackend
 from .keyring import Keyring

@@ -24,7 +24,7 @@ from ovn_ipsec.model.policy import Auth, Profile
 
 from ..plan.connection import ConnConfig, ConnName, DaemonSeen, IkeSa, able, spelled
 from . import messages, sections
-from .backend import DaemonStats, Events
+from .backend import Events
 from .charon_credentials import CharonCredentials
 from .sections import Section, Seen
 from .transport import ViciSession
@@ -106,8 +106,7 @@ class StrongSwan(CharonCredentials):
             self._version = sections.text(self._commands.call("version"), "version")
             self._profiles = able(messages.parse_algorithms(self._commands.call("get-algorithms")))
             # A session does not outlive its daemon, so this holds as long as the session does.
-            stats = self._read_stats()
-            self._since, self.fetches = stats.since, stats.fetches
+            self._read_stats()
         except IkeHungError:
             self._hello_s = min(2 * self._hello_s, self._deadline_s)
             self.close()
@@ -177,13 +176,6 @@ class StrongSwan(CharonCredentials):
         if conn in unreadable:
             return Unknown(unreadable[conn])
         return Known(sas.get(conn, ()))
-
-    def stats(self) -> Known[DaemonStats] | Unknown:
-        """Ask how charon is doing; it answers even when it is out of workers."""
-        try:
-            return Known(self._read_stats())
-        except IkeError as error:
-            return Unknown(str(error))
 
     def load(self, conn: ConnConfig) -> None:
         """Load or replace a connection; SAs and traps stay as they are.
@@ -316,21 +308,12 @@ class StrongSwan(CharonCredentials):
         elif (words := messages.reason(event)) is not None:
             reasons.append(words)
 
-    def _read_stats(self) -> DaemonStats:
+    def _read_stats(self) -> None:
         seen = self._call("stats")
-        uptime, workers = sections.section(seen, "uptime"), sections.section(seen, "workers")
-        queues, sas = sections.section(seen, "queues"), sections.section(seen, "ikesas")
+        since = sections.text(sections.section(seen, "uptime"), "since")
         # One second of resolution is not enough to tell two starts apart.
-        since = f"{sections.text(uptime, 'since')} pid {self._commands.peer_pid()}"
-        return DaemonStats(
-            since=since,
-            workers_total=sections.number(workers, "total"),
-            workers_idle=sections.number(workers, "idle"),
-            queued=sum(sections.number(queues, name) for name in queues),
-            ike_sas=sections.number(sas, "total"),
-            half_open=sections.number(sas, "half-open"),
-            fetches=messages.parse_fetches(seen),
-        )
+        self._since = f"{since} pid {self._commands.peer_pid()}"
+        self.fetches = messages.parse_fetches(seen)
 
     def _stream(self, command: str, message: Section) -> list[Seen]:
         return self._commands.stream(command, message)[1]

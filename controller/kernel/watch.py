@@ -15,7 +15,8 @@ from ..guard.host import HostGuard
 from ..plan.agent import Agent
 from ..plan.audit import PolicyKey, Tracked, audit
 from ..plan.connection import ConnName
-from ..plan.pair.record import NOTHING_SEEN, PairRecord
+from ..plan.pair.facts import NOTHING_SEEN
+from ..plan.pair.record import PairRecord
 from ..state_dir import State
 from ..xfrm.values import XfrmPolicy, XfrmState
 from .tables import KernelTables

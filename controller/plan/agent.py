@@ -28,8 +28,9 @@ from .connection import ConnConfig, ConnName, IkeSa, conn_name, established
 from .guard import ALWAYS, ClearFlow, GuardState, PeerPort
 from .latch import NOTHING_FORMER, Latches
 from .pair.clear import ClearFlows
+from .pair.facts import NOTHING_SEEN, ConnSeen, Context
 from .pair.lifecycle import LINGER_S, clear_flows, decide, remove_steps
-from .pair.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord, still_missing
+from .pair.record import Decision, PairRecord, still_missing
 from .pair.upkeep import looks_first
 
 

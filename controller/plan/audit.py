@@ -16,7 +16,7 @@ from ovn_ipsec.model.chassis import IpAddress, Pair
 
 from ..xfrm.values import PolicyDirection, XfrmPolicy, XfrmState
 from .connection import IN, OUT, ConnName
-from .pair.record import ConnSeen
+from .pair.facts import ConnSeen
 
 _UDP, _ESP = 17, 50
 PolicyKey = tuple[PolicyDirection, IpAddress, IpAddress, int]

@@ -106,10 +106,6 @@ def able(algorithms: frozenset[str]) -> frozenset[Profile]:
     return frozenset(profile for profile, suite in SUITES.items() if suite.needs <= algorithms)
 
 
-STOCK_IKE_PROPOSALS = ("aes256gcm16-prfsha256-modp2048",)
-STOCK_ESP_PROPOSALS = ("aes256gcm16-modp2048-esn-noesn", "aes256gcm16-esn-noesn")
-"""Towards a chassis that a stock ovs-monitor-ipsec serves (ovs-monitor-ipsec.in)."""
-
 _PREFIX = "ovn-"
 _NAME_MAX, _NAME_KEPT = 120, 100
 _NAME = re.compile(r"ovn-[A-Za-z0-9._-]{1,120}(?:~[0-9a-f]{8})?@([0-9a-f.:]+)%([0-9a-f.:]+)\Z")

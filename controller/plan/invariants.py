@@ -10,7 +10,8 @@ from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
 from .connection import ConnName
 from .guard import EVERYWHERE, GuardState, PeerPort
 from .pair.clear import flows_of
-from .pair.record import NOTHING_SEEN, ConnSeen, PairRecord
+from .pair.facts import NOTHING_SEEN, ConnSeen
+from .pair.record import PairRecord
 
 MAX_VIOLATIONS = 10
 """More are not named: one is a bug already."""

@@ -26,7 +26,7 @@ from ovn_ipsec.model.observation import Known, Unknown
 from . import messages
 from .messages import Kind, Request
 from .netlink import HEADER, RECEIVE_BYTES, EventSocket, Message, Protocol, connect, split
-from .values import ALL_EVENTS, NO_EVENTS, EspSupport, XfrmEvents, XfrmPolicy, XfrmState
+from .values import ALL_EVENTS, NO_EVENTS, XfrmEvents, XfrmPolicy, XfrmState
 
 T = TypeVar("T")
 _ERROR_CODE = struct.Struct("=i")
@@ -123,7 +123,7 @@ class XfrmSocket:
         payloads = self._dump(messages.dump_states(), Kind.NEW_SA)
         return _parsed("the SAD", messages.parse_state, payloads)
 
-    def esp_support(self) -> Known[EspSupport] | Unknown:
+    def esp_support(self) -> Known[frozenset[int]] | Unknown:
         """Try whether this kernel can do ESP, and have it load the modules that it can.
 
         An SA between addresses for documentation is made and deleted again, both in one system
@@ -134,7 +134,6 @@ class XfrmSocket:
             refused for a reason that says nothing of ESP.
         """
         able: set[int] = set()
-        refusals: list[str] = []
         for version in messages.PROBE_ENDS:
             try:
                 self.send(messages.probe_esp(version, token_bytes(36)), ignore=_LEFT)
@@ -142,8 +141,7 @@ class XfrmSocket:
             except XfrmError as error:
                 if error.errno not in _UNABLE:
                     return Unknown(f"cannot try ESP: {_words(error)}")
-                refusals.append(f"ESP over IPv{version}: {_words(error)}")
-        return Known(EspSupport(versions=frozenset(able), refusals=tuple(refusals)))
+        return Known(frozenset(able))
 
     def esp_available(self, versions: Iterable[int] = (4,)) -> Known[bool] | Unknown:
         """Tell whether this kernel can do ESP, as ``esp_support`` tries it.
@@ -152,8 +150,8 @@ class XfrmSocket:
             versions: Of IP, those of the local addresses.
         """
         match self.esp_support():
-            case Known(support):
-                return Known(support.versions.issuperset(versions))
+            case Known(able):
+                return Known(able.issuperset(versions))
             case Unknown() as unknown:
                 return unknown
 

@@ -113,16 +113,6 @@ class XfrmState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EspSupport:
-    """Whether this kernel can make SAs of ESP with the algorithm that is offered first."""
-
-    versions: frozenset[int]
-    """Of IP: 4, 6, both or none."""
-    refusals: tuple[str, ...] = ()
-    """Why it cannot for the others, in words."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class XfrmEvents:
     """What happened since the last look; when events were lost everything may have."""
 
@@ -133,11 +123,6 @@ class XfrmEvents:
     sa_deleted: bool = False
     sa_flushed: bool = False
     sa_expired: bool = False
-
-    @property
-    def any(self) -> bool:
-        """Whether anything happened."""
-        return self != NO_EVENTS
 
 
 NO_EVENTS = XfrmEvents()

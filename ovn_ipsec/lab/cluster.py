@@ -41,7 +41,6 @@ from .workload import (
     host_lines,
     ip_batch,
     logical_words,
-    run_text,
     workload_at,
     workload_lines,
 )
@@ -167,13 +166,6 @@ class Cluster:
                 job.result()
         self._say("ovn-ipsec-northd and ovn-ipsec-controller")
 
-    def stop_ipsec(self) -> None:
-        """Stop whatever of our own programs runs."""
-        for host in (*self.chassis.values(), self.central):
-            for name, daemon in host.daemons.items():
-                if name.startswith("ovn-ipsec"):
-                    daemon.stop()
-
     # --- databases -------------------------------------------------------------------------
 
     @property
@@ -243,11 +235,6 @@ class Cluster:
             yield pinger
         finally:
             pinger.stop()
-
-    def run_in(self, workload: str, *argv: str, timeout: float = 60.0) -> str:
-        """Run a command in a workload's network namespace and return what it printed."""
-        command = ["ip", "netns", "exec", workload, *argv]
-        return run_text(command, timeout=timeout)
 
     # --- after a failure -------------------------------------------------------------------
 

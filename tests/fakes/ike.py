@@ -12,7 +12,7 @@ from hashlib import sha1
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from controller.ike.backend import DaemonStats, Events
+from controller.ike.backend import Events
 from controller.plan.connection import (
     CHILDREN,
     SUITES,
@@ -170,24 +170,6 @@ class FakeIke:
         if conn in self.unreadable:
             return Unknown(self.unreadable[conn])
         return Known(self._seen().get(conn, ()))
-
-    def stats(self) -> Known[DaemonStats] | Unknown:
-        try:
-            self._enter("stats")
-        except IkeError as error:
-            return Unknown(str(error))
-        half_open = sum(sa.state == "CONNECTING" for sa in self.sas.values())
-        return Known(
-            DaemonStats(
-                since=self._since,
-                workers_total=16,
-                workers_idle=10,
-                queued=0,
-                ike_sas=len(self.sas),
-                half_open=half_open,
-                fetches=self.fetches,
-            )
-        )
 
     def load(self, conn: ConnConfig) -> None:
         self._enter("load", conn.name)

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from cryptography import x509
 
-from controller.ike.backend import DaemonStats, Events
+from controller.ike.backend import Events
 from controller.plan.connection import (
     CHILDREN,
     OUT,
@@ -886,25 +886,6 @@ class CharonBackend:
         except IkeError as error:
             return Unknown(str(error))
         return Known(charon.seen().get(conn, ()))
-
-    def stats(self) -> Known[DaemonStats] | Unknown:
-        """See IkeBackend."""
-        try:
-            charon = self._enter("stats")
-        except IkeError as error:
-            return Unknown(str(error))
-        half_open = sum(ike.state == "CONNECTING" for ike in charon.ikes.values())
-        return Known(
-            DaemonStats(
-                since=charon.since,
-                workers_total=16,
-                workers_idle=10,
-                queued=0,
-                ike_sas=len(charon.ikes),
-                half_open=half_open,
-                fetches=True,
-            )
-        )
 
     def load(self, conn: ConnConfig) -> None:
         """See IkeBackend."""

@@ -21,7 +21,7 @@ from controller.ike.strongswan import StrongSwan
 from controller.plan.agent import Agent
 from controller.plan.cluster.world import PairIntent
 from controller.plan.connection import SUITES, ConnConfig, IkeSa, conn_name, profile_of
-from controller.plan.pair.record import NOTHING_SEEN, Context
+from controller.plan.pair.facts import NOTHING_SEEN, Context
 from controller.state_dir import StateDir
 from ovn_ipsec.lab.capabilities import missing_capabilities
 from ovn_ipsec.lab.waiting import stretched

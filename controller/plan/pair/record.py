@@ -13,21 +13,9 @@ from ..connection import ConnName
 from ..pace import Kind
 from . import lineage
 from .attempts import Attempts
-from .facts import NOTHING_SEEN, ConnSeen, Context, initiates
-from .lineage import marks_of
+from .facts import ConnSeen
 from .replacement import Replacement
 from .steps import Step
-
-__all__ = [
-    "NOTHING_SEEN",
-    "ConnSeen",
-    "Context",
-    "Decision",
-    "PairRecord",
-    "initiates",
-    "marks_of",
-    "settled_mark",
-]
 
 
 def still_missing(before: ConnSeen, seen: ConnSeen) -> frozenset[str]:

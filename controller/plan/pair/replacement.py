@@ -53,7 +53,16 @@ from types import MappingProxyType
 
 from ovn_ipsec.model.chassis import ChassisName
 
-from ..connection import CHILDREN, IN, OUT, ConnName, IkeSa, established, installed, installed_children
+from ..connection import (
+    CHILDREN,
+    IN,
+    OUT,
+    ConnName,
+    IkeSa,
+    established,
+    installed,
+    installed_children,
+)
 from .facts import ConnSeen, Context, initiates
 from .lineage import Lineage
 from .steps import Step, TerminateChild, TerminateIke

@@ -17,8 +17,9 @@ from controller.plan.cluster.world import PairIntent, World
 from controller.plan.connection import CHILDREN, IN, OUT, ChildSa, ConnName, IkeSa, conn_name
 from controller.plan.guard import Direction, GuardCounters, GuardState, PeerPort
 from controller.plan.latch import Former
+from controller.plan.pair.facts import NOTHING_SEEN, ConnSeen, Context
 from controller.plan.pair.lifecycle import LINGER_S
-from controller.plan.pair.record import NOTHING_SEEN, ConnSeen, Context, Decision, PairRecord
+from controller.plan.pair.record import Decision, PairRecord
 from controller.plan.pair.steps import RekeyChild
 from controller.plan.pair.upkeep import REPAIR_S
 from controller.xfrm.values import (

@@ -16,7 +16,8 @@ from controller.plan.cluster.world import NAMED_MAX, World
 from controller.plan.connection import ConnName, conn_name
 from controller.plan.guard import ClearFlow
 from controller.plan.pair.clear import ClearFlows, flows_of
-from controller.plan.pair.record import NOTHING_SEEN, Context, PairRecord
+from controller.plan.pair.facts import NOTHING_SEEN, Context
+from controller.plan.pair.record import PairRecord
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
 from ovn_ipsec.model.status import PairState

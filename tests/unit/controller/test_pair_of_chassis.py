@@ -36,7 +36,7 @@ from controller.plan.guard import ClearFlow, Direction
 from controller.plan.invariants import never_clear
 from controller.plan.latch import Former
 from controller.plan.pace import Pace
-from controller.plan.pair.record import NOTHING_SEEN, Context
+from controller.plan.pair.facts import NOTHING_SEEN, Context
 from controller.state_dir import StateDir
 from ovn_ipsec.errors import IkeError, NftError
 from ovn_ipsec.model.chassis import ChassisName

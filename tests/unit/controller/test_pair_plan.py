@@ -15,16 +15,10 @@ from controller.plan.pace import Kind, Slots
 from controller.plan.pair import attempts, evidence, replacement, upkeep
 from controller.plan.pair import lifecycle as life
 from controller.plan.pair.attempts import Attempts
+from controller.plan.pair.facts import NOTHING_SEEN, ConnSeen, Context, initiates
 from controller.plan.pair.lifecycle import LIFE, Demand, changes_over_at, clear_flows, decide
 from controller.plan.pair.lineage import Lineage, shadowing
-from controller.plan.pair.record import (
-    NOTHING_SEEN,
-    ConnSeen,
-    Context,
-    Decision,
-    PairRecord,
-    initiates,
-)
+from controller.plan.pair.record import Decision, PairRecord
 from controller.plan.pair.replacement import Replacement
 from controller.plan.pair.steps import (
     Initiate,

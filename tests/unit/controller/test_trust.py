@@ -15,7 +15,8 @@ from controller.plan.agent import Agent
 from controller.plan.connection import ConnConfig, conn_name
 from controller.plan.credentials.pins import HOLD_S
 from controller.plan.credentials.proof import Proof
-from controller.plan.pair.record import Context, Decision
+from controller.plan.pair.facts import Context
+from controller.plan.pair.record import Decision
 from controller.southbound import ChassisSeen, SouthboundSeen
 from controller.state_dir import StateDir
 from controller.trust import Trust

@@ -13,7 +13,7 @@ from controller.plan.agent import Agent
 from controller.plan.cluster.weakening import Statement, Statements, rule
 from controller.plan.cluster.world import Label, Offers, PairIntent, World
 from controller.plan.connection import ConnName, conn_name
-from controller.plan.pair.record import Context
+from controller.plan.pair.facts import Context
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase, Profile, Treatment
 from tests import worlds
 from tests.contracts.ike_backend import config
