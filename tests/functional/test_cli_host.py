@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_ipsec.cli.host import absent, started_after_s, threads_of, vswitchd_pid
+from ovn_ipsec.cli.doctor.host import absent, started_after_s, threads_of, vswitchd_pid
 from tests.functional.netns import namespace
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_SYS_ADMIN and CAP_NET_ADMIN")

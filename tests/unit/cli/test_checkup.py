@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ovn_ipsec.cli.checkup import (
+from ovn_ipsec.cli.doctor.checkup import (
     CLOSE,
     CONNECT,
     ESP,

@@ -8,8 +8,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from ovn_ipsec.cli.checkup import Check
-from ovn_ipsec.cli.hostcheck import (
+from ovn_ipsec.cli.doctor.checkup import Check
+from ovn_ipsec.cli.doctor.hostcheck import (
     HAVE_ADDRESS,
     LOOK,
     MAKE_ROW,

@@ -13,14 +13,16 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovn_ipsec.cli import doctor, explain, local, output, peers, policy_show, status, tables
+from ovn_ipsec.cli import explain, local, output, peers, status, tables
 from ovn_ipsec.cli.__main__ import main
-from ovn_ipsec.cli.checkup import examine
-from ovn_ipsec.cli.editing import assess, propose, to_add, to_replace
+from ovn_ipsec.cli.doctor import commands as doctor
+from ovn_ipsec.cli.doctor.checkup import examine
 from ovn_ipsec.cli.explanation import explain as explain_pairs
 from ovn_ipsec.cli.judge import judge
-from ovn_ipsec.cli.listing import make_listing
-from ovn_ipsec.cli.rulefile import parse_file
+from ovn_ipsec.cli.policy import show as policy_show
+from ovn_ipsec.cli.policy.editing import assess, propose, to_add, to_replace
+from ovn_ipsec.cli.policy.listing import make_listing
+from ovn_ipsec.cli.policy.rulefile import parse_file
 from ovn_ipsec.cli.trial import try_pairs
 from ovn_ipsec.cli.view import RawSouthbound
 from ovn_ipsec.model.policy import Mode

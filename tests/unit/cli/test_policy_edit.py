@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from policy_world import cluster, hosts, published, report
 
-from ovn_ipsec.cli.editing import (
+from ovn_ipsec.cli.policy.editing import (
     OFF,
     Assessment,
     assess,

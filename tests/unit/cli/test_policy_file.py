@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovn_ipsec.cli.rulefile import free_priority, parse_file, taken_priorities
+from ovn_ipsec.cli.policy.rulefile import free_priority, parse_file, taken_priorities
 from ovn_ipsec.schema.fields import Place
 from ovn_ipsec.schema.rules import RuleError, missing_networks
 

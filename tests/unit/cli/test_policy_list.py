@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from policy_world import chassis, cluster, hosts, labelled, member, published, report
 
-from ovn_ipsec.cli.listing import caret_of, make_listing
+from ovn_ipsec.cli.policy.listing import caret_of, make_listing
 from ovn_ipsec.cli.settings import Exit
 from ovn_ipsec.cli.trial import try_pairs, unknown
 from ovn_ipsec.model.policy import Mode, Phase

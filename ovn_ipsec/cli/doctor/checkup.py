@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..schema.report import printable
-from .settings import Exit
+from ...schema.report import printable
+from ..settings import Exit
 
 Answer = Mapping[str, Any]
 

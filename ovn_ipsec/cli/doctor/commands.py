@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from ..errors import EdgeError
+from ...errors import EdgeError
+from ..local import NEXT_WITHOUT, PROGRAM, ask, ask_peers, own_socket
+from ..output import complain, say_json
+from ..settings import Exit, Settings
 from .checkup import Check, examine, verdict
-from .local import NEXT_WITHOUT, PROGRAM, ask, ask_peers, own_socket
-from .output import complain, say_json
-from .settings import Exit, Settings
 
 WORDS = {True: ("well", "green"), False: ("BAD ", "bold red"), None: ("??? ", "yellow")}
 
@@ -64,7 +64,7 @@ def _checks(settings: Settings, socket: str, ovs_db: str | None) -> tuple[Check,
 
 
 def _show(checks: tuple[Check, ...]) -> None:
-    from .tables import Screen  # noqa: PLC0415 - --help stays quick
+    from ..tables import Screen  # noqa: PLC0415 - --help stays quick
 
     screen = Screen()
     width = max(len(check.part) for check in checks)

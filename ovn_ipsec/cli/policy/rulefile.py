@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ..errors import InputError
-from ..model.policy import Rule
-from ..schema.fields import Place
-from ..schema.rules import PREFIX, PRIORITY_MAX, TEXT_MAX, RuleError, parse_rule, priority_of
+from ...errors import InputError
+from ...model.policy import Rule
+from ...schema.fields import Place
+from ...schema.rules import PREFIX, PRIORITY_MAX, TEXT_MAX, RuleError, parse_rule, priority_of
 
 STEP = 100
 _LINE = re.compile(r"\s*(\S+)(?:\s+(.*\S))?\s*\Z")

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ..model.chassis import IpAddress
-from ..schema.report import printable
+from ...model.chassis import IpAddress
+from ...schema.report import printable
+from ..pairs import fits
+from ..rows import ends
+from ..view import ChassisView, Southbound
 from .checkup import Check
-from .pairs import fits
-from .rows import ends
-from .view import ChassisView, Southbound
 
 NAMED = 3
 """Chassis that are told one by one; the rest is counted."""

@@ -6,18 +6,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..errors import InputError
-from ..model.policy import Treatment
-from ..schema.report import printable
-from ..schema.rules import RuleError
+from ...errors import InputError
+from ...model.policy import Treatment
+from ...schema.report import printable
+from ...schema.rules import RuleError
+from ..evaluate import Change, Difference, first_examples, words
+from ..output import say_json
+from ..settings import Exit
+from ..tables import Screen
+from ..trial import Trial
 from .editing import Assessment
-from .evaluate import Change, Difference, first_examples, words
 from .listing import Listing, RuleLine, caret_of
-from .output import say_json
 from .rulefile import Fault, RuleFile
-from .settings import Exit
-from .tables import Screen
-from .trial import Trial
 
 BAD, GOOD, WARN = "red", "green", "yellow"
 _ERROR_MAX = 600

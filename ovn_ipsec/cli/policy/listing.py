@@ -6,25 +6,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ..errors import InputError
-from ..model.policy import Mode, network_rule
-from ..policy.pairs import treatment_of
-from ..policy.ruleset import SWITCH, RuleSet
-from ..schema import nb_global
-from ..schema.report import printable
-from ..schema.rules import RuleError
-from .evaluate import (
-    asked,
-    is_on,
-    missing,
-    shadowed,
-    tally,
-    unable,
-    words,
-)
-from .pairs import kinds
-from .settings import Exit
-from .view import Snapshot
+from ...errors import InputError
+from ...model.policy import Mode, network_rule
+from ...policy.pairs import treatment_of
+from ...policy.ruleset import SWITCH, RuleSet
+from ...schema import nb_global
+from ...schema.report import printable
+from ...schema.rules import RuleError
+from ..evaluate import asked, is_on, missing, shadowed, tally, unable, words
+from ..pairs import kinds
+from ..settings import Exit
+from ..view import Snapshot
 
 DEFAULT = "default"
 

@@ -6,22 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ..errors import InputError
-from ..model.policy import Mode, Rule, SelectorKind
-from ..policy.ruleset import RuleSet
-from ..schema.fields import Place
-from ..schema.nb_global import TABLE
-from ..schema.rules import PREFIX, RuleError, is_rule_key
-from .evaluate import (
-    Difference,
-    asked,
-    difference,
-    effective,
-    missing,
-    shadowed,
-    unable,
-)
-from .view import Snapshot, with_options
+from ...errors import InputError
+from ...model.policy import Mode, Rule, SelectorKind
+from ...policy.ruleset import RuleSet
+from ...schema.fields import Place
+from ...schema.nb_global import TABLE
+from ...schema.rules import PREFIX, RuleError, is_rule_key
+from ..evaluate import Difference, asked, difference, effective, missing, shadowed, unable
+from ..view import Snapshot, with_options
 
 OFF = "the switch is off: rules count once NB_Global ipsec is true"
 CLAIMED = frozenset({SelectorKind.HOST, SelectorKind.ZONE, SelectorKind.AZ, SelectorKind.NETWORK})

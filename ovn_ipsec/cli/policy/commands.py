@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, BinaryIO, ParamSpec
 
 import click
 
-from ..errors import EdgeError, OvsdbConflict
-from .output import complain, say
-from .settings import Exit, Settings
+from ...errors import EdgeError, OvsdbConflict
+from ..output import complain, say
+from ..settings import Exit, Settings
 
 if TYPE_CHECKING:
-    from ..ovsdb.session import Session
+    from ...ovsdb.session import Session
+    from ..view import Snapshot
     from .editing import Proposal
     from .rulefile import RuleFile
-    from .view import Snapshot
 
 P = ParamSpec("P")
 PRIORITY = click.IntRange(1, 32767)
@@ -47,7 +47,7 @@ def ends_with(command: Callable[P, Exit]) -> Callable[P, None]:
 @contextmanager
 def _cluster(settings: Settings) -> Iterator[tuple[Session, Snapshot]]:
     """Both databases, read; NB stays connected."""
-    from . import gather  # noqa: PLC0415 - --help stays quick
+    from .. import gather  # noqa: PLC0415 - --help stays quick
 
     with gather.northbound(settings) as nb:
         yield nb, gather.snapshot(settings, nb)
@@ -55,8 +55,8 @@ def _cluster(settings: Settings) -> Iterator[tuple[Session, Snapshot]]:
 
 def _proposal(settings: Settings, snapshot: Snapshot, changes: dict[str, str | None]) -> Proposal:
     """A change, with everything that is needed to assess it."""
+    from ..gather import with_networks  # noqa: PLC0415
     from .editing import propose  # noqa: PLC0415
-    from .gather import with_networks  # noqa: PLC0415
 
     named = propose(snapshot, changes).named
     return propose(with_networks(settings, snapshot, named), changes)
@@ -83,10 +83,10 @@ def command() -> None:
 @ends_with
 def list_command(settings: Settings) -> Exit:
     """Show the rules, how many pairs each decides, and what is in force."""
-    from .evaluate import asked  # noqa: PLC0415 - --help stays quick
-    from .gather import with_networks  # noqa: PLC0415
+    from ..evaluate import asked  # noqa: PLC0415 - --help stays quick
+    from ..gather import with_networks  # noqa: PLC0415
     from .listing import make_listing  # noqa: PLC0415
-    from .policy_show import show_listing  # noqa: PLC0415
+    from .show import show_listing  # noqa: PLC0415
 
     with _cluster(settings) as (_, snapshot):
         seen = with_networks(settings, snapshot, asked(snapshot).named)
@@ -109,10 +109,10 @@ def add_command(
 
     Without --priority it gets the lowest free hundred above the highest that there is.
     """
-    from ..schema.rules import RuleError, parse_rule  # noqa: PLC0415 - --help stays quick
+    from ...schema.rules import RuleError, parse_rule  # noqa: PLC0415 - --help stays quick
     from .editing import key_of, place_of, to_add  # noqa: PLC0415
-    from .policy_show import refuse  # noqa: PLC0415
     from .rulefile import free_priority, taken_priorities  # noqa: PLC0415
+    from .show import refuse  # noqa: PLC0415
 
     text = " ".join(words)
     try:
@@ -143,7 +143,7 @@ def add_command(
 def delete_command(settings: Settings, priority: int, dry_run: bool) -> Exit:
     """Delete the rule of a priority."""
     from .editing import key_of, to_delete  # noqa: PLC0415 - --help stays quick
-    from .policy_show import refuse  # noqa: PLC0415
+    from .show import refuse  # noqa: PLC0415
 
     with _cluster(settings) as (nb, snapshot):
         if key_of(priority) not in snapshot.options:
@@ -155,9 +155,9 @@ def delete_command(settings: Settings, priority: int, dry_run: bool) -> Exit:
 
 def _change(settings: Settings, nb: Session, proposal: Proposal, *, dry_run: bool) -> Exit:
     """Say what a change does, and write it unless something speaks against it."""
+    from ..gather import write_options  # noqa: PLC0415
     from .editing import assess  # noqa: PLC0415 - --help stays quick
-    from .gather import write_options  # noqa: PLC0415
-    from .policy_show import show_change  # noqa: PLC0415
+    from .show import show_change  # noqa: PLC0415
 
     assessment = assess(proposal)
     refused = bool(assessment.refusals)
@@ -182,8 +182,8 @@ def check_command(settings: Settings, file: BinaryIO) -> Exit:
 
     Lines that begin with # say nothing. FILE may be - for standard input.
     """
-    from .evaluate import shadowed  # noqa: PLC0415 - --help stays quick
-    from .policy_show import show_check  # noqa: PLC0415
+    from ..evaluate import shadowed  # noqa: PLC0415 - --help stays quick
+    from .show import show_check  # noqa: PLC0415
 
     found = _file(file)
     show_check(found, shadowed(found.rules), as_json=settings.as_json)
@@ -199,10 +199,10 @@ def diff_command(settings: Settings, file: BinaryIO) -> Exit:
 
     FILE is as for check.
     """
-    from ..schema.rules import RuleError  # noqa: PLC0415 - --help stays quick
+    from ...schema.rules import RuleError  # noqa: PLC0415 - --help stays quick
+    from ..evaluate import missing  # noqa: PLC0415
     from .editing import assess, to_replace  # noqa: PLC0415
-    from .evaluate import missing  # noqa: PLC0415
-    from .policy_show import show_check, show_difference  # noqa: PLC0415
+    from .show import show_check, show_difference  # noqa: PLC0415
 
     found = _file(file)
     if found.faults:
@@ -229,10 +229,10 @@ def diff_command(settings: Settings, file: BinaryIO) -> Exit:
 @ends_with
 def test_command(settings: Settings, one: str, other: str) -> Exit:
     """Show which rule decides each pair of the chassis A and B."""
-    from .evaluate import asked  # noqa: PLC0415 - --help stays quick
-    from .gather import with_networks  # noqa: PLC0415
-    from .policy_show import show_test  # noqa: PLC0415
-    from .trial import try_pairs, unknown  # noqa: PLC0415
+    from ..evaluate import asked  # noqa: PLC0415 - --help stays quick
+    from ..gather import with_networks  # noqa: PLC0415
+    from ..trial import try_pairs, unknown  # noqa: PLC0415
+    from .show import show_test  # noqa: PLC0415
 
     with _cluster(settings) as (_, snapshot):
         for name in (one, other):

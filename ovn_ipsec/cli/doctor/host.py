@@ -13,12 +13,12 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from ..errors import EdgeError, OvsdbError
-from ..model.chassis import IpAddress
-from ..schema.open_vswitch import LocalChassis, parse_local
+from ...errors import EdgeError, OvsdbError
+from ...model.chassis import IpAddress
+from ...schema.open_vswitch import LocalChassis, parse_local
+from ..settings import Settings
+from ..view import Southbound, parse_southbound
 from .hostcheck import HANDLER, REVALIDATOR, Host
-from .settings import Settings
-from .view import Southbound, parse_southbound
 
 _LACKS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """No such address here; no such version of IP."""
@@ -59,8 +59,8 @@ def look(settings: Settings, name: str | None, *, rundir: Path, ovs_db: str | No
 
 
 def _local(settings: Settings, ovs_db: str, name: str | None) -> tuple[LocalChassis, Settings]:
-    from ..ovsdb.schemas import VSWITCH, part_of  # noqa: PLC0415 - --help stays quick
-    from .database import connected  # noqa: PLC0415
+    from ...ovsdb.schemas import VSWITCH, part_of  # noqa: PLC0415 - --help stays quick
+    from ..database import connected  # noqa: PLC0415
 
     columns = {
         "Open_vSwitch": ("external_ids", "other_config", "ssl"),
@@ -82,9 +82,9 @@ def _local(settings: Settings, ovs_db: str, name: str | None) -> tuple[LocalChas
 
 
 def _southbound(settings: Settings, remote: str) -> Southbound:
-    from ..ovsdb.schemas import SOUTHBOUND  # noqa: PLC0415 - --help stays quick
-    from .database import connected  # noqa: PLC0415
-    from .gather import southbound  # noqa: PLC0415
+    from ...ovsdb.schemas import SOUTHBOUND  # noqa: PLC0415 - --help stays quick
+    from ..database import connected  # noqa: PLC0415
+    from ..gather import southbound  # noqa: PLC0415
 
     if not remote:
         raise OvsdbError("external_ids:ovn-remote is not set in Open_vSwitch")
