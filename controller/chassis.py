@@ -15,7 +15,7 @@ from dataclasses import replace
 import ovs.poller
 import structlog
 
-from ovn_ipsec.model.observation import Known, Unknown
+from ovn_ipsec.model.observation import Unknown
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profile
 from ovn_ipsec.schema.open_vswitch import LocalChassis
 from ovn_ipsec.schema.report import REQUEST, format_digest
@@ -26,9 +26,9 @@ from .identity import Identity
 from .ike.apply import apply_steps
 from .ike.keyring import Keyring
 from .ike.link import IkeLink
+from .obedience import Obedience
 from .outside import Outside
 from .plan.agent import Agent
-from .plan.cluster.regress import mark, refuse_regress
 from .plan.connection import ConnName
 from .plan.guard import ALWAYS, GuardState
 from .plan.latch import Former
@@ -36,7 +36,7 @@ from .plan.pace import Pace
 from .plan.pair.facts import NOTHING_SEEN, Context
 from .plan.pair.record import Decision
 from .plan.pair.steps import Load, Unload
-from .southbound import SILENT, Southbound, SouthboundSeen
+from .southbound import ChassisSeen, Southbound, SouthboundSeen
 from .trust import Trust
 
 _log = structlog.get_logger()
@@ -77,11 +77,7 @@ class Chassis:
         """The policy that was acknowledged last."""
         self.synced = False
         """Whether every pair has been decided once: only then is the guard ours to change."""
-        self.held_because = ""
-        """Why what was in force stays, whatever the southbound says; empty: it is obeyed."""
-        self._obeyed: ClusterPolicy | None = outside.state.policy()
-        self._stored = self._obeyed
-        self._store_at = float("-inf")
+        self._obedience = Obedience(outside.state)
         self._ready = False
         self._follows_rows = False
         """Whether rows are followed although the policy cannot be read."""
@@ -126,6 +122,11 @@ class Chassis:
         return self._ready
 
     @property
+    def held_because(self) -> str:
+        """Why what was in force stays, whatever the southbound says; empty: it is obeyed."""
+        return self._obedience.held_because
+
+    @property
     def has_row(self) -> bool:
         """Whether the southbound knows a chassis of our name."""
         return self.seen is not None and self.seen.has_row
@@ -146,7 +147,7 @@ class Chassis:
             guarded: Whether something is in force on this host.
         """
         now = self._clock.monotonic()
-        self._store_policy(now)
+        self._obedience.store(now)
         if self._left:
             return
         self._stale |= self.southbound.run()
@@ -166,7 +167,7 @@ class Chassis:
 
     def _take_in(self, now: float, *, guarded: bool) -> None:
         self.seen = seen = self.southbound.observe()
-        policy = self._admit(seen, guarded=guarded)
+        policy = self._obedience.admit(seen.policy, guarded=guarded)
         self._follows_rows = self._ready and policy is None and isinstance(seen.policy, Unknown)
         if policy is None:
             if self._follows_rows:
@@ -180,13 +181,10 @@ class Chassis:
             if policy.phase is not phase:
                 self._phase_since = now
             _log.info("policy", generation=policy.generation, phase=policy.phase.value)
-        self.trust.note(rows, now)
-        for error in self.agent.take_refusals():
-            _log.error("row_refused", reason=error.diagnostics())
+        self._note(rows, now)
         self._ready = True
-        if policy is not NO_POLICY:
-            self._obeyed = mark(self._obeyed, policy)
-        self._store_policy(now)
+        self._obedience.note(policy)
+        self._obedience.store(now)
 
     def _take_in_rows(self, now: float) -> None:
         """Follow the rows that are there, by the policy that holds."""
@@ -194,37 +192,18 @@ class Chassis:
         self._gone.update(dict.fromkeys(row.name for row in rows if row.parsed is None))
         rows = [row for row in rows if row.parsed is not None]
         self.agent.put(None, [(row.name, row.parsed) for row in rows])
+        self._note(rows, now)
+
+    def _note(self, rows: list[ChassisSeen], now: float) -> None:
+        self._number()
         self.trust.note(rows, now)
         for error in self.agent.take_refusals():
             _log.error("row_refused", reason=error.diagnostics())
 
-    def _admit(self, seen: SouthboundSeen, *, guarded: bool) -> ClusterPolicy | None:
-        """The policy to obey; None: there is none, and what held before goes on."""
-        before, why, policy = self.held_because, "", None
-        # Nobody has ever asked for encryption here: no policy was obeyed, none stands.
-        untouched = self._obeyed is None and not guarded
-        match seen.policy:
-            case Known(value=offered):
-                refused = refuse_regress(self._obeyed, offered)
-                why = "" if refused is None else refused.diagnostics()
-                policy = offered if refused is None else None
-            case Unknown(reason=reason) if reason == SILENT and untouched:
-                policy = NO_POLICY
-            case Unknown(reason=reason):
-                why = reason
-        self.held_because = why
-        if why and why != before:
-            _log.error("policy_held", reason=why)
-        elif before and not why:
-            _log.info("policy_obeyed_again")
-        return policy
-
-    def _store_policy(self, now: float) -> None:
-        """Keep on disk what is obeyed, so that no older one weakens it."""
-        if self._obeyed != self._stored and now >= self._store_at:
-            self._store_at = now + RETRY_S
-            if self._state.keep_policy(self._obeyed):
-                self._stored = self._obeyed
+    def _number(self) -> None:
+        """Give reqids to connections that have none."""
+        for name in self.agent.take_unnumbered():
+            self.agent.put_reqids(name, self._state.reqids(name))
 
     def observe_credentials(self, here: LocalChassis) -> None:
         """Look at files and certificates, where it is time to."""
@@ -245,8 +224,7 @@ class Chassis:
             return []
         if not self.synced:
             agent.former = former
-        for name in agent.take_unnumbered():
-            agent.put_reqids(name, self._state.reqids(name))
+        self._number()
         decisions: Decisions = []
         for name in agent.due(now, BATCH):
             context = self._context(now)
@@ -483,11 +461,10 @@ class Chassis:
             poller.immediate_wake()
         if self._unsaid and not self._left and self.southbound.loaded:
             times.append(max(self._report_at, self._clock.monotonic() + 0.05))
-        if self._obeyed != self._stored:
-            times.append(self._store_at)
         held = self.held_because and not self._follows_rows
         put_off = None if held or self._left else self.southbound.wake_at()
         waits = (
+            self._obedience.wake_at(),
             self.agent.wake_at(),
             self.ike.wake_at(),
             self.trust.keys.wake_at() if self.ike.ready else None,

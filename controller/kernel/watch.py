@@ -44,6 +44,8 @@ class KernelWatch:
         self._suspects: frozenset[tuple[object, int]] = frozenset()
         self.foreign: frozenset[PolicyKey] | None = None
         """What somebody else has ESP policies for, going out; None: not known."""
+        self._known: Agent | None = None
+        """Whose pairs were looked for before they were decided about."""
         self.problem = ""
         self.esp: bool | None = None
         """Whether this kernel can do ESP for the addresses of this chassis; None: not known."""
@@ -71,7 +73,7 @@ class KernelWatch:
         return self._due
 
     def run(self, agent: Agent | None, now: float, *, daemon_ready: bool) -> None:
-        """Take in events; look when it is time.
+        """Take in events; look when it is time, and before the first decisions of an agent.
 
         Args:
             agent: Whose pairs are looked for; None: of nobody yet.
@@ -84,7 +86,9 @@ class KernelWatch:
             self.hurry(now)
         elif events.deleted and not daemon_ready:
             self.hurry(now)
-        is_due = now >= self._due
+        is_new = agent is not None and agent is not self._known and agent.has_intents
+        is_due = now >= self._due or is_new
+        self._known = agent if is_new else self._known
         if agent is not None:
             self._ask_esp(agent, again=is_due and not self.esp)
         if is_due:
@@ -177,7 +181,7 @@ def _is_off(record: PairRecord) -> bool:
 
 
 def _tracked(agent: Agent, now: float) -> dict[ConnName, Tracked]:
-    return {
+    tracked = {
         name: Tracked(
             pair=record.pair,
             reqids=agent.reqids[name],
@@ -188,3 +192,9 @@ def _tracked(agent: Agent, now: float) -> dict[ConnName, Tracked]:
         for name, record in agent.records.items()
         if name in agent.reqids
     }
+    # What an earlier life has left is known before the first decision.
+    for name, intent in agent.undecided_intents():
+        if name in agent.reqids:
+            seen = agent.seen.get(name, NOTHING_SEEN)
+            tracked[name] = Tracked(pair=intent.pair, reqids=agent.reqids[name], seen=seen)
+    return tracked

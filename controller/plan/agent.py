@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 
@@ -19,7 +19,7 @@ from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import ChassisName, IpAddress
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profile
 from ovn_ipsec.model.status import PairCounts, PairState
-from ovn_ipsec.schema.encap import ParsedChassis
+from ovn_ipsec.schema.encap import ERRORS_MAX, ParsedChassis
 
 from .cluster.weakening import Statements, refusal
 from .cluster.world import Address, Offers, PairIntent, World
@@ -213,7 +213,7 @@ class Agent:
         for offered in offers.intents:
             ruling = self._statements.rule(offered, self.policy)
             intents[conn_name(offered.pair)] = ruling.intent
-            if ruling.refused:
+            if ruling.refused and len(errors) < ERRORS_MAX:
                 errors = (*errors, refusal(self.this_chassis, ruling, offered))
         for name in before - intents.keys():
             self._intents.pop(name, None)
@@ -387,6 +387,15 @@ class Agent:
         """Everything that was refused, each once, in order of the chassis' names."""
         found = chain.from_iterable(self.refusals[name] for name in sorted(self.refusals))
         return {error.diagnostics(): error for error in found}.values()
+
+    @property
+    def has_intents(self) -> bool:
+        """Whether the southbound wants anything of any pair."""
+        return bool(self._intents)
+
+    def undecided_intents(self) -> Iterator[tuple[ConnName, PairIntent]]:
+        """Pairs that were never decided about."""
+        return ((name, one) for name, one in self._intents.items() if name not in self.records)
 
     def intent(self, name: ConnName) -> PairIntent | None:
         """What the southbound wants of a pair; None when the peer's rows are gone."""

@@ -205,7 +205,7 @@ def _state(
     local = [end.view for end in ends if not end.view.chassis.is_remote]
     barred = [end.view.name for end in ends if end.view.chassis.name in policy.quarantine]
     if barred:
-        return PairState.BLOCKED, f"{barred[0]} is in quarantine"
+        return PairState.QUARANTINED, f"{barred[0]} is in quarantine"
     for view in local:
         if view.digest is None:
             return UNKNOWN, f"{view.name} has no controller that reports"

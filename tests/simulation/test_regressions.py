@@ -188,6 +188,18 @@ CASES: dict[str, list[Step]] = {
         Step(9.3, "restart_ovn", 0, 654),
         Step(1, "rename", 1, 512),
     ],
+    "a_controller_starts_right_after_its_ike_daemon_was_killed": [
+        ON,
+        Step(34, "kill_charon", 0, 230),
+        Step(1, "upgrade", 0),
+    ],
+    "a_disk_is_full_while_a_port_moves_and_back": [
+        ON,
+        Step(25, "backup"),
+        Step(3, "full_disk", 0, 137),
+        Step(0.3, "move_port", 3, 403),
+        Step(20, "restore_sb"),
+    ],
     "a_port_moves_beside_a_policy_that_cannot_be_read": [
         ON,
         Step(20.3, "wipe_keys", 0, 445),

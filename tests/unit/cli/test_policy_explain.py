@@ -229,7 +229,7 @@ def test_a_chassis_in_quarantine_is_no_fault_of_the_network():
     """It is named, with the way out, and the pair is blocked on purpose."""
     explanation = found(sb=published(quarantine=frozenset({"hv2"})))
     assert [("hv2", END_QUARANTINE)] == steps(explanation)
-    assert ("blocked", "hv2 is in quarantine") == (
+    assert ("quarantined", "hv2 is in quarantine") == (
         explanation.pairs[0].state,
         explanation.pairs[0].why,
     )

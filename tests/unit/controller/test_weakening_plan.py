@@ -15,6 +15,7 @@ from controller.plan.cluster.world import Label, Offers, PairIntent, World
 from controller.plan.connection import ConnName, conn_name
 from controller.plan.pair.facts import Context
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase, Profile, Treatment
+from ovn_ipsec.schema.encap import ENCAPS_MAX, ERRORS_MAX
 from tests import worlds
 from tests.contracts.ike_backend import config
 from tests.worlds import A, B, labelled, matrix, policy, two_classes
@@ -116,6 +117,19 @@ def test_a_label_that_weakens_is_refused_and_named(
     assert [] == agent.take_refusals()
     agent.put_chassis(name, rows[type(A)(name)])
     assert [] == [*agent.all_refusals(), *agent.take_refusals()]
+
+
+def test_labels_of_one_chassis_that_weaken_are_few_refusals() -> None:
+    """However many encaps it has, each of which weakens a pair."""
+    ips = [f"10.7.0.{number}" for number in range(1, ENCAPS_MAX + 1)]
+    rows = two_classes("prod", "prod", "prefer")
+    strong = {"ovn_ipsec": "prefer", "ovn_ipsec-class": "prod"}
+    rows[B] = worlds.chassis(B, *(worlds.encap(ip, **strong) for ip in ips))
+    agent = agent_of(rows, wanted(default=Mode.PREFER, prod_prod="require"))
+    assert [] == [*agent.all_refusals()]
+    weak = worlds.chassis(B, *(worlds.encap(ip, ovn_ipsec="prefer") for ip in ips))
+    agent.put_chassis(B, weak)
+    assert 0 < len([*agent.all_refusals()]) <= ERRORS_MAX
 
 
 def test_what_is_weaker_is_taken_with_a_new_generation_in_the_same_transaction() -> None:
