@@ -162,6 +162,8 @@ class Host:
         controller, charon = self.controller, self.charon
         if controller is None or not controller.alive or controller.slow_s or charon.hangs:
             return False
+        if any(times > 0 for times in controller.explodes.values()):
+            return False
         sessions = [one for one in self.central.sb.sessions if one.owner == self.name]
         return bool(sessions) and not any(one.is_late for one in sessions)
 

@@ -72,11 +72,7 @@ def _play(world: World, schedule: Sequence[Step]) -> Outcome:
     watch = world.watch
     alive = world.run(SETTLE_S)
     acts = {step.what for step in schedule}
-    # What a killed IKE daemon has left takes no clear text until the controller has looked, and of
-    # two that were killed neither follows the other (docs/explanation/replacement.md).
-    killed = [step.who for step in schedule if step.what == "kill_charon"]
-    lossy = len(killed) > 1 or (killed and acts & OPENING)
-    watch.hitless = acts <= HITLESS | {"backup"} and not lossy
+    watch.hitless = acts <= HITLESS | {"backup"} and not _loses(schedule)
     for step in schedule:
         alive = alive and world.run(step.gap)
         if not alive:
@@ -92,6 +88,20 @@ def _play(world: World, schedule: Sequence[Step]) -> Outcome:
         _converge(world, healed)
     first = next(iter(watch.violations), None)
     return Outcome(first, world.timeline.now, world.timeline.now - healed)
+
+
+def _loses(schedule: Sequence[Step]) -> bool:
+    """Whether steps that lose nothing one by one do so together.
+
+    What a killed IKE daemon has left takes no clear text until the controller has looked, and of
+    two that were killed neither follows the other (docs/explanation/replacement.md). A controller
+    that starts without a southbound learns late that a pair is opened.
+    """
+    acts = {step.what for step in schedule}
+    opens = bool(acts & OPENING)
+    kills = sum(step.what == "kill_charon" for step in schedule)
+    blind = "restart_sb" in acts and bool(acts & {"upgrade", "other_release"})
+    return kills > 1 or (opens and (kills > 0 or blind))
 
 
 def _suffer(world: World, schedule: Sequence[Step]) -> bool:
