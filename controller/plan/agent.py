@@ -16,7 +16,7 @@ from dataclasses import replace
 from itertools import chain
 
 from ovn_ipsec.errors import InputError
-from ovn_ipsec.model.chassis import ChassisName, IpAddress
+from ovn_ipsec.model.chassis import ChassisName, IpAddress, Pair
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profile
 from ovn_ipsec.model.status import PairCounts, PairState
 from ovn_ipsec.schema.encap import ERRORS_MAX, ParsedChassis
@@ -25,11 +25,12 @@ from .cluster.weakening import Statements, refusal
 from .cluster.world import Address, Offers, PairIntent, World
 from .configs import Configs, MakesConfigs, Reqids
 from .connection import ConnConfig, ConnName, IkeSa, conn_name, established
-from .guard import ALWAYS, ClearFlow, GuardState, PeerPort
+from .guard import ALWAYS, ClearFlow, GuardState
 from .latch import NOTHING_FORMER, Latches
 from .pair.clear import ClearFlows
 from .pair.facts import NOTHING_SEEN, ConnSeen, Context
 from .pair.lifecycle import LINGER_S, clear_flows, decide, remove_steps
+from .pair.ports import TunnelPorts
 from .pair.record import Decision, PairRecord, still_missing
 from .pair.upkeep import looks_first
 
@@ -72,8 +73,7 @@ class Agent:
         self._strays: dict[ConnName, float] = {}
         self._clear = ClearFlows()
         self._latches = Latches()
-        self._ports: Counter[int] = Counter()
-        self._peer_ports: Counter[PeerPort] = Counter()
+        self._ports = TunnelPorts()
 
     # --- what comes in ---------------------------------------------------------------------------
 
@@ -346,10 +346,11 @@ class Agent:
         if old is not None:
             self._count(old, -1)
         clear = frozenset[ClearFlow]()
+        self._ports.put(name, _pair_of(old), _pair_of(record))
         if record is not None:
             self.records[name] = record
             self._count(record, 1)
-            clear = clear_flows(record, now)
+            clear = self._ports.with_left(name, clear_flows(record, now))
         else:
             self._statements.merge(name, str(before.pair.peer))
             self._let_go(before)
@@ -357,14 +358,8 @@ class Agent:
         self._clear.put(name, record, clear)
 
     def _count(self, record: PairRecord, by: int) -> None:
-        pair = record.pair
         self.counts[record.state] += by
         self.profiles[record.profile] += by * (record.mode is not Mode.OFF)
-        self._ports[pair.in_port] += by
-        port = PeerPort(local=pair.local, remote=pair.remote, port=pair.out_port)
-        self._peer_ports[port] += by
-        if not self._peer_ports[port]:
-            del self._peer_ports[port]
 
     def _let_go(self, record: PairRecord) -> None:
         """Give an address back whose last pair is forgotten."""
@@ -416,7 +411,7 @@ class Agent:
         if self.policy.phase is Phase.OFF and not self._holds_sas():
             return None
         local: set[IpAddress] = {record.pair.local for record in self.records.values()}
-        ports = ALWAYS | {port for port, count in self._ports.items() if count > 0}
+        ports = ALWAYS | set(self._ports.own)
         this = self.world.get(self.this_chassis)
         if this is not None:
             local |= {intent.encap.ip for intent in this.encaps}
@@ -429,7 +424,7 @@ class Agent:
             ports=frozenset(ports),
             local=frozenset(local),
             may_clear=self._clear.may_clear,
-            peer_ports=frozenset(one for one in self._peer_ports if one.port not in ports),
+            peer_ports=frozenset(one for one in self._ports.peers if one.port not in ports),
             vnis=self.policy.vnis if binding else frozenset(),
         )
 
@@ -459,6 +454,10 @@ class Agent:
     def _holds_sas(self) -> bool:
         """Whether the daemon still protects a pair: its policies must not catch clear text."""
         return any(seen.sas or seen.traps for seen in self.seen.values())
+
+
+def _pair_of(record: PairRecord | None) -> Pair | None:
+    return None if record is None else record.pair
 
 
 def _treating(policy: ClusterPolicy) -> tuple[object, ...]:

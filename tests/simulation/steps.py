@@ -330,6 +330,7 @@ def move_port(world: World, _host: Host, number: int) -> None:
         not enforced
         or not sb.up
         or not all(h.reads and h.chassis in names for h in world.hosts.values())
+        or any(h.controller and h.controller.crash_in is not None for h in world.hosts.values())
     ):
         return
     ops = [

@@ -200,6 +200,12 @@ CASES: dict[str, list[Step]] = {
         Step(0.3, "move_port", 3, 403),
         Step(20, "restore_sb"),
     ],
+    "a_port_is_left_for_another_and_back": [
+        ON,
+        Step(40, "monitor", 0, 898),
+        Step(8.3, "move_port", 2, 217),
+        Step(1.3, "move_port", 3, 54),
+    ],
     "a_port_moves_beside_a_policy_that_cannot_be_read": [
         ON,
         Step(20.3, "wipe_keys", 0, 445),
