@@ -311,9 +311,9 @@ class StrongSwan(CharonCredentials):
     def _read_stats(self) -> None:
         seen = self._call("stats")
         since = sections.text(sections.section(seen, "uptime"), "since")
+        self.fetches = messages.parse_fetches(seen)
         # One second of resolution is not enough to tell two starts apart.
         self._since = f"{since} pid {self._commands.peer_pid()}"
-        self.fetches = messages.parse_fetches(seen)
 
     def _stream(self, command: str, message: Section) -> list[Seen]:
         return self._commands.stream(command, message)[1]

@@ -226,7 +226,8 @@ def test_tampered_record_is_put_right(wire: Wire, damage: str) -> None:
         wire.here.run("nft", damage)
         assert keeper.audit() == ["nft: rules differ"]
         assert keeper.audit() == []
-        assert keeper.found() == protecting(5, 6)
+    with keeping(wire, NftGuardLayer) as again:
+        assert again.found() == protecting(5, 6)
 
 
 def test_another_life_finds_the_vnis(wire: Wire) -> None:

@@ -30,7 +30,7 @@ import json, sys
 sys.path.insert(0, {str(REPOSITORY)!r})
 from dataclasses import asdict
 from pathlib import Path
-from controller import liveness
+from controller.ports import liveness
 print(json.dumps(asdict(liveness.look(Path(sys.argv[1])))))
 """
 """What a controller in a container sees."""

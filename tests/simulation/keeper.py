@@ -16,7 +16,7 @@ from .credentials import Stock
 from .host import Host
 
 LOOK_S = 10.0
-"""Between two looks when nothing seems to have happened (credential_keeper.SLOW_S)."""
+"""Between two looks when nothing seems to have happened (credentials.keeper.SLOW_S)."""
 SETTLE_S = 0.3
 FILES_FD = 40
 
