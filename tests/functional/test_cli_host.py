@@ -16,7 +16,10 @@ from tests.functional.netns import namespace
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_SYS_ADMIN and CAP_NET_ADMIN")
 
-HAS = {ip_address(text) for text in ("10.9.0.1", "10.9.0.7", "127.0.0.1", "fd00:9::1", "::1")}
+ADDRESSES = ("10.9.0.1", "10.9.0.7", "127.0.0.1", "127.0.0.5", "fd00:9::1", "::1")
+ROUTED = "10.77.0.9"
+"""Of a prefix that a route makes local."""
+HAS = {ip_address(text) for text in (*ADDRESSES, ROUTED)}
 LACKS = {ip_address(text) for text in ("10.9.0.2", "10.9.0.0", "10.9.0.255", "fd00:9::2")}
 
 
@@ -31,6 +34,8 @@ def test_addresses_that_a_host_has_and_lacks(anybody: int) -> None:
         for address in ("10.9.0.1/24", "10.9.0.7/24"):
             net.run("ip", "address", "add", address, "dev", "v0")
         net.run("ip", "address", "add", "fd00:9::1/64", "dev", "v0", "nodad")
+        net.run("ip", "route", "add", "local", "10.77.0.0/24", "dev", "lo")
+        net.run("ip", "route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", "100")
         for version in (4, 6):
             net.run("sysctl", "-w", f"net.ipv{version}.ip_nonlocal_bind={anybody}")
         with net.entered():

@@ -10,7 +10,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from ...errors import EdgeError, OvsdbError
@@ -22,6 +22,8 @@ from .hostcheck import HANDLER, REVALIDATOR, Host
 
 _LACKS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """No such address here; no such version of IP."""
+_LOCAL_TABLE, _LOCAL = 255, 2
+"""RT_TABLE_LOCAL, RTN_LOCAL."""
 
 
 def look(settings: Settings, name: str | None, *, rundir: Path, ovs_db: str | None) -> Host:
@@ -96,7 +98,7 @@ def absent(addresses: Iterable[IpAddress]) -> frozenset[IpAddress]:
     """Find the addresses that this host does not have: those that nothing here can be sent from.
 
     Binding asks the kernel itself, whatever made the address local; only where it lets everybody
-    bind to everything (net.ipv4.ip_nonlocal_bind) its lists are read.
+    bind to everything (net.ipv4.ip_nonlocal_bind) its routing table is read.
     """
     return frozenset(ip for ip in addresses if _lacks(ip))
 
@@ -108,7 +110,7 @@ def _lacks(ip: IpAddress) -> bool:
             probe.bind((str(ip), 0))
     except OSError as error:
         return error.errno in _LACKS
-    return _binds_anything(ip.version) and ip not in _listed(ip.version)
+    return _binds_anything(ip.version) and not any(ip in network for network in _routed_here())
 
 
 def _binds_anything(version: int) -> bool:
@@ -119,22 +121,19 @@ def _binds_anything(version: int) -> bool:
         return False
 
 
-def _listed(version: int) -> frozenset[IpAddress]:
-    """The local addresses of this network namespace.
+def _routed_here() -> list[IPv4Network | IPv6Network]:
+    """What this network namespace takes for itself, whatever made it so.
 
-    Source: linux net/ipv4/fib_trie.c fib_trie_seq_show, net/ipv6/addrconf.c if6_seq_show.
+    Source: linux include/uapi/linux/rtnetlink.h.
     """
-    if version == 6:
-        lines = Path("/proc/thread-self/net/if_inet6").read_text(encoding="ascii").splitlines()
-        return frozenset(IPv6Address(bytes.fromhex(line.split()[0])) for line in lines)
-    found: set[IpAddress] = set()
-    leaf = ""
-    for line in Path("/proc/thread-self/net/fib_trie").read_text(encoding="ascii").splitlines():
-        if "|-- " in line:
-            leaf = line.partition("|-- ")[2]
-        elif line.strip() == "/32 host LOCAL":
-            found.add(IPv4Address(leaf))
-    return frozenset(found)
+    from pyroute2 import IPRoute  # noqa: PLC0415 - --help stays quick
+
+    with IPRoute() as kernel:
+        return [
+            ip_network((route.get_attr("RTA_DST"), route["dst_len"]))
+            for route in kernel.get_routes(table=_LOCAL_TABLE)
+            if route["type"] == _LOCAL and route["dst_len"]
+        ]
 
 
 def vswitchd_pid(rundir: Path) -> int:
