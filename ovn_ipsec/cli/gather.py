@@ -10,17 +10,18 @@ from dataclasses import replace
 
 import ovs.db.idl
 
+from ..ovsdb.commands import Commands
 from ..ovsdb.rows import raw_binding, raw_chassis
 from ..ovsdb.schemas import NORTHBOUND, SOUTHBOUND, SOUTHBOUND_NETWORKS
-from ..ovsdb.session import Session
+from ..ovsdb.waiting import expect
 from ..policy.bindings import parse_binding, parse_datapath
 from ..policy.topology import Topology
-from .database import connected, expect, global_row
+from .database import connected, global_row
 from .settings import Settings
 from .view import RawNorthbound, RawSouthbound, Snapshot, make_snapshot
 
 
-def snapshot(settings: Settings, nb: Session) -> Snapshot:
+def snapshot(settings: Settings, nb: Commands) -> Snapshot:
     """Read the cluster.
 
     Args:
@@ -42,7 +43,7 @@ def snapshot(settings: Settings, nb: Session) -> Snapshot:
         return make_snapshot(raw, southbound(sb))
 
 
-def southbound(sb: Session) -> RawSouthbound:
+def southbound(sb: Commands) -> RawSouthbound:
     """Read what is judged of the southbound.
 
     Args:
@@ -68,7 +69,7 @@ def with_networks(settings: Settings, seen: Snapshot, named: frozenset[str]) -> 
         return replace(seen, memberships=_topology(sb).memberships(named))
 
 
-def _topology(sb: Session) -> Topology:
+def _topology(sb: Commands) -> Topology:
     topology = Topology()
     named: defaultdict[str, set[str]] = defaultdict(set)
     for row in sb.rows("Chassis"):
@@ -81,11 +82,11 @@ def _topology(sb: Session) -> Topology:
     return topology
 
 
-def write_options(nb: Session, changes: Mapping[str, str | None]) -> None:
+def write_options(nb: Commands, changes: Mapping[str, str | None]) -> None:
     """Change NB_Global.options in one transaction, if nobody has changed them since they were read.
 
     Args:
-        nb: The session that the decision was read from.
+        nb: That the decision was read from.
         changes: Key to text; None removes it.
 
     Raises:
@@ -103,15 +104,15 @@ def write_options(nb: Session, changes: Mapping[str, str | None]) -> None:
             else:
                 row.setkey("options", key, text)
 
-    nb.transact(build)
-    expect(nb, lambda: not nb.busy)
-    failure = nb.failure()
+    nb.session.transact(build)
+    expect(nb.session, lambda: not nb.session.busy)
+    failure = nb.session.failure()
     if failure is not None:
         raise failure
 
 
 @contextmanager
-def northbound(settings: Settings) -> Iterator[Session]:
+def northbound(settings: Settings) -> Iterator[Commands]:
     """Connect to NB.
 
     Raises:

@@ -23,11 +23,14 @@ def command(settings: Settings, state: str, timeout: float | None) -> None:
 
     Ends with 0 when it is, with 1 when it was not in time, with 2 without an answer.
     """
-    from .database import NB_GLOBAL, STATE, connected, wait_until  # noqa: PLC0415 - --help stays quick
+    from ..ovsdb.waiting import wait_until  # noqa: PLC0415 - --help stays quick
+    from .database import NB_GLOBAL, STATE, connected  # noqa: PLC0415
 
     try:
         with connected(settings, settings.ovnnb_db, STATE) as nb:
-            arrived = wait_until(nb, lambda: state_of(nb.first(NB_GLOBAL)) == state, timeout)
+            arrived = wait_until(
+                nb.session, lambda: state_of(nb.first(NB_GLOBAL)) == state, timeout
+            )
             last = state_of(nb.first(NB_GLOBAL))
     except OvsdbError as error:
         complain(error.diagnostics())

@@ -68,8 +68,8 @@ def _local(settings: Settings, ovs_db: str, name: str | None) -> tuple[LocalChas
         "Open_vSwitch": ("external_ids", "other_config", "ssl"),
         "SSL": ("private_key", "certificate", "ca_cert"),
     }
-    with connected(settings, ovs_db, part_of(VSWITCH, columns)) as session:
-        row = session.first("Open_vSwitch")
+    with connected(settings, ovs_db, part_of(VSWITCH, columns)) as local:
+        row = local.first("Open_vSwitch")
         if row is None:
             raise OvsdbError(f"{ovs_db}: Open_vSwitch is empty")
         here = parse_local(dict(row.external_ids), dict(row.other_config), name)
@@ -90,8 +90,8 @@ def _southbound(settings: Settings, remote: str) -> Southbound:
 
     if not remote:
         raise OvsdbError("external_ids:ovn-remote is not set in Open_vSwitch")
-    with connected(settings, remote, SOUTHBOUND) as session:
-        return parse_southbound(southbound(session))
+    with connected(settings, remote, SOUTHBOUND) as sb:
+        return parse_southbound(southbound(sb))
 
 
 def absent(addresses: Iterable[IpAddress]) -> frozenset[IpAddress]:

@@ -16,7 +16,7 @@ from ..output import complain, say
 from ..settings import Exit, Settings
 
 if TYPE_CHECKING:
-    from ...ovsdb.session import Session
+    from ...ovsdb.commands import Commands
     from ..view import Snapshot
     from .editing import Proposal
     from .rulefile import RuleFile
@@ -45,7 +45,7 @@ def ends_with(command: Callable[P, Exit]) -> Callable[P, None]:
 
 
 @contextmanager
-def _cluster(settings: Settings) -> Iterator[tuple[Session, Snapshot]]:
+def _cluster(settings: Settings) -> Iterator[tuple[Commands, Snapshot]]:
     """Both databases, read; NB stays connected."""
     from .. import gather  # noqa: PLC0415 - --help stays quick
 
@@ -153,7 +153,7 @@ def delete_command(settings: Settings, priority: int, dry_run: bool) -> Exit:
         return _change(settings, nb, proposal, dry_run=dry_run)
 
 
-def _change(settings: Settings, nb: Session, proposal: Proposal, *, dry_run: bool) -> Exit:
+def _change(settings: Settings, nb: Commands, proposal: Proposal, *, dry_run: bool) -> Exit:
     """Say what a change does, and write it unless something speaks against it."""
     from ..gather import write_options  # noqa: PLC0415
     from .editing import assess  # noqa: PLC0415 - --help stays quick
