@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: both databases to a Snapshot, and a change of NB's rules back."""
+"""Edge: both databases to a Snapshot."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-
-import ovs.db.idl
 
 from ..ovsdb.commands import Commands
 from ..ovsdb.rows import raw_binding, raw_chassis
 from ..ovsdb.schemas import NORTHBOUND, SOUTHBOUND, SOUTHBOUND_NETWORKS
-from ..ovsdb.waiting import expect
 from ..policy.bindings import parse_binding, parse_datapath
 from ..policy.topology import Topology
 from .database import connected, global_row
@@ -80,35 +77,6 @@ def _topology(sb: Commands) -> Topology:
     for row in sb.rows("Port_Binding"):
         topology.put_binding(row.uuid, parse_binding(raw_binding(row), named))
     return topology
-
-
-def write_options(nb: Commands, changes: Mapping[str, str | None]) -> None:
-    """Change NB_Global.options in one transaction, if nobody has changed them since they were read.
-
-    Args:
-        nb: That the decision was read from.
-        changes: Key to text; None removes it.
-
-    Raises:
-        OvsdbConflict: Somebody has, and nothing was written.
-        OvsdbError: NB refused or did not answer.
-    """
-
-    def build(txn: ovs.db.idl.Transaction) -> None:
-        row = global_row(nb)
-        txn.add_comment("ovn-ipsec: policy")
-        row.verify("options")
-        for key, text in changes.items():
-            if text is None:
-                row.delkey("options", key)
-            else:
-                row.setkey("options", key, text)
-
-    nb.session.transact(build)
-    expect(nb.session, lambda: not nb.session.busy)
-    failure = nb.session.failure()
-    if failure is not None:
-        raise failure
 
 
 @contextmanager

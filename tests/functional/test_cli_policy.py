@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -19,8 +20,10 @@ import ovs.unixctl.server
 import pytest
 from ovsdb import Central, central, missing_programs, wait_until
 
-from ovn_ipsec.cli import gather
+from ovn_ipsec.cli.policy.change import Decided, change_rules
+from ovn_ipsec.cli.policy.editing import Changes, decide_to_add
 from ovn_ipsec.cli.settings import Settings
+from ovn_ipsec.cli.view import Snapshot
 from ovn_ipsec.errors import OvsdbConflict
 from ovn_ipsec.lab.waiting import stretched
 
@@ -151,13 +154,35 @@ def test_no_hundred_is_left(ovn: Central) -> None:
 
 
 def test_nothing_is_written_over_what_somebody_else_wrote_meanwhile(ovn: Central) -> None:
-    """The decision was made on other rules."""
+    """The decision was made on other rules, so it is made anew."""
     settings = Settings(ovnnb_db=ovn.remote("nb"), ovnsb_db=ovn.remote("sb"))
-    with gather.northbound(settings) as nb:
-        ovn.nbctl("set", "NB_Global", ".", 'options:ovn-ipsec-rule-1="any any prefer"')
-        with pytest.raises(OvsdbConflict):
-            gather.write_options(nb, {"ovn-ipsec-rule-1": "any any off"})
-    assert rules(ovn) == {"1": "any any prefer"}
+    seen: list[Snapshot] = []
+
+    def decide(snapshot: Snapshot) -> Changes | str:
+        seen.append(snapshot)
+        if len(seen) == 1:
+            ovn.nbctl("set", "NB_Global", ".", 'options:ovn-ipsec-rule-100="any any prefer"')
+        return decide_to_add(snapshot, text="any any off", priority=None, replace=False)
+
+    found = change_rules(settings, decide, dry_run=False)
+    assert isinstance(found, Decided)
+    assert (dict(found.changes), found.written) == ({"ovn-ipsec-rule-200": "any any off"}, True)
+    assert rules(ovn) == {"100": "any any prefer", "200": "any any off"}
+    assert 2 <= len(seen)
+
+
+def test_who_never_finds_the_rules_at_rest_is_told_so(ovn: Central) -> None:
+    """After a few seconds; nothing was written."""
+    settings = Settings(ovnnb_db=ovn.remote("nb"), ovnsb_db=ovn.remote("sb"))
+    turns = itertools.count()
+
+    def decide(snapshot: Snapshot) -> Changes | str:
+        ovn.nbctl("set", "NB_Global", ".", f"options:some-key={next(turns)}")
+        return decide_to_add(snapshot, text="any any off", priority=1, replace=False)
+
+    with pytest.raises(OvsdbConflict):
+        change_rules(settings, decide, dry_run=False)
+    assert (rules(ovn), next(turns) > 2) == ({}, True)
 
 
 def test_a_network_counts_where_its_ports_are_and_where_routers_reach(ovn: Central) -> None:

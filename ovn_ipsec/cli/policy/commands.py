@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Callable
+from functools import partial, wraps
 from typing import TYPE_CHECKING, BinaryIO, ParamSpec
 
 import click
@@ -16,14 +15,13 @@ from ..output import complain, say
 from ..settings import Exit, Settings
 
 if TYPE_CHECKING:
-    from ...ovsdb.commands import Commands
     from ..view import Snapshot
-    from .editing import Proposal
+    from .change import Decide
     from .rulefile import RuleFile
 
 P = ParamSpec("P")
 PRIORITY = click.IntRange(1, 32767)
-CHANGED = "somebody changed NB_Global.options meanwhile; nothing was written, run this again"
+CHANGED = "others change NB_Global.options all the time; nothing was written, run this again"
 
 
 def ends_with(command: Callable[P, Exit]) -> Callable[P, None]:
@@ -44,22 +42,12 @@ def ends_with(command: Callable[P, Exit]) -> Callable[P, None]:
     return run
 
 
-@contextmanager
-def _cluster(settings: Settings) -> Iterator[tuple[Commands, Snapshot]]:
-    """Both databases, read; NB stays connected."""
+def _cluster(settings: Settings) -> Snapshot:
+    """Both databases, read."""
     from .. import gather  # noqa: PLC0415 - --help stays quick
 
     with gather.northbound(settings) as nb:
-        yield nb, gather.snapshot(settings, nb)
-
-
-def _proposal(settings: Settings, snapshot: Snapshot, changes: dict[str, str | None]) -> Proposal:
-    """A change, with everything that is needed to assess it."""
-    from ..gather import with_networks  # noqa: PLC0415
-    from .editing import propose  # noqa: PLC0415
-
-    named = propose(snapshot, changes).named
-    return propose(with_networks(settings, snapshot, named), changes)
+        return gather.snapshot(settings, nb)
 
 
 def _file(source: BinaryIO) -> RuleFile:
@@ -88,8 +76,8 @@ def list_command(settings: Settings) -> Exit:
     from .listing import make_listing  # noqa: PLC0415
     from .show import show_listing  # noqa: PLC0415
 
-    with _cluster(settings) as (_, snapshot):
-        seen = with_networks(settings, snapshot, asked(snapshot).named)
+    snapshot = _cluster(settings)
+    seen = with_networks(settings, snapshot, asked(snapshot).named)
     listing = make_listing(seen)
     show_listing(listing, as_json=settings.as_json)
     return listing.exit
@@ -110,8 +98,7 @@ def add_command(
     Without --priority it gets the lowest free hundred above the highest that there is.
     """
     from ...schema.rules import RuleError, parse_rule  # noqa: PLC0415 - --help stays quick
-    from .editing import key_of, place_of, to_add  # noqa: PLC0415
-    from .rulefile import free_priority, taken_priorities  # noqa: PLC0415
+    from .editing import decide_to_add, place_of  # noqa: PLC0415
     from .show import refuse  # noqa: PLC0415
 
     text = " ".join(words)
@@ -121,18 +108,8 @@ def add_command(
         return refuse([error], as_json=settings.as_json)
     if replace and priority is None:
         return refuse(["--replace needs --priority"], as_json=settings.as_json)
-    with _cluster(settings) as (nb, snapshot):
-        chosen = priority or free_priority(taken_priorities(snapshot.options))
-        if chosen is None:
-            reason = "no hundred is free above the highest priority; choose one with --priority"
-            return refuse([reason], as_json=settings.as_json)
-        if key_of(chosen) in snapshot.options and not replace:
-            reason = f"priority {chosen} is taken; choose another, or put this there: --replace"
-            return refuse([reason], as_json=settings.as_json)
-        rule = parse_rule(place_of(chosen), chosen, text)
-        changes = to_add(rule)
-        proposal = _proposal(settings, snapshot, changes)
-        return _change(settings, nb, proposal, dry_run=dry_run)
+    decide = partial(decide_to_add, text=text, priority=priority, replace=replace)
+    return _change(settings, decide, dry_run=dry_run)
 
 
 @command.command(name="delete")
@@ -142,34 +119,23 @@ def add_command(
 @ends_with
 def delete_command(settings: Settings, priority: int, dry_run: bool) -> Exit:
     """Delete the rule of a priority."""
-    from .editing import key_of, to_delete  # noqa: PLC0415 - --help stays quick
-    from .show import refuse  # noqa: PLC0415
+    from .editing import decide_to_delete  # noqa: PLC0415 - --help stays quick
 
-    with _cluster(settings) as (nb, snapshot):
-        if key_of(priority) not in snapshot.options:
-            reason = f"there is no rule of priority {priority}; see ovn-ipsec policy list"
-            return refuse([reason], as_json=settings.as_json)
-        proposal = _proposal(settings, snapshot, to_delete(priority))
-        return _change(settings, nb, proposal, dry_run=dry_run)
+    return _change(settings, partial(decide_to_delete, priority=priority), dry_run=dry_run)
 
 
-def _change(settings: Settings, nb: Commands, proposal: Proposal, *, dry_run: bool) -> Exit:
-    """Say what a change does, and write it unless something speaks against it."""
-    from ..gather import write_options  # noqa: PLC0415
-    from .editing import assess  # noqa: PLC0415 - --help stays quick
-    from .show import show_change  # noqa: PLC0415
+def _change(settings: Settings, decide: Decide, *, dry_run: bool) -> Exit:
+    """Change rules, and say what that does or what speaks against it."""
+    from .change import change_rules  # noqa: PLC0415 - --help stays quick
+    from .show import refuse, show_change  # noqa: PLC0415
 
-    assessment = assess(proposal)
-    refused = bool(assessment.refusals)
-    writes = not refused and not dry_run
-    if not settings.as_json:
-        show_change(proposal.changes, assessment, as_json=False, written=False)
-    if writes:
-        write_options(nb, proposal.changes)
-    if settings.as_json:
-        show_change(proposal.changes, assessment, as_json=True, written=writes)
-    elif not refused:
-        say("written" if writes else "nothing was written")
+    found = change_rules(settings, decide, dry_run=dry_run)
+    if isinstance(found, str):
+        return refuse([found], as_json=settings.as_json)
+    written, refused = found.written, bool(found.assessment.refusals)
+    show_change(found.changes, found.assessment, as_json=settings.as_json, written=written)
+    if not settings.as_json and not refused:
+        say("written" if written else "nothing was written")
     return Exit.DEGRADED if refused else Exit.WELL
 
 
@@ -201,6 +167,7 @@ def diff_command(settings: Settings, file: BinaryIO) -> Exit:
     """
     from ...schema.rules import RuleError  # noqa: PLC0415 - --help stays quick
     from ..evaluate import missing  # noqa: PLC0415
+    from .change import proposal  # noqa: PLC0415
     from .editing import assess, to_replace  # noqa: PLC0415
     from .show import show_check, show_difference  # noqa: PLC0415
 
@@ -208,16 +175,15 @@ def diff_command(settings: Settings, file: BinaryIO) -> Exit:
     if found.faults:
         show_check(found, {}, as_json=settings.as_json)
         return Exit.DEGRADED
-    with _cluster(settings) as (_, snapshot):
-        changes = to_replace(snapshot.options, found.rules)
-        proposal = _proposal(settings, snapshot, changes)
+    snapshot = _cluster(settings)
+    proposed = proposal(settings, snapshot, to_replace(snapshot.options, found.rules))
     faults = [
         found.fault(error, rule.priority)
         for rule in found.rules
-        for error in missing(proposal.then, [rule])
+        for error in missing(proposed.then, [rule])
         if isinstance(error, RuleError)
     ]
-    assessment = assess(proposal)
+    assessment = assess(proposed)
     show_difference(assessment, faults, as_json=settings.as_json)
     return Exit.DEGRADED if assessment.refusals else Exit.WELL
 
@@ -234,11 +200,11 @@ def test_command(settings: Settings, one: str, other: str) -> Exit:
     from ..trial import try_pairs, unknown  # noqa: PLC0415
     from .show import show_test  # noqa: PLC0415
 
-    with _cluster(settings) as (_, snapshot):
-        for name in (one, other):
-            if message := unknown(snapshot, name):
-                complain(message)
-                return Exit.CANNOT_TELL
-        seen = with_networks(settings, snapshot, asked(snapshot).named)
+    snapshot = _cluster(settings)
+    for name in (one, other):
+        if message := unknown(snapshot, name):
+            complain(message)
+            return Exit.CANNOT_TELL
+    seen = with_networks(settings, snapshot, asked(snapshot).named)
     show_test(try_pairs(seen, one, other), as_json=settings.as_json)
     return Exit.WELL

@@ -11,10 +11,13 @@ from ...model.policy import Mode, Rule, SelectorKind
 from ...policy.ruleset import RuleSet
 from ...schema.fields import Place
 from ...schema.nb_global import TABLE
-from ...schema.rules import PREFIX, RuleError, is_rule_key
+from ...schema.rules import PREFIX, RuleError, is_rule_key, parse_rule
 from ..evaluate import Difference, asked, difference, effective, missing, shadowed, unable
 from ..view import Snapshot, with_options
+from .rulefile import free_priority, taken_priorities
 
+Changes = Mapping[str, str | None]
+"""Keys of NB_Global.options; None removes one."""
 OFF = "the switch is off: rules count once NB_Global ipsec is true"
 CLAIMED = frozenset({SelectorKind.HOST, SelectorKind.ZONE, SelectorKind.AZ, SelectorKind.NETWORK})
 """What a chassis says of itself in rows that it may write; its name it cannot choose under RBAC,
@@ -25,8 +28,7 @@ and an address it can only claim where packets to it arrive."""
 class Proposal:
     """A change that may be written."""
 
-    changes: Mapping[str, str | None]
-    """Keys of NB_Global.options; None removes one."""
+    changes: Changes
     now: Snapshot
     then: Snapshot
 
@@ -56,7 +58,7 @@ class Assessment:
     warnings: tuple[str, ...]
 
 
-def propose(snapshot: Snapshot, changes: Mapping[str, str | None]) -> Proposal:
+def propose(snapshot: Snapshot, changes: Changes) -> Proposal:
     """Think of a change as made."""
     return Proposal(changes=changes, now=snapshot, then=with_options(snapshot, changes))
 
@@ -79,6 +81,32 @@ def to_add(rule: Rule) -> dict[str, str | None]:
 def to_delete(priority: int) -> dict[str, str | None]:
     """The change that deletes a rule."""
     return {key_of(priority): None}
+
+
+def decide_to_add(
+    snapshot: Snapshot, *, text: str, priority: int | None, replace: bool
+) -> Changes | str:
+    """What adds a rule, or why it cannot be added.
+
+    Args:
+        snapshot: The cluster as it is.
+        text: The rule; it parses.
+        priority: None: the lowest free hundred above the highest that there is.
+        replace: Whether it may stand in the place of another.
+    """
+    chosen = priority or free_priority(taken_priorities(snapshot.options))
+    if chosen is None:
+        return "no hundred is free above the highest priority; choose one with --priority"
+    if key_of(chosen) in snapshot.options and not replace:
+        return f"priority {chosen} is taken; choose another, or put this there: --replace"
+    return to_add(parse_rule(place_of(chosen), chosen, text))
+
+
+def decide_to_delete(snapshot: Snapshot, *, priority: int) -> Changes | str:
+    """What deletes a rule, or why it cannot be deleted."""
+    if key_of(priority) not in snapshot.options:
+        return f"there is no rule of priority {priority}; see ovn-ipsec policy list"
+    return to_delete(priority)
 
 
 def to_replace(options: Mapping[str, str], rules: Iterable[Rule]) -> dict[str, str | None]:

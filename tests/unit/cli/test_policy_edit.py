@@ -10,6 +10,8 @@ from ovn_ipsec.cli.policy.editing import (
     OFF,
     Assessment,
     assess,
+    decide_to_add,
+    decide_to_delete,
     place_of,
     propose,
     to_add,
@@ -38,6 +40,37 @@ def test_a_rule_that_is_added_is_compared_with_what_there_is():
         (str(c.old.mode), str(c.new.mode), c.count) for c in found.difference.changes
     ]
     assert ((), ()) == (found.refusals, found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("taken", "priority", "replace", "decided"),
+    [
+        (7, None, False, {"ovn-ipsec-rule-100": "any any off"}),
+        (100, None, False, {"ovn-ipsec-rule-200": "any any off"}),
+        (7, 7, True, {"ovn-ipsec-rule-7": "any any off"}),
+        (7, 7, False, "priority 7 is taken; choose another, or put this there: --replace"),
+        (
+            32767,
+            None,
+            False,
+            "no hundred is free above the highest priority; choose one with --priority",
+        ),
+    ],
+)
+def test_where_a_rule_goes_depends_on_what_there_is(
+    taken: int, priority: int | None, replace: bool, decided: object
+) -> None:
+    """Asked for a second time, when somebody has added one meanwhile, it is another place."""
+    made = cluster(*hosts(2), rules={taken: "any any prefer"})
+    assert decided == decide_to_add(made, text="any any off", priority=priority, replace=replace)
+
+
+def test_what_is_not_there_is_not_deleted() -> None:
+    """Deleting it twice is a mistake."""
+    made = cluster(*hosts(2), rules={7: "any any prefer"})
+    assert {"ovn-ipsec-rule-7": None} == decide_to_delete(made, priority=7)
+    said = "there is no rule of priority 8; see ovn-ipsec policy list"
+    assert said == decide_to_delete(made, priority=8)
 
 
 def test_a_network_that_does_not_exist_is_refused_with_its_column():
