@@ -16,24 +16,17 @@ from pathlib import Path
 from uuid import UUID
 
 from ovs.db.idl import Transaction
+from ovsdbapp.backend.ovs_idl.idlutils import RowNotFound
 
 from ovn_ipsec.errors import OvsdbError
 from ovn_ipsec.model.observation import Known, Unknown
+from ovn_ipsec.ovsdb.commands import Commands
 from ovn_ipsec.ovsdb.session import Row, RowChange, Session
 
-from ..plan.ports.tunnels import (
-    LocalSettings,
-    Mark,
-    NewPort,
-    PortPlan,
-    Repair,
-    SeenPorts,
-    TunnelPort,
-)
+from ..plan.ports.tunnels import LocalSettings, Mark, PortPlan, SeenPorts, TunnelPort
+from .commands import CHASSIS_ID, MARK, commands_of
 from .liveness import network_namespace
 
-CHASSIS_ID = "ovn-chassis-id"
-MARK = "ovn-ipsec"
 MONITOR = "ovs-monitor-ipsec"
 
 
@@ -195,20 +188,17 @@ def apply(session: Session, plan: PortPlan | None, marks: Sequence[Mark] = ()) -
     Raises:
         OvsdbError: A write is still on its way, or the bridge has gone.
     """
+    commands = commands_of(Commands(session), plan, marks)
 
     def build(txn: Transaction) -> None:
-        if plan is not None and not plan.is_empty:
-            _build_ports(session, txn, plan)
-        for mark in marks:
-            port = _row(session, mark.row)
-            if port is None:
-                continue
-            if mark.state is None:
-                port.delkey("external_ids", MARK)
-            else:
-                port.setkey("external_ids", MARK, str(mark.state))
+        txn.add_comment("ovn-ipsec-controller: tunnel ports")
+        try:
+            for command in commands:
+                command.run_idl(txn)
+        except RowNotFound as error:
+            raise OvsdbError(str(error)) from error
 
-    if marks or (plan is not None and not plan.is_empty):
+    if commands:
         session.transact(build)
 
 
@@ -269,46 +259,3 @@ def _port(row: Row) -> TunnelPort:
         options=() if single is None else tuple(sorted(single.options.items())),
         mark=row.external_ids.get(MARK),
     )
-
-
-def _build_ports(session: Session, txn: Transaction, plan: PortPlan) -> None:
-    bridge = _bridge(session, plan.bridge)
-    if bridge is None:
-        raise OvsdbError(f"there is no bridge {plan.bridge}")
-    txn.add_comment("ovn-ipsec-controller: tunnel ports")
-    for port in plan.delete:
-        row = _row(session, port.row)
-        if row is not None:
-            row.verify("external_ids")
-            bridge.delvalue("ports", row)
-    for repair in plan.repair:
-        row = _row(session, repair.port.row)
-        if row is not None:
-            _repair(txn, row, repair)
-    for new in plan.create:
-        bridge.addvalue("ports", _insert(txn, new))
-
-
-def _repair(txn: Transaction, port: Row, repair: Repair) -> None:
-    port.verify("interfaces")
-    if len(port.interfaces) == 1:
-        interface = port.interfaces[0]
-        interface.verify("options")
-    else:
-        interface = txn.insert(txn.idl.tables["Interface"])
-        interface.name = port.name
-        port.interfaces = [interface]
-    interface.type = str(repair.wanted.type)
-    interface.options = dict(repair.options)
-
-
-def _insert(txn: Transaction, new: NewPort) -> Row:
-    interface = txn.insert(txn.idl.tables["Interface"])
-    interface.name = new.name
-    interface.type = str(new.wanted.type)
-    interface.options = dict(new.wanted.options)
-    port = txn.insert(txn.idl.tables["Port"])
-    port.name = new.name
-    port.interfaces = [interface]
-    port.external_ids = {CHASSIS_ID: new.wanted.chassis_id}
-    return port

@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -456,12 +457,19 @@ class FakeRow:
             yield Op(op, self._table, self.uuid, dict(self._changes), removes, inserts)
 
 
+class FakeRows(dict[UUID, FakeRow]):
+    """Rows of a table by uuid (see ovs.db.custom_index.IndexedRows)."""
+
+    indexes: Mapping[str, object] = MappingProxyType({})
+    """There are none, so who looks something up looks at every row."""
+
+
 @dataclass(slots=True)
 class FakeTable:
     """One table of the replica."""
 
     name: str
-    rows: dict[UUID, FakeRow] = field(default_factory=dict)
+    rows: FakeRows = field(default_factory=FakeRows)
 
 
 class FakeIdl:
