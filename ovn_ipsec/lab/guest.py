@@ -45,6 +45,7 @@ from . import initramfs
 from .capabilities import missing_capabilities
 from .relay import Relay
 from .throttle import FULL, throttled
+from .waiting import poll
 
 GUEST_FAILED = 125
 OUT_OF_TIME = 124
@@ -205,11 +206,10 @@ def _virtiofsd(work: Path) -> Iterator[None]:
             stderr=log,
         )
     with _ended(process):
-        end = time.monotonic() + SOCKET_S
-        while not (work / "fs").exists():
-            if process.poll() is not None or time.monotonic() > end:
-                raise GuestError(f"virtiofsd: {(work / 'virtiofsd.log').read_text().strip()}")
-            time.sleep(0.05)
+        listens = (work / "fs").exists
+        poll(lambda: listens() or process.poll() is not None, SOCKET_S, every=0.05)
+        if not listens():
+            raise GuestError(f"virtiofsd: {(work / 'virtiofsd.log').read_text().strip()}")
         yield
 
 

@@ -21,7 +21,7 @@ from .host import PROJECT, python
 from .settings import ClusterSettings
 from .traffic import Mark as PingMark
 from .traffic import Pinger
-from .waiting import stretched, wait_until
+from .waiting import poll, stretched, wait_until
 from .wire import Kind, Mark
 
 AUTHORITY = "/var/lib/ovn-ipsec/ca"
@@ -100,15 +100,12 @@ class Show:
             self.say("traffic", f"{one.name} on {one.chassis} pings {other.name}, 20 a second")
 
     def _follow(self) -> bool:
-        end = time.monotonic() + stretched(PATIENCE_S)
-        while time.monotonic() < end:
-            since = Mark(time.monotonic() - WINDOW_S)
-            kinds = self._say_wire(since)
-            state = self._say_states()
-            if kinds == {"ESP"} and state in ("enforced", "established"):
-                return True
-            time.sleep(0.5)
-        return False
+        return poll(self._say_all, stretched(PATIENCE_S), every=0.5)
+
+    def _say_all(self) -> bool:
+        kinds = self._say_wire(Mark(time.monotonic() - WINDOW_S))
+        state = self._say_states()
+        return kinds == {"ESP"} and state in ("enforced", "established")
 
     def _say_states(self) -> str:
         ours = self._external_ids(self._cluster.nb.rows("NB_Global", "external_ids"))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import namespaces
-from .waiting import stretched
+from .waiting import poll, stretched
 
 GRACE_S = 2.0
 """An answer that is later than this (``stretched``) counts as lost; slow emulation makes tens of
@@ -116,10 +116,8 @@ class Pinger:
         return max(after - before for before, after in itertools.pairwise(moments))
 
     def _wait_for(self, numbers: range) -> None:
-        while time.monotonic() < self._sent[numbers[-1]] + stretched(GRACE_S):
-            if all(number in self._answered for number in reversed(numbers)):
-                return
-            time.sleep(0.05)
+        left_s = self._sent[numbers[-1]] + stretched(GRACE_S) - time.monotonic()
+        poll(lambda: all(n in self._answered for n in reversed(numbers)), left_s, every=0.05)
 
     def _work(self) -> None:
         assert self._socket is not None  # noqa: S101 - start made it

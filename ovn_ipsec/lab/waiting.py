@@ -13,7 +13,17 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from tenacity import (
+    RetryCallState,
+    RetryError,
+    Retrying,
+    retry_if_exception_type,
+    retry_if_not_result,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from .errors import LabError
 
@@ -52,16 +62,35 @@ def wait_until(predicate: Callable[[], T], timeout: float, what: str, *, every: 
         LabError: The time is over; names the fact and the last error.
     """
     timeout = stretched(timeout)
-    end = time.monotonic() + timeout
-    last: Exception | None = None
-    while True:
-        try:
-            if found := predicate():
-                return found
-            last = None
-        except (OSError, LabError) as error:
-            last = error
-        if time.monotonic() >= end:
-            detail = f" (last: {last})" if last else ""
-            raise LabError(f"not within {timeout:g} s: {what}{detail}")
-        time.sleep(every)
+    attempts = Retrying(
+        retry=retry_if_exception_type((OSError, LabError)) | retry_if_not_result(bool),
+        stop=stop_after_delay(timeout),
+        wait=wait_fixed(every),
+    )
+    try:
+        return attempts(predicate)
+    except RetryError as error:
+        last = error.last_attempt.exception()
+        detail = f" (last: {last})" if last else ""
+        raise LabError(f"not within {timeout:g} s: {what}{detail}") from None
+
+
+def poll(predicate: Callable[[], T], limit_s: float, *, every: float) -> T:
+    """Poll until the predicate is true or the time is over, and return its last answer.
+
+    Args:
+        predicate: Called again and again.
+        limit_s: Seconds before giving up, as they are.
+        every: Seconds between two polls.
+    """
+    attempts = Retrying(
+        retry=retry_if_not_result(bool),
+        stop=stop_after_delay(limit_s),
+        wait=wait_fixed(every),
+        retry_error_callback=_last_answer,
+    )
+    return attempts(predicate)
+
+
+def _last_answer(state: RetryCallState) -> Any:
+    return None if state.outcome is None else state.outcome.result()
