@@ -12,14 +12,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import ovs.poller
 
 from ovn_ipsec.lab.waiting import stretched
+from ovn_ipsec.ovsdb.commands import Commands, SetKeys
+from ovn_ipsec.ovsdb.schemas import NORTHBOUND, SOUTHBOUND
 from ovn_ipsec.ovsdb.session import Session
+from ovn_ipsec.ovsdb.waiting import expect
 
 SCHEMAS = Path("/usr/share/ovn")
 PROGRAMS = (
@@ -249,17 +252,23 @@ class Central:
         text = self.run("ovsdb-tool", "show-log", str(self.folder / f"{kind}.db"))
         return [line for line in text.splitlines() if "ovn-ipsec-northd" in line]
 
+    @contextmanager
+    def database(self, kind: str) -> Iterator[Commands]:
+        """Commands on the part of a database that we read."""
+        session = Session(self.remote(kind), {"nb": NORTHBOUND, "sb": SOUTHBOUND}[kind])
+        session.open()
+        with closing(session):
+            expect(session, lambda: session.loaded)
+            yield Commands(session)
+
     def report(self, chassis: str, **keys: object) -> None:
         """Write digest keys as a controller would, and the row if there is none."""
-        pairs = ["map", [[f"ovn-ipsec-{key}", str(value)] for key, value in keys.items()]]
-        names = ["set", [f"ovn-ipsec-{key}" for key in keys]]
-        where = [["name", "==", chassis]]
-        if not any(row["name"] == chassis for row in self.rows("sb", "Chassis_Private")):
-            row = {"name": chassis}
-            self.query("sb", {"op": "insert", "table": "Chassis_Private", "row": row})
-        steps = [["external_ids", "delete", names], ["external_ids", "insert", pairs]]
         table = "Chassis_Private"
-        self.query("sb", {"op": "mutate", "table": table, "where": where, "mutations": steps})
+        texts: dict[str, str | None] = {f"ovn-ipsec-{key}": str(keys[key]) for key in keys}
+        with self.database("sb") as sb:
+            found = sb.run(sb.db_find_rows(table, ("name", "=", chassis)))
+            row = found[0] if found else sb.run(sb.db_create_row(table, name=chassis))
+            sb.run(SetKeys(sb, table, row.uuid, "external_ids", texts))
 
     def follow(self, chassis: str, pairs: str = "", **keys: object) -> None:
         """Report that a chassis has applied what SB carries now."""

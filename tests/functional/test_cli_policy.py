@@ -26,6 +26,7 @@ from ovn_ipsec.cli.settings import Settings
 from ovn_ipsec.cli.view import Snapshot
 from ovn_ipsec.errors import OvsdbConflict
 from ovn_ipsec.lab.waiting import stretched
+from ovn_ipsec.ovsdb.commands import SetKeys
 
 pytestmark = pytest.mark.skipif(
     bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"
@@ -231,10 +232,12 @@ def test_a_file_is_checked_and_compared(ovn: Central) -> None:
 def test_no_value_of_a_database_acts_on_the_terminal(ovn: Central) -> None:
     """Not a rule, not a name, not a digest."""
     evil = "any \x1b[2J any"
-    step = [["options", "insert", ["map", [["ovn-ipsec-rule-9", evil]]]]]
-    ovn.query("nb", {"op": "mutate", "table": "NB_Global", "where": [], "mutations": step})
-    row = {"name": "\x1b[2J", "other_config": ["map", [["ovn-ipsec", "\x1b[2J"]]]}
-    ovn.query("nb", {"op": "insert", "table": "Logical_Switch", "row": row})
+    with ovn.database("nb") as nb:
+        found = nb.first("NB_Global")
+        assert found is not None
+        nb.run(SetKeys(nb, "NB_Global", found.uuid, "options", {"ovn-ipsec-rule-9": evil}))
+        other = {"ovn-ipsec": "\x1b[2J"}
+        nb.run(nb.db_create("Logical_Switch", name="\x1b[2J", other_config=other))
     ovn.follow("hv1", problem="\x1b[2J")
     for argv in (("policy", "list"), ("explain", "hv1", "hv2"), ("policy", "test", "hv1", "\x1b")):
         _, output, errors = run(ovn, *argv)

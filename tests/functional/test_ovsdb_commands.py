@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from ovsdbapp.backend.ovs_idl.command import BaseCommand
 
 from ovn_ipsec.errors import OvsdbConflict, OvsdbError, OvsdbRefused
 from ovn_ipsec.ovsdb.commands import Commands, SetKeys
-from ovn_ipsec.ovsdb.schemas import NORTHBOUND
-from ovn_ipsec.ovsdb.session import Session
 from ovn_ipsec.ovsdb.waiting import expect
 
 pytestmark = pytest.mark.skipif(
@@ -40,11 +37,8 @@ def ovn(tmp_path: Path) -> Iterator[Central]:
 @pytest.fixture
 def nb(ovn: Central) -> Iterator[Commands]:
     """Its commands."""
-    session = Session(ovn.remote("nb"), NORTHBOUND)
-    session.open()
-    with closing(session):
-        expect(session, lambda: session.loaded)
-        yield Commands(session)
+    with ovn.database("nb") as commands:
+        yield commands
 
 
 class Count(BaseCommand):  # type: ignore[misc]
