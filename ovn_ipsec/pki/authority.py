@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from ..errors import InvariantError
 from ..model.chassis import CHASSIS_NAME, ChassisName
+from .dates import not_after, not_before
 from .errors import PkiError
 from .keys import PrivateKey, PublicKey, kind_of, signature_hash
 from .profile import authority_subject, blank, certificate_pem, for_authority, for_chassis, subject
@@ -120,15 +121,15 @@ class Authority:
     ) -> x509.Certificate:
         """Sign that a key is a chassis'; see `sign`."""
         own = self.certificate
-        if not own.not_valid_before_utc <= now < own.not_valid_after_utc:
-            begin, end = own.not_valid_before_utc, own.not_valid_after_utc
+        if not not_before(own) <= now < not_after(own):
+            begin, end = not_before(own), not_after(own)
             what = f"cannot sign: it is valid from {begin:%Y-%m-%d} to {end:%Y-%m-%d} only"
             raise PkiError(self.name, what, next_step=EXPIRED)
         if not is_permitted(chassis, self.permitted):
             limits = ", ".join(self.permitted)
             raise PkiError(str(chassis), f"{self.name} may only sign names at or below {limits}")
-        begin = max(now - CLOCK_SKEW, own.not_valid_before_utc)
-        end = min(now + life, own.not_valid_after_utc)
+        begin = max(now - CLOCK_SKEW, not_before(own))
+        end = min(now + life, not_after(own))
         builder = blank(public_key, subject(chassis), own.subject, begin=begin, end=end)
         builder = for_chassis(builder, public_key, chassis)
         builder = builder.add_extension(self._key_identifier(), critical=False)

@@ -17,6 +17,7 @@ from cryptography import x509
 from ..model.chassis import ChassisName
 from . import files
 from .books import Books
+from .dates import not_after, not_before
 from .errors import LimitError, PkiError
 from .index import Entry, Index, Origin, alive, format_serial
 from .keys import PrivateKey, PublicKey, key_id, new_key, private_pem
@@ -247,8 +248,8 @@ class _Desk:
             authority=self._books.written.signing.number,
             origin=origin,
             key_id=key_id(key),
-            not_before=certificate.not_valid_before_utc,
-            not_after=certificate.not_valid_after_utc,
+            not_before=not_before(certificate),
+            not_after=not_after(certificate),
         )
         return certificate
 

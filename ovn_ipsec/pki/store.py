@@ -32,6 +32,7 @@ from ..model.chassis import ChassisName
 from . import files
 from .authority import Authority, Shape, check_shape
 from .books import Books
+from .dates import not_after
 from .errors import PkiError
 from .index import (
     AuthorityEntry,
@@ -271,7 +272,7 @@ class CaFolder:
             number=number,
             role=role,
             name=shape.name,
-            not_after=authority.certificate.not_valid_after_utc,
+            not_after=not_after(authority.certificate),
         )
 
     def authority(self, entry: AuthorityEntry) -> Authority:

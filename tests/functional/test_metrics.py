@@ -24,6 +24,7 @@ from ovn_ipsec.metrics import TIMEOUT_S
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Auth, Phase
 from ovn_ipsec.pki.authority import Shape
+from ovn_ipsec.pki.dates import not_after, not_before
 from ovn_ipsec.pki.keys import new_key
 from ovn_ipsec.pki.request import make_request
 from ovn_ipsec.pki.store import CaFolder
@@ -283,7 +284,7 @@ def test_controller_serves_what_it_reports(served: Served) -> None:
     assert (found["problems"], served.problem("chA")) == (no_esp, "")
     pem = (served.folder / "chA-certificate.pem").read_bytes()
     own = x509.load_pem_x509_certificate(pem)
-    begin, end = own.not_valid_before_utc, own.not_valid_after_utc
+    begin, end = not_before(own), not_after(own)
     assert found["certificate_not_before_timestamp_seconds['ca']"] == begin.timestamp()
     assert found["certificate_not_after_timestamp_seconds['ca']"] == end.timestamp()
     assert found["ike_daemon_up"] == found["southbound_connected"] == 1

@@ -15,6 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.pki.dates import next_update, not_after, not_before
 
 from .chain import Places, trace
 from .credential import Credential, check, moment
@@ -54,7 +55,7 @@ def parse_crls(place: str, data: bytes, now: datetime) -> tuple[tuple[bytes, ...
     try:
         found = [x509.load_pem_x509_crl(block + _CRL_END) for block in blocks]
         der = tuple(crl.public_bytes(Encoding.DER) for crl in found)
-        ends = [(crl.issuer.rfc4514_string()[:80], crl.next_update_utc) for crl in found]
+        ends = [(crl.issuer.rfc4514_string()[:80], next_update(crl)) for crl in found]
     except (ValueError, UnsupportedAlgorithm):
         refuse(place, "holds no CRL in PEM that can be parsed")
     if not found:
@@ -100,7 +101,7 @@ def judge(
         if cause := unknown_critical(ca):
             refuse(places.ca_cert, f"{ca.subject.rfc4514_string()[:80]} {cause}")
     found = describe(places.certificate, certificate, authorities, chain)
-    until = min(ca.not_valid_after_utc for ca in (*chain, root))
+    until = min(not_after(ca) for ca in (*chain, root))
     credential = replace(found, authority_until=until)
     if problems := check(credential, chassis, now):
         refuse(places.certificate, "; ".join(problems))
@@ -128,8 +129,8 @@ def describe(
         key_id=x509.SubjectKeyIdentifier.from_public_key(public).digest.hex(),
         ca_der=ca_der,
         chain_der=chain_der,
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
+        not_before=not_before(certificate),
+        not_after=not_after(certificate),
         names=names(certificate),
         subject=certificate.subject.rfc4514_string(),
         fingerprint=digest.hexdigest(),

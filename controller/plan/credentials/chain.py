@@ -19,6 +19,7 @@ from typing import NoReturn
 from cryptography import x509
 
 from ovn_ipsec.errors import CredentialError
+from ovn_ipsec.pki.dates import not_after, not_before
 
 from .credential import moment
 from .suitability import (
@@ -112,7 +113,7 @@ def _paths(
 
 
 def _end(certificate: x509.Certificate) -> tuple[bool, datetime]:
-    return is_authority(certificate), certificate.not_valid_after_utc
+    return is_authority(certificate), not_after(certificate)
 
 
 def _check(
@@ -126,8 +127,8 @@ def _check(
         title = ca.subject.rfc4514_string()[:80]
         if not is_authority(ca):
             refuse(place, f"{title} is not a CA (basicConstraints, keyUsage)")
-        if not ca.not_valid_before_utc <= now < ca.not_valid_after_utc:
-            begin, end = moment(ca.not_valid_before_utc), moment(ca.not_valid_after_utc)
+        if not not_before(ca) <= now < not_after(ca):
+            begin, end = moment(not_before(ca)), moment(not_after(ca))
             refuse(place, f"the CA certificate {title} is valid only from {begin} to {end}")
         check_strength(f"{place}: {title}", public_key(place, ca))
         if cause := unknown_critical(ca) or _limits(ca, below, names(path[0])):

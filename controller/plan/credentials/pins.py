@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ovn_ipsec.errors import CredentialError, InputError
 from ovn_ipsec.model.allowance import Allowance
+from ovn_ipsec.pki.dates import not_after, not_before
 from ovn_ipsec.schema import report
 
 from .credential import moment
@@ -81,7 +82,7 @@ def parse_pin(row: str, text: str, now: datetime) -> Pin:
     if cause:
         _refuse(row, text, cause)
     der = certificate.public_bytes(Encoding.DER)
-    return Pin(der=der, not_after=certificate.not_valid_after_utc)
+    return Pin(der=der, not_after=not_after(certificate))
 
 
 def _refuse(row: str, text: str, reason: str) -> NoReturn:
@@ -109,7 +110,7 @@ def _fault(row: str, certificate: x509.Certificate, now: datetime) -> str:
         return str(error).removeprefix(": ")
     if not is_signed(certificate, certificate):
         return broken_signature(certificate) or "expected a certificate signed with its own key"
-    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    begin, end = not_before(certificate), not_after(certificate)
     if not begin <= now < end:
         return f"valid only from {moment(begin)} to {moment(end)}"
     if _is_authority(extensions):

@@ -18,6 +18,7 @@ from controller.plan.credentials.proof import Means
 from controller.state_dir import StateDir
 from ovn_ipsec.errors import EdgeError, IkeError
 from ovn_ipsec.model.policy import Auth, Revocation
+from ovn_ipsec.pki.dates import not_after, not_before
 from tests.contracts.ike_backend import SECRET, lab, pin, secret
 from tests.fakes.ike import FakeIke
 
@@ -96,8 +97,8 @@ def test_a_certificate_that_the_daemon_refuses_is_not_used(ring: Keyring, ike: F
     good, key = lab().issue("chA")
     builder = x509.CertificateBuilder().subject_name(good.subject).issuer_name(lab().name)
     builder = builder.public_key(key.public_key()).serial_number(9)
-    builder = builder.not_valid_before(good.not_valid_before_utc)
-    builder = builder.not_valid_after(good.not_valid_after_utc)
+    builder = builder.not_valid_before(not_before(good))
+    builder = builder.not_valid_after(not_after(good))
     signed = builder.add_extension(critical, critical=True).sign(
         lab().key, good.signature_hash_algorithm
     )

@@ -18,13 +18,13 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ovn_ipsec.errors import InvariantError
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.pki.authority import Authority, Shape, is_permitted
+from ovn_ipsec.pki.dates import next_update, not_after, not_before
 from ovn_ipsec.pki.errors import PkiError
 from ovn_ipsec.pki.keys import (
     key_id,
@@ -41,6 +41,7 @@ from ovn_ipsec.pki.values import KeyKind
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 HV1 = ChassisName("hv1.example.org")
+NO_VERIFIER = "this version of cryptography (before 43) verifies no chain for servers and clients"
 NAMES = st.from_regex(r"[A-Za-z0-9._-]{1,253}", fullmatch=True).map(ChassisName)
 
 
@@ -63,11 +64,24 @@ def signed(by: Authority, chassis: ChassisName = HV1, kind: KeyKind = KeyKind.EC
     return x509.load_pem_x509_certificate(by.sign(request, chassis, 365 * DAY, NOW).encode())
 
 
+def revoked_at(one: Any) -> datetime:
+    return getattr(one, "revocation_date_utc", None) or one.revocation_date.replace(tzinfo=UTC)
+
+
 def verify(certificate: x509.Certificate, by: Authority, name: str = HV1) -> None:
     """As a server and as a client: OVSDB over SSL makes a chassis both."""
-    builder = PolicyBuilder().store(Store([by.certificate])).time(NOW)
+    verification = pytest.importorskip("cryptography.x509.verification", reason=NO_VERIFIER)
+    builder = verification.PolicyBuilder().store(verification.Store([by.certificate])).time(NOW)
+    if not hasattr(builder, "build_client_verifier"):
+        pytest.skip(NO_VERIFIER)
     builder.build_server_verifier(x509.DNSName(name)).verify(certificate, [])
     builder.build_client_verifier().verify(certificate, [])
+
+
+def assert_untrusted(certificate: x509.Certificate, by: Authority, name: str = HV1) -> None:
+    verification = pytest.importorskip("cryptography.x509.verification", reason=NO_VERIFIER)
+    with pytest.raises(verification.VerificationError):
+        verify(certificate, by, name)
 
 
 @pytest.mark.parametrize(
@@ -85,11 +99,9 @@ def test_a_chain_holds(kind: KeyKind, signer: KeyKind):
 def test_a_certificate_is_not_that_of_another_chassis_or_authority():
     """The two reasons to have one."""
     certificate = signed(authority())
-    with pytest.raises(VerificationError):
-        verify(certificate, authority(), "hv2.example.org")
+    assert_untrusted(certificate, authority(), "hv2.example.org")
     other = Authority.new(key(number=2), shape(), 1, NOW)
-    with pytest.raises(VerificationError):
-        verify(certificate, other)
+    assert_untrusted(certificate, other)
 
 
 @pytest.mark.parametrize("kind", KeyKind)
@@ -140,10 +152,10 @@ def test_every_chassis_name_can_be_signed(chassis: ChassisName):
 def test_a_certificate_outlives_neither_its_wish_nor_its_authority():
     """And is valid already for who has a clock that is late."""
     certificate = signed(authority())
-    assert certificate.not_valid_before_utc == NOW - timedelta(minutes=10)
-    assert certificate.not_valid_after_utc == NOW + 365 * DAY
+    assert not_before(certificate) == NOW - timedelta(minutes=10)
+    assert not_after(certificate) == NOW + 365 * DAY
     short = Authority.new(key(number=1), shape(life=30 * DAY), 1, NOW)
-    assert signed(short).not_valid_after_utc == NOW + 30 * DAY
+    assert not_after(signed(short)) == NOW + 30 * DAY
 
 
 @pytest.mark.parametrize("when", [NOW - DAY, NOW + 3650 * DAY])
@@ -170,8 +182,7 @@ def test_an_authority_may_be_limited():
     with pytest.raises(PkiError, match=r"names at or below example.org, dc2"):
         signed(limited, ChassisName("hv1.example.com"))
     outside = ChassisName("hv1.example.com")
-    with pytest.raises(VerificationError):
-        verify(signed(authority(), outside), limited, outside)
+    assert_untrusted(signed(authority(), outside), limited, outside)
 
 
 @pytest.mark.parametrize(
@@ -225,9 +236,9 @@ def test_a_list_of_revoked_certificates_holds(kind: KeyKind):
     pem = authority(kind).crl([(5, NOW)], 7, NOW)
     found = x509.load_pem_x509_crl(pem.encode())
     assert found.is_signature_valid(authority(kind).certificate.public_key())
-    assert [(5, NOW)] == [(one.serial_number, one.revocation_date_utc) for one in found]
+    assert [(5, NOW)] == [(one.serial_number, revoked_at(one)) for one in found]
     assert found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number == 7
-    assert found.next_update_utc == NOW + 30 * DAY
+    assert next_update(found) == NOW + 30 * DAY
 
 
 @pytest.mark.parametrize("kind", KeyKind)
@@ -240,7 +251,7 @@ def test_a_pinned_certificate_is_signed_by_its_own_key(kind: KeyKind):
     get = certificate.extensions.get_extension_for_class
     assert [str(HV1)] == get(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
     assert not get(x509.BasicConstraints).value.ca
-    assert certificate.not_valid_after_utc == NOW + 90 * DAY
+    assert not_after(certificate) == NOW + 90 * DAY
 
 
 @given(NAMES, st.timedeltas(min_value=timedelta(hours=1), max_value=3650 * DAY))

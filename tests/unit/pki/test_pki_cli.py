@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cryptography import x509
 
 from ovn_ipsec.cli.__main__ import main
 from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.pki.dates import not_after
 from ovn_ipsec.pki.index import format_serial
 from ovn_ipsec.pki.keys import new_key
 from ovn_ipsec.pki.request import make_request
@@ -20,6 +22,9 @@ from ovn_ipsec.pki.store import CaFolder
 from ovn_ipsec.pki.values import KeyKind
 
 CSR = make_request(new_key(KeyKind.ECDSA_P256), ChassisName("hv3"))
+
+APART: Any = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
+"""Keeps standard error apart, as click does by itself from 8.2 on."""
 
 
 class Shell:
@@ -29,9 +34,11 @@ class Shell:
         self.path = path
         self.ca = path / "ca"
 
-    def run(self, *words: str, before: tuple[str, ...] = (), **more: Any) -> Result:
+    def run(
+        self, *words: str, before: tuple[str, ...] = (), apart: bool = False, **more: Any
+    ) -> Result:
         """Run one; whatever it prints holds no key."""
-        result = CliRunner().invoke(
+        result = CliRunner(**(APART if apart else {})).invoke(
             main, [*before, "pki", "--ca", str(self.ca), *words], catch_exceptions=False, **more
         )
         keys = [path.read_text().split("\n") for path in self.path.rglob("*key.pem")]
@@ -101,7 +108,7 @@ def test_options_reach_what_is_made(tmp_path: Path):
     out = tmp_path / "out"
     shell.ok("issue", "hv1.example.org", "--key-type", "ecdsa-p256", "--out", str(out))
     found = x509.load_pem_x509_certificate((out / "cert.pem").read_bytes())
-    assert found.not_valid_after_utc == index.signing.not_after
+    assert not_after(found) == index.signing.not_after
 
 
 @pytest.mark.parametrize("life", ["5", "59m", "3651d", "-1d", "soon", "1w", ""])
@@ -129,7 +136,7 @@ def test_a_renewal_needs_to_know_which_key(shell: Shell):
 def test_an_error_says_what_to_do_next(shell: Shell):
     """Exit 1, on standard error."""
     shell.ok("issue", "hv1")
-    result = shell.run("issue", "hv1")
+    result = shell.run("issue", "hv1", apart=True)
     assert (1, "") == (result.exit_code, result.stdout)
     assert [
         "ovn-ipsec: hv1: has a certificate until",
@@ -140,7 +147,7 @@ def test_an_error_says_what_to_do_next(shell: Shell):
 
 def test_a_request_is_signed(shell: Shell):
     """From standard input to standard output, or from a file to a file."""
-    result = shell.run("sign", "-", input=CSR)
+    result = shell.run("sign", "-", input=CSR, apart=True)
     assert ("signed for hv3\n", 0) == (result.stderr, result.exit_code)
     x509.load_pem_x509_certificate(result.stdout.encode())
     path, out = shell.path / "csr.pem", shell.path / "cert.pem"
