@@ -39,6 +39,20 @@ def notify_systemd(state: str) -> None:
         return  # systemd ends and starts a unit that does not speak; a daemon need not do so itself
 
 
+def watchdog_interval_s() -> float:
+    """How often systemd is to hear that this process lives; infinity: it does not ask.
+
+    Source:
+        sd_watchdog_enabled(3): half of ``WATCHDOG_USEC``, if ``WATCHDOG_PID`` is ours or not there.
+    """
+    try:
+        asked_us = int(os.environ.get("WATCHDOG_USEC", "0"))
+        named = int(os.environ.get("WATCHDOG_PID", os.getpid()))
+    except ValueError:
+        return float("inf")
+    return asked_us / 2e6 if asked_us > 0 and named == os.getpid() else float("inf")
+
+
 def leave_no_core() -> None:
     """See to it that this process is never dumped, nor read by another of its user: it has keys.
 

@@ -24,7 +24,13 @@ from .clock import Clock
 from .errors import IPsecError
 from .model.chassis import IpAddress
 from .model.text import printable, printable_lines
-from .process import AlreadyRunningError, Pidfile, leave_no_core, notify_systemd
+from .process import (
+    AlreadyRunningError,
+    Pidfile,
+    leave_no_core,
+    notify_systemd,
+    watchdog_interval_s,
+)
 
 if TYPE_CHECKING:
     from .metrics import Exporter
@@ -174,6 +180,9 @@ class Service:
         }
         self._told: dict[str, str] = {}
         self._retry_at = float("inf")
+        self._watchdog_s = watchdog_interval_s()
+        self._alive_at = clock.monotonic()
+        """When systemd is to hear again that the loop goes round."""
 
     def open(self) -> None:
         """Take the pidfile, open log, metrics and control socket, catch signals.
@@ -253,6 +262,13 @@ class Service:
                 self._events.error("service_problem", part=part, reason=text)
         self._told = found
 
+    def _tell_alive(self) -> None:
+        """Tell systemd that the loop goes round; it ends a daemon that hangs and starts another."""
+        now = self._clock.monotonic()
+        if self._watchdog_s != float("inf") and now >= self._alive_at:
+            self._alive_at = now + self._watchdog_s
+            notify_systemd("WATCHDOG=1")
+
     def _open_exporter(self) -> None:
         from .metrics import Exporter  # noqa: PLC0415 - a tenth of a second that few need
 
@@ -327,6 +343,7 @@ class Service:
                 self._close_control()
         self._retry()
         self._note()
+        self._tell_alive()
 
     def wait(self, poller: ovs.poller.Poller) -> None:
         """Arm the poller with commands, signals, and the time to say how the program is."""
@@ -335,6 +352,8 @@ class Service:
             self._unixctl.wait(poller)
         if self.exporter is not None:
             poller.timer_wait(int(self.exporter.delay_s(now) * 1000) + 1)
+        if self._watchdog_s != float("inf"):
+            poller.timer_wait(max(0, int((self._alive_at - now) * 1000)) + 1)
         if self._retry_at != float("inf"):
             poller.timer_wait(max(0, int((self._retry_at - now) * 1000)) + 1)
         if self._woken is not None:

@@ -302,3 +302,33 @@ def test_problems_do_not_make_a_loop_spin(start, tmp_path: Path):
         time.sleep(1.0)
         assert int(daemon.appctl("passes").stdout) - before < 20
         assert daemon.text().count("service_problem") <= 6
+
+
+def test_systemd_hears_that_the_loop_goes_round(
+    start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """WATCHDOG=1 at half the interval that systemd asked for, though nothing else happens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "400000")
+        start()
+        assert [b"WATCHDOG=1"] * 3 == [listener.recv(64) for _ in range(3)]
+
+
+@pytest.mark.parametrize("asked", [{}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_PID": "1"}])
+def test_systemd_hears_nothing_that_it_did_not_ask_for(
+    start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
+):
+    """No watchdog, none that can be understood, or that of another process."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(0.5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "100000" if "WATCHDOG_PID" in asked else "0")
+        for name, value in asked.items():
+            monkeypatch.setenv(name, value)
+        assert [] == start().problems()
+        with pytest.raises(TimeoutError):
+            listener.recv(64)
