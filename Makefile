@@ -25,7 +25,7 @@ help:
 	@echo 'bench      cost beside ovs-monitor-ipsec, into docs/explanation/cost.md'
 	@echo 'bench-policy what rules cost, into docs/explanation/policy-cost.md'
 	@echo 'bench-ovn  what it costs OVN itself, into docs/explanation/ovn-cost.md'
-	@echo 'docs       write the generated reference pages again'
+	@echo 'docs       write the generated reference pages and man pages again'
 
 setup:
 	@tools/setup
@@ -42,6 +42,7 @@ lint:
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(PYTHON) tools/reference.py --check
+	$(PYTHON) tools/manpages.py --check
 
 types:
 	$(BIN)/mypy
@@ -79,3 +80,4 @@ bench-ovn:
 
 docs:
 	$(PYTHON) tools/reference.py
+	$(PYTHON) tools/manpages.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from pathlib import Path
 
 import click
 
@@ -19,12 +20,13 @@ class LazyGroup(click.Group):
     """A group whose commands are modules beside this one, each with a command named `command`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Names of the commands, sorted."""
-        return list(COMMANDS)
+        """Names of the commands, sorted; packages come without the laboratory of `sandbox`."""
+        there = (Path(__file__).parents[1] / "lab").is_dir()
+        return [name for name in COMMANDS if there or name != "sandbox"]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.list_commands(ctx):
             return None
         module = importlib.import_module(f"{__package__}.{cmd_name}")
         command: click.Command = module.command
