@@ -13,7 +13,7 @@ SEEDS = 300-1299
 # Another machine than this one for the guest, such as --speed 20 or --just-booted.
 MACHINE =
 
-.PHONY: help setup sandbox check check-fast lint types arch unit simulation simulate functional system bench bench-policy bench-ovn docs
+.PHONY: help setup deb sandbox check check-fast lint types arch unit simulation simulate functional system bench bench-policy bench-ovn docs
 
 help:
 	@echo 'setup      install what is missing: Debian packages, .venv (quick when nothing is)'
@@ -26,9 +26,13 @@ help:
 	@echo 'bench-policy what rules cost, into docs/explanation/policy-cost.md'
 	@echo 'bench-ovn  what it costs OVN itself, into docs/explanation/ovn-cost.md'
 	@echo 'docs       write the generated reference pages and man pages again'
+	@echo 'deb        Debian packages of the committed tree, into build/deb'
 
 setup:
 	@tools/setup
+
+deb:
+	@tools/deb
 
 sandbox: setup
 	$(PYTHON) -m ovn_ipsec.cli sandbox $(ARGS)
