@@ -13,20 +13,30 @@ SEEDS = 300-1299
 # Another machine than this one for the guest, such as --speed 20 or --just-booted.
 MACHINE =
 
-.PHONY: help setup deb sandbox check check-fast lint types arch unit simulation simulate functional system bench bench-policy bench-ovn docs
+.PHONY: help setup deb sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system bench bench-policy bench-ovn docs
 
 help:
-	@echo 'setup      install what is missing: Debian packages, .venv (quick when nothing is)'
-	@echo 'sandbox    a whole encrypted OVN cluster on this machine'
-	@echo 'check      everything: lint types arch unit simulation functional system'
-	@echo '           with MACHINE=--just-booted or MACHINE="--speed 20" as on another machine'
-	@echo 'check-fast lint, types, arch and unit tests, in seconds'
-	@echo 'simulate   play more seeds of the simulator: make simulate SEEDS=300-20000'
-	@echo 'bench      cost beside ovs-monitor-ipsec, into docs/explanation/cost.md'
+	@echo 'setup        install what is missing: Debian packages, .venv (quick when nothing is)'
+	@echo 'sandbox      build a whole encrypted OVN cluster on this machine (ARGS=--keep: a shell in it)'
+	@echo
+	@echo 'check        everything: lint types arch unit simulation functional system'
+	@echo 'check-fast   lint types arch unit-fast, in half a minute'
+	@echo 'lint         ruff, its formatter, generated pages and links in the docs'
+	@echo 'types        mypy, strict'
+	@echo 'arch         which module may import which, and other rules of the house'
+	@echo 'unit         all unit tests, and that they cover every branch of the pure modules'
+	@echo 'unit-fast    unit tests but the slow ones, with few examples and without coverage'
+	@echo 'simulation   the real daemons on simulated hosts: regressions and 300 seeds of faults'
+	@echo 'simulate     more seeds of the simulator: make simulate SEEDS=300-20000'
+	@echo 'functional   real databases, IKE daemons and kernel tables, in namespaces'
+	@echo 'system       real OVN clusters in a virtual machine; MACHINE=--just-booted or'
+	@echo '             MACHINE="--speed 20" plays another machine, also with check'
+	@echo
+	@echo 'bench        cost beside ovs-monitor-ipsec, into docs/explanation/cost.md'
 	@echo 'bench-policy what rules cost, into docs/explanation/policy-cost.md'
-	@echo 'bench-ovn  what it costs OVN itself, into docs/explanation/ovn-cost.md'
-	@echo 'docs       write the generated reference pages and man pages again'
-	@echo 'deb        Debian packages of the committed tree, into build/deb'
+	@echo 'bench-ovn    what it costs OVN itself, into docs/explanation/ovn-cost.md'
+	@echo 'docs         write the generated pages, pictures and man pages again'
+	@echo 'deb          Debian packages of the committed tree, into build/deb'
 
 setup:
 	@tools/setup
@@ -39,8 +49,9 @@ sandbox: setup
 
 check: setup lint types arch unit simulation functional system
 
-check-fast: setup lint types arch
-	$(PYTHON) -m pytest -q tests/unit
+# Two at a time: the unit tests beside everything else.
+check-fast: setup
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit-fast lint types arch
 
 lint:
 	$(BIN)/ruff check $(SOURCES)
@@ -58,6 +69,9 @@ arch:
 unit:
 	$(PYTHON) -m pytest tests/unit --cov --cov-report=
 	$(BIN)/coverage report --include='$(PURE)' --fail-under=100
+
+unit-fast:
+	HYPOTHESIS_PROFILE=few $(PYTHON) -m pytest -q tests/unit --ignore=tests/unit/test_arch.py -m 'not slow'
 
 # The real daemons on simulated hosts, in virtual time.
 simulation:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import inspect
 import re
 import sys
@@ -29,6 +30,9 @@ METRICS = (
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
 EXPLANATION = ROOT / "docs" / "explanation"
+ARCHITECTURE = EXPLANATION / "architecture.md"
+BEGIN = "<!-- Layers, written by tools/reference.py; do not edit: run `make docs`. -->"
+END = "<!-- End of the layers. -->"
 NOTE = "<!-- Written by tools/reference.py; do not edit: run `make docs`. -->\n"
 TABLES = (
     (
@@ -151,10 +155,63 @@ def stages() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _purpose(path: Path) -> str:
+    """The first sentence of the docstring of a module or a package."""
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+def _floors(text: str) -> list[list[str]]:
+    """The layers of a contract, highest first, each with its modules."""
+    return [re.split(r"\s*[|:]\s*", line.strip()) for line in text.splitlines() if line.strip()]
+
+
+def _picture(floors: list[list[str]]) -> Iterator[str]:
+    """Draw layers as boxes, one on top of the other."""
+    texts = [" | ".join(floor) for floor in floors]
+    width = max(map(len, texts))
+    edge = f"+{'-' * (width + 2)}+"
+    yield edge
+    for text in texts:
+        yield f"| {text.center(width)} |"
+        yield edge
+
+
+def layers() -> str:
+    """Draw the layers that setup.cfg tells import-linter to enforce, and say what is in each."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = []
+    for name in config.sections():
+        if not name.startswith("importlinter:contract:") or config[name]["type"] != "layers":
+            continue
+        container = config[name].get("containers", "").strip()
+        title = f"`{container}`" if container else "The three packages"
+        floors = _floors(config[name]["layers"])
+        lines += [f"### {title}", "", "```", *_picture(floors), "```", ""]
+        lines += ["| module | what it is for |", "|---|---|"]
+        for module in (module for floor in floors for module in floor):
+            folder = ROOT / container.replace(".", "/") / module
+            lines.append(f"| `{module}` | {_purpose(folder)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def architecture() -> str:
+    """Put the picture of the layers into the page about the architecture."""
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"{ARCHITECTURE.relative_to(ROOT)}: no lines {BEGIN!r} and {END!r}")
+    return f"{before}{begin}\n\n{layers()}\n{end}{after}"
+
+
 def unresolved() -> list[str]:
-    """Relative links in docs/ and README.md that lead nowhere."""
+    """Relative links in docs/ and the pages beside it that lead nowhere."""
     missing = []
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+    for page in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             if not (page.parent / target).exists():
                 missing.append(f"{page.relative_to(ROOT)}: {target}")  # noqa: PERF401
@@ -168,6 +225,7 @@ def main() -> int:
         PAGES / "cli.md": commands(),
         PAGES / "metrics.md": metrics(),
         EXPLANATION / "replacement.md": stages(),
+        ARCHITECTURE: architecture(),
     }
     bad = []
     for page, text in pages.items():

@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 hypothesis.settings.register_profile("dev", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("few", max_examples=5, deadline=None)  # make check-fast
 hypothesis.settings.register_profile("ci", max_examples=500, deadline=None)
 hypothesis.settings.register_profile("nightly", max_examples=5000, deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

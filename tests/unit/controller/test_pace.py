@@ -129,6 +129,7 @@ def within(times: list[float], since: float, until: float) -> int:
     return sum(since <= time < until for time in times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hangs", [True, False])
 @pytest.mark.parametrize("silent", [100, 500, 1500])
 def test_silent_peers_cost_the_same_however_many_they_are(silent: int, hangs: bool) -> None:
@@ -153,6 +154,7 @@ def test_all_silent_peers_get_their_turn() -> None:
     assert all(record.attempts.count >= 2 for record in chassis.records.values())
 
 
+@pytest.mark.slow
 def test_a_touch_of_every_pair_reads_nothing_of_those_that_wait() -> None:
     """A new policy looks at all of them."""
     chassis = Chassis(600, hangs=True)

@@ -25,6 +25,8 @@ from tests.unit.controller.test_pair_of_chassis import (
 )
 from tests.worlds import A, B, two_classes
 
+pytestmark = pytest.mark.slow
+
 
 def using(*auth: Auth, generation: int = 20) -> ClusterPolicy:
     """A policy under enforce."""

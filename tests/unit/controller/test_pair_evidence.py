@@ -65,6 +65,7 @@ def test_what_comes_over_sas_from_before_is_no_evidence() -> None:
 BUSY = st.sampled_from([0.0, 0.0, 1.0, 2.5, 4.0, 6.0])
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     st.sampled_from([0.0, 0.5, 1.0, 3.0]),
@@ -89,6 +90,7 @@ def test_however_busy_the_ends_are_nothing_is_lost_when_they_change_over(
     assert lost == []
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.sampled_from([2.0, 6.0, 15.0, 40.0]), st.booleans()), max_size=4),

@@ -485,6 +485,7 @@ def _disturb(cluster: Cluster, what: str, index: int, op: str) -> None:
             end.agent.put_chassis(other, row)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(EVENTS, st.sampled_from([Phase.ESTABLISH, Phase.ENFORCE]), EVENTS)
 def test_whatever_happens_it_converges_and_nothing_is_clear(
@@ -646,6 +647,7 @@ LABELS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(LABELS)
 def test_whatever_rows_say_a_pair_is_never_clear_that_must_not_be(

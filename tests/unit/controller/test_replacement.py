@@ -176,6 +176,7 @@ def test_each_beginning_is_remembered_as_long_as_it_holds() -> None:
     assert 9.0 == advance(overlap, Lineage(), doubled, 9.0).doubled_at
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(SAS, st.booleans(), st.sets(st.integers(0, 8)), st.integers(0, 3), st.sampled_from(Role))
 def test_whatever_is_seen_there_is_one_stage_and_one_entry(

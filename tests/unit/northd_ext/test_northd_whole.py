@@ -382,6 +382,7 @@ def columns(row: Row) -> dict[str, Any]:
     return {k: v for k, v in vars(row).items() if k != "uuid" and not k.startswith("_")}
 
 
+@pytest.mark.slow
 def test_hostile_chassis_holds_nothing_up_and_is_bounded_work(world: World) -> None:
     """Switched on with it: enforced after its time; a rule moves it; writes and lines are few."""
     world.option("rule-1", "zone:z1 any off")

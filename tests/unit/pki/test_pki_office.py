@@ -391,6 +391,7 @@ def test_what_is_signed_is_entered_behind_the_books(folder: CaFolder):
     assert [entry.revoked for entry in folder.read().certificates] == [NOW, *[None] * 4]
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_signature_does_not_grow_with_the_books(folder: CaFolder):
     """Beside 2000 certificates as beside none it is one line, and one line is read of it."""
     one = office.issue(folder, HV1, WISH, NOW).entry
@@ -481,6 +482,7 @@ def test_books_that_are_written_while_they_are_read_are_read_again(folder: CaFol
 # --- limits --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_name_gets_a_few_certificates_and_no_more(folder: CaFolder):
     """Whoever asks with another key each time: so many in an hour, and so many good ones."""
     got, refused = 0, []
