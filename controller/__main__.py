@@ -29,7 +29,9 @@ PROGRAM = "ovn-ipsec-controller"
 
 @click.command(name=PROGRAM)
 @click.argument("ovs_db", metavar="[OVS-DB]", default=f"unix:{OVS_RUNDIR}/db.sock")
-@click.option("-n", "--name", metavar="CHASSIS", help="Chassis name (default: as ovn-controller).")
+@click.option(
+    "-n", "--name", metavar="CHASSIS", help="Chassis name (default: the one ovn-controller uses)."
+)
 @click.option("--vici", metavar="URI", help="Socket of charon (default: unix:///run/charon.vici).")
 @click.option(
     "--state-dir",
@@ -37,7 +39,7 @@ PROGRAM = "ovn-ipsec-controller"
     default="/var/lib/ovn-ipsec",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Where reqids and the boot guard are kept.",
+    help="Folder for what must survive a restart, such as reqids and the boot guard.",
 )
 @click.option(
     "--flush",
@@ -47,9 +49,9 @@ PROGRAM = "ovn-ipsec-controller"
 @click.option(
     "--guard",
     is_flag=True,
-    help="Put the guard up that stood before the last boot, if one did, and exit.",
+    help="Restore the guard that was in force before the last boot, if any; then exit.",
 )
-@click.option("--metrics-peers", is_flag=True, help="Among the metrics, one for each pair.")
+@click.option("--metrics-peers", is_flag=True, help="Also serve one metric for each pair.")
 @common_options
 def main(
     common: Common,
@@ -61,10 +63,11 @@ def main(
     guard: bool,
     metrics_peers: bool,
 ) -> None:
-    """Encrypt the tunnels of this chassis as the southbound database says.
+    """Encrypt the tunnels of this chassis by the policy in the southbound database.
 
-    OVS-DB is the local Open_vSwitch database. The southbound and everything else is found there,
-    as ovn-controller finds it. Runs in the foreground; ending it changes nothing that is in force.
+    OVS-DB is the local Open_vSwitch database; the chassis name, the southbound and all settings are
+    read from there, as ovn-controller does. Runs in the foreground; stopping it changes nothing
+    that is in force.
     """
     files = (common.private_key, common.certificate, common.ca_cert)
     tls = (files[0], files[1], files[2]) if files[0] and files[1] and files[2] else None
@@ -108,7 +111,7 @@ def _end_with_guard(controller: daemon.Controller) -> None:
     standing = controller.guard.standing
     if standing is not None and not controller.guard.keeper.holds():
         raise EdgeError(f"no layer of the guard holds: {controller.guard.keeper.problems()}")
-    click.echo("in force" if standing is not None else "nothing is to be denied")
+    click.echo("in force" if standing is not None else "no guard to restore")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from .chassis import Chassis
 from .daemon import Controller
 from .plan.agent import counts_by_name
 
-NAMELESS = "this chassis has no name yet, or no southbound: system-id and ovn-remote say"
+NAMELESS = "this chassis has no name or southbound yet: set external_ids system-id and ovn-remote"
 
 
 def register(service: Service, controller: Controller) -> None:

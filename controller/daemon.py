@@ -349,8 +349,8 @@ def _waiting(coming: Chassis) -> str:
         why = "it has no Chassis row there"
     why = why or "it has not been read yet"
     return (
-        f"chassis {identity.name} at {identity.southbound.remotes} is not in force, as {why};"
-        " what was known before is"
+        f"chassis {identity.name} at {identity.southbound.remotes} has not taken over: {why};"
+        " what was in force before stays"
     )
 
 

@@ -60,7 +60,7 @@ CLEAR = Metric(
 )
 PROBLEMS = Metric(
     name="ovn_ipsec_problems",
-    meaning="Things that are wrong on this chassis, as `ovn-ipsec status` words them; 0 is well.",
+    meaning="Problems of this chassis, as `ovn-ipsec status` shows them; 0 is healthy.",
 )
 IKE_UP = Metric(
     name="ovn_ipsec_ike_daemon_up",

@@ -56,7 +56,7 @@ def fault(error: Exception) -> str:
     """What went wrong, in one bounded line without the values that it went wrong with."""
     if isinstance(error, IPsecError):
         return error.diagnostics()[:FAULT_MAX]
-    return f"{type(error).__name__} in this program (see its log)"
+    return f"internal error {type(error).__name__} (see the log)"
 
 
 def undecided_problems(undecided: Mapping[ConnName, str]) -> list[str]:

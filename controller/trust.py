@@ -123,7 +123,7 @@ class Trust:
             open_ones = [r.strip() for r in remotes.split(",") if not r.strip().startswith("ssl:")]
             if any(open_ones):
                 words.append(
-                    f"pins are worth no more than {open_ones[0]}, where anybody may write "
+                    f"pins are no more trustworthy than {open_ones[0]}, where anybody may write "
                     "any row: use ssl: with RBAC"
                 )
             words.append(refusal_summary(self._pins.refusals()))

@@ -34,12 +34,12 @@ def _default(variable: str, socket: str) -> str:
     "--ca-dir",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Sign what chassis ask for, with the authority that ovn-ipsec pki init made in DIR.",
+    help="Sign the requests of chassis with the authority that ovn-ipsec pki init created in DIR.",
 )
 @click.option(
     "--insecure-enrolment",
     is_flag=True,
-    help="Sign although the southbound lets any chassis write any row (no TLS with RBAC).",
+    help="Sign even if any chassis can write any southbound row (no TLS with RBAC).",
 )
 @common_options
 def main(

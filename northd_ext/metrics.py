@@ -37,8 +37,8 @@ GENERATION = Metric(
 )
 ERRORS = Metric(
     name="ovn_ipsec_cluster_policy_errors",
-    meaning="Keys of the policy that could not be understood or had; the last good policy stays in"
-    " force meanwhile.",
+    meaning="Keys of the policy that could not be parsed or put into force; meanwhile the last good"
+    " policy stays in force.",
 )
 CHASSIS = Metric(
     name="ovn_ipsec_cluster_chassis",
@@ -66,8 +66,8 @@ FIRST_END = Metric(
 )
 ENDING = Metric(
     name="ovn_ipsec_cluster_certificates_ending",
-    meaning="Certificates that end within so many days, or have ended; one that renews itself is"
-    " among them for a while before it does.",
+    meaning="Certificates that expire within that many days or have expired; one that is renewed"
+    " automatically counts for a while before it is.",
     labels=("within_days",),
 )
 SIGNED = Metric(

@@ -141,6 +141,6 @@ class Pidfile:
             if kind != fcntl.F_UNLCK:
                 break
         if kind == fcntl.F_RDLCK:
-            raise IPsecError(f"pidfile {self.path}: process {pid} holds it, which is none of ours")
+            raise IPsecError(f"pidfile {self.path}: held by process {pid}, which is not ours")
         said = os.pread(file, 32, 0).decode("ascii", "replace").strip()
         raise AlreadyRunningError(f"{self.path}: already running as pid {said or pid}")

@@ -88,17 +88,34 @@ def _address(_context: click.Context, parameter: click.Parameter, text: str) -> 
 _OPTIONS = (
     click.option("--pidfile", metavar="FILE", help="Pidfile (default: in the run directory)."),
     click.option("--log-file", metavar="FILE", help="Log to FILE (default: standard error)."),
-    click.option("--log-format", type=click.Choice(["text", "json"]), default="text"),
-    click.option("--log-level", type=click.Choice(list(log.LEVELS)), default="info"),
+    click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="Format of log lines.",
+    ),
+    click.option(
+        "--log-level",
+        type=click.Choice(list(log.LEVELS)),
+        default="info",
+        show_default=True,
+        help="Lowest level that is logged.",
+    ),
     click.option("--unixctl", metavar="SOCKET", help="Control socket, for appctl -t."),
-    click.option("-p", "--private-key", metavar="FILE", help="Key for ssl: remotes."),
+    click.option("-p", "--private-key", metavar="FILE", help="Private key for ssl: remotes."),
     click.option("-c", "--certificate", metavar="FILE", help="Certificate for ssl: remotes."),
-    click.option("-C", "--ca-cert", metavar="FILE", help="CA of the other end of ssl: remotes."),
+    click.option(
+        "-C",
+        "--ca-cert",
+        metavar="FILE",
+        help="CA certificate that the server of ssl: remotes is verified with.",
+    ),
     click.option(
         "--metrics-port",
         metavar="PORT",
         type=click.IntRange(1, 65535),
-        help="Serve metrics for Prometheus, over HTTP at /metrics (default: not at all).",
+        help="Serve metrics for Prometheus over HTTP at /metrics (default: off).",
     ),
     click.option(
         "--metrics-address",
@@ -106,7 +123,7 @@ _OPTIONS = (
         default="127.0.0.1",
         show_default=True,
         callback=_address,
-        help="Where; :: for every address. Nobody is asked who they are.",
+        help="Address to serve metrics on; :: for all. There is no authentication.",
     ),
     click.version_option(__version__),
 )

@@ -68,7 +68,7 @@ class FileWatch:
                 if found == before:
                     break
             else:
-                problem = "the folders do not stay as they are"
+                problem = "the folders keep changing"
         except (OSError, ValueError) as error:
             problem = str(error)
         if problem and problem != self.problem:

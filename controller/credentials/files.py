@@ -101,7 +101,10 @@ def read_secrets(path: str) -> tuple[Secret, ...]:
         raise CredentialError(str(error)) from None
     found = list(dict.fromkeys(line for line in lines if line))
     if len(found) > SECRETS_MAX:
-        refuse(path, f"more than {SECRETS_MAX} lines: expected one secret a line, the first in use")
+        refuse(
+            path,
+            f"more than {SECRETS_MAX} lines: expected one secret per line; the first one is used",
+        )
     if any(len(line) < SECRET_MIN for line in found):
         refuse(path, f"a line is too short for a secret; expected at least {SECRET_MIN} bytes")
     return tuple(map(Secret, found))

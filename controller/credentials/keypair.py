@@ -107,7 +107,7 @@ def _owned(
         return None
     if any(same_name(name, chassis) for name in found):
         return pair
-    words = f"it is of {listed(found)}, and this chassis is {chassis} now"
+    words = f"it belongs to {listed(found)}, but this chassis is now {chassis}"
     _log.warning("key_put_aside", path=str(path), reason=words)
     _move(path, _aside(path, found[0] if found else ""))
     return None
@@ -122,7 +122,7 @@ def _move(path: Path, target: Path) -> None:
     try:
         path.replace(target)
     except OSError as error:
-        raise EdgeError(f"{path}: cannot be put aside: {error.strerror}") from None
+        raise EdgeError(f"{path}: cannot be moved away: {error.strerror}") from None
 
 
 def store(path: Path, pair: KeyPair) -> None:

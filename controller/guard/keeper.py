@@ -154,7 +154,7 @@ class GuardKeeper:
                 ):
                     kept.problem = ""
                 case Known(value=observed):
-                    what = ", ".join(observed.damage) or "not what was put there"
+                    what = ", ".join(observed.damage) or "differs from what was installed"
                     what = "gone" if observed.state is None else what
                     found.append(f"{kept.layer.name}: {what}")
                     kept.applied = Unknown(what)
@@ -196,7 +196,7 @@ class GuardKeeper:
         ):
             found["vnis"] = (
                 f"no layer that sees VNIs is in force, so {len(wanted.vnis)} protected networks"
-                " pass wherever a pair may be clear"
+                " can pass in clear wherever a pair may be clear"
             )
         return found
 

@@ -31,7 +31,7 @@ from .backend import IkeBackend
 
 _log = structlog.get_logger()
 
-NO_FETCHER = f"cannot fetch, so {OCSP_URI} tells it nothing: it lacks its plugin curl"
+NO_FETCHER = f"cannot fetch over HTTP, so {OCSP_URI} has no effect: its plugin curl is missing"
 RETRY_S, RETRY_MAX_S = 10.0, 600.0
 """From a refusal until the same is offered again, twice as long each time."""
 LOOK_S = 60.0
@@ -243,7 +243,7 @@ class Keyring:
         self._remember(frozenset({key_id}))
         found = backend.load_key(self._secrets[key_id])
         if found != key_id:
-            raise IkeError(f"the IKE daemon took the key {key_id} for {found[:80]}")
+            raise IkeError(f"the IKE daemon loaded the key {key_id} for {found[:80]}")
 
     def _confirm(self, backend: IkeBackend, attempt: _Attempts, now: float | None) -> None:
         """Hold what was given against what the daemon lists, now and then all of it."""
@@ -320,7 +320,7 @@ class Keyring:
             case Known(value=keys), Known(value=held):
                 pass
             case _:
-                raise IkeError("the IKE daemon does not tell its keys")
+                raise IkeError("the IKE daemon does not list its keys")
         given = self._state.key_ids() if self._given is None else self._given
         kept = given & (self._secrets.keys() | own)
         for key_id in sorted(keys & given - kept):

@@ -94,7 +94,7 @@ class IkeLink:
             if not self._up:
                 self.backend.close()
             # What the daemon has told is told once: what was not taken in is read again.
-            self._missed = "what it has told was not taken in"
+            self._missed = "its events could not be processed"
             self._read_at = now + RETRY_S
             raise
 

@@ -115,8 +115,8 @@ class Standing:
     def refusal(self, nb: NbView) -> InputError:
         """Why NB is not followed, and what to do, for the operator."""
         reason = (
-            f"this is not the database that generation {self.generation}, which is in force, came"
-            f" from, and it would weaken {', '.join(self.weaker)}; to follow it, set"
+            f"this is not the database that the policy in force (generation {self.generation}) came"
+            f" from, and following it would weaken {', '.join(self.weaker)}; to follow it, set"
             f" options:{nb_global.CONFIRM}={self.generation}"
         )
         return InputError(

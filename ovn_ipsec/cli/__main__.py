@@ -48,16 +48,21 @@ class LazyGroup(click.Group):
     default=f"unix:{RUNDIR}/ovnsb_db.sock",
     help="Southbound database, as for ovn-sbctl (default: $OVN_SB_DB, or the local socket).",
 )
-@click.option("-p", "--private-key", metavar="FILE", help="Key for ssl: remotes.")
+@click.option("-p", "--private-key", metavar="FILE", help="Private key for ssl: remotes.")
 @click.option("-c", "--certificate", metavar="FILE", help="Certificate for ssl: remotes.")
-@click.option("-C", "--ca-cert", metavar="FILE", help="CA of the other end of ssl: remotes.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option(
+    "-C",
+    "--ca-cert",
+    metavar="FILE",
+    help="CA certificate that the server of ssl: remotes is verified with.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.version_option(__version__)
 @click.pass_context
 def main(ctx: click.Context, /, **flags: str | bool | None) -> None:
-    """See how the encryption of an OVN cluster's tunnels is doing.
+    """Inspect and control the encryption of an OVN cluster's tunnels.
 
-    Commands that judge end with 0 for well, 1 for degraded, 2 for cannot tell.
+    Exit status of status, doctor, explain and peers: 0 healthy, 1 degraded, 2 unknown.
     """
     ctx.obj = Settings(**flags)  # type: ignore[arg-type]
 

@@ -27,13 +27,13 @@ COLOURS = {"encrypted": "green", "pending": "yellow", "blocked": "red"}
     "-t",
     "--target",
     metavar="SOCKET",
-    help="Control socket of the controller of A or B (default: that of the one running here).",
+    help="Control socket of the controller of A or B (default: that of the one on this host).",
 )
 @click.pass_obj
 def command(settings: Settings, one: str, other: str, target: str | None) -> None:
-    """Explain the pairs of the chassis A and B: what decided, what is in force, what is wrong.
+    """Explain how the pairs of the chassis A and B are treated, why, and what is wrong.
 
-    On A or on B it also asks the controller there.
+    Run on A or B, it also asks the controller there.
     """
     try:
         found = _explain(settings, (one, other), target)

@@ -150,9 +150,8 @@ def why_none(one: ChassisView, other: ChassisView) -> str:
         if one.chassis.is_remote or other.chassis.is_remote:
             local, far = (other, one) if one.chassis.is_remote else (one, other)
             if not local.chassis.is_interconn:
-                return (
-                    f"{far.name} is in another availability zone, and {local.name} no gateway to it"
-                )
+                zone = f"{far.name} is in another availability zone"
+                return f"{zone}, and {local.name} is no gateway to it"
         return f"their transport zones do not overlap: {_zones(one)} and {_zones(other)}"
     if preferred_type(one.chassis, other.chassis) is None:
         return "they have no tunnel type in common that IPsec covers"
@@ -257,7 +256,7 @@ def _place(digest: Digest) -> str:
 def _cluster(snapshot: Snapshot) -> list[Finding]:
     found: list[tuple[str, str]] = []
     if snapshot.ipsec and snapshot.policy is None and snapshot.sb_error is None:
-        found.append(("ipsec is on, and nothing has answered it", NO_NORTHD))
+        found.append(("ipsec is on, but no ovn-ipsec-northd has acted on it", NO_NORTHD))
     if snapshot.sb_error is not None:
         found.append((snapshot.sb_error.diagnostics(), NO_NORTHD))
     if error := snapshot.reported.get(nb_global.ERROR):
@@ -278,7 +277,7 @@ def _contested(view: ChassisView) -> list[Finding]:
 def _quarantined(policy: ClusterPolicy | None, view: ChassisView) -> list[Finding]:
     if policy is None or not is_on(policy) or view.chassis.name not in policy.quarantine:
         return []
-    problem = "in quarantine: nobody has SAs with it, and nothing is exchanged in clear"
+    problem = "in quarantine: no peer has SAs with it or exchanges clear traffic with it"
     return [Finding(subject=view.name, problem=problem, next_step=END_QUARANTINE)]
 
 

@@ -27,12 +27,12 @@ NO_AGENT = "start ovn-ipsec-controller on that chassis"
 SEE_LOG = "read the log of ovn-ipsec-controller on that chassis"
 SEE_NORTHD = "read the log of ovn-ipsec-northd"
 WHICH_NORTHBOUND = (
-    "is this the northbound of that southbound, and not an empty or restored one? Set ipsec=true to"
-    " keep encryption; NB_Global options:ovn-ipsec-confirm=<generation in force> gives it up"
+    "check that this is the right northbound, neither empty nor restored. To keep encryption, set"
+    " ipsec=true; to give it up, set NB_Global options:ovn-ipsec-confirm=<generation in force>"
 )
 SEE_PEERS = "on that chassis: ovn-ipsec peers"
-RENEW = "put a new certificate in place of the old one; it is taken without loss"
-RENEW_SOON = f"{RENEW}; one that no file holds is late to renew itself: {SEE_LOG}"
+RENEW = "put a new certificate in place of the old one; it is picked up without losing a packet"
+RENEW_SOON = f"{RENEW}; if it is in no file, its automatic renewal is late: {SEE_LOG}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ def _exit(state: str, findings: list[Finding], *, enabled: bool) -> Exit:
 def _cluster(nb: Mapping[str, str], state: str, *, enabled: bool) -> list[Finding]:
     findings = []
     if enabled and not state:
-        problem = "ipsec is on, and nothing has answered it"
+        problem = "ipsec is on, but no ovn-ipsec-northd has acted on it"
         findings.append(Finding(subject=CLUSTER, problem=problem, next_step=NO_NORTHD))
     if error := nb.get(nb_global.ERROR):
         problem = printable(error, 400)
@@ -130,12 +130,12 @@ def _southbound(sb: Southbound, state: str, *, enabled: bool) -> list[Finding]:
         return [Finding(subject=CLUSTER, problem=problem, next_step=SEE_NORTHD)]
     policy = sb.policy
     if policy is None and state not in ("", "off"):
-        problem = f"the northbound says {state}, and the southbound has no policy"
+        problem = f"the northbound says {state}, but the southbound has no policy"
         return [Finding(subject=CLUSTER, problem=problem, next_step=SEE_NORTHD)]
     if enabled or state not in ("", "off") or policy is None or policy.phase is Phase.OFF:
         return []
     problem = (
-        f"the northbound says that encryption is off, and generation {policy.generation} is in"
+        f"the northbound says that encryption is off, but generation {policy.generation} is in"
         f" force ({policy.phase})"
     )
     return [Finding(subject=CLUSTER, problem=problem, next_step=WHICH_NORTHBOUND)]

@@ -58,7 +58,7 @@ def ask(target: str, command: str, *words: str) -> dict[str, Any]:
     """
     found = _json(_asked(target, command, *words))
     if not isinstance(found, dict):
-        raise EdgeError(f"{PROGRAM} answered no object to {command}")
+        raise EdgeError(f"{PROGRAM} did not answer {command} with an object")
     return found
 
 
@@ -83,7 +83,7 @@ def _json(text: str) -> object:
     try:
         found: object = json.loads(text)
     except ValueError as error:
-        raise EdgeError(f"{PROGRAM} answered what is not JSON: {error}") from error
+        raise EdgeError(f"{PROGRAM} did not answer with JSON: {error}") from error
     return found
 
 
@@ -95,7 +95,7 @@ def read_peers(text: str) -> list[Peer]:
     """
     peers = _json(text)
     if not isinstance(peers, list) or not all(isinstance(peer, dict) for peer in peers):
-        raise EdgeError(f"{PROGRAM} answered no list of peers")
+        raise EdgeError(f"{PROGRAM} did not answer with a list of peers")
     return peers
 
 

@@ -24,7 +24,7 @@ NOT_UP = frozenset({"pending", "blocked"})
     "-t",
     "--target",
     metavar="SOCKET",
-    help=f"Control socket of {PROGRAM} (default: that of the one running here).",
+    help=f"Control socket of {PROGRAM} (default: that of the one on this host).",
 )
 @click.pass_obj
 def command(settings: Settings, target: str | None) -> None:

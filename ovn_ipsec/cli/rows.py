@@ -21,14 +21,14 @@ NO_ROW = (
     " row. If the chassis is gone for good, delete its Chassis_Private row"
 )
 ONE_ADDRESS = (
-    "give each chassis an address of its own (external_ids:ovn-encap-ip), and delete the row that"
-    " has no right to it: ovn-sbctl chassis-del"
+    "give each chassis an address of its own (external_ids:ovn-encap-ip), and delete the chassis"
+    " that should not have this one: ovn-sbctl chassis-del"
 )
 SAME_KIND = (
-    "give both a tunnel type (external_ids:ovn-encap-type) and a version of IP"
-    " (external_ids:ovn-encap-ip) in common"
+    "give both a common tunnel type (external_ids:ovn-encap-type) and IP version"
+    " (external_ids:ovn-encap-ip)"
 )
-FIX_ROW = "correct the row; a chassis that is not known may have written it"
+FIX_ROW = "correct the row; an unknown chassis may have written it"
 
 
 def row_findings(sb: Southbound, privates: Iterable[str]) -> list[Finding]:

@@ -10,7 +10,9 @@ import click
 
 
 @click.command(name="sandbox")
-@click.option("--chassis", type=click.IntRange(2, 8), default=3, show_default=True)
+@click.option(
+    "--chassis", type=click.IntRange(2, 8), default=3, show_default=True, help="How many chassis."
+)
 @click.option("--keep", is_flag=True, help="Leave a shell in the cluster at the end.")
 @click.option("--logs", type=click.Path(path_type=Path), metavar="DIR", help="Keep logs in DIR.")
 def command(chassis: int, keep: bool, logs: Path | None) -> None:

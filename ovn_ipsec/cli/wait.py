@@ -16,12 +16,14 @@ from .settings import Exit, Settings
 
 @click.command(name="wait")
 @click.argument("state")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="At most so long.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up after so long."
+)
 @click.pass_obj
 def command(settings: Settings, state: str, timeout: float | None) -> None:
     """Wait until the cluster's state is STATE, such as enforced, established or off.
 
-    Ends with 0 when it is, with 1 when it was not in time, with 2 without an answer.
+    Exit status: 0 reached, 1 not reached in time, 2 no answer.
     """
     from ..ovsdb.waiting import wait_until  # noqa: PLC0415 - --help stays quick
     from .database import NB_GLOBAL, STATE, connected  # noqa: PLC0415

@@ -57,7 +57,7 @@ class Sample(NamedTuple):
 
 LAST_PASS = Metric(
     name="ovn_ipsec_last_pass_timestamp_seconds",
-    meaning="When the program last looked at everything and said so, in Unix time; older than a"
-    " minute: it hangs, or fails again and again.",
+    meaning="Unix time of the last complete pass of the program. If it is older than a minute, the"
+    " program hangs or keeps failing.",
 )
 """Of every program: the other numbers are as old as that."""

@@ -148,7 +148,7 @@ class Session:
             except Exception as error:  # noqa: BLE001 - a server's nonsense must not end the loop
                 sane = False
                 idl.start_over()
-                self._dialer.failed(remote, f"what it sends is not OVSDB: {error!r}")
+                self._dialer.failed(remote, f"it does not speak OVSDB: {error!r}")
         self._settle_write()
         self._note_reload(idl, mark)
         if sane and (unfit := idl.unfit()):
@@ -235,7 +235,7 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """Whether a write is still on its way; the next one has to wait for it."""
+        """Whether a write is still in progress; the next one has to wait for it."""
         return self._write is not None
 
     @property
@@ -260,7 +260,7 @@ class Session:
             OvsdbError: A write is still on its way, or build failed.
         """
         if self.busy:
-            raise OvsdbError("a write is still on its way")
+            raise OvsdbError("a write is still in progress")
         left_s = self._retry_at - self._clock.monotonic()
         if left_s > 0:
             kind = OvsdbRefused if self._refused.failures else OvsdbConflict

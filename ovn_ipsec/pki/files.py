@@ -84,7 +84,7 @@ def check_folder(path: Path) -> None:
         raise PkiError(str(path), "not a folder")
     if found.st_mode & 0o077:
         mode = stat.S_IMODE(found.st_mode)
-        what = f"others may look into this folder (mode {mode:04o}); expected 0700"
+        what = f"others may read this folder (mode {mode:04o}); expected 0700"
         raise PkiError(str(path), what, next_step=f"chmod 0700 {path}")
 
 
@@ -110,7 +110,7 @@ def read(path: Path, *, limit: int = FILE_MAX, private: bool = False, start: int
         if private:
             _check_private(path, found)
         if found.st_size < start:
-            raise PkiError(str(path), "has become shorter; what it held is lost")
+            raise PkiError(str(path), "has become shorter; its contents are lost")
         with telling(path, "read"), os.fdopen(descriptor, "rb", closefd=False) as file:
             file.seek(start)
             data = file.read(limit + 1)
@@ -127,7 +127,9 @@ def _check_private(path: Path, found: os.stat_result) -> None:
         what = f"others may read this secret (mode {mode:04o}); expected 0600"
         raise PkiError(str(path), what, next_step=f"chmod 0600 {path}")
     if found.st_uid not in (0, os.geteuid()):
-        raise PkiError(str(path), "this secret belongs to another user; expected root or us")
+        raise PkiError(
+            str(path), "this secret belongs to another user; expected root or the current user"
+        )
 
 
 def read_secret_file(path: Path | str) -> bytes:
@@ -182,7 +184,7 @@ def _lock(path: Path, descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            what = "another process writes in this folder now"
+            what = "another process is writing to this folder"
             raise BusyError(str(path.parent), what, next_step="try again") from None
 
 

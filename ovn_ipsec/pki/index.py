@@ -202,7 +202,7 @@ def _reading(where: str) -> Iterator[None]:
         raise PkiError(
             where,
             f"cannot be read as the index of an authority: {cause}",
-            next_step="put a good copy back; without it nothing here can be revoked or renewed",
+            next_step="restore a good copy; without it nothing here can be revoked or renewed",
         ) from error
 
 

@@ -93,8 +93,8 @@ def renew(folder: CaFolder, chassis: str, wish: Wish, now: datetime) -> Issued:
             what = "has no certificate to renew"
             raise PkiError(name, what, next_step=f"ovn-ipsec pki issue {name}")
         if entry.origin is Origin.SIGN and not wish.same_key:
-            what = "made its key itself, so a new key is its own to make"
-            step = f"let it ask again, or: ovn-ipsec pki renew --same-key {name}"
+            what = "made its own key, so it must make the new one too"
+            step = f"let it send a new request, or: ovn-ipsec pki renew --same-key {name}"
             raise PkiError(name, what, next_step=step)
         desk = _Desk(folder, books, now)
         if wish.same_key:
@@ -214,7 +214,7 @@ def readmit(folder: CaFolder, chassis: str, now: datetime) -> None:
     name = checked_name(chassis)
     with folder.writing() as index:
         if name not in index.barred:
-            raise PkiError(name, "is not barred; there is nothing to readmit")
+            raise PkiError(name, "is not revoked; there is nothing to readmit")
         barred = {other: since for other, since in index.barred.items() if other != name}
         folder.save_with_crl(replace(index, barred=barred), now)
 
@@ -261,10 +261,10 @@ class _Desk:
         signed = self._signed.get(chassis.lower())
         other = self._books.twin(chassis, self.now) if signed is None else signed.chassis
         if other not in (None, chassis):
-            what = f"is the same to IKE daemons as {other}, which has a certificate"
+            what = f"differs only in case from {other}, which has a certificate"
             raise PkiError(chassis, what, next_step=f"ovn-ipsec pki revoke {other}")
         if signed is not None:
-            raise PkiError(chassis, "asks twice at once; it gets one certificate")
+            raise PkiError(chassis, "made two requests at once; it gets one certificate")
         if self._books.is_revoked(key_id(key)):
             what = "the key is that of a revoked certificate; expected a new one"
             raise PkiError(chassis, what)
@@ -279,13 +279,13 @@ class _Desk:
         if len(live) >= LIVE_MAX:
             raise LimitError(
                 chassis,
-                f"has {len(live)} good certificates, and gets no more than {LIVE_MAX}",
+                f"has {len(live)} valid certificates; the limit is {LIVE_MAX}",
                 until=min(entry.not_after for entry in live),
-                next_step=f"ovn-ipsec pki revoke SERIAL, for each that {chassis} has no use for",
+                next_step=f"ovn-ipsec pki revoke SERIAL, for each one that {chassis} does not need",
             )
         recent = [when for entry in live if (when := _signed_at(entry)) > self.now - HOUR]
         if len(recent) >= HOURLY_MAX:
-            what = f"got {len(recent)} certificates in an hour, and gets no more than that"
+            what = f"got {len(recent)} certificates within an hour, which is the limit"
             raise LimitError(chassis, what, until=min(recent) + HOUR)
 
     def reusable(self, request: Request) -> x509.Certificate | None:

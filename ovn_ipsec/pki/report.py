@@ -14,7 +14,7 @@ from .index import Entry, Index, Origin, Role
 AUTHORITY_WARN = timedelta(days=180)
 """A rollover takes its time, and no certificate outlives its authority."""
 CRL_WARN = timedelta(days=7)
-REFRESH = "ovn-ipsec pki refresh, and give crl.pem to whoever reads it"
+REFRESH = "ovn-ipsec pki refresh, and copy crl.pem to every host that reads it"
 ROLLOVER = "ovn-ipsec pki rollover start"
 
 
@@ -128,14 +128,14 @@ def _files(index: Index, stale: tuple[str, ...], now: datetime) -> list[Trouble]
     troubles = [
         Trouble(
             subject=name,
-            problem="is not what follows from the index: the last change was interrupted",
+            problem="does not match the index: the last change was interrupted",
             next_step=REFRESH,
         )
         for name in stale
     ]
     revoked = any(entry.revoked and now < entry.not_after for entry in index.certificates)
     if revoked and index.crl_until - now < CRL_WARN:
-        problem = f"the list of revoked certificates is good until {index.crl_until:%Y-%m-%d} only"
+        problem = f"the list of revoked certificates is valid until {index.crl_until:%Y-%m-%d} only"
         troubles.append(Trouble(subject="crl.pem", problem=problem, next_step=REFRESH))
     return troubles
 
@@ -147,7 +147,7 @@ def _chassis(line: Line) -> Trouble | None:
     word = "certificate expires"
     step = f"ovn-ipsec pki renew {entry.chassis}"
     if entry.origin is Origin.SIGN:
-        step = f"let it ask again, or: ovn-ipsec pki renew --same-key {entry.chassis}"
+        step = f"let it send a new request, or: ovn-ipsec pki renew --same-key {entry.chassis}"
     if line.state is State.EXPIRED:
         word = "certificate expired"
         step += f"; or, if it is gone: ovn-ipsec pki revoke {entry.chassis}"

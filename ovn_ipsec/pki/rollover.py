@@ -45,7 +45,7 @@ def start(
         if index.in_role(Role.NEXT):
             _refuse(folder, "a rollover has started already", "ovn-ipsec pki rollover switch")
         if index.in_role(Role.OLD):
-            _refuse(folder, "the last rollover has no end yet", "ovn-ipsec pki rollover finish")
+            _refuse(folder, "the last rollover is not finished", "ovn-ipsec pki rollover finish")
         old = folder.authority(index.signing)
         shape = Shape(name=name or index.signing.name, life=life, permitted=old.permitted)
         number = max(entry.number for entry in index.authorities) + 1
@@ -102,7 +102,7 @@ def cancel(folder: CaFolder, now: datetime) -> AuthorityEntry:
     with folder.writing() as index:
         coming = index.in_role(Role.NEXT)
         if coming is None:
-            _refuse(folder, "there is no rollover that could be cancelled", STATUS)
+            _refuse(folder, "there is no rollover to cancel", STATUS)
         _drop(folder, index, coming, now)
     return coming
 

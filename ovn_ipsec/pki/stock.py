@@ -26,13 +26,13 @@ FILES = {
 """Keys in Open_vSwitch.other_config (ovs-vswitchd.conf.db(5)), and the files for them."""
 TWO_AUTHORITIES = (
     "a rollover is under way, and a stock chassis reads only the first certificate in ca_cert: "
-    "give it the second one by hand, or move it before"
+    "give it the second one by hand, or migrate it first"
 )
 NOT_RSA = (
     "with strongSwan the stock program only uses RSA keys: "
     "ovn-ipsec pki renew --key-type rsa-3072 {chassis}"
 )
-OWN_KEY = "the chassis made its key itself: put it where private_key says"
+OWN_KEY = "the chassis made its own key: put it where private_key says"
 _PLAIN_PATH = re.compile(r"(/[A-Za-z0-9._-]+)+\Z")
 
 
@@ -58,7 +58,7 @@ def export(folder: CaFolder, chassis: str, out: Path, target: str, now: datetime
         now: Wall time, aware.
 
     Raises:
-        PkiError: It has no good certificate, its key is not here, or the name or the path will
+        PkiError: It has no valid certificate, its key is not here, or the name or the path will
             not do for the stock program.
     """
     name = checked_name(chassis)
@@ -71,7 +71,7 @@ def export(folder: CaFolder, chassis: str, out: Path, target: str, now: datetime
     entry = folder.live(index, name, now)
     if entry is None:
         step = f"ovn-ipsec pki issue {name}; or, if it has expired: ovn-ipsec pki renew {name}"
-        raise PkiError(name, "has no good certificate", next_step=step)
+        raise PkiError(name, "has no valid certificate", next_step=step)
     key = None if entry.origin is Origin.SIGN else _key(folder, entry)
     return Export(
         written=_write(folder, index, entry, key, out),

@@ -96,7 +96,7 @@ class CaFolder:
             if any(found.name != "lock" for found in self.path.iterdir()):
                 raise PkiError(
                     str(self.path),
-                    "not empty, and without an index: not an authority, or half of one",
+                    "not empty, and without an index: not an authority, or an incomplete one",
                     next_step="name another folder; or, if an init was interrupted, remove it",
                 )
             for name in ("authorities", "certificates", "issued"):

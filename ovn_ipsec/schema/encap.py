@@ -169,7 +169,7 @@ def parse_chassis(raw: RawChassis) -> ParsedChassis:
         intents = [intent for intent in intents if intent.encap.port in ports]
     if len(errors) > ERRORS_MAX:
         more = len(errors) - ERRORS_MAX + 1
-        last = place.error(f"{more} more", "what else this chassis says is not understood either")
+        last = place.error(f"{more} more", "other values of this chassis are not understood either")
         errors = [*errors[: ERRORS_MAX - 1], last]
     return ParsedChassis(
         chassis=Chassis(

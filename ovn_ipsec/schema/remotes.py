@@ -157,5 +157,5 @@ def _port(place: Place, text: str, part: str) -> int:
     if not part:
         return DEFAULT_PORT
     if not re.fullmatch(r":[0-9]{1,5}", part, re.ASCII) or not 1 <= int(part[1:]) <= 65535:
-        place.refuse(text, "expected a port from 1 to 65535 behind the host")
+        place.refuse(text, "expected a port from 1 to 65535 after the host")
     return int(part[1:])

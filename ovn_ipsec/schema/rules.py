@@ -194,7 +194,7 @@ class _Parser:
         if at >= len(self.text):
             self.refuse(len(self.text), expected)
         if self.text[at] == '"':
-            self.refuse(at, 'expected a closing " behind this one')
+            self.refuse(at, 'expected a closing " after this one')
         self.refuse(at, "expected one blank between words, and none before the first")
 
     def selector(self) -> Selector:
@@ -206,7 +206,7 @@ class _Parser:
         inside = start + len(head)
         if kind is SelectorKind.ANY:
             if colon:
-                self.refuse(inside, "expected nothing behind any")
+                self.refuse(inside, "expected nothing after any")
             return Selector(kind)
         if not colon:
             form = next(form for form, of in _FORMS.items() if of is kind)

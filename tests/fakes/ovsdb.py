@@ -722,7 +722,7 @@ class FakeSession:
     def transact(self, build: Callable[[Any], None]) -> None:
         """Send one transaction."""
         if self.busy:
-            raise OvsdbError("a write is still on its way")
+            raise OvsdbError("a write is still in progress")
         idl = self.idl
         if self._timeline.now < self.retry_at:
             kind = OvsdbRefused if self._refused.failures else OvsdbConflict

@@ -93,7 +93,7 @@ def test_at_boot_the_guard_of_before_stands(wire: Wire, tmp_path: Path, stored: 
 
 def test_at_boot_nothing_is_denied_that_never_was(wire: Wire, tmp_path: Path) -> None:
     """A host without a boot guard is as open as before."""
-    assert put_up(wire, tmp_path / "new") == "nothing is to be denied"
+    assert put_up(wire, tmp_path / "new") == "no guard to restore"
     assert wire.both_ways(LOCAL[4], PEER[4]) == OPEN
 
 

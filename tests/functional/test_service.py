@@ -225,7 +225,7 @@ def test_a_pidfile_that_somebody_else_has_locked_for_reading_is_a_problem(start,
         fcntl.lockf(held, fcntl.LOCK_SH)
         daemon = start(f"--pidfile={pidfile}")
         (problem,) = daemon.problems()
-        assert f"process {os.getpid()} holds it, which is none of ours" in problem
+        assert f"held by process {os.getpid()}, which is not ours" in problem
     wait_until(lambda: [] == daemon.problems(), what="it is tried again")
     assert f"{daemon.process.pid}\n" == pidfile.read_text("ascii")
 

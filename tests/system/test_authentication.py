@@ -36,7 +36,7 @@ OTHER_FOLDER = "/etc/ovn-ipsec/other"
 IN_USE = [secrets.token_hex(32)]
 """The secret of the cluster."""
 BY_PINS = "enforced (degraded)"
-"""The southbound of this cluster lets anybody write any row, and pins are worth no more."""
+"""The southbound of this cluster lets anybody write any row, and pins are no more trustworthy."""
 HANDOVER_LOST = 1
 """While three controllers die: 1 of 3395 was seen before each end made the child that it sends over
 in this case too (decision 0014)."""
@@ -164,7 +164,7 @@ def test_authentication_turns_live_to_pins(by_psk: Cluster) -> None:
     """Everybody makes a certificate, publishes it, and is believed."""
     with helpers.traffic(by_psk) as ping:
         _assert_turns(by_psk, "pinned", ping)
-    assert "pins are worth no more than tcp:" in helpers.summary(by_psk)
+    assert "pins are no more trustworthy than tcp:" in helpers.summary(by_psk)
 
 
 def test_pin_is_rolled_over_while_its_controller_dies(by_pin: Cluster) -> None:

@@ -47,8 +47,8 @@ def refuse_regress(kept: ClusterPolicy | None, offered: ClusterPolicy) -> InputE
         row=".",
         key=sb_global.GENERATION,
         text=str(offered.generation),
-        reason=f"{why}, which this chassis has obeyed, and weaker ({weaker}): a restored or another"
-        " southbound; what was in force stays",
+        reason=f"{why}, which this chassis has obeyed, and weaker ({weaker}): the southbound was"
+        " restored or replaced; what was in force stays",
     )
 
 
@@ -83,12 +83,15 @@ def _weakenings(kept: ClusterPolicy, offered: ClusterPolicy) -> Iterator[str]:
     for is_weaker, words in (
         (
             any(_is_less(_treatment(offered, key), _treatment(kept, key)) for key in known),
-            "pairs of classes are treated less well",
+            "pairs of classes are protected less",
         ),
-        (offered.tuning.replay_window == 0 != kept.tuning.replay_window, "replays are taken"),
+        (
+            offered.tuning.replay_window == 0 != kept.tuning.replay_window,
+            "replayed packets are accepted",
+        ),
         (_blocks(offered.authorities) - _blocks(kept.authorities), "other authorities are trusted"),
-        (kept.quarantine - offered.quarantine, "chassis are in quarantine no more"),
-        (kept.vnis - offered.vnis, "networks are protected no more"),
+        (kept.quarantine - offered.quarantine, "chassis are no longer in quarantine"),
+        (kept.vnis - offered.vnis, "networks are no longer protected"),
         (set(offered.auth) - set(kept.auth), "other ways of authentication are accepted"),
     ):
         if is_weaker:

@@ -99,8 +99,8 @@ def refusal(this_chassis: ChassisName, ruling: Ruling, offered: PairIntent) -> I
         row=f"{chassis}/{ip}",
         key=f"options:{key}",
         text=str(text or ""),
-        reason=f"makes {offered.mode} of {ruling.intent.mode} without a new generation of the "
-        "policy; what holds is kept",
+        reason=f"would weaken {ruling.intent.mode} to {offered.mode} without a new generation of"
+        " the policy; refused",
     )
 
 

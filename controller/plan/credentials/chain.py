@@ -139,7 +139,7 @@ def _limits(ca: x509.Certificate, below: int, found: Sequence[str]) -> str:
     """Which of its limits an authority has passed; empty: none (RFC 5280 section 4.2.1)."""
     basic = ca.extensions.get_extension_for_class(x509.BasicConstraints).value
     if basic.path_length is not None and below > basic.path_length:
-        return f"may have {basic.path_length} others below it, here are {below}"
+        return f"allows {basic.path_length} CA certificates below it, but there are {below}"
     try:
         limits = ca.extensions.get_extension_for_class(x509.NameConstraints).value
     except x509.ExtensionNotFound:
@@ -184,6 +184,6 @@ def _refuse_end(
         )
     refuse(
         places.ca_cert,
-        f"holds no root above {title}: expected the self-signed certificate of {issuer}, for the "
-        "IKE daemon takes nothing else for a root",
+        f"holds no root above {title}: expected the self-signed certificate of {issuer}, as the "
+        "IKE daemon accepts nothing else as a root",
     )

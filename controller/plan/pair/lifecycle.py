@@ -41,7 +41,7 @@ RELAX_OUT_S = 3.0
 """From relax until we send clear text again: by then the peer accepts it."""
 RELEASE_S = 12.0
 """How long a rule that opens a pair leaves its SAs: by then the peer has changed over too."""
-MISSING = "somebody has removed policies or SAs from the kernel, of child"
+MISSING = "policies or SAs were removed from the kernel by somebody else, of child"
 OPEN_MAX_S = 30.0
 """How long a pair that was clear when a class changed under enforce may stay so, if not up."""
 

@@ -25,27 +25,33 @@ IKE, GUARD = "IKE daemon: ", "guard "
 SEE_LOG = "read the log of ovn-ipsec-controller"
 NAME_IT = "set external_ids:system-id in Open_vSwitch, as for ovn-controller"
 CONNECT = "compare external_ids:ovn-remote and `ovs-vsctl get-ssl` with what ovn-controller uses"
-FOLLOW = f"wait a moment; if it stays so, {SEE_LOG}"
+FOLLOW = f"wait a moment; if it does not change, {SEE_LOG}"
 START_IKE = "start strongSwan with charon-systemd and the plugin vici (docs/howto/install.md)"
 CLOSE = f"{SEE_LOG}: it names the layer that the kernel refuses"
 LAYERS = (
-    "load nf_tables and nft_xfrm, and a kernel with CONFIG_XFRM: without either layer nothing keeps"
-    " clear text from leaving"
+    "load the modules nf_tables and nft_xfrm, or boot a kernel with CONFIG_XFRM: without either"
+    " layer nothing keeps clear text from leaving"
 )
 ESP = (
-    "modprobe esp4, and esp6 for IPv6; see what bars them: grep -r 'esp[46]' /etc/modprobe.d"
+    "modprobe esp4, and esp6 for IPv6; see what blocks them: grep -r 'esp[46]' /etc/modprobe.d"
     " /lib/modprobe.d"
 )
 HELD = (
-    "put right what it names: until then what was closed stays closed, and ovn-ipsec-controller"
-    " --flush is the only way to open it from here"
+    "fix what it names: until then closed pairs stay closed, and only ovn-ipsec-controller --flush"
+    " opens them from here"
 )
 NEXT = (
-    ("pins are worth no more", "reach the southbound by ssl: and give its chassis their role"),
+    (
+        "pins are no more trustworthy",
+        "reach the southbound by ssl: and give its chassis their role",
+    ),
     ("ovs-monitor-ipsec", "kill and mask it (docs/howto/migrate.md)"),
     ("no certificate: set", "name the files, or have them signed (docs/howto/authentication.md)"),
     ("no secret: set", "bring the secret's file here and name it (docs/howto/authentication.md)"),
-    ("expire", "put a new certificate in place of the old one; it is taken without loss"),
+    (
+        "expire",
+        "put a new certificate in place of the old one; it is picked up without losing a packet",
+    ),
     ("ESP", ESP),
 )
 """What to do about a problem, by words in it."""
@@ -96,7 +102,9 @@ def examine(status: Answer, guard: Answer, peers: Sequence[Answer]) -> tuple[Che
     ike = _first(problems, IKE)
     return (
         Check(part="name", is_well=True, said=printable(str(name), 253)),
-        _check("southbound", status.get("southbound_connected"), "connected", "not", CONNECT),
+        _check(
+            "southbound", status.get("southbound_connected"), "connected", "not connected", CONNECT
+        ),
         _policy(status, phase),
         _check("IKE daemon", daemon and not ike, f"strongSwan {daemon}", ike or "none", START_IKE),
         _check("credentials", ways or phase == "off", ways or "none needed", "none", SEE_LOG),
@@ -112,12 +120,12 @@ def _esp(status: Answer) -> Iterator[Check]:
         return
     match status["esp"]:
         case True:
-            yield Check(part="ESP", is_well=True, said="the kernel has it")
+            yield Check(part="ESP", is_well=True, said="supported by the kernel")
         case False:
-            said = "the kernel has none, so no SA can be installed"
+            said = "not supported by the kernel, so no SA can be installed"
             yield Check(part="ESP", is_well=False, said=said, next_step=ESP)
         case _:
-            said = "the kernel does not say whether it has it"
+            said = "the kernel does not say whether it supports it"
             yield Check(part="ESP", is_well=None, said=said, next_step=SEE_LOG)
 
 
@@ -130,7 +138,7 @@ def _layers(status: Answer) -> Iterator[Check]:
     unclear = [str(name) for name in sorted(layers) if layers[name] not in (True, False)]
     said = "; ".join(
         f"{what} {' '.join(names)}"
-        for what, names in (("", there), ("missing:", lacking), ("cannot tell:", unclear))
+        for what, names in (("", there), ("missing:", lacking), ("unknown:", unclear))
         if names
     ).strip()
     is_well = True if there else None if unclear else False
@@ -158,7 +166,7 @@ def _policy(status: Answer, phase: str) -> Check:
     applied = (status.get("generation"), status.get("phase"))
     wanted = (status.get("wanted_generation"), status.get("wanted_phase"))
     here = f"generation {applied[0]}, {applied[1]}"
-    behind = f"{here}; wanted is generation {wanted[0]}, {phase}"
+    behind = f"{here}; the southbound asks for generation {wanted[0]}, {phase}"
     return _check("policy", applied == wanted, here, behind, FOLLOW)
 
 

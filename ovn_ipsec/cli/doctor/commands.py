@@ -15,7 +15,7 @@ from ..output import complain, say_json
 from ..settings import Exit, Settings
 from .checkup import Check, examine, verdict
 
-WORDS = {True: ("well", "green"), False: ("BAD ", "bold red"), None: ("??? ", "yellow")}
+WORDS = {True: ("ok  ", "green"), False: ("BAD ", "bold red"), None: ("??? ", "yellow")}
 
 
 @click.command(name="doctor")
@@ -23,21 +23,22 @@ WORDS = {True: ("well", "green"), False: ("BAD ", "bold red"), None: ("??? ", "y
     "-t",
     "--target",
     metavar="SOCKET",
-    help=f"Control socket of {PROGRAM} (default: that of the one running here).",
+    help=f"Control socket of {PROGRAM} (default: that of the one on this host).",
 )
 @click.option(
     "--ovs-db",
     metavar="REMOTE",
-    help="Database of the local Open vSwitch (default: db.sock beside the control socket).",
+    help="Database of the local Open vSwitch (default: db.sock next to the control socket).",
 )
 @click.pass_obj
 def command(settings: Settings, target: str | None, ovs_db: str | None) -> None:
-    """Look at every part of this chassis, with a next step for what is not well.
+    """Check every part of this chassis, and give a next step for each problem.
 
-    It asks the controller: name, southbound, policy, IKE daemon, credentials, ESP, guard, pairs,
-    and each problem that it names. And it looks for itself: at the rows of this chassis and its
-    peers, by the ovn-remote of the local Open vSwitch, at the addresses of this host, and at
-    ovs-vswitchd. Ends with 2 where nothing is bad and something could not be seen.
+    It asks the controller for its name, southbound, policy, IKE daemon, credentials, ESP, guard,
+    pairs and problems. It also checks what the controller cannot know: the rows of this chassis and
+    its peers (found by ovn-remote in the local Open vSwitch), the addresses of this host, and
+    ovs-vswitchd. Exit status: 0 healthy, 1 degraded, 2 if nothing is wrong but something could not
+    be checked.
     """
     try:
         checks = _checks(settings, target or own_socket(), ovs_db)

@@ -23,21 +23,23 @@ HANDLER, REVALIDATOR = "handler", "revalidator"
 """How threads of ovs-vswitchd are named, as far as they serve a datapath."""
 
 MAKE_ROW = (
-    "start ovn-controller here, and read its log: it may not make the row while another one has its"
-    " address, or RBAC refuses it"
+    "start ovn-controller here, and read its log: another chassis may have its address, or RBAC may"
+    " refuse the row"
 )
-TAKE_BACK = "ask whose address it is: ovn-sbctl chassis-del of the chassis that has no right to it"
-HAVE_ADDRESS = "put the address on this host, or correct external_ids:ovn-encap-ip in Open_vSwitch"
+TAKE_BACK = "find out whose address it is, and remove the other chassis: ovn-sbctl chassis-del"
+HAVE_ADDRESS = (
+    "configure the address on this host, or correct external_ids:ovn-encap-ip in Open_vSwitch"
+)
 MEET = (
-    "give this chassis an encap of that tunnel type and version of IP too:"
+    "give this chassis an encap of that tunnel type and IP version too:"
     " external_ids:ovn-encap-ip and ovn-encap-type"
 )
 COUNTED_S = 10.0
 """An ovs-vswitchd 3.1 that starts when the machine has been up for less counts no processors; what
 the datapath has no flow for is lost from then on (lib/ovs-thread.c, COUNT_CPU_UPDATE_TIME_MS)."""
 RESTART = (
-    "restart ovs-vswitchd: one that was started before the machine had been up for 10 s counts no"
-    " processors, and every packet is lost that the datapath has no flow for"
+    "restart ovs-vswitchd: if it is started within 10 s of boot, it counts no processors, and every"
+    " packet without a datapath flow is lost"
 )
 LOOK = "run this as root on the chassis itself, and see why that could not be read"
 
@@ -120,7 +122,7 @@ def _lonely(ours: ChassisView, others: list[ChassisView]) -> str:
 
 def _addresses(absent: Iterable[IpAddress]) -> Iterator[Check]:
     for ip in sorted(absent, key=str):
-        said = f"{ip} is an encap address of this chassis, and this host does not have it"
+        said = f"{ip} is an encap address of this chassis, but this host does not have it"
         yield Check(part="address", is_well=False, said=said, next_step=HAVE_ADDRESS)
 
 
@@ -131,7 +133,7 @@ def _threads(threads: Mapping[str, int], started_s: float | None) -> Check:
         said = f"started when this machine had been up for {started_s:.1f} s"
         return Check(part="ovs-vswitchd", is_well=False, said=said, next_step=RESTART)
     if revalidators and not handlers:
-        said = "no handler thread: no packet that the datapath has no flow for gets anywhere"
+        said = "no handler thread: every packet without a datapath flow is lost"
         return Check(part="ovs-vswitchd", is_well=False, said=said, next_step=RESTART)
     said = f"{handlers} handler threads" if revalidators else "no datapath yet"
     return Check(part="ovs-vswitchd", is_well=True, said=said)

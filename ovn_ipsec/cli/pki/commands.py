@@ -47,37 +47,38 @@ FILE_MAX = 65536
     default=CA_FOLDER,
     show_default=True,
     metavar="DIR",
-    help="Folder of the authority; also $OVN_IPSEC_CA.",
+    help="Folder of the authority (environment variable: OVN_IPSEC_CA).",
 )
 @click.pass_context
 def command(ctx: click.Context, ca: Path) -> None:
     """Run a small certificate authority for the chassis of a cluster.
 
-    Everything is in one folder, which only its owner may read: back it up, and keep it off the
-    chassis. It needs no database. To begin: init, then issue CHASSIS, or sign a chassis' request.
+    Everything is kept in one folder that only its owner may read: back it up, and keep it off the
+    chassis. No database is needed. Begin with init; then create keys and certificates with issue,
+    or sign the request of a chassis with sign.
     """
     ctx.obj = Pki(ca, ctx.find_object(Settings) or Settings(ovnnb_db="", ovnsb_db=""))
 
 
 @command.command()
-@click.option("--name", default="OVN IPsec CA", show_default=True, help="Name, for people.")
+@click.option("--name", default="OVN IPsec CA", show_default=True, help="Name of the authority.")
 @click.option(
     "--key-type",
     type=click.Choice([kind.value for kind in KeyKind]),
     default=KeyKind.ECDSA_P256.value,
     show_default=True,
-    help="Kind of its key; rsa-3072 if chassis run the stock ovs-monitor-ipsec with strongSwan.",
+    help="Type of its key; rsa-3072 if chassis run the stock ovs-monitor-ipsec with strongSwan.",
 )
 @authority_life
 @click.option(
     "--permit",
     multiple=True,
     metavar="DNS",
-    help="Only sign chassis names at or below DNS; may be repeated.",
+    help="Sign only names at or below this DNS name; may be repeated.",
 )
 @click.pass_obj
 def init(pki: Pki, name: str, key_type: str, life: timedelta, permit: tuple[str, ...]) -> None:
-    """Make the authority, in a folder that is new or empty."""
+    """Create the authority in a new or empty folder."""
     from ...pki.authority import Shape  # noqa: PLC0415 - --help stays quick
 
     folder = pki.folder
@@ -88,7 +89,7 @@ def init(pki: Pki, name: str, key_type: str, life: timedelta, permit: tuple[str,
     click.echo("    next: ovn-ipsec pki issue CHASSIS")
 
 
-@command.command(short_help="Make a key and a certificate for chassis.")
+@command.command(short_help="Create a key and a certificate for chassis.")
 @click.argument("chassis", nargs=-1, required=True)
 @key_type
 @life
@@ -97,11 +98,11 @@ def init(pki: Pki, name: str, key_type: str, life: timedelta, permit: tuple[str,
 def issue(
     pki: Pki, chassis: tuple[str, ...], key_type: str | None, life: timedelta, out: Path | None
 ) -> None:
-    """Make a key and a certificate for each CHASSIS.
+    """Create a key and a certificate for each CHASSIS.
 
     CHASSIS is the name in the southbound database (external_ids:system-id). Writes key.pem,
-    cert.pem and ca.pem; move them to the chassis over a channel that you trust. So that no key has
-    to travel, let the chassis make a request and use sign.
+    cert.pem and ca.pem; copy them to the chassis over a channel that you trust. To keep the key on
+    the chassis, create a request there and use sign instead.
     """
     from ...pki import office  # noqa: PLC0415 - --help stays quick
 
@@ -113,20 +114,20 @@ def issue(
 
 @command.command(short_help="Sign the request of a chassis.")
 @click.argument("csr", type=click.File("rb"))
-@click.option("--chassis", metavar="NAME", help="The chassis that it must be of.")
+@click.option("--chassis", metavar="NAME", help="Refuse a request of any other chassis.")
 @life
 @click.option(
     "--out",
     type=A_PATH,
     metavar="FILE",
-    help="Write the certificate there (default: standard output).",
+    help="Write the certificate to FILE (default: standard output).",
 )
 @click.pass_obj
 def sign(pki: Pki, csr: BinaryIO, chassis: str | None, life: timedelta, out: Path | None) -> None:
-    """Sign a request, the file CSR in PEM (- for standard input).
+    """Sign the certificate request in the file CSR (PEM; - for standard input).
 
-    Its only name must be that of the chassis: one SAN DNS name, or a CN and no SAN. Nothing else of
-    it is taken over. Without --chassis the name is taken from the request: look at it.
+    The request must have one name, that of the chassis: one SAN DNS name, or a CN and no SAN.
+    Nothing else in it is used. Without --chassis the name is taken from the request, so check it.
     """
     from ...pki import files, office, request  # noqa: PLC0415 - --help stays quick
     from ...pki.values import checked_name  # noqa: PLC0415
@@ -142,19 +143,19 @@ def sign(pki: Pki, csr: BinaryIO, chassis: str | None, life: timedelta, out: Pat
     click.echo(f"signed for {name}", err=True)
 
 
-@command.command(short_help="Make another certificate for chassis.")
+@command.command(short_help="Issue a new certificate for chassis.")
 @click.argument("chassis", nargs=-1, required=True)
-@click.option("--same-key", is_flag=True, help="Keep the key, as one that the chassis made.")
+@click.option("--same-key", is_flag=True, help="Keep the key; for chassis that made their own.")
 @key_type
 @life
 @out
 @click.pass_obj
 def renew(pki: Pki, /, chassis: tuple[str, ...], **flags: Any) -> None:
-    """Make another certificate for each CHASSIS, with another key; the old one stays valid."""
+    """Issue a new certificate with a new key for each CHASSIS; the old one stays valid."""
     from ...pki import office  # noqa: PLC0415 - --help stays quick
 
     if flags["same_key"] and flags["key_type"]:
-        raise click.UsageError("--same-key and --key-type exclude each other")
+        raise click.UsageError("--same-key and --key-type cannot be combined")
     wish = office.Wish(
         life=flags["life"],
         kind=kind(flags["key_type"]),
@@ -172,10 +173,10 @@ def renew(pki: Pki, /, chassis: tuple[str, ...], **flags: Any) -> None:
 def revoke(pki: Pki, what: str) -> None:
     """Revoke a chassis with all its certificates, or one certificate.
 
-    A chassis that is revoked gets no other certificate until it is readmitted, and is put into
-    quarantine where ovn-ipsec-northd has the authority. A certificate that is revoked only bars its
-    key. Waits for whoever signs in the folder now. Writes crl.pem; who does not read that goes on
-    to trust the certificate until it expires.
+    A revoked chassis gets no certificate until it is readmitted; if ovn-ipsec-northd uses this
+    authority, it puts the chassis into quarantine. Revoking one certificate only blocks its key.
+    Waits while another process signs in the folder. Writes crl.pem: whoever does not read it goes
+    on trusting the certificate until it expires.
     """
     from ...pki import office  # noqa: PLC0415 - --help stays quick
 
@@ -184,36 +185,40 @@ def revoke(pki: Pki, what: str) -> None:
     for entry in done.entries:
         click.echo(f"revoked {office.describe(entry)}")
     if not done.entries:
-        click.echo("every certificate meant was revoked already")
+        click.echo("nothing to do: already revoked")
     if done.barred:
-        click.echo(f"{done.barred} gets no certificate until: ovn-ipsec pki readmit {done.barred}")
-    click.echo(f"    next: give {folder.crl_path} to whoever reads it")
+        click.echo(
+            f"{done.barred} gets no certificate until you run: ovn-ipsec pki readmit {done.barred}"
+        )
+    click.echo(f"    next: copy {folder.crl_path} to every host that reads it")
 
 
-@command.command(short_help="Let a revoked chassis have certificates again.")
+@command.command(short_help="Allow a revoked chassis to get certificates again.")
 @click.argument("chassis")
 @click.pass_obj
 def readmit(pki: Pki, chassis: str) -> None:
-    """Let a CHASSIS that was revoked have certificates again, with another key."""
+    """Allow a revoked CHASSIS to get certificates again, with a new key."""
     from ...pki import office  # noqa: PLC0415 - --help stays quick
 
     office.readmit(pki.folder, chassis, utc_now())
-    click.echo(f"{chassis} may have certificates again")
+    click.echo(f"{chassis} may get certificates again")
     click.echo(f"    next: ovn-ipsec pki issue {chassis}, or sign a request with a new key")
 
 
 @command.command(short_help="Write ca.pem and crl.pem again.")
 @click.pass_obj
 def refresh(pki: Pki) -> None:
-    """Write ca.pem and crl.pem again; a crl.pem is good for 30 days."""
+    """Write ca.pem and crl.pem again; a crl.pem is valid for 30 days."""
     from ...pki import office  # noqa: PLC0415 - --help stays quick
 
     folder = pki.folder
     index = office.refresh(folder, utc_now())
-    click.echo(f"{folder.crl_path}: good until {index.crl_until:%Y-%m-%d %H:%M} UTC")
+    click.echo(f"{folder.crl_path}: valid until {index.crl_until:%Y-%m-%d %H:%M} UTC")
 
 
-@command.command(name="export-stock", short_help="Write what a stock ovs-monitor-ipsec needs.")
+@command.command(
+    name="export-stock", short_help="Write the files that a stock ovs-monitor-ipsec needs."
+)
 @click.argument("chassis")
 @click.option("--out", type=A_PATH, metavar="DIR", required=True, help="Write into DIR.")
 @click.option(
@@ -225,7 +230,7 @@ def refresh(pki: Pki) -> None:
 )
 @click.pass_obj
 def export_stock(pki: Pki, chassis: str, out: Path, target: str) -> None:
-    """Write what a CHASSIS with the stock ovs-monitor-ipsec needs, and print what to run there."""
+    """Write the files for a CHASSIS with a stock ovs-monitor-ipsec, and print what to run there."""
     from ...pki import stock  # noqa: PLC0415 - --help stays quick
 
     done = stock.export(pki.folder, chassis, out, target.rstrip("/"), utc_now())
@@ -236,14 +241,14 @@ def export_stock(pki: Pki, chassis: str, out: Path, target: str) -> None:
     click.echo(f"copy to {target} on {chassis}, and run there:\n\n{done.command}")
 
 
-@command.command(short_help="Show every chassis' certificate, and what is to be done.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@command.command(short_help="Show the certificate of every chassis, and what to do next.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.pass_obj
 def status(pki: Pki, as_json: bool) -> None:
-    """Show the newest certificate of each chassis, and what is to be done.
+    """Show the newest certificate of each chassis, and what to do next.
 
-    Warns 30 and 7 days before a certificate expires, or in the last tenth of a shorter life. Ends
-    with 0 for well, 1 for degraded, 2 for cannot tell.
+    Warns 30 and 7 days before a certificate expires, or in the last tenth of a shorter life. Exit
+    status: 0 healthy, 1 degraded, 2 unknown.
     """
     from ...pki.report import judge  # noqa: PLC0415 - --help stays quick
 

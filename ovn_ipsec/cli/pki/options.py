@@ -90,12 +90,12 @@ def complain(error: IPsecError) -> None:
 key_type = click.option(
     "--key-type",
     type=click.Choice([kind.value for kind in KeyKind]),
-    help="Kind of the new key (default: that of the authority's own).",
+    help="Type of the new key (default: that of the authority's key).",
 )
 life = _life(
     CHASSIS_LIFE,
     ("1h", "3650d"),
-    "How long it is valid, such as 90d or 36h; never longer than the authority.",
+    "How long the certificate is valid, such as 90d or 36h; never longer than the authority.",
 )
 authority_life = _life(AUTHORITY_LIFE, ("1d", "10950d"), "How long the authority is valid.")
 out = click.option(

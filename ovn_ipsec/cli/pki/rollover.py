@@ -11,27 +11,28 @@ from ...clock import utc_now
 from .options import Pki, authority_life, authority_line, key_type, kind
 
 
-@click.group(short_help="Replace the authority, without loss.")
+@click.group(short_help="Replace the authority without losing a packet.")
 def rollover() -> None:
-    """Put another authority in the place of this one, without loss.
+    """Replace this authority with a new one, without losing a packet.
 
-    start, give ca.pem to every chassis; switch, renew every chassis; finish, give ca.pem again.
+    In this order: start, and copy ca.pem to every chassis; switch, and renew the certificate of
+    every chassis; finish, and copy ca.pem to every chassis again.
     """
 
 
-@rollover.command(short_help="Make the new authority; both are trusted.")
-@click.option("--name", help="Name, for people (default: that of the old one).")
+@rollover.command(short_help="Create the new authority; both are trusted.")
+@click.option("--name", help="Name of the new authority (default: that of the old one).")
 @key_type
 @authority_life
 @click.pass_obj
 def start(pki: Pki, name: str | None, key_type: str | None, life: timedelta) -> None:
-    """Make the new authority; both are trusted, and the old one still signs."""
+    """Create the new authority. Both are trusted, and the old one still signs."""
     from ...pki import rollover as steps  # noqa: PLC0415 - --help stays quick
 
     folder = pki.folder
     entry = steps.start(folder, life=life, kind=kind(key_type), name=name, now=utc_now())
     click.echo(f"{authority_line(entry)}: trusted, does not sign yet")
-    click.echo(f"    next: give {folder.bundle_path} to every chassis; then")
+    click.echo(f"    next: copy {folder.bundle_path} to every chassis; then")
     click.echo("          ovn-ipsec pki rollover switch")
 
 
@@ -43,19 +44,19 @@ def switch(pki: Pki) -> None:
 
     entry = steps.switch(pki.folder, utc_now())
     click.echo(f"{authority_line(entry)}: signs from here on")
-    click.echo("    next: ovn-ipsec pki renew CHASSIS..., each of them; then")
-    click.echo("          ovn-ipsec pki rollover finish, which names those that are left")
+    click.echo("    next: ovn-ipsec pki renew CHASSIS..., for every chassis; then")
+    click.echo("          ovn-ipsec pki rollover finish, which names those that are missing")
 
 
 @rollover.command(short_help="Drop the old authority and its key.")
 @click.pass_obj
 def finish(pki: Pki) -> None:
-    """Drop the old authority and its key, once no chassis shows its certificate."""
+    """Drop the old authority and its key, once no chassis has a certificate of it."""
     from ...pki import rollover as steps  # noqa: PLC0415 - --help stays quick
 
     folder = pki.folder
     click.echo(f"{authority_line(steps.finish(folder, utc_now()))}: dropped")
-    click.echo(f"    next: give {folder.bundle_path} to every chassis")
+    click.echo(f"    next: copy {folder.bundle_path} to every chassis")
 
 
 @rollover.command(short_help="Drop the new authority before it signs.")
@@ -66,4 +67,4 @@ def cancel(pki: Pki) -> None:
 
     folder = pki.folder
     click.echo(f"{authority_line(steps.cancel(folder, utc_now()))}: dropped")
-    click.echo(f"    next: give {folder.bundle_path} to every chassis")
+    click.echo(f"    next: copy {folder.bundle_path} to every chassis")

@@ -86,8 +86,8 @@ def list_command(settings: Settings) -> Exit:
 @command.command(name="add")
 @click.argument("words", metavar="RULE...", nargs=-1, required=True)
 @click.option("--priority", type=PRIORITY, metavar="N", help="1 to 32767; the highest decides.")
-@click.option("--replace", is_flag=True, help="Put it in the place of the rule of that priority.")
-@click.option("--dry-run", is_flag=True, help="Show what it would change, and write nothing.")
+@click.option("--replace", is_flag=True, help="Replace the rule of that priority.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
 @click.pass_obj
 @ends_with
 def add_command(
@@ -114,7 +114,7 @@ def add_command(
 
 @command.command(name="delete")
 @click.argument("priority", type=PRIORITY)
-@click.option("--dry-run", is_flag=True, help="Show what it would change, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
 @click.pass_obj
 @ends_with
 def delete_command(settings: Settings, priority: int, dry_run: bool) -> Exit:
@@ -146,7 +146,7 @@ def _change(settings: Settings, decide: Decide, *, dry_run: bool) -> Exit:
 def check_command(settings: Settings, file: BinaryIO) -> Exit:
     """Check a file of rules, PRIORITY RULE a line; needs no database.
 
-    Lines that begin with # say nothing. FILE may be - for standard input.
+    Lines that begin with # are ignored. FILE may be - for standard input.
     """
     from ..evaluate import shadowed  # noqa: PLC0415 - --help stays quick
     from .show import show_check  # noqa: PLC0415
@@ -161,7 +161,7 @@ def check_command(settings: Settings, file: BinaryIO) -> Exit:
 @click.pass_obj
 @ends_with
 def diff_command(settings: Settings, file: BinaryIO) -> Exit:
-    """Show what would change if the rules in FILE were all rules; writes nothing.
+    """Show what would change if FILE replaced all rules; writes nothing.
 
     FILE is as for check.
     """

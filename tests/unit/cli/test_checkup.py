@@ -62,11 +62,11 @@ def test_all_is_well():
 @pytest.mark.parametrize(
     ("change", "part", "said", "step"),
     [
-        ({"southbound_connected": False}, "southbound", "not", CONNECT),
+        ({"southbound_connected": False}, "southbound", "not connected", CONNECT),
         (
             {"wanted_generation": 4, "wanted_phase": "establish"},
             "policy",
-            "generation 3, enforce; wanted is generation 4, establish",
+            "generation 3, enforce; the southbound asks for generation 4, establish",
             FOLLOW,
         ),
         ({"ike_daemon": None}, "IKE daemon", "none", START_IKE),
@@ -84,7 +84,7 @@ def test_each_part_is_told_by_itself(change: dict[str, Any], part: str, said: st
 @pytest.mark.parametrize(
     ("problem", "step"),
     [
-        ("pins are worth no more than tcp:h:6642", "by ssl:"),
+        ("pins are no more trustworthy than tcp:h:6642", "by ssl:"),
         ("ovs-monitor-ipsec (pid 3) drives this host", "migrate.md"),
         ("no certificate: set Open_vSwitch ...", "have them signed"),
         ("no secret: set Open_vSwitch ...", "secret's file"),
@@ -132,9 +132,9 @@ def test_pairs_that_are_not_up_are_named():
 @pytest.mark.parametrize(
     ("esp", "is_well", "said", "step"),
     [
-        (True, True, "the kernel has it", ""),
-        (False, False, "the kernel has none, so no SA can be installed", ESP),
-        (None, None, "the kernel does not say whether it has it", SEE_LOG),
+        (True, True, "supported by the kernel", ""),
+        (False, False, "not supported by the kernel, so no SA can be installed", ESP),
+        (None, None, "the kernel does not say whether it supports it", SEE_LOG),
     ],
 )
 def test_a_kernel_without_esp_is_not_well(
@@ -152,9 +152,9 @@ def test_a_kernel_without_esp_is_not_well(
     [
         ({"nft": True, "xfrm": True}, True, "nft xfrm", ""),
         ({"nft": True, "xfrm": False}, True, "nft; missing: xfrm", ""),
-        ({"nft": None, "xfrm": True}, True, "xfrm; cannot tell: nft", ""),
+        ({"nft": None, "xfrm": True}, True, "xfrm; unknown: nft", ""),
         ({"nft": False, "xfrm": False}, False, "missing: nft xfrm", LAYERS),
-        ({"nft": False, "xfrm": None}, None, "missing: nft; cannot tell: xfrm", SEE_LOG),
+        ({"nft": False, "xfrm": None}, None, "missing: nft; unknown: xfrm", SEE_LOG),
     ],
 )
 def test_a_kernel_without_any_layer_of_the_guard_is_not_well(
@@ -185,7 +185,7 @@ def test_what_the_kernel_lacks_is_told_without_a_name_too():
     told = {"chassis": None, "problems": ["no row", "guard nft: x"], "esp": False}
     assert bad(examine(told, {}, [])) == {
         "name": ("none", NAME_IT),
-        "ESP": ("the kernel has none, so no SA can be installed", ESP),
+        "ESP": ("not supported by the kernel, so no SA can be installed", ESP),
         "problem": ("no row", SEE_LOG),
     }
 

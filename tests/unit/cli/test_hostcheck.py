@@ -91,7 +91,7 @@ def test_peers_whose_addresses_do_not_meet_ours_are_named(number: int, more: str
 def test_an_encap_address_that_the_host_does_not_have_is_not_well():
     """Nothing can be sent from it."""
     (found,) = bad(examine_host(None, Host(absent=frozenset({HERE}))))
-    said = "10.0.0.1 is an encap address of this chassis, and this host does not have it"
+    said = "10.0.0.1 is an encap address of this chassis, but this host does not have it"
     assert ("address", said, HAVE_ADDRESS) == found
 
 

@@ -295,7 +295,7 @@ def test_a_northbound_that_says_off_beside_a_policy_in_force_is_not_well(state: 
     """It may be empty, restored, or that of another cluster."""
     asked = {} if not state else nb(state)
     status = judge(asked, False, {"hv1": digest()}, NOW, sb=published())
-    problem = "the northbound says that encryption is off, and generation 7 is in force (enforce)"
+    problem = "the northbound says that encryption is off, but generation 7 is in force (enforce)"
     assert [("cluster", problem, WHICH_NORTHBOUND)] == about_rows(status)
     assert "but not all is well" in headline(status)
     over = judge(asked, False, {"hv1": digest()}, NOW, sb=published(phase=Phase.OFF))
@@ -305,7 +305,7 @@ def test_a_northbound_that_says_off_beside_a_policy_in_force_is_not_well(state: 
 def test_a_southbound_without_policy_beside_a_northbound_with_a_state_is_not_well():
     """It was emptied, or is another."""
     status = judge(nb(), True, {"hv1": digest()}, NOW, sb={})
-    problem = "the northbound says enforced, and the southbound has no policy"
+    problem = "the northbound says enforced, but the southbound has no policy"
     assert [("cluster", problem, SEE_NORTHD)] == about_rows(status)
 
 

@@ -261,7 +261,7 @@ REMOTE, GATEWAY = {"is_remote": "true"}, {"is_interconn": "true"}
         (
             chassis("a", "10.0.0.1", other=REMOTE),
             chassis("b", "10.0.0.2"),
-            "a is in another availability zone, and b no gateway to it",
+            "a is in another availability zone, and b is no gateway to it",
         ),
         (
             chassis("a", "10.0.0.1", other=GATEWAY, zones=["x"]),

@@ -599,7 +599,7 @@ def test_limits_hold_for_the_whole_chain(folder: Folder):
     leaf, key = low.issue(CHASSIS, now=NOW)
     folder.put(leaf, key)
     put_chain(folder, leaf, low.certificate, short.certificate)
-    folder.refuse("c.pem", "CN=short may have 0 others below it, here are 1")
+    folder.refuse("c.pem", "CN=short allows 0 CA certificates below it, but there are 1")
     named = Issuing(
         "named", folder.authority, (x509.NameConstraints([x509.DNSName("cha")], None), True)
     )

@@ -546,7 +546,7 @@ def test_a_renamed_chassis_begins_anew_and_finds_its_old_name_again(tmp_path: Pa
     assert parse_pin(B, other.pin, NOW).der
     assert sum(one["event"] == "key_put_aside" for one in logs) == 4
     assert all(
-        "it is of chA, and this chassis is chB now" in str(one)
+        "it belongs to chA, but this chassis is now chB" in str(one)
         for one in logs
         if "reason" in one and one["event"] == "key_put_aside"
     )
@@ -586,7 +586,7 @@ def test_what_is_damaged_is_kept_beside_what_takes_its_place(tmp_path: Path) -> 
     (tmp_path / "pinned.pem.damaged").mkdir()
     stuck = OwnPin(tmp_path)
     stuck.run(A, "", 0, NOW)
-    assert "cannot be put aside" in stuck.problem
+    assert "cannot be moved away" in stuck.problem
     assert path.read_bytes() == b"junk again"
 
 

@@ -108,7 +108,7 @@ def test_a_layer_without_sight_of_vnis_is_not_missing_them() -> None:
     again = GuardKeeper([nft, xfrm])
     assert again.found() == PROTECTED
     nft.state = replace(PROTECTED, vnis=frozenset())
-    assert ["nft: not what was put there"] == keeper.audit()
+    assert ["nft: differs from what was installed"] == keeper.audit()
     assert nft.state == PROTECTED
 
 
@@ -319,7 +319,7 @@ def test_every_daemon_is_told_whom_to_ask(tmp_path: Path) -> None:
     assert ike.calls.count(("ask",)) == 1
     ike.fetches = False
     link.run(Agent(A), 12)
-    assert "lacks its plugin curl" in link.problem
+    assert "plugin curl is missing" in link.problem
     ike.crash()
     link.run(Agent(A), 13)
     ike.start()

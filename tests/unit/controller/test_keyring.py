@@ -170,7 +170,7 @@ def test_a_key_that_is_given_and_not_listed_is_not_used(ring: Keyring, ike: Fake
     own = credential()
     offer(ring, own)
     ike.key_id = lambda _key: "00" * 20  # type: ignore[method-assign]
-    assert "took the key" in ring.load(ike, 0)
+    assert "loaded the key" in ring.load(ike, 0)
     del ike.key_id
     ring.lost()
     real = ike.keys

@@ -189,7 +189,7 @@ def test_pins_over_an_open_southbound_are_said_to_be_worth_little(tmp_path: Path
     desk = Desk(tmp_path, Auth.PINNED, Auth.PSK)
     desk.here = replace(desk.here, remote="ssl:1.2.3.4:6642, tcp:1.2.3.5:6642")
     desk.run(0)
-    assert "worth no more than tcp:1.2.3.5:6642" in desk.problems()
+    assert "no more trustworthy than tcp:1.2.3.5:6642" in desk.problems()
     assert "no secret" in desk.problems()
     desk.agent.put(replace(desk.agent.policy, phase=Phase.OFF, generation=2))
     assert "tcp" not in desk.problems()

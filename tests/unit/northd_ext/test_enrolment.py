@@ -253,7 +253,7 @@ def test_keys_without_number_get_a_few_certificates(folder: CaFolder, authority:
         got.update(authority.answer([asks("h1")], SAFE, wall).values())
     assert len(got) == office.LIVE_MAX == len(folder.read().certificates)
     (refused,) = authority.refusals
-    assert "gets no more than 5; again at" in refused.reason
+    assert "the limit is 5; again at" in refused.reason
 
 
 def test_a_chassis_that_had_enough_is_answered_when_its_time_has_come(
