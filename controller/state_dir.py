@@ -108,7 +108,6 @@ class StateDir:
     """A directory of this program's own, mode 0700."""
 
     def __init__(self, path: Path) -> None:
-        """Store the path."""
         self._path = path
         self._reqids: dict[str, int] = {}
         self._next = FIRST_REQID

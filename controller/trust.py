@@ -27,7 +27,6 @@ class Trust:
     """The credentials of this chassis and those that its peers have published."""
 
     def __init__(self, keeper: CredentialSource, keys: Keyring) -> None:
-        """Store what looks after files and after the IKE daemon's keys; nothing is read yet."""
         self.keeper = keeper
         self.keys = keys
         self.configs = Configs()

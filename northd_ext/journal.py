@@ -25,7 +25,6 @@ class Journal:
     """What has been said."""
 
     def __init__(self) -> None:
-        """Start with nothing said."""
         self._log = structlog.get_logger()
         self._refusals = Refusals()
         self._decided: ClusterPolicy | None = None

@@ -82,7 +82,6 @@ class Pidfile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Store the path."""
         self.path = path
         self._file: int | None = None
 

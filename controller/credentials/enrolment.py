@@ -39,7 +39,6 @@ class Enrolment:
     """What was signed for this chassis, and what it asks for."""
 
     def __init__(self, folder: Path) -> None:
-        """Store where the keys are kept."""
         self._path, self._asked_path = folder / "enrolled.pem", folder / "enrolling.pem"
         self._current: KeyPair | None = None
         self._asked: KeyPair | None = None

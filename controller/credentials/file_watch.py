@@ -44,7 +44,6 @@ class FileWatch:
     """Folders watched for some files."""
 
     def __init__(self) -> None:
-        """Watch nothing yet."""
         self._inotify: INotify | None = None
         self._names: dict[int, frozenset[str]] = {}
         """By watch: names in that folder that count."""

@@ -44,7 +44,6 @@ class CaFiles:
     """Certificate, key and authorities in files that the operator names."""
 
     def __init__(self) -> None:
-        """Start without any."""
         self.credential: Credential | None = None
         self.key: Secret | None = None
         self.problem = ""
@@ -90,7 +89,6 @@ class SecretFile:
     """The secret that the cluster shares."""
 
     def __init__(self) -> None:
-        """Start without one."""
         self.secrets: tuple[Secret, ...] = ()
         self.problem = ""
         self._seen: object = None
@@ -123,7 +121,6 @@ class CrlFile:
     """What authorities have revoked."""
 
     def __init__(self) -> None:
-        """Start without any."""
         self.crls: tuple[bytes, ...] = ()
         self.problem = ""
         self._seen: object = None
@@ -154,7 +151,6 @@ class CredentialKeeper:
     """What is in use of each way, and what is wrong with it or with what should follow."""
 
     def __init__(self, folder: Path) -> None:
-        """Store where keys that are made here are kept."""
         self._folder = folder
         self.files = CaFiles()
         self.enrolment = Enrolment(folder)

@@ -35,7 +35,6 @@ class OwnPin:
     """The certificate in use, and the one that follows."""
 
     def __init__(self, folder: Path) -> None:
-        """Store where the keys are kept."""
         self._path, self._next_path = folder / "pinned.pem", folder / "pinned-next.pem"
         self._current: KeyPair | None = None
         self._next: KeyPair | None = None

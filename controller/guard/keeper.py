@@ -39,7 +39,6 @@ class GuardKeeper:
     """The layers and what each was last brought to."""
 
     def __init__(self, layers: list[GuardLayer]) -> None:
-        """Store the layers; nothing is read yet."""
         self._kept = [_Kept(layer=layer) for layer in layers]
         self.wanted: GuardState | None = None
 

@@ -40,7 +40,6 @@ class LibNftables:
     """One libnftables context; it opens at the first call."""
 
     def __init__(self) -> None:
-        """Store nothing yet."""
         self._lib: ctypes.CDLL | None = None
         self._ctx: ctypes.c_void_p | None = None
 

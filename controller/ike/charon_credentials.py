@@ -19,7 +19,6 @@ class CharonCredentials:
     """The credentials of one charon, over its command session."""
 
     def __init__(self, commands: ViciSession) -> None:
-        """Store the session."""
         self._commands = commands
 
     def try_credential(self, credential: Credential) -> None:

@@ -49,7 +49,6 @@ class Keyring:
     """What the daemon shall hold besides connections, and what of it it has confirmed."""
 
     def __init__(self, state: State) -> None:
-        """Store where the ids are kept."""
         self._state = state
         self._offered = Means()
         self.means = Means()

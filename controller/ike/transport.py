@@ -37,7 +37,6 @@ class ViciSession:
     """Packets over a connected socket."""
 
     def __init__(self, connect: Callable[[float], socket.socket], deadline_s: float) -> None:
-        """Remember how to connect, and how long an exchange may take."""
         self._connect = connect
         self.deadline_s = deadline_s
         self._socket: socket.socket | None = None

@@ -36,7 +36,6 @@ class KernelWatch:
     """What was last seen of the kernel's tables, and when to look again."""
 
     def __init__(self, tables: KernelTables, guard: HostGuard, state: State) -> None:
-        """Store what is looked at and kept in order."""
         self._tables = tables
         self._guard = guard
         self._state = state

@@ -43,7 +43,6 @@ class Configs:
     """Configurations by connection, and the credentials that they are made from."""
 
     def __init__(self) -> None:
-        """Start with nothing to authenticate with."""
         self._means = Means()
         self._pins: dict[str, tuple[bytes, ...]] = {}
         self._plain: frozenset[ChassisName] = frozenset()

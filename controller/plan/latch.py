@@ -52,7 +52,6 @@ class Latches:
     """The pairs that are closed, and what is remembered of those that are forgotten."""
 
     def __init__(self) -> None:
-        """Start with none."""
         self._flows: dict[ConnName, ClearFlow] = {}
         self._frozen: frozenset[ClearFlow] | None = None
         self._peers: set[str] = set()

@@ -26,7 +26,6 @@ class Damping:
     """What each chassis counts as."""
 
     def __init__(self) -> None:
-        """Start with no chassis."""
         self._seen: dict[str, ChassisFacts] = {}
         self._accepted: dict[str, ChassisFacts] = {}
         self._shown: dict[str, ChassisFacts] = {}

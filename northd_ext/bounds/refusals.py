@@ -33,7 +33,6 @@ class Refusals:
     """What has been said of what there is."""
 
     def __init__(self) -> None:
-        """Start with nothing said."""
         self._said: frozenset[str] = frozenset()
         self._buckets: dict[str, Bucket] = {}
         self._waiting: set[str] = set()

@@ -15,7 +15,6 @@ class Groups(Generic[_Key]):
     """Which names have which keys; what was listed stays listed until a name changes its keys."""
 
     def __init__(self) -> None:
-        """Start with no names."""
         self._members: dict[_Key, set[str]] = {}
         self._keys: dict[str, tuple[_Key, ...]] = {}
         self._listed: dict[frozenset[_Key], tuple[str, ...]] = {}

@@ -51,7 +51,6 @@ class Intents:
     """The last choice: rules are long and seldom change."""
 
     def __init__(self) -> None:
-        """Start with nothing chosen."""
         self._asked: tuple[object, Intent] | None = None
         self._kept: tuple[object, Intent] | None = None
 

@@ -48,7 +48,6 @@ class Settling:
     """What is known of encaps that have needed repair."""
 
     def __init__(self) -> None:
-        """Start with nothing known."""
         self._troubles: dict[str, _Trouble] = {}
         self._classes: dict[str, ClassName | None] | None = None
         self._room = 0

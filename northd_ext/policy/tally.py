@@ -40,7 +40,6 @@ class Tally:
     """What the chassis of this availability zone report, by what they have in common."""
 
     def __init__(self) -> None:
-        """Start with no chassis."""
         self.chassis = 0
         self.encaps = 0
         """Of all chassis, those of other availability zones too."""

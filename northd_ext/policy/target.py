@@ -94,7 +94,6 @@ class Targeting:
     """Remembers rules, classes and sums between two looks; otherwise a function of the views."""
 
     def __init__(self) -> None:
-        """Start with nothing compiled."""
         self._intents = Intents()
         self._asked, self._kept, self._unknown = _Book(), _Book(), Ledger(None)
 

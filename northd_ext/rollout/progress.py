@@ -41,7 +41,6 @@ class Progress:
     """What SB carries, and since when."""
 
     def __init__(self) -> None:
-        """Start with nothing seen."""
         self.policy: ClusterPolicy | None = None
         self._marks: dict[str, tuple[Hashable, float]] = {}
         self._rows_at = -inf

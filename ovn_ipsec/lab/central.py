@@ -31,7 +31,6 @@ class Central(Host):
     """The host on which the databases run."""
 
     def __init__(self, name: str, folder: Path, settings: ClusterSettings) -> None:
-        """Remember the settings; nothing runs yet."""
         super().__init__(name, folder)
         self._settings = settings
 

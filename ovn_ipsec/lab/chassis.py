@@ -44,7 +44,6 @@ class Chassis(Host):
     """A host that carries workloads."""
 
     def __init__(self, name: str, index: int, folder: Path, settings: ClusterSettings) -> None:
-        """Remember the settings; nothing runs yet."""
         super().__init__(name, folder)
         self.index = index
         """From 1; the last part of its addresses."""

@@ -40,7 +40,6 @@ class Forked:
     """A process that is not our child: what ``subprocess.Popen`` would offer, by pidfd_open(2)."""
 
     def __init__(self, pid: int) -> None:
-        """Hold on to it."""
         self.pid = pid
         self._descriptor = -1
         with contextlib.suppress(ProcessLookupError):  # it has ended already
@@ -76,7 +75,6 @@ class Loaded:
     """The interpreter from which they are forked; one for all clusters of this process."""
 
     def __init__(self) -> None:
-        """Nothing runs yet."""
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None

@@ -70,7 +70,6 @@ class Daemon:
     """A process that tests start, stop, kill and start again."""
 
     def __init__(self, spec: DaemonSpec) -> None:
-        """Remember how to start it."""
         self.spec = spec
         self._process: Process | None = None
 

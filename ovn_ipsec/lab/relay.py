@@ -14,7 +14,6 @@ class Relay:
     """A filter that passes all but the lines opened by a token."""
 
     def __init__(self, token: str) -> None:
-        """Start at the beginning of a line."""
         self.status: int | None = None
         """The command's exit status, once its line was seen."""
         self.token = token

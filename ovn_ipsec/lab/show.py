@@ -53,7 +53,6 @@ class Show:
     """The state of the show: what was last said of each pair."""
 
     def __init__(self, cluster: Cluster) -> None:
-        """Start the clock."""
         self._cluster = cluster
         self._start = time.monotonic()
         self._said: dict[str, str] = {}

@@ -37,7 +37,6 @@ class Names:
     """The names that one session connects to."""
 
     def __init__(self) -> None:
-        """Know nothing."""
         self._asked: dict[str, _Question] = {}
 
     def address(self, host: str) -> str:

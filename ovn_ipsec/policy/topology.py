@@ -224,7 +224,6 @@ class Topology:
     """Datapaths and bindings as far as they have arrived."""
 
     def __init__(self) -> None:
-        """Start with no rows."""
         self._datapaths: dict[UUID, Datapath] = {}
         self._switches: defaultdict[str, set[UUID]] = defaultdict(set)
         self._bindings: dict[UUID, Binding] = {}

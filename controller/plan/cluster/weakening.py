@@ -111,7 +111,6 @@ class Statements:
     """
 
     def __init__(self) -> None:
-        """Start with nothing stated."""
         self.pairs: dict[ConnName, Statement] = {}
         self.peers: dict[str, Statement] = {}
         """The strongest of pairs that are gone, by chassis."""

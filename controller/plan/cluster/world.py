@@ -119,7 +119,6 @@ class World:
     """The chassis that are known, by the name in their row."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self._chassis: dict[str, ParsedChassis] = {}
         self._claims: dict[Address, set[str]] = {}
         self._holders: dict[Address, str] = {}

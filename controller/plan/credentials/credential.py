@@ -17,7 +17,6 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: bytes) -> None:
-        """Wrap the bytes."""
         self._value = value
 
     def reveal(self) -> bytes:

@@ -140,7 +140,6 @@ class Pins:
     """What every chassis has published, parsed when it is first asked for."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self._held: dict[str, _Held] = {}
         self._unread: set[str] = set()
         self._late: set[str] = set()

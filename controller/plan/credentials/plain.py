@@ -17,7 +17,6 @@ class PlainPeers:
     """The chassis that were named, without those that have ever reported as ours do."""
 
     def __init__(self) -> None:
-        """Start with none."""
         self.names: frozenset[ChassisName] = frozenset()
         """Towards whom the secret is used as it is."""
         self._asked: frozenset[ChassisName] = frozenset()

@@ -32,7 +32,6 @@ class ClearFlows:
     """What each pair has said, and what follows; the cost of a change does not grow with pairs."""
 
     def __init__(self) -> None:
-        """Start without pairs."""
         self._said: dict[ConnName, Said] = {}
         self._allowed: Counter[ClearFlow] = Counter()
         self._denied: Counter[ClearFlow] = Counter()
