@@ -131,6 +131,32 @@ def test_what_is_missing_soon_after_a_repair_is_repaired_without_any_other_event
     assert [11, 12] == sorted(s.child_id for s in repaired.steps if isinstance(s, RekeyChild))
 
 
+@pytest.mark.parametrize("phase", Phase)
+def test_another_name_and_another_life_keep_closed_what_was(phase: Phase) -> None:
+    """Until the operator ends it: relax and off open everything."""
+    old = agent_of(worlds.two_chassis())
+    old.put_policy(policy(Phase.ENFORCE))
+    settle(old)
+    settle(old)
+    (flow,) = old.latched()
+    ended = phase in (Phase.OFF, Phase.RELAX)
+    for how in ("name", "life"):
+        agent = agent_of({A: worlds.two_chassis()[A]})
+        agent.put_policy(policy(phase, generation=2))
+        assert not agent.has_intents
+        if how == "name":
+            agent.succeed(old)
+        else:
+            agent.former = Former(latched=frozenset({flow}))
+            agent.settle()
+        agent.put_chassis(B, worlds.two_chassis()[B])
+        assert agent.has_intents
+        assert [NAME] == [name for name, _ in agent.undecided_intents()]
+        settle(agent)
+        assert not [*agent.undecided_intents()]
+        assert agent.records[NAME].closed is not ended
+
+
 def peers_of(rows: worlds.Rows, me: str = A) -> list[tuple[str, str]]:
     agent = agent_of(rows, me=me)
     settle(agent)
