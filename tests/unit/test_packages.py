@@ -114,7 +114,7 @@ def test_every_unit_is_in_a_package(unit: str):
     assert re.search(rf"cp packaging/{unit} debian/ovn-ipsec-(host|central)\.{unit}\n", rules)
     line = re.search(rf"dh_installsystemd .*--name={name}( .*)\n", rules)
     assert line is not None
-    kept = "--no-start --no-restart-after-upgrade"
+    kept = "--no-start --no-stop-on-upgrade --no-restart-after-upgrade"
     assert line[1].endswith(kept if "northd" not in name else "--restart-after-upgrade")
 
 
@@ -136,6 +136,8 @@ def test_only_a_purge_takes_the_guard_away():
             assert "--flush" not in text
     text = (DEBIAN / "ovn-ipsec-host.postrm").read_text("ascii")
     purge = text[text.index('if [ "$1" = purge ]') :]
-    assert "    flush\n" in purge
-    assert "flush()" in text
-    assert text.index("flush\n", text.index("purge ]")) < text.index("find /var/lib/ovn-ipsec")
+    assert purge.index("    flush\n") < purge.index("find /var/lib/ovn-ipsec")
+    # What postrm flushes with when the code is gone.
+    assert (
+        f"cp -r /{CODE} /var/lib/ovn-ipsec/flush" in (DEBIAN / "ovn-ipsec-host.prerm").read_text()
+    )
