@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from ovn_ipsec.model.policy import ClassName, Mode, Profile, Treatment
 from ovn_ipsec.policy.classes import NOTHING, REST, Matrix, RuleBook, Signature, Subject
-from ovn_ipsec.policy.limits import meetings, profiles_of
+from ovn_ipsec.policy.judgement import lacking, weakens
+from ovn_ipsec.policy.limits import meetings
 from ovn_ipsec.policy.topology import Membership
 from ovn_ipsec.schema.sb_global import format_pairs
 
@@ -135,14 +136,15 @@ class Ledger:
     def needs_nobody(self, signatures: frozenset[Signature], mode: Mode) -> bool:
         """Whether no pair of a chassis with these signatures is of this mode or a stronger one."""
         return self.book is not None and all(
-            treatment.mode.strength < mode.strength
+            weakens(mode, treatment.mode)
             for signature in signatures
             for treatment in self._met[self.class_of(signature) or REST]
         )
 
-    def profiles(self, signature: Signature) -> frozenset[Profile]:
-        """Cipher suites that the pairs of an encap use; none without a book."""
-        return profiles_of(self._met.get(self.class_of(signature) or REST, ()))
+    def lacking(self, able: Able) -> frozenset[Profile]:
+        """Cipher suites that the pairs of an encap use and its chassis cannot do."""
+        met = self._met.get(self.class_of(able.signature) or REST, ())
+        return lacking(met, able.profiles)
 
     def _decide(self, book: RuleBook) -> None:
         present = frozenset(kind.signature for kind in self.kinds)

@@ -24,10 +24,10 @@ from ovn_ipsec.model.policy import (
     Profile,
     SelectorKind,
     Treatment,
-    class_pair,
 )
 from ovn_ipsec.policy import limits
 from ovn_ipsec.policy.classes import Matrix, RuleBook
+from ovn_ipsec.policy.judgement import of_classes, weakens, weigh
 from ovn_ipsec.policy.ruleset import RuleSet
 
 from ..observe.views import NbView, SbView
@@ -229,11 +229,10 @@ def _unable(ledger: Ledger) -> tuple[list[InputError], bool]:
         return [], False
     lacking: dict[Profile, list[Able]] = {}
     for able in ledger.able:
-        for profile in ledger.profiles(able.signature) - able.profiles:
+        for profile in ledger.lacking(able):
             lacking.setdefault(profile, []).append(able)
     names = {profile: ledger.able.names(has) for profile, has in lacking.items()}
-    few = limits.spared(ledger.tally.members)
-    return limits.lacking(names), any(len(found) > few for found in names.values())
+    return limits.lacking(names), bool(weigh(names, ledger.tally.members).many)
 
 
 def _vnis(rules: RuleSet, sb: SbView) -> frozenset[int]:
@@ -263,7 +262,7 @@ def _weakens(published: ClusterPolicy, ledger: Ledger, matrix: Matrix, default: 
     def weaker(one: tuple[str | None, str | None], other: tuple[str | None, str | None]) -> bool:
         old = _mode(published.pairs, published.default, one[0], other[0])
         new = _mode(matrix.pairs, default, one[1], other[1])
-        return new is not old and new.strength < old.strength
+        return new is not old and weakens(old, new)
 
     return any(weaker(one, other) for one, other in combinations_with_replacement(moves, 2))
 
@@ -272,7 +271,5 @@ def _mode(
     pairs: Mapping[ClassPair, Treatment], default: Mode, one: str | None, other: str | None
 ) -> Mode:
     """The mode of a pair of classes, of which either may have no name."""
-    if one is None or other is None:
-        return default
-    found = pairs.get(class_pair(ClassName(one), ClassName(other)))
+    found = of_classes(pairs, one, other)
     return default if found is None else found.mode

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from ovn_ipsec.model.policy import NO_POLICY, Auth, ClusterPolicy, Mode, Phase
 from ovn_ipsec.model.status import PairCounts
-from ovn_ipsec.policy.limits import spared
+from ovn_ipsec.policy.judgement import follows, spared
 
 from ..policy.ledger import Ledger
 from .gate import Missing, goes_on
@@ -96,12 +96,15 @@ def take_census(policy: ClusterPolicy | None, ledger: Ledger) -> Census:
     """
     wanted = policy or NO_POLICY
     tally = ledger.tally
-    here = (wanted.generation, wanted.phase)
-    words = {at: _word(*at, ahead=at[0] > here[0]) for at in tally.places if at != here}
+    words = {
+        at: _word(*at, ahead=at[0] > wanted.generation)
+        for at in tally.places
+        if not follows(at, wanted)
+    }
     behind = tally.places.told(words)
     missing = Counter[tuple[int, int]]()
     for claim, chassis in tally.claims.sizes():
-        if claim.place == here and claim.down:
+        if claim.down and follows(claim.place, wanted):
             missing[claim.down, claim.encaps] += chassis
     return Census(
         chassis=tally.chassis,

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ovn_ipsec.policy.limits import spared
+from ovn_ipsec.policy.judgement import spared
 
 PATIENCE_S = 300.0
 """How long `establish` waits for everybody."""

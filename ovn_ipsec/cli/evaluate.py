@@ -21,7 +21,7 @@ from ..model.policy import (
     SelectorKind,
     Treatment,
 )
-from ..policy import limits
+from ..policy import judgement, limits
 from ..policy.classes import REST, RuleBook, Signature, Subject, Verdict
 from ..policy.ruleset import RuleSet, asked_for, last_good
 from ..policy.topology import Membership
@@ -221,25 +221,22 @@ def unable(snapshot: Snapshot, rules: RuleSet) -> Inability:
     lacking: dict[Profile, set[str]] = {}
     reporting: set[str] = set()
     for one, views in held.items():
-        needed = limits.profiles_of(met[named[one]])
         for view in views:
             if view.digest is not None:
                 reporting.add(view.name)
-                for profile in needed - view.digest.profiles:
+                for profile in judgement.lacking(met[named[one]], view.digest.profiles):
                     lacking.setdefault(profile, set()).add(view.name)
-    few = limits.spared(len(reporting))
-    some = {profile: sorted(names) for profile, names in lacking.items()}
-    many = {profile: names for profile, names in some.items() if len(names) > few}
-    rest = {profile: names for profile, names in some.items() if profile not in many}
+    names = {profile: sorted(found) for profile, found in lacking.items()}
+    weighed = judgement.weigh(names, len(reporting))
     refused = [
-        *limits.lacking(many),
+        *limits.lacking(weighed.many),
         *limits.too_many(len(format_pairs(matrix.pairs)), len(held)),
     ]
     return Inability(
         refused=tuple(f"{error.key} {error.text}: {error.reason}" for error in refused),
         blocked=tuple(
             f"{error.key} {error.text}: {error.reason}, and its pairs with it are blocked"
-            for error in limits.lacking(rest)
+            for error in limits.lacking(weighed.few)
         ),
     )
 

@@ -10,7 +10,8 @@ from typing import Any
 from ..model.policy import ClusterPolicy, Mode, Phase, Treatment, network_rule
 from ..model.status import Digest, PairState
 from ..policy.classes import Verdict
-from ..policy.pairs import preferred_type, treatment_of
+from ..policy.judgement import follows, is_closed, quarantined, treatment_of, weakens
+from ..policy.pairs import preferred_type
 from ..schema import nb_global
 from ..schema.report import printable
 from .evaluate import Evaluation, effective, is_on, unable, words
@@ -202,15 +203,15 @@ def _state(
     if policy is None or carried is None:
         return PairState.CLEAR, "encryption is off"
     local = [end.view for end in ends if not end.view.chassis.is_remote]
-    barred = [end.view.name for end in ends if end.view.chassis.name in policy.quarantine]
-    if barred:
-        return PairState.QUARANTINED, f"{barred[0]} is in quarantine"
+    names = [end.view.chassis.name for end in ends]
+    for name in quarantined(policy.phase, policy.quarantine, names):
+        return PairState.QUARANTINED, f"{name} is in quarantine"
     for view in local:
         if view.digest is None:
             return UNKNOWN, f"{view.name} has no controller that reports"
-        if not follows(view.digest, policy):
+        if not follows(_reported(view.digest), policy):
             return UNKNOWN, f"{view.name} is still at generation {_place(view.digest)}"
-    if carried.mode.strength < wanted.mode.strength:
+    if weakens(wanted.mode, carried.mode):
         return UNKNOWN, "controllers take less than before only with a new generation"
     return _deduced(policy, carried, local)
 
@@ -224,7 +225,7 @@ def _deduced(
     for view in local:
         if view.digest is not None and view.digest.counts.all_up and view.digest.counts.encrypted:
             return PairState.ENCRYPTED, f"every pair of {view.name} that is to be encrypted is"
-    closed = policy.phase is Phase.ENFORCE and carried.mode is Mode.REQUIRE
+    closed = is_closed(policy.phase, carried.mode)
     what = "encrypted or dropped, never clear" if closed else "perhaps clear"
     where = " or ".join(view.name for view in local)
     return UNKNOWN, f"{what}: not every pair is up; run this on {where} to see this one"
@@ -244,9 +245,8 @@ def _live(ends: Ends, live: LivePeers) -> tuple[str, str] | None:
     return None
 
 
-def follows(digest: Digest, policy: ClusterPolicy) -> bool:
-    """Whether a controller has applied what SB carries."""
-    return (digest.generation, digest.phase) == (policy.generation, policy.phase)
+def _reported(digest: Digest) -> tuple[int, Phase]:
+    return digest.generation, digest.phase
 
 
 def _place(digest: Digest) -> str:
@@ -275,7 +275,7 @@ def _contested(view: ChassisView) -> list[Finding]:
 
 
 def _quarantined(policy: ClusterPolicy | None, view: ChassisView) -> list[Finding]:
-    if policy is None or not is_on(policy) or view.chassis.name not in policy.quarantine:
+    if policy is None or not quarantined(policy.phase, policy.quarantine, (view.chassis.name,)):
         return []
     problem = "in quarantine: no peer has SAs with it or exchanges clear traffic with it"
     return [Finding(subject=view.name, problem=problem, next_step=END_QUARANTINE)]
@@ -351,7 +351,7 @@ def _of_chassis(snapshot: Snapshot, views: Iterable[ChassisView]) -> list[Findin
         else:
             if view.digest.problem:
                 found.append((view.name, view.digest.problem, SEE_LOG))
-            if not follows(view.digest, snapshot.policy):
+            if not follows(_reported(view.digest), snapshot.policy):
                 place = f"still at generation {_place(view.digest)}"
                 found.append((view.name, place, SEE_LOG))
     return [

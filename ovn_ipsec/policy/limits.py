@@ -6,19 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import InputError
-from ..model.policy import ClassName, Mode, Profile, Treatment
+from ..model.policy import ClassName, Profile, Treatment
 from ..schema import nb_global
 from ..schema.sb_global import TEXT_MAX
 from .classes import Matrix
 
 _NAMED = 3
-_SHARE = 10
-"""One of so many chassis is spared."""
-
-
-def spared(chassis: int) -> int:
-    """Without how many of so many chassis a cluster goes on: one's fault is not everybody's."""
-    return max(1, chassis // _SHARE)
 
 
 def meetings(
@@ -35,11 +28,6 @@ def meetings(
             treatments[id(default)] = default
         met[name] = tuple(treatments.values())
     return met
-
-
-def profiles_of(met: Iterable[Treatment]) -> frozenset[Profile]:
-    """Cipher suites that pairs use which are treated so."""
-    return frozenset(treatment.profile for treatment in met if treatment.mode is not Mode.OFF)
 
 
 def lacking(names: Mapping[Profile, Sequence[str]]) -> list[InputError]:

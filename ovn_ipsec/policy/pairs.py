@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: between which encaps OVN makes tunnels, and what SB says of a pair of them.
+"""Pure: between which encaps OVN makes tunnels.
 
 The controller goes by this, and the command explains by it.
 """
@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from ..model.chassis import EncapType
-from ..model.policy import ClusterPolicy, Treatment, class_pair, strongest
-from ..schema.encap import Chassis, EncapIntent
+from ..schema.encap import Chassis
 
 
 def tunnels_to(local: Chassis, peer: Chassis) -> bool:
@@ -41,18 +40,3 @@ def encap_pairs(one: Chassis, other: Chassis) -> Iterator[tuple[int, int]]:
         fit = ours.encap.ip.version == theirs.encap.ip.version
         if kind is not None and ours.encap.type == theirs.encap.type == kind and fit:
             yield i, j
-
-
-def treatment_of(policy: ClusterPolicy, one: EncapIntent, other: EncapIntent) -> Treatment:
-    """What policy says of two encaps, never below the floor.
-
-    Returns:
-        What the matrix says of their classes. Where an end has no class, or the matrix does not
-        name the two: the stronger of both ends' modes, a missing key being the default.
-    """
-    if one.class_name is not None and other.class_name is not None:
-        found = policy.pairs.get(class_pair(one.class_name, other.class_name))
-        if found is not None:
-            return Treatment(mode=strongest(policy.floor, found.mode), profile=found.profile)
-    modes = (one.mode or policy.default, other.mode or policy.default)
-    return Treatment(mode=strongest(policy.floor, *modes), profile=policy.profile)

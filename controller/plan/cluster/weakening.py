@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import ClusterPolicy, Treatment, strongest
+from ovn_ipsec.policy.judgement import weakens
 from ovn_ipsec.schema.encap import CLASS, MODE, TABLE
 
 from ..connection import ConnName, conn_name
@@ -69,7 +70,7 @@ def rule(statement: Statement | None, offered: PairIntent, policy: ClusterPolicy
     if not offered.stated:
         mode = kept.mode if same else strongest(kept.mode, offered.mode)
         return Ruling(intent=replace(kept, mode=mode), statement=statement)
-    if same and offered.mode.strength < kept.mode.strength:
+    if same and weakens(kept.mode, offered.mode):
         return Ruling(intent=kept, statement=statement, refused=True)
     return Ruling(intent=offered, statement=taken)
 

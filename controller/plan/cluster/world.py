@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import DEFAULT_PORT, ChassisName, EncapType, IpAddress, Pair
 from ovn_ipsec.model.policy import ClassName, ClusterPolicy, Mode, Profile, Treatment
-from ovn_ipsec.policy.pairs import encap_pairs, treatment_of, tunnels_to
+from ovn_ipsec.policy.judgement import treatment_of
+from ovn_ipsec.policy.pairs import encap_pairs, tunnels_to
 from ovn_ipsec.schema.encap import ERRORS_MAX, Chassis, EncapIntent, ParsedChassis
 
 NAMED_MAX = 3

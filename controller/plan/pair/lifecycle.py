@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from ovn_ipsec.model.policy import Mode, Phase, Treatment
 from ovn_ipsec.model.status import PairState
+from ovn_ipsec.policy.judgement import can_do, is_closed, quarantined
 
 from ..cluster.world import PairIntent
 from ..connection import ConnConfig, ConnName, established
@@ -84,7 +85,7 @@ def demand_of(record: PairRecord, phase: Phase) -> Demand:
         return Demand.GONE
     if phase in (Phase.OFF, Phase.RELAX) or record.mode is Mode.OFF:
         return Demand.NONE
-    denied = phase is Phase.ENFORCE and record.mode is Mode.REQUIRE and record.closes_at is None
+    denied = is_closed(phase, record.mode) and record.closes_at is None
     if record.closed or denied:
         return Demand.CLOSED
     return Demand.NONE if phase is Phase.PREPARE else Demand.OPEN
@@ -162,8 +163,8 @@ def _follow(record: PairRecord, intent: PairIntent, context: Context) -> PairRec
 
 def _bar(record: PairRecord, context: Context) -> PairRecord:
     """Close a pair at once, both ways, while one of its chassis is in quarantine."""
-    ends = {context.this_chassis, record.pair.peer}
-    if context.phase in (Phase.OFF, Phase.RELAX) or not ends & context.quarantine:
+    ends = (context.this_chassis, record.pair.peer)
+    if not quarantined(context.phase, context.quarantine, ends):
         return replace(record, barred=False)
     never = float("-inf")
     return replace(
@@ -235,7 +236,7 @@ def decide(
     """
     record = observe_pair(record, intent, seen, context)
     demand = demand_of(record, context.phase)
-    unable = record.profile not in context.profiles and record.mode is not Mode.OFF
+    unable = not can_do(record.mode, record.profile, context.profiles)
     if demand is Demand.BARRED:
         decision = _banish(record, seen, context)
     elif demand is Demand.GONE:

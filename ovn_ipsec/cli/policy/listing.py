@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...errors import InputError
 from ...model.policy import Mode, network_rule
-from ...policy.pairs import treatment_of
+from ...policy.judgement import treatment_of
 from ...policy.ruleset import SWITCH, RuleSet
 from ...schema import nb_global
 from ...schema.report import printable

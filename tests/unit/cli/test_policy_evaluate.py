@@ -29,7 +29,7 @@ from ovn_ipsec.cli.evaluate import (
 from ovn_ipsec.cli.pairs import between
 from ovn_ipsec.cli.view import Snapshot
 from ovn_ipsec.model.policy import Mode, Phase, Profile, Rule, Treatment
-from ovn_ipsec.policy.pairs import treatment_of
+from ovn_ipsec.policy.judgement import treatment_of
 from ovn_ipsec.policy.ruleset import RuleSet
 from ovn_ipsec.schema.encap import EncapIntent
 from ovn_ipsec.schema.fields import Place

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which encaps OVN makes tunnels between, and what controllers read out of SB for a pair."""
+"""Which encaps OVN makes tunnels between."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from ipaddress import ip_address
 import pytest
 
 from ovn_ipsec.model.chassis import ChassisName, Encap, EncapType
-from ovn_ipsec.model.policy import ClassName, ClusterPolicy, Mode, Phase, Profile, Treatment
-from ovn_ipsec.policy.pairs import encap_pairs, preferred_type, treatment_of, tunnels_to
+from ovn_ipsec.policy.pairs import encap_pairs, preferred_type, tunnels_to
 from ovn_ipsec.schema.encap import Chassis, EncapIntent
 
-A, B = ClassName("a"), ClassName("b")
 GENEVE, VXLAN = EncapType.GENEVE, EncapType.VXLAN
 
 
@@ -64,30 +62,3 @@ def test_every_encap_meets_every_one_of_its_family_and_the_preferred_type():
     one = chassis(encap("10.0.0.1"), encap("fd00::1"), encap("10.0.0.1", VXLAN))
     other = chassis(encap("10.0.0.2"), encap("10.0.0.3"), encap("fd00::2"))
     assert [(0, 0), (0, 1), (1, 2)] == list(encap_pairs(one, other))
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "floor", "mode"),
-    [
-        ((Mode.REQUIRE, A), (Mode.REQUIRE, B), Mode.OFF, Mode.OFF),
-        ((Mode.REQUIRE, A), (Mode.REQUIRE, B), Mode.PREFER, Mode.PREFER),
-        ((Mode.REQUIRE, A), (Mode.REQUIRE, A), Mode.OFF, Mode.REQUIRE),
-        ((Mode.OFF, A), (Mode.OFF, A), Mode.OFF, Mode.OFF),
-        ((Mode.OFF, A), (Mode.PREFER, None), Mode.OFF, Mode.PREFER),
-        ((None, None), (Mode.OFF, B), Mode.OFF, Mode.REQUIRE),
-    ],
-)
-def test_what_controllers_read_out_of_sb(one, other, floor: Mode, mode: Mode):
-    """The matrix; where it says nothing, the stronger of both rows, and never below the floor."""
-    policy = ClusterPolicy(
-        generation=1,
-        phase=Phase.ENFORCE,
-        default=Mode.REQUIRE,
-        floor=floor,
-        profile=Profile.PQ,
-        pairs={(A, B): Treatment(mode=Mode.OFF, profile=Profile.CNSA)},
-    )
-    ends = [encap(mode=m, class_name=c) for m, c in (one, other)]
-    profile = Profile.CNSA if {A, B} == {one[1], other[1]} else Profile.PQ
-    expected = Treatment(mode=mode, profile=profile)
-    assert [expected] * 2 == [treatment_of(policy, *ends), treatment_of(policy, *ends[::-1])]
