@@ -96,7 +96,7 @@ def main(
         service.open()
         commands.register(service, controller)
         meter = Meter(controller, service.exporter, peers=metrics_peers)
-        daemon.run(controller, service, meter.run)
+        daemon.loop(controller, service, meter.publish)
     except IPsecError as error:
         fail(PROGRAM, error)
     finally:

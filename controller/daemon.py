@@ -115,7 +115,7 @@ class Controller:
         if self.here is not None:
             self._part("credentials", chassis.observe_credentials, self.here)
         self._part("kernel", self._watch_kernel, now)
-        self._part("ovs-monitor-ipsec", self.conflict.run, now)
+        self._part("ovs-monitor-ipsec", self.conflict.look, now)
         decisions = self._part("decisions", chassis.decide, self._before(chassis)) or []
         self._part("guard", self._keep_guard, chassis, now)
         self._part("IKE daemon", self._drive_ike, chassis, decisions, now)
@@ -354,7 +354,7 @@ def _waiting(coming: Chassis) -> str:
     )
 
 
-def run(controller: Controller, service: Service, after_pass: Callable[[], None]) -> None:
+def loop(controller: Controller, service: Service, after_pass: Callable[[], None]) -> None:
     """Loop until told to stop.
 
     Args:

@@ -36,8 +36,8 @@ class Meter:
         self._counters_at = float("-inf")
         self._counters: tuple[tuple[str, GuardCounters | None], ...] = ()
 
-    def run(self) -> None:
-        """Look if it is time."""
+    def publish(self) -> None:
+        """Hand over what metrics are made of, if it is time."""
         now = self._controller.outside.clock.monotonic()
         if self._exporter is None or not self._exporter.due(now):
             return

@@ -81,7 +81,7 @@ class Trust:
         self.keys.revoke(self.keeper.crls)
         self.keys.ask(() if means.ca is None else means.ca.ca_der, here.ocsp_uri)
         reports = None if seen is None else seen.reporting.__contains__
-        self._plain.run(here.psk_plain, reports)
+        self._plain.update(here.psk_plain, reports)
         if self.configs.put_means(means, self._plain.names):
             self.keys.dirty()
             agent.touch_all()

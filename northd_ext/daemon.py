@@ -239,7 +239,7 @@ class Northd:
         self._vouched = self._vouched and self._vouched.after(nb)
         written = self._settling.written_classes(sb)
         signing = NO_SIGNING if self._enrolment is None else self._enrolment.signing
-        target, ledger = self._targeting.run(nb, sb, written, signing, self._vouched)
+        target, ledger = self._targeting.decide(nb, sb, written, signing, self._vouched)
         self._doubted = target.doubt is not None
         census = take_census(sb.policy, ledger)
         decided = step(nb, sb, target, census, elapsed)

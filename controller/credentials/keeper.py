@@ -49,7 +49,7 @@ class CaFiles:
         self.problem = ""
         self._seen: object = None
 
-    def run(self, files: CredentialFiles | None, chassis: ChassisName, wall: datetime) -> None:
+    def read(self, files: CredentialFiles | None, chassis: ChassisName, wall: datetime) -> None:
         """Read the files if they have changed, or were bad; none are named: forget what they held.
 
         A name that is missing of three makes the others worthless, too.
@@ -93,7 +93,7 @@ class SecretFile:
         self.problem = ""
         self._seen: object = None
 
-    def run(self, path: str) -> None:
+    def read(self, path: str) -> None:
         """Read the file if it has changed, or was bad; none is named: forget what it held."""
         if not path:
             if self.secrets:
@@ -125,7 +125,7 @@ class CrlFile:
         self.problem = ""
         self._seen: object = None
 
-    def run(self, path: str, wall: datetime) -> None:
+    def read(self, path: str, wall: datetime) -> None:
         """Read the file; a bad one leaves what was read before, none leaves nothing.
 
         A daemon that was given a list keeps it until it ends: what was revoked stays so until then.
@@ -190,15 +190,15 @@ class CredentialKeeper:
         often = not self.watch.watch(_paths(needs))
         often = often or (Auth.PINNED in needs.ways and self.own_pin.switching)
         self._look_at, self._needs, self._wall = now + (LOOK_S if often else SLOW_S), needs, wall
-        self.files.run(needs.files, needs.chassis, wall)
+        self.files.read(needs.files, needs.chassis, wall)
         if needs.authorities == "":
             self.enrolment.forget()
         elif needs.authorities is not None and self._enrols(needs):
             self.enrolment.run(needs.chassis, needs.authorities, needs.answer, wall)
         if Auth.PINNED in needs.ways:
             self.own_pin.run(needs.chassis, needs.pin, now, wall)
-        self.psk.run(needs.psk_file)
-        self.crl.run(needs.crl_file, wall)
+        self.psk.read(needs.psk_file)
+        self.crl.read(needs.crl_file, wall)
         before = self.means
         self.means = Means(
             ca=self._ca(needs),

@@ -48,7 +48,7 @@ class LibNftables:
         stop=tenacity.stop_after_attempt(5),
         reraise=True,
     )
-    def run(self, commands: list[Command]) -> list[Command]:
+    def transact(self, commands: list[Command]) -> list[Command]:
         """Run one transaction: all of it takes effect at once, or nothing does.
 
         Args:

@@ -47,13 +47,13 @@ class NftGuardLayer:
             without CAP_NET_ADMIN.
         """
         try:
-            self._nft.run(_LIST_TABLE)
+            self._nft.transact(_LIST_TABLE)
         except MissingError:
             pass
         except NftError as error:
             return Unknown(error.diagnostics())
         try:
-            self._nft.run(nft_table.probe_commands())
+            self._nft.transact(nft_table.probe_commands())
         except NftError as error:
             if "not permitted" in error.diagnostics():
                 return Unknown(error.diagnostics())
@@ -67,7 +67,7 @@ class NftGuardLayer:
             What the table holds; ``None`` as its state when there is no table.
         """
         try:
-            return Known(nft_table.parse_table(self._nft.run(_LIST_TABLE)))
+            return Known(nft_table.parse_table(self._nft.transact(_LIST_TABLE)))
         except MissingError:
             return Known(GuardObserved(state=None))
         except NftError as error:
@@ -86,7 +86,7 @@ class NftGuardLayer:
             NftError: the kernel refused.
         """
         if after is None:
-            self._nft.run(nft_table.removal_commands())
+            self._nft.transact(nft_table.removal_commands())
             return
         if before is None:
             self.rebuild(after)
@@ -95,7 +95,7 @@ class NftGuardLayer:
         if change.is_empty:
             return
         try:
-            self._nft.run(nft_table.change_commands(change, after.vnis))
+            self._nft.transact(nft_table.change_commands(change, after.vnis))
         except MissingError:
             self.rebuild(after)
 
@@ -113,13 +113,13 @@ class NftGuardLayer:
         """
         build = nft_table.build_commands(after)
         try:
-            self._nft.run(build)
+            self._nft.transact(build)
         except NftError:
-            self._nft.run([*nft_table.removal_commands(), *build])
+            self._nft.transact([*nft_table.removal_commands(), *build])
             return
         match self.observe():
             case Known(value) if not value.sound:
-                self._nft.run([*nft_table.removal_commands(), *build])
+                self._nft.transact([*nft_table.removal_commands(), *build])
 
     def counters(self) -> Known[GuardCounters] | Unknown:
         """Read the named counters.
@@ -128,7 +128,7 @@ class NftGuardLayer:
             Packets since the table was made.
         """
         try:
-            found = nft_table.parse_counters(self._nft.run(_LIST_COUNTERS))
+            found = nft_table.parse_counters(self._nft.transact(_LIST_COUNTERS))
             return Known(GuardCounters(**{name: found[name] for name in nft_table.COUNTERS}))
         except NftError as error:
             return Unknown(error.diagnostics())

@@ -25,7 +25,7 @@ class ConflictWatch:
         self._pid: int | None = None
         self.look_at = float("-inf")
 
-    def run(self, now: float) -> bool:
+    def look(self, now: float) -> bool:
         """Look when it is time. Returns whether there is a conflict now."""
         if now >= self.look_at:
             self.look_at = now + LOOK_S

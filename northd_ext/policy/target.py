@@ -101,7 +101,7 @@ class Targeting:
         """Networks whose chassis have to be known."""
         return self._intents.named(nb, published)
 
-    def run(
+    def decide(
         self,
         nb: NbView,
         sb: SbView,
@@ -119,7 +119,7 @@ class Targeting:
             vouched: What this process has last published.
 
         Returns:
-            The target, and the classes and sums behind it, which hold until the next run.
+            The target, and the classes and sums behind it, which hold until the next time.
         """
         intent = self._intents.chosen(nb, sb.policy)
         out = _kept_out(nb, sb.policy, signing)

@@ -22,7 +22,7 @@ class PlainPeers:
         self._asked: frozenset[ChassisName] = frozenset()
         self._managed: frozenset[ChassisName] = frozenset()
 
-    def run(self, asked: frozenset[ChassisName], reports: Callable[[str], bool] | None) -> bool:
+    def update(self, asked: frozenset[ChassisName], reports: Callable[[str], bool] | None) -> bool:
         """Take in what is asked for and who reports.
 
         A report that was seen once counts for good: it goes with every restart of ovn-controller.

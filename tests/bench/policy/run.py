@@ -108,7 +108,7 @@ class Evaluation:
         """Decide as Northd does."""
         sb = SbView(policy=self.policy, chassis=self.chassis, memberships=self.members)
         written = self.settling.written_classes(sb)
-        target, self.ledger = self.targeting.run(self.nb, sb, written)
+        target, self.ledger = self.targeting.decide(self.nb, sb, written)
         census = take_census(sb.policy, self.ledger)
         self.step = step(self.nb, sb, target, census, JUST_NOW)
         self.plan = evaluate(self.step.policy, sb.policy, self.ledger)

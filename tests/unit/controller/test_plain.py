@@ -12,22 +12,22 @@ NAMED = frozenset({A, B})
 def test_only_who_is_named_and_does_not_report() -> None:
     """Whoever has reported once is out for good, and is named."""
     peers = PlainPeers()
-    assert peers.run(NAMED, lambda name: name in (B, C))
+    assert peers.update(NAMED, lambda name: name in (B, C))
     assert peers.names == {A}
     assert B in peers.problem
-    assert not peers.run(NAMED, lambda _name: False)
+    assert not peers.update(NAMED, lambda _name: False)
     assert peers.names == {A}
-    assert peers.run(frozenset({B}), lambda _name: False)
+    assert peers.update(frozenset({B}), lambda _name: False)
     assert peers.names == frozenset()
 
 
 def test_what_is_not_known_adds_nobody() -> None:
     """Nor does it take anybody away who is still named."""
     peers = PlainPeers()
-    assert not peers.run(NAMED, None)
+    assert not peers.update(NAMED, None)
     assert peers.names == frozenset()
-    assert peers.run(frozenset({A}), lambda _name: False)
-    assert not peers.run(NAMED, None)
+    assert peers.update(frozenset({A}), lambda _name: False)
+    assert not peers.update(NAMED, None)
     assert peers.names == {A}
-    assert peers.run(frozenset(), None)
+    assert peers.update(frozenset(), None)
     assert (peers.names, peers.problem) == (frozenset(), "")

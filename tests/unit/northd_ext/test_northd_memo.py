@@ -205,7 +205,7 @@ class World:
             networks=self.networks,
         )
         sb = SbView(policy=self.policy, chassis=self.chassis, memberships=self.memberships)
-        target, ledger = targeting.run(nb, sb, self.written)
+        target, ledger = targeting.decide(nb, sb, self.written)
         census = take_census(sb.policy, ledger)
         taken = step(nb, sb, target, census)
         return target, census, taken, evaluate(taken.policy, sb.policy, ledger)

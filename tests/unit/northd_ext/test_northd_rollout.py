@@ -503,13 +503,13 @@ def test_quarantine_follows_at_once_and_ends_with_the_policy() -> None:
         replace(ON, quarantine=frozenset({ChassisName("hv1")})), generation=str(at.generation)
     )
     signing = Signing(authorities="PEM", barred=frozenset({ChassisName("hv2")}))
-    target, _ = Targeting().run(asked, sb, {}, signing)
+    target, _ = Targeting().decide(asked, sb, {}, signing)
     taken = step(asked, sb, target, take_census(at, sb))
     assert taken.policy is not None
     assert (taken.event, taken.policy.generation) == (Event.FOLLOW, at.generation)
     assert taken.policy.quarantine == {"hv1", "hv2"}
     assert taken.policy.authorities == "PEM"
-    target, _ = Targeting().run(northbound(JUNK), sb, {})
+    target, _ = Targeting().decide(northbound(JUNK), sb, {})
     taken = step(northbound(JUNK), sb, target, take_census(at, sb))
     assert taken.policy is not None
     assert taken.policy.quarantine == {"hv9"}

@@ -99,7 +99,7 @@ class Cluster:
             view = replace(view, report=told | view.report)
         self.vouched = self.vouched and self.vouched.after(view)
         written = self.settling.written_classes(self.sb)
-        self.target, ledger = self.targeting.run(view, self.sb, written, vouched=self.vouched)
+        self.target, ledger = self.targeting.decide(view, self.sb, written, vouched=self.vouched)
         census = take_census(self.sb.policy, ledger)
         taken = step(view, self.sb, self.target, census)
         if taken.event is not None and taken.policy is not None:

@@ -210,7 +210,7 @@ def test_other_database_is_followed_where_it_weakens_nothing(
     sb = SbView(chassis={}, policy=held)
     standing = judged(nb(asked), sb)
     assert (standing.holds, standing.weaker) == (not weaker, weaker)
-    target, _ = Targeting().run(nb(asked), sb, {})
+    target, _ = Targeting().decide(nb(asked), sb, {})
     assert (target.doubt is not None) is bool(weaker)
     if target.doubt is not None:
         assert target.errors[0] is target.doubt
@@ -234,7 +234,7 @@ def test_beside_a_damaged_policy_only_the_strongest_is_followed(
     """Otherwise nothing is published, and what NB was told stays there."""
     sb = IN_FORCE[InForce.DAMAGED][0]
     view = nb(asked)
-    target, ledger = Targeting().run(view, sb, {})
+    target, ledger = Targeting().decide(view, sb, {})
     taken = step(view, sb, target, take_census(sb.policy, ledger))
     assert (target.doubt is None) is holds
     assert (taken == Step(None)) is not holds
@@ -247,7 +247,7 @@ def test_doubt_is_degraded_and_leaves_the_generation_alone() -> None:
     sb = SbView(chassis={}, policy=HELD)
     for text, shown in (("", None), ("6", "6"), ("junk", "junk")):
         view = nb(SWITCHED_OFF, text)
-        target, ledger = Targeting().run(view, sb, {})
+        target, ledger = Targeting().decide(view, sb, {})
         report = make_report(view, sb, target, take_census(HELD, ledger), JUST_NOW)
         assert report["ovn-ipsec-state"] == "enforced (degraded)"
         assert report.get("ovn-ipsec-generation") == shown
@@ -259,10 +259,10 @@ def test_readmission_is_a_weakening_too() -> None:
     out = frozenset({ChassisName("hv1")})
     sb = SbView(chassis={}, policy=replace(HELD, quarantine=out, barred=out))
     view = nb(ON, "6", readmit=out)
-    target, _ = Targeting().run(view, sb, {})
+    target, _ = Targeting().decide(view, sb, {})
     assert target.quarantine == out
     assert target.doubt is not None
-    target, _ = Targeting().run(nb(ON, "7", readmit=out), sb, {})
+    target, _ = Targeting().decide(nb(ON, "7", readmit=out), sb, {})
     assert (target.quarantine, target.barred, target.doubt) == (frozenset(), out, None)
 
 
@@ -304,10 +304,10 @@ def test_quarantine_is_the_operators_list_and_the_authoritys(  # noqa: PLR0917
     view = NbView(asked=parsed, report={"ovn-ipsec-generation": "7"})
     sb = SbView(chassis={}, policy=published)
     if said[4] is None:
-        target, ledger = Targeting().run(view, sb, {})
+        target, ledger = Targeting().decide(view, sb, {})
         assert target.authorities is None
     else:
-        target, ledger = Targeting().run(view, sb, {}, Signing(authorities="P", barred=said[4]))
+        target, ledger = Targeting().decide(view, sb, {}, Signing(authorities="P", barred=said[4]))
         assert target.authorities == "P"
     assert target.quarantine == expected
     taken = step(view, sb, target, take_census(published, ledger))
@@ -374,7 +374,7 @@ class Northd:
     def look(self, view: NbView) -> NbView:
         """One turn; returns the northbound with what it is told."""
         self.vouched = self.vouched and self.vouched.after(view)
-        self.target, ledger = self.targeting.run(view, self.sb, {}, vouched=self.vouched)
+        self.target, ledger = self.targeting.decide(view, self.sb, {}, vouched=self.vouched)
         census = take_census(self.sb.policy, ledger)
         taken = step(view, self.sb, self.target, census)
         if taken.event is None or taken.policy is None:
