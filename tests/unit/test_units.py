@@ -21,21 +21,18 @@ HARDENING = {
     "ProtectKernelLogs=yes",
     "RestrictNamespaces=yes",
     "LockPersonality=yes",
-    "SystemCallArchitectures=native",
-    "UMask=0077",
-    "StateDirectoryMode=0700",
-}
-OF_DAEMONS = {
-    "PrivateTmp=yes",
     "ProtectKernelModules=yes",
     "ProtectClock=yes",
     "ProtectHostname=yes",
     "RestrictRealtime=yes",
     "RestrictSUIDSGID=yes",
+    "SystemCallArchitectures=native",
     "SystemCallFilter=@system-service",
     "SystemCallErrorNumber=EPERM",
-    "LimitCORE=0",
+    "UMask=0077",
+    "StateDirectoryMode=0700",
 }
+OF_DAEMONS = {"PrivateTmp=yes", "LimitCORE=0"}
 
 
 def settings(path: Path) -> Iterator[tuple[str, str, str]]:
