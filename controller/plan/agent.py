@@ -371,8 +371,11 @@ class Agent:
             self._refresh_all(self.world.hold(address, None))
 
     def settling(self, now: float) -> bool:
-        """Whether a pair is still on its way back to clear text."""
-        return any(now < record.send_from for record in self.records.values())
+        """Whether a pair is still on its way: back to clear text, or to be closed under enforce."""
+        return any(
+            now < record.send_from or (record.closes_at is not None and now < record.closes_at)
+            for record in self.records.values()
+        )
 
     def pair_counts(self) -> PairCounts:
         """How many pairs are in each state."""

@@ -7,28 +7,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from controller.kernel.watch import NO_ESP
 from ovn_ipsec.model.policy import Auth, Phase
-from tests.functional import charon
-from tests.functional.test_credentials_live import MISSING, ROOT, SECRETS, Lab, until
+from tests.functional.live import MISSING, ROOT, SECRETS, Lab, until
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with charon.two_charons() as daemons:
-        made = Lab(tmp_path, daemons)
-        try:
-            made.build()
-            yield made
-        finally:
-            made.stop()
 
 
 def examined(lab: Lab, *words: str, local: bool = True) -> tuple[int, str]:

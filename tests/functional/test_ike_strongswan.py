@@ -39,12 +39,6 @@ pytestmark = pytest.mark.skipif(bool(charon.missing()), reason=f"needs {charon.m
 WAIT_S = 30.0
 
 
-@pytest.fixture(scope="module")
-def both() -> Iterator[tuple[charon.Charon, charon.Charon]]:
-    with charon.two_charons() as pair:
-        yield pair
-
-
 def clean(backend: StrongSwan) -> None:
     """Take everything away that a test left."""
     backend.open()

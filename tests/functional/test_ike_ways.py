@@ -43,12 +43,6 @@ from tests.functional.test_ike_strongswan import clean, eventually
 pytestmark = pytest.mark.skipif(bool(charon.missing()), reason=f"needs {charon.missing()}")
 
 
-@pytest.fixture(scope="module")
-def both() -> Iterator[tuple[charon.Charon, charon.Charon]]:
-    with charon.two_charons() as pair:
-        yield pair
-
-
 class End:
     """One chassis, by its daemon."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from ovsdb import Central, central, missing_programs, wait_until
+from ovsdb import Central, missing_programs, wait_until
 
 from controller.kernel.watch import NO_ESP
 from ovn_ipsec.clock import utc_now
@@ -32,7 +32,7 @@ from ovn_ipsec.pki.values import KeyKind
 from ovn_ipsec.schema import report
 from tests.contracts.ike_backend import Authority
 from tests.functional import charon
-from tests.functional.test_credentials_live import MISSING, NAMES, ROOT, SECRETS, Lab, until
+from tests.functional.live import MISSING, NAMES, ROOT, SECRETS, Lab, until
 from tests.metrics import parsed
 
 LOCALHOST = "127.0.0.1"
@@ -63,16 +63,6 @@ def numbers(port: int) -> dict[str, float]:
     status, text = get(port)
     assert status == 200
     return parsed(text)
-
-
-@pytest.fixture
-def ovn(tmp_path: Path) -> Iterator[Central]:
-    """Databases, ovn-northd and three chassis with controllers."""
-    with central(tmp_path) as made:
-        for number, name in enumerate(CHASSIS, start=1):
-            made.sbctl("chassis-add", name, "geneve", f"10.0.0.{number}")
-            made.follow(name)
-        yield made
 
 
 @needs_ovn

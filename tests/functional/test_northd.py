@@ -9,11 +9,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ovsdb import Central, central, missing_programs, wait_until
+from ovsdb import Central, missing_programs, wait_until
 
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.lab.waiting import stretched
@@ -24,16 +23,6 @@ pytestmark = pytest.mark.skipif(
 
 CHASSIS = ("hv1", "hv2", "hv3")
 UP = "encrypted=2"
-
-
-@pytest.fixture
-def ovn(tmp_path: Path) -> Iterator[Central]:
-    """Databases, ovn-northd and three chassis with controllers."""
-    with central(tmp_path) as made:
-        for number, name in enumerate(CHASSIS, start=1):
-            made.sbctl("chassis-add", name, "geneve", f"10.0.0.{number}")
-            made.follow(name)
-        yield made
 
 
 def switch(ovn: Central, on: bool) -> None:

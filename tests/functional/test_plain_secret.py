@@ -3,27 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from ovn_ipsec.model.policy import Auth, Phase
-from tests.functional import charon
-from tests.functional.test_credentials_live import MISSING, SECRETS, Lab, until
+from tests.functional.live import MISSING, SECRETS, Lab, until
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with charon.two_charons() as daemons:
-        made = Lab(tmp_path, daemons)
-        try:
-            made.build()
-            yield made
-        finally:
-            made.stop()
 
 
 def test_the_controller_uses_the_secret_as_it_is_only_where_no_other_reports(lab: Lab):

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,22 +15,10 @@ from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Auth, Phase
 from ovn_ipsec.pki.profile import self_signed
 from tests.contracts.ike_backend import Authority, seen
-from tests.functional import charon
-from tests.functional.test_credentials_live import LIFE, MISSING, SECRETS, Lab, until
+from tests.functional.live import LIFE, MISSING, SECRETS, Lab, until
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
 PIN = "ovn-ipsec-cert"
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with charon.two_charons() as daemons:
-        made = Lab(tmp_path, daemons)
-        try:
-            made.build()
-            yield made
-        finally:
-            made.stop()
 
 
 def refused(lab: Lab, cause: str, of: str) -> None:

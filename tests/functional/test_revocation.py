@@ -25,12 +25,6 @@ pytestmark = pytest.mark.skipif(bool(charon.missing()), reason=f"needs {charon.m
 REFUSED = "AUTHENTICATION_FAILED"
 
 
-@pytest.fixture(scope="module")
-def both() -> Iterator[tuple[charon.Charon, charon.Charon]]:
-    with charon.two_charons() as pair:
-        yield pair
-
-
 class Lab:
     """An authority of its own, so that no list of another test is about it; chB is the judge."""
 

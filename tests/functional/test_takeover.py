@@ -3,28 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from ovn_ipsec.model.policy import Auth, Phase
 from ovn_ipsec.schema import report
-from tests.functional import charon
-from tests.functional.test_credentials_live import MISSING, NAMES, SECRETS, Lab, until
+from tests.functional.live import MISSING, NAMES, SECRETS, Lab, until
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with charon.two_charons() as daemons:
-        made = Lab(tmp_path, daemons)
-        try:
-            made.build()
-            yield made
-        finally:
-            made.stop()
 
 
 def test_what_the_stock_daemon_has_encrypted_is_not_opened(lab: Lab):

@@ -95,12 +95,14 @@ def _loses(schedule: Sequence[Step]) -> bool:
 
     What a killed IKE daemon has left takes no clear text until the controller has looked, and of
     two that were killed neither follows the other (docs/explanation/replacement.md). A controller
-    that starts without a southbound learns late that a pair is opened.
+    that starts without a southbound learns late that a pair is opened, and one that starts while
+    all is switched off and on again does not learn of it.
     """
     acts = {step.what for step in schedule}
     opens = bool(acts & OPENING)
     kills = sum(step.what == "kill_charon" for step in schedule)
-    blind = "restart_sb" in acts and bool(acts & {"upgrade", "other_release"})
+    starts = bool(acts & {"upgrade", "other_release"})
+    blind = starts and bool(acts & {"restart_sb", "off"})
     return kills > 1 or (opens and (kills > 0 or blind))
 
 

@@ -18,7 +18,7 @@ from controller.plan.connection import CHILDREN, IN, OUT, ChildSa, ConnName, Ike
 from controller.plan.guard import Direction, GuardCounters, GuardState, PeerPort
 from controller.plan.latch import Former
 from controller.plan.pair.facts import NOTHING_SEEN, ConnSeen, Context
-from controller.plan.pair.lifecycle import LINGER_S
+from controller.plan.pair.lifecycle import LINGER_S, OPEN_MAX_S
 from controller.plan.pair.record import Decision, PairRecord
 from controller.plan.pair.steps import RekeyChild
 from controller.plan.pair.upkeep import REPAIR_S
@@ -155,6 +155,20 @@ def test_another_name_and_another_life_keep_closed_what_was(phase: Phase) -> Non
         settle(agent)
         assert not [*agent.undecided_intents()]
         assert agent.records[NAME].closed is not ended
+
+
+def test_a_pair_that_is_still_to_be_closed_is_not_settled() -> None:
+    """It was clear when it became required under enforce, and is not up."""
+    agent = agent_of(worlds.two_chassis())
+    agent.put_policy(policy(Phase.ENFORCE, Mode.OFF))
+    settle(agent, 100.0)
+    agent.put_policy(policy(Phase.ENFORCE, generation=2))
+    settle(agent, 200.0)
+    (record,) = agent.records.values()
+    assert record.closes_at == 200.0 + OPEN_MAX_S
+    assert agent.settling(201.0)
+    settle(agent, record.closes_at)
+    assert not agent.settling(record.closes_at)
 
 
 def peers_of(rows: worlds.Rows, me: str = A) -> list[tuple[str, str]]:
