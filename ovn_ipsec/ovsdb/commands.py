@@ -118,6 +118,8 @@ class _Transaction(AnyTransaction):  # type: ignore[misc]
         self._session = session
         self._commands: list[BaseCommand] = []
         self._txn: ovs.db.idl.Transaction | None = None
+        self._conflict: OvsdbConflict | None = None
+        """Why the last attempt wrote nothing."""
 
     def add(self, command: BaseCommand) -> BaseCommand:
         """Add a command; commit() runs it."""
@@ -142,7 +144,12 @@ class _Transaction(AnyTransaction):  # type: ignore[misc]
 
     def _attempt(self) -> None:
         session = self._session
-        expect(session, lambda: session.can_write)  # which paces: later after each conflict
+        try:
+            expect(session, lambda: session.can_write)  # which paces: later after each conflict
+        except OvsdbError:
+            if self._conflict is not None:
+                raise self._conflict from None
+            raise
         session.transact(self._build)
         expect(session, lambda: not session.busy)
         failure = session.failure()
@@ -150,6 +157,8 @@ class _Transaction(AnyTransaction):  # type: ignore[misc]
             # It may have been written, so that a second one could be one too many.
             text = "the connection was lost before the answer: look whether it was written"
             raise OvsdbError(f"{session.remotes}: {text}")
+        if isinstance(failure, OvsdbConflict):
+            self._conflict = failure
         if failure is not None:
             raise failure
 

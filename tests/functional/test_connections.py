@@ -587,8 +587,8 @@ def test_the_command_says_at_once_what_cannot_work(server: Server, tmp_path: Pat
             pass
         assert time.monotonic() - before < limit_s
     settings = Settings(ovnnb_db="", ovnsb_db="", **vars_of(files))
-    with database.connected(settings, server.remote("ssl", "localhost"), SOUTHBOUND) as session:
-        assert session.loaded
+    with database.connected(settings, server.remote("ssl", "localhost"), SOUTHBOUND) as sb:
+        assert sb.session.loaded
     with (
         pytest.raises(OvsdbError, match="no remote is given"),
         database.connected(settings, "", NORTHBOUND),
