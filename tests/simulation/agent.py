@@ -169,7 +169,8 @@ class ControllerProgram:
         self.controller.step()
         chassis = self.controller.chassis
         if chassis is not None and chassis.synced and self._host.reads:
-            self._host.decides = True
+            # Of a southbound whose policy it refuses it takes no new chassis in.
+            self._host.decides = not chassis.held_because
 
     def wait(self, poller: FakePoller) -> None:
         """Say what it waits for."""
