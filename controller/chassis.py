@@ -202,7 +202,7 @@ class Chassis:
 
     def _number(self) -> None:
         """Give reqids to connections that have none."""
-        for name in self.agent.take_unnumbered():
+        for name in self.agent.unnumbered():
             self.agent.put_reqids(name, self._state.reqids(name))
 
     def observe_credentials(self, here: LocalChassis) -> None:

@@ -159,11 +159,11 @@ class Agent:
     def put_reqids(self, name: ConnName, reqids: Reqids) -> None:
         """Take in the reqids of a connection."""
         self.reqids[name] = reqids
+        self._unnumbered.pop(name, None)
 
-    def take_unnumbered(self) -> list[ConnName]:
-        """Connections that have no reqids yet, each once: they are to be put in."""
-        found, self._unnumbered = self._unnumbered, {}
-        return [name for name in found if name not in self.reqids]
+    def unnumbered(self) -> list[ConnName]:
+        """Connections that have no reqids: they are told of until these are put in."""
+        return list(self._unnumbered)
 
     def release(self, name: ConnName) -> None:
         """Take back the reqids of a connection that is gone."""

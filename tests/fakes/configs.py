@@ -41,5 +41,5 @@ class FakeConfigs:
 
 def number(agent: Agent) -> None:
     """Give out reqids as the shell does, the same for all."""
-    for name in agent.take_unnumbered():
+    for name in agent.unnumbered():
         agent.put_reqids(name, (1, 2))

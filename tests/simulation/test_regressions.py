@@ -206,6 +206,11 @@ CASES: dict[str, list[Step]] = {
         Step(8.3, "move_port", 2, 217),
         Step(1.3, "move_port", 3, 54),
     ],
+    "a_disk_that_explodes_while_a_chassis_is_renamed": [
+        ON,
+        Step(28, "explode", 0, 143),
+        Step(3, "rename", 2, 578),
+    ],
     "a_port_moves_beside_a_policy_that_cannot_be_read": [
         ON,
         Step(20.3, "wipe_keys", 0, 445),
