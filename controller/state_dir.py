@@ -115,6 +115,8 @@ class StateDir:
         self._lines = {"reqids": 0, "made-from": 0}
         self._torn: set[str] = set()
         """Journals that lack a line, or have half of one: to be written anew."""
+        self._failed: set[str] = set()
+        """Files that could not be replaced; they are as they were."""
         self._retry_at = float("-inf")
         self._problems: dict[str, str] = {}
 
@@ -148,16 +150,29 @@ class StateDir:
                 self._take_in(name, int(number))
 
     def run(self, now: float) -> None:
-        """Write the journals anew that lack a line, where it is time to; monotonic seconds."""
-        if not self._torn or now < self._retry_at:
+        """Write what could not be written, where it is time to; monotonic seconds.
+
+        Journals that lack a line are written anew. A file that could not be replaced is written as
+        it is: whoever still wants it otherwise says so again, and nobody may.
+        """
+        if not (self._torn or self._failed) or now < self._retry_at:
             return
         self._retry_at = now + RETRY_S
         for name in sorted(self._torn):
             self._rewrite(name)
+        for name in sorted(self._failed - self._torn):
+            self._write_again(name)
+
+    def _write_again(self, name: str) -> None:
+        try:
+            text = (self._path / name).read_text("ascii", "replace")
+        except OSError:
+            return
+        self._replace(name, text)
 
     def wake_at(self) -> float | None:
-        """When to try that again, monotonic seconds; None: no journal lacks a line."""
-        return self._retry_at if self._torn else None
+        """When to try that again, monotonic seconds; None: nothing is missing."""
+        return self._retry_at if self._torn or self._failed else None
 
     def _take_in(self, name: str, number: int) -> None:
         if not FIRST_REQID <= number < _REQID_END:
@@ -312,17 +327,23 @@ class StateDir:
         try:
             (self._path / name).unlink(missing_ok=True)
         except OSError as error:
-            self._problems[name] = _cause(error)
-            return False
+            return self._fails(name, _cause(error))
+        self._failed.discard(name)
         self._problems.pop(name, None)
         return True
+
+    def _fails(self, name: str, why: str) -> bool:
+        """Take note that a file is not as it was to be."""
+        self._failed.add(name)
+        self._problems[name] = why
+        return False
 
     def _replace(self, name: str, text: str) -> bool:
         try:
             files.write(self._path / name, text.encode("ascii", "replace"), files.PRIVATE)
         except PkiError as error:
-            self._problems[name] = error.diagnostics()
-            return False
+            return self._fails(name, error.diagnostics())
+        self._failed.discard(name)
         self._problems.pop(name, None)
         self._problems.pop(".", None)
         return True

@@ -40,8 +40,6 @@ class HostGuard:
         self._state = state
         self._boot = boot
         self._stored: BootGuard | None = None
-        self._owed = False
-        """Whether the last attempt to store it failed."""
         self._retry_at = float("-inf")
         self.start = Start(standing=None, closed_by=None)
         self._ordered = False
@@ -149,12 +147,7 @@ class HostGuard:
         return BootGuard(guard=closed, latched=latched, boot=self._boot)
 
     def _store(self, kept: BootGuard | None) -> None:
-        if kept == self._stored and not self._owed:
-            return
-        # One that failed is done again even where what was stored before is right again: else its
-        # failure would be told for ever.
-        self._owed = not self._state.keep_boot_guard(kept)
-        if not self._owed:
+        if kept != self._stored and self._state.keep_boot_guard(kept):
             self._stored = kept
 
     def audit(self) -> None:

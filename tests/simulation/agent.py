@@ -91,23 +91,22 @@ class SimDisk(StateDir):
         self._process, self._host = process, host
 
     def _append(self, name: str, line: str) -> None:
-        if self._is_full(name):
+        if why := self._in_the_way():
+            self._problems[name] = why
             self._torn.add(name)
         else:
             super()._append(name, line)
 
     def _replace(self, name: str, text: str) -> bool:
-        return not self._is_full(name) and super()._replace(name, text)
+        why = self._in_the_way()
+        return self._fails(name, why) if why else super()._replace(name, text)
 
-    def _is_full(self, name: str) -> bool:
+    def _in_the_way(self) -> str:
         try:
             self._process.gate("disk.write")
         except EdgeError:
-            self._problems[name] = "Input/output error"
-            return True
-        if self._host.disk_full:
-            self._problems[name] = "No space left on device"
-        return self._host.disk_full
+            return "Input/output error"
+        return "No space left on device" if self._host.disk_full else ""
 
 
 class ControllerProgram:
@@ -169,8 +168,9 @@ class ControllerProgram:
         self.controller.step()
         chassis = self.controller.chassis
         if chassis is not None and chassis.synced and self._host.reads:
-            # Of a southbound whose policy it refuses it takes no new chassis in.
-            self._host.decides = not chassis.held_because
+            # Of a southbound whose policy it refuses it takes no new chassis in, and a layer that
+            # has not taken what was decided denies more.
+            self._host.decides = not chassis.held_because and self.controller.guard.held
 
     def wait(self, poller: FakePoller) -> None:
         """Say what it waits for."""

@@ -200,6 +200,12 @@ CASES: dict[str, list[Step]] = {
         Step(0.3, "move_port", 3, 403),
         Step(20, "restore_sb"),
     ],
+    "a_disk_is_full_while_certificates_change": [
+        ON,
+        Step(45, "bad_files", 0, 536),
+        Step(11, "upgrade", 0, 66),
+        Step(0.3, "full_disk", 0, 39),
+    ],
     "a_port_is_left_for_another_and_back": [
         ON,
         Step(40, "monitor", 0, 898),

@@ -3,19 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-
-import pytest
 
 from controller.guard.host import RETRY_S, HostGuard
 from controller.guard.nft import NftError
 from controller.plan.guard import GuardState, PeerPort
 from controller.state_dir import StateDir
 from ovn_ipsec.model.policy import Phase
-from ovn_ipsec.pki import files
-from ovn_ipsec.pki.errors import PkiError
 from tests.fakes.kernel import FakeGuardLayer
 
 US, THEM = ip_address("10.0.0.1"), ip_address("10.0.0.2")
@@ -99,25 +94,3 @@ def test_what_is_not_put_back_is_not_held_and_is_tried_again(tmp_path: Path) -> 
     guard.run(10.0 + RETRY_S)
     assert [layer.state for layer in layers] == [GUARD, GUARD]
     assert guard.held
-
-
-def test_a_boot_guard_that_could_not_be_stored_is_stored_even_if_the_old_one_is_right_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else the disk that was full would be complained of for ever."""
-    state = StateDir(tmp_path)
-    state.open()
-    guard = HostGuard([FakeGuardLayer(name="nft")], state, "this boot")
-    guard.open()
-    guard.keep(GUARD, Phase.ENFORCE, frozenset(), 1.0)
-    stored = state.boot_guard()
-    with monkeypatch.context() as full:
-        full.setattr(files, "write", _refuse)
-        guard.keep(replace(GUARD, ports=frozenset({6081, 7000})), Phase.ENFORCE, frozenset(), 2.0)
-    assert "No space left" in state.problem
-    guard.keep(GUARD, Phase.ENFORCE, frozenset(), 3.0)
-    assert (stored, "") == (state.boot_guard(), state.problem)
-
-
-def _refuse(*_: object) -> None:
-    raise PkiError("boot-guard.json", "No space left on device")

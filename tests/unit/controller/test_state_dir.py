@@ -15,6 +15,8 @@ from controller.plan.guard import DENY_ALL, ClearFlow, Direction, GuardState, Pe
 from controller.state_dir import FIRST_REQID, RETRY_S, SLACK, StateDir, boot_id
 from ovn_ipsec.errors import EdgeError
 from ovn_ipsec.model.policy import Mode, Phase, Treatment
+from ovn_ipsec.pki import files
+from ovn_ipsec.pki.errors import PkiError
 from tests.contracts.ike_backend import config
 from tests.worlds import matrix, policy
 
@@ -104,6 +106,34 @@ def test_what_could_not_be_written_is_written_in_time(tmp_path: Path) -> None:
     assert state.problem == ""
     assert state.wake_at() is None
     assert opened(folder).mark(NAME) == "mark"
+
+
+def test_a_file_that_nobody_wants_otherwise_any_more_is_no_problem_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full when it was to be another one, and what it holds is right again."""
+    state = opened(tmp_path)
+    state.keep_key_ids(frozenset({"one"}))
+    with monkeypatch.context() as full:
+        full.setattr(files, "write", _refuse)
+        with pytest.raises(EdgeError, match="No space left"):
+            state.keep_key_ids(frozenset({"one", "two"}))
+        assert not state.keep_policy(policy(Phase.OFF))
+        state.run(5.0)
+        assert state.wake_at() == 5.0 + RETRY_S
+    state.run(5.5)
+    assert "key-ids" in state.problem
+    state.run(6.0)
+    assert "key-ids" not in state.problem
+    assert state.key_ids() == {"one"}
+    # Of a file that was never there nothing can be written but what is wanted.
+    assert "policy.json" in state.problem
+    assert state.keep_policy(policy(Phase.OFF))
+    assert (state.problem, state.wake_at()) == ("", None)
+
+
+def _refuse(*_: object) -> None:
+    raise PkiError("here", "No space left on device")
 
 
 def test_what_could_not_be_written_is_written_with_the_next_change(tmp_path: Path) -> None:
