@@ -143,10 +143,11 @@ class KernelWatch:
                 _log.error("kernel_entries_missing", connection=name, children=sorted(missing))
             if missing:
                 self._due = now + AGAIN_S
-            if now < one.off_at:
-                self._due = min(self._due, one.off_at)
             orphaned = name in found.orphaned
             agent.put_seen(name, replace(one.seen, missing=missing, orphaned=orphaned))
+        # What is left of a pair that is to be clear goes when that begins.
+        begins = (one.send_from for one in agent.records.values() if _is_off(one))
+        self._due = min((self._due, *(at for at in begins if now < at)))
         if daemon_ready:
             self._drop_leftovers(found.leftovers)
             self._drop_orphans(found.orphans)
@@ -186,7 +187,6 @@ def _tracked(agent: Agent, now: float) -> dict[ConnName, Tracked]:
             reqids=agent.reqids[name],
             seen=agent.seen.get(name, NOTHING_SEEN),
             off=_is_off(record) and now >= record.send_from,
-            off_at=record.send_from if _is_off(record) else float("-inf"),
         )
         for name, record in agent.records.items()
         if name in agent.reqids

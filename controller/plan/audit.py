@@ -32,8 +32,6 @@ class Tracked:
     seen: ConnSeen
     off: bool = False
     """Policy wants it clear, and nothing of it is to be left: it sends clear text by now."""
-    off_at: float = float("-inf")
-    """From when on that is so, monotonic seconds."""
 
     @property
     def is_leftover(self) -> bool:

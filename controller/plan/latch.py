@@ -52,12 +52,11 @@ class Latches:
     """The pairs that are closed, and what is remembered of those that are forgotten."""
 
     def __init__(self) -> None:
-        self._flows: dict[ConnName, ClearFlow] = {}
+        self._closed: dict[ConnName, tuple[ClearFlow, str]] = {}
+        """The flow out of each pair that is closed now, and its chassis."""
         self._frozen: frozenset[ClearFlow] | None = None
         self._peers: set[str] = set()
         """Chassis of which a closed pair was forgotten: what comes back starts closed."""
-        self._closed: dict[ConnName, str] = {}
-        """The chassis of each pair that is closed now."""
         self._ways: dict[Way, ClearFlow] = {}
         """Addresses of closed pairs that were up, so that somebody has proven to be there, and the
         flow out: under another name they start closed, too, and so they do in another life."""
@@ -68,7 +67,7 @@ class Latches:
         Args:
             before: Of that name.
         """
-        self._peers |= before._peers | set(before._closed.values())
+        self._peers |= before._peers | {peer for _, peer in before._closed.values()}
         self._ways |= before._ways
         self._frozen = None
 
@@ -93,20 +92,19 @@ class Latches:
             before: As it was.
             record: As it is; None: it is forgotten.
         """
-        flow = None if record is None or not record.closed else flows_of(record)[0]
-        if flow != self._flows.get(name):
+        old = self._closed.pop(name, None)
+        if record is not None and record.closed:
+            self._closed[name] = (flows_of(record)[0], str(record.pair.peer))
+        if old != self._closed.get(name):
             self._frozen = None
-        self._flows.pop(name, None)
-        self._closed.pop(name, None)
         if record is None:
             if before.closed:
                 self._peers.add(str(before.pair.peer))
             return
         way = (record.pair.local, record.pair.remote)
-        if flow is not None:
-            self._flows[name], self._closed[name] = flow, str(record.pair.peer)
+        if record.closed:
             if record.up_at is not None:
-                self._ways[way] = flow
+                self._ways[way] = self._closed[name][0]
         elif record.gone_at is None and self._ways.pop(way, None) is not None:
             self._frozen = None
 
@@ -119,5 +117,6 @@ class Latches:
     def flows(self) -> frozenset[ClearFlow]:
         """The flows out of pairs that are closed, or were; the same object while none changes."""
         if self._frozen is None:
-            self._frozen = frozenset((*self._flows.values(), *self._ways.values()))
+            closed = (flow for flow, _ in self._closed.values())
+            self._frozen = frozenset((*closed, *self._ways.values()))
         return self._frozen
