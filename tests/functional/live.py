@@ -42,9 +42,11 @@ ROOT = Path(__file__).parents[2]
 NAMES = ("chA", "chB")
 SECRETS = ("the first secret of this lab", "the second secret of this lab")
 LIFE = timedelta(days=30)
+WAIT_S = 60.0
+"""An end that was refused before waits up to 37.5 s for its next attempt."""
 
 
-def until(fact: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
+def until(fact: Callable[[], object], what: str, timeout_s: float = WAIT_S) -> None:
     """Poll until it is so."""
     end = time.monotonic() + stretched(timeout_s)
     while not fact():
@@ -191,8 +193,8 @@ class Lab:
         """Wait until both ends are authenticated so, and not otherwise."""
         until(
             lambda: all(set(self.auths(name)) == {auth.value} for name in NAMES),
-            f"authenticated by {auth}", 40.0,
-        )  # fmt: skip
+            f"authenticated by {auth}",
+        )
 
     def wakes(self, name: str) -> int:
         """How often a controller has waited for something."""

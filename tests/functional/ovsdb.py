@@ -47,7 +47,7 @@ def missing_programs() -> tuple[str, ...]:
     return tuple(lacks)
 
 
-def wait_until(fact: Callable[[], bool], timeout_s: float = 30.0, what: str = "") -> None:
+def wait_until(fact: Callable[[], bool], timeout_s: float = 60.0, what: str = "") -> None:
     """Poll until a fact holds."""
     end = time.monotonic() + stretched(timeout_s)
     while not fact():

@@ -52,7 +52,7 @@ def test_the_three_ways_and_from_one_to_another(lab: Lab) -> None:
         mode = (lab.folder / f"state-{name}" / "pinned.pem").stat().st_mode & 0o777
         assert mode == 0o600
     lab.publish(Phase.ENFORCE, Auth.PINNED, Auth.PSK)
-    until(lambda: all("pinned" in lab.auths(name) for name in NAMES), "pins are used", 40.0)
+    until(lambda: all("pinned" in lab.auths(name) for name in NAMES), "pins are used")
     lab.publish(Phase.ENFORCE, Auth.PINNED)
     until(lambda: all(not lab.held(name)[1] for name in NAMES), "the secret is unloaded")
 
@@ -63,7 +63,7 @@ def test_the_three_ways_and_from_one_to_another(lab: Lab) -> None:
     until(lambda: all("ca" in lab.able(name) for name in NAMES), "certificates are in use")
     until(lambda: not lab.key("Chassis_Private", "chA", report.REQUEST), "nothing is asked for")
     lab.publish(Phase.ENFORCE, Auth.CA, Auth.PINNED)
-    until(lambda: all("ca" in lab.auths(name) for name in NAMES), "they are used", 40.0)
+    until(lambda: all("ca" in lab.auths(name) for name in NAMES), "they are used")
     lab.publish(Phase.ENFORCE, Auth.CA)
     until(lambda: not lab.key("Chassis", "chA", "ovn-ipsec-cert"), "the pin is taken back")
     until(lambda: all(len(lab.held(name)[0]) == 1 for name in NAMES), "its key is unloaded")
@@ -96,7 +96,7 @@ def test_a_secret_and_a_certificate_are_replaced(lab: Lab) -> None:
     lab.publish(Phase.ENFORCE, Auth.PSK, Auth.CA)
     until(lambda: all(lab.able(name) == {"psk", "ca"} for name in NAMES), "both can be used")
     lab.publish(Phase.ENFORCE, Auth.CA)
-    until(lambda: all("ca" in lab.auths(name) for name in NAMES), "ca is used", 40.0)
+    until(lambda: all("ca" in lab.auths(name) for name in NAMES), "ca is used")
     (lab.folder / "chA-private_key.pem").write_text("junk")
     until(lambda: "holds no private key" in lab.problem("chA"), "a bad key is named")
     assert keys["chA"] in lab.held("chA")[0]
@@ -280,7 +280,7 @@ def test_quarantine_ends_what_is_up(lab: Lab) -> None:
     lab.all_by(Auth.PSK)
     lab.publish(Phase.ENFORCE, Auth.PSK, quarantine=frozenset({ChassisName("chB")}))
     for name in NAMES:
-        until(lambda name=name: not lab.auths(name), f"{name} has let go", 5.0)
+        until(lambda name=name: not lab.auths(name), f"{name} has let go")
         until(lambda name=name: not lab.held(name)[1], f"{name} has no key for it")
         pairs = lab.key("Chassis_Private", name, report.PAIRS)
         assert "quarantined=1" in pairs

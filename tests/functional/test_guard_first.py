@@ -46,7 +46,7 @@ def wire() -> Iterator[Wire]:
 
 
 def until(fact: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + stretched(20)
+    end = time.monotonic() + stretched(60)
     while not fact():
         assert time.monotonic() < end, what
         time.sleep(0.05)

@@ -36,7 +36,7 @@ from tests.contracts.ike_backend import (
 from tests.functional import charon
 
 pytestmark = pytest.mark.skipif(bool(charon.missing()), reason=f"needs {charon.missing()}")
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def clean(backend: StrongSwan) -> None:

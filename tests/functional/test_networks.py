@@ -54,7 +54,7 @@ def networks(ovn: Central) -> Iterator[Networks]:
     made.want(False)
 
 
-def drive(networks: Networks, fact: Callable[[], bool], timeout_s: float = 30.0) -> None:
+def drive(networks: Networks, fact: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Run as the daemon does, until a fact holds."""
     end = time.monotonic() + stretched(timeout_s)
     while not fact():

@@ -36,8 +36,8 @@ def refused(lab: Lab, cause: str, of: str) -> None:
             ike.terminate_ike(sa.id)
     ike.close()
     other = {"chA": "chB", "chB": "chA"}[of]
-    until(lambda: cause in said(lab, of)[other], f"{of} names the cause", 40.0)
-    until(lambda: "AUTHENTICATION_FAILED" in said(lab, other)[of], f"{other} was refused", 40.0)
+    until(lambda: cause in said(lab, of)[other], f"{of} names the cause")
+    until(lambda: "AUTHENTICATION_FAILED" in said(lab, other)[of], f"{other} was refused")
     assert not lab.auths("chA")
 
 

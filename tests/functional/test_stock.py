@@ -25,7 +25,7 @@ from tests.functional.test_ike_strongswan import clean
 MONITOR = Path("/usr/share/openvswitch/scripts/ovs-monitor-ipsec")
 STARTER = Path("/usr/lib/ipsec/starter")
 WORDS = "a-secret-of-the-stock-kind"
-WAIT_S = 30.0
+WAIT_S = 60.0
 ROOT = Path(__file__).parents[2]
 
 pytestmark = [

@@ -54,7 +54,7 @@ Rows = dict[str, tuple[str, str, str]]
 """Port name to UUIDs of its Port and its Interface, and ofport."""
 
 
-def until(predicate: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+def until(predicate: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
     """Poll until it is true."""
     end = time.monotonic() + stretched(timeout_s)
     while not predicate():

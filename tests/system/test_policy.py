@@ -117,6 +117,8 @@ def on(product: Cluster) -> Iterator[Cluster]:
     helpers.revive(product)
     ask(product)
     helpers.enforce(product)
+    # The state may still be that of the rules before, under which some pairs were clear.
+    helpers.wait_all_encrypted(product)
     yield product
     ask(product)
 
