@@ -150,7 +150,7 @@ class Chassis:
         self._obedience.store(now)
         if self._left:
             return
-        self._stale |= self.southbound.run()
+        self._stale |= self.southbound.receive()
         put_off = self.southbound.wake_at()
         if not self.southbound.loaded:
             return
@@ -209,7 +209,7 @@ class Chassis:
         """Look at files and certificates, where it is time to."""
         now, wall = self._clock.monotonic(), self._clock.utc_now()
         self.trust.keeper.heed(now)
-        self.trust.run(self.agent, here, self.seen if self._ready else None, (now, wall))
+        self.trust.refresh(self.agent, here, self.seen if self._ready else None, (now, wall))
 
     # --- decide ----------------------------------------------------------------------------------
 
@@ -304,7 +304,7 @@ class Chassis:
             except Exception as error:  # noqa: BLE001 - one pair's failure is one pair's
                 self._fail(name, error)
         now = self._clock.monotonic()
-        came_or_went = self.ike.run(self.agent, now)
+        came_or_went = self.ike.sync(self.agent, now)
         looks, self._looks = self._looks, {}
         for name in looks:
             # Whatever becomes of the look, the pair is decided about again.
@@ -343,7 +343,7 @@ class Chassis:
                 return
         self._note_keys(name, decision)
         self._failed.pop(name, None)
-        if decision.record is None or decision.record.barred:
+        if decision.record is None or decision.record.quarantined:
             self.trust.keys.dirty()
         if decision.record is None and agent.intent(name) is None:
             self._loaded_keys.pop(name, None)

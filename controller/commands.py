@@ -105,8 +105,8 @@ class _Commands:
 def _credentials(chassis: Chassis | None) -> dict[str, object]:
     if chassis is None:
         return {"ike_daemon": None, "certificate": None, "auths": []}
-    means, ike = chassis.trust.keys.means, chassis.ike
-    own = means.ca or means.pinned
+    credentials, ike = chassis.trust.keys.credentials, chassis.ike
+    own = credentials.ca or credentials.pinned
     return {
         "ike_daemon": ike.version if ike.ready else None,
         "certificate": own.subject if own is not None else None,

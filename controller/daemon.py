@@ -101,8 +101,8 @@ class Controller:
     def step(self) -> None:
         """Do one pass; nothing that fails in it leaves it."""
         now = self.outside.clock.monotonic()
-        self._part("guard retry", self.guard.run, now)
-        self._part("state directory", self.outside.state.run, now)
+        self._part("guard retry", self.guard.retry, now)
+        self._part("state directory", self.outside.state.retry, now)
         self._part("local database", self._observe_local, now)
         if self.coming is not None:
             self._part("next southbound", self._succeed, self.coming, now)
@@ -138,7 +138,7 @@ class Controller:
         return result
 
     def _observe_local(self, now: float) -> None:
-        if not self.vswitch.run() and self.here is not None and not self._unread:
+        if not self.vswitch.receive() and self.here is not None and not self._unread:
             return
         self._unread = True
         self.ports.note(self.vswitch.changes())
@@ -191,7 +191,7 @@ class Controller:
         chassis = self.chassis
         ready = chassis is not None and chassis.ike.ready and not self.conflict.problem
         agent = None if chassis is None else chassis.agent
-        self.kernel.run(agent, now, daemon_ready=ready)
+        self.kernel.look(agent, now, daemon_ready=ready)
 
     def _before(self, chassis: Chassis) -> Former:
         """What was in force before this chassis decides."""
@@ -237,7 +237,7 @@ class Controller:
             return
         seen = chassis.seen
         sb_global = None if seen is None else seen.sb_global
-        self.ports.run(self.vswitch, chassis.agent, self.here, sb_global, now)
+        self.ports.reconcile(self.vswitch, chassis.agent, self.here, sb_global, now)
 
     def _tell_ready(self) -> None:
         """Tell systemd, once, that nothing will leave in clear that should not.
@@ -364,7 +364,7 @@ def loop(controller: Controller, service: Service, after_pass: Callable[[], None
     """
     controller.service_problems = service.problems
     while not service.stopping:
-        service.run()
+        service.poll()
         controller.step()
         after_pass()
         poller = ovs.poller.Poller()

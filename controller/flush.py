@@ -32,7 +32,7 @@ def flush(state: State, guard: HostGuard, backend: IkeBackend) -> None:
     try:
         backend.open()
         _remove_connections(backend)
-        backend.ask((), "")
+        backend.set_ocsp((), "")
         Keyring(state).tidy(backend, frozenset())
     except IkeError as error:
         # Without the daemon there is nothing to unload, and the guard has to go all the same.

@@ -10,7 +10,7 @@ from ovn_ipsec.model.policy import Auth
 
 from . import metrics
 from .daemon import Controller
-from .plan.credentials.proof import Means
+from .plan.credentials.proof import LocalCredentials
 from .plan.guard import GuardCounters
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class Meter:
     def _snapshot(self) -> metrics.Snapshot:
         controller, agent = self._controller, self._controller.agent
         chassis = controller.chassis
-        means = Means() if chassis is None else chassis.trust.keys.means
-        own = {Auth.CA: means.ca, Auth.PINNED: means.pinned}
+        credentials = LocalCredentials() if chassis is None else chassis.trust.keys.credentials
+        own = {Auth.CA: credentials.ca, Auth.PINNED: credentials.pinned}
         ways = agent.policy.auth if agent is not None else ()
         records = agent.records.values() if agent is not None and self._peers else ()
         return metrics.Snapshot(

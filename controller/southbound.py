@@ -76,9 +76,9 @@ class Southbound:
         self._given: list[str] = []
         """Chassis that were given out last; those whose rows are gone are in no other place."""
 
-    def run(self) -> bool:
+    def receive(self) -> bool:
         """Take in what has arrived; whether anything may have changed."""
-        changed = self.session.run()
+        changed = self.session.receive()
         if changed and self.session.loaded:
             self._intake.note(self._take_in())
         failure = self.session.failure()

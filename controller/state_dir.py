@@ -57,7 +57,7 @@ class State(Protocol):
     def open(self) -> None:
         """Read what there is."""
 
-    def run(self, now: float) -> None:
+    def retry(self, now: float) -> None:
         """Write what could not be written, where it is time to; monotonic seconds."""
 
     def wake_at(self) -> float | None:
@@ -149,7 +149,7 @@ class StateDir:
             if name and number.isascii() and number.isdigit() and len(number) <= len(str(2**32)):
                 self._take_in(name, int(number))
 
-    def run(self, now: float) -> None:
+    def retry(self, now: float) -> None:
         """Write what could not be written, where it is time to; monotonic seconds.
 
         Journals that lack a line are written anew. A file that could not be replaced is written as

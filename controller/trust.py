@@ -11,7 +11,7 @@ import structlog
 from ovn_ipsec.model.policy import Auth, ClusterPolicy, Phase
 from ovn_ipsec.schema.open_vswitch import LocalChassis
 
-from .credentials.source import NO_FILES, NO_SECRET, CredentialSource, Needs
+from .credentials.source import NO_FILES, NO_SECRET, CredentialInputs, CredentialSource
 from .ike.keyring import Keyring
 from .plan.agent import Agent
 from .plan.configs import Configs
@@ -43,7 +43,7 @@ class Trust:
             if self._pins.note(one.name, one.pin, now):
                 self._unpinned.add(one.name)
 
-    def run(
+    def refresh(
         self,
         agent: Agent,
         here: LocalChassis,
@@ -60,7 +60,7 @@ class Trust:
         """
         now, wall = times
         policy = agent.policy
-        needs = Needs(
+        inputs = CredentialInputs(
             chassis=agent.this_chassis,
             ways=policy.auth,
             authorities=None if seen is None else policy.authorities,
@@ -71,18 +71,18 @@ class Trust:
             pin="" if seen is None else seen.own_pin,
             answer="" if seen is None else seen.answer,
         )
-        is_new = self.keeper.run(needs, now, wall)
+        is_new = self.keeper.refresh(inputs, now, wall)
         if is_new or policy.auth != self._ways:
             self._ways = policy.auth
-            self.keys.offer(self.keeper.means, self.keeper.keys)
+            self.keys.offer(self.keeper.credentials, self.keeper.keys)
             self.keys.dirty()
         # Only what the IKE daemon has confirmed is used.
-        means = self.keys.means
+        credentials = self.keys.credentials
         self.keys.revoke(self.keeper.crls)
-        self.keys.ask(() if means.ca is None else means.ca.ca_der, here.ocsp_uri)
+        self.keys.set_ocsp(() if credentials.ca is None else credentials.ca.ca_der, here.ocsp_uri)
         reports = None if seen is None else seen.reporting.__contains__
         self._plain.update(here.psk_plain, reports)
-        if self.configs.put_means(means, self._plain.names):
+        if self.configs.put_credentials(credentials, self._plain.names):
             self.keys.dirty()
             agent.touch_all()
         self._hand_on(agent, now, wall)

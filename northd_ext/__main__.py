@@ -65,13 +65,13 @@ def main(
             Session(sb, SOUTHBOUND_CENTRAL, leader_only=True, lock=LOCK, tls=tls),
             Session(sb, SOUTHBOUND_NETWORKS, leader_only=True, tls=tls),
             enrolment,
-        ).run()
+        ).serve()
     except IPsecError as error:
         fail(PROGRAM, error)
 
 
 def _enrolment(folder: Path, *, insecure: bool) -> Enrolment:
-    from ovn_ipsec.pki.store import CaFolder  # noqa: PLC0415 - a fifth of a start, for one that signs
+    from ovn_ipsec.pki.folder import CaFolder  # noqa: PLC0415 - a fifth of a start, for one that signs
 
     from .enrolment import Enrolment  # noqa: PLC0415
 

@@ -58,7 +58,7 @@ class Northd:
         *,
         clock: Clock = SYSTEM,
     ) -> None:
-        """Store what run() opens and drives.
+        """Store what serve() opens and drives.
 
         Args:
             service: The process.
@@ -89,8 +89,8 @@ class Northd:
         self._due: float | None = None
         self._resume_at = self._evaluate_at = self._reported = float("-inf")
 
-    def run(self) -> None:
-        """Run until the service is told to stop."""
+    def serve(self) -> None:
+        """Serve until told to stop."""
         self.open()
         while not self._service.stopping:
             self.turn()
@@ -111,7 +111,7 @@ class Northd:
         """One pass: observe, decide, apply, report. One that fails is over, and so is a second."""
         now = self._clock.monotonic()
         try:
-            self._service.run()
+            self._service.poll()
             if now >= self._resume_at:
                 self._turn(now)
                 self._meter(now)
@@ -170,8 +170,8 @@ class Northd:
         return self._nb.busy or self._sb.busy
 
     def _turn(self, now: float) -> None:
-        changed = [session.run() for session in (self._nb, self._sb)]
-        self._dirty |= any([*changed, self._members.run()])
+        changed = [session.receive() for session in (self._nb, self._sb)]
+        self._dirty |= any([*changed, self._members.receive()])
         self._note_failures(now)
         self._note_role()
         if self._writing or not (self._nb.loaded and self._sb.loaded):
@@ -289,7 +289,7 @@ class Northd:
         return policy
 
     def _look(self, now: float) -> bool:
-        """Look at the authority's books if it is time to; only what is new there is evaluated."""
+        """Look at the authority's ledger if it is time to; only what is new there is evaluated."""
         enrolment = self._enrolment
         if enrolment is None or not self._active or now < enrolment.wake_at():
             return False

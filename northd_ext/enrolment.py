@@ -16,9 +16,9 @@ import structlog
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.allowance import Allowance
 from ovn_ipsec.pki.errors import BusyError, LimitError, PkiError
-from ovn_ipsec.pki.office import sign_all
+from ovn_ipsec.pki.folder import CaFolder
+from ovn_ipsec.pki.issuance import sign_all
 from ovn_ipsec.pki.request import REQUEST_MAX, Request, check_request
-from ovn_ipsec.pki.store import CaFolder
 from ovn_ipsec.pki.values import checked_name
 from ovn_ipsec.schema import report
 
@@ -30,7 +30,7 @@ _log = structlog.get_logger()
 LIFE = timedelta(days=30)
 """Of a certificate; its chassis asks for the next one at 70 to 90 % of it."""
 LOOK_S = 2.0
-"""Between two looks at the authority's books."""
+"""Between two looks at the authority's ledger."""
 RETRY_S = 60.0
 """After the authority's folder could not be read or written."""
 BATCH = 50
@@ -91,12 +91,12 @@ class Enrolment:
         self._stamp: object = None
         self._look_at = self._now = self._sign_at = float("-inf")
         self._unwritable = ""
-        """Why nothing could be written into the books when that was last tried."""
+        """Why nothing could be written into the ledger when that was last tried."""
         self._total = Allowance.full(TOTAL_BURST, TOTAL_EVERY_S, 0.0)
         self._turn = 0
 
     def look(self, now: float) -> bool:
-        """Read the books if they have changed; returns whether `signing` has."""
+        """Read the ledger if it has changed; returns whether `signing` has."""
         self._now = now
         if now < self._look_at:
             return False
@@ -106,10 +106,10 @@ class Enrolment:
             found = self._folder.index_path.stat()
             stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
             if stamp != self._stamp:
-                index = self._folder.books().written
+                index = self._folder.ledger().written
                 # Who was revoked by name; a certificate that was revoked by its number bars a key.
-                barred = frozenset(index.barred)
-                self.signing = Signing(authorities=self._folder.bundle(index), barred=barred)
+                revoked = frozenset(index.revoked_names)
+                self.signing = Signing(authorities=self._folder.bundle(index), revoked=revoked)
                 self._stamp = stamp
                 self._unwritable, self._sign_at = "", float("-inf")
             self._say(self._unwritable)
@@ -200,7 +200,7 @@ class Enrolment:
         try:
             signed = sign_all(self._folder, [request for _, request in requests], LIFE, wall)
         except PkiError as error:
-            # It was not for them that nothing came of it; busy books are no fault at all.
+            # It was not for them that nothing came of it; a busy ledger is no fault at all.
             for row, _ in requests:
                 self._cases[row.name].looks = self._cases[row.name].looks.give_back()
                 self._total = self._total.give_back()

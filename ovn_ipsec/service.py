@@ -146,11 +146,11 @@ class Process(Protocol):
     def problems(self) -> list[str]:
         """What of the process itself is not as it should be, for status and digest."""
 
-    def run(self) -> None:
+    def poll(self) -> None:
         """Answer what appctl asks; raises nothing."""
 
     def wait(self, poller: ovs.poller.Poller) -> None:
-        """Arm the poller with everything that run() could act on."""
+        """Arm the poller with everything that poll() could act on."""
 
     def close(self) -> None:
         """End."""
@@ -346,7 +346,7 @@ class Service:
 
         ovs.unixctl.command_register(name, usage, low, high, reply, None)
 
-    def run(self) -> None:
+    def poll(self) -> None:
         """Answer what appctl asks, and try again what could not be opened; raises nothing."""
         if self._reopen:
             self._reopen = False

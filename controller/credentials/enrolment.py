@@ -64,7 +64,7 @@ class Enrolment:
         """Ask for a new certificate, whatever the age of the one in use."""
         self._renew = True
 
-    def run(self, chassis: ChassisName, authorities: str, answer: str, wall: datetime) -> bool:
+    def refresh(self, chassis: ChassisName, authorities: str, answer: str, wall: datetime) -> bool:
         """Take in an answer, and ask when it is time.
 
         Args:

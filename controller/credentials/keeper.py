@@ -21,14 +21,14 @@ from ovn_ipsec.schema.open_vswitch import CredentialFiles
 
 from ..plan.credentials.credential import Credential, Secret, check, moment
 from ..plan.credentials.pins import KEY
-from ..plan.credentials.proof import Means
+from ..plan.credentials.proof import LocalCredentials
 from .enrolment import Enrolment
 from .file_watch import FileWatch
 from .files import read, read_crls, read_secrets, stamp, stamp_of
 from .own_pin import OwnPin
-from .source import NO_FILES, NO_SECRET, CredentialSource, Needs
+from .source import NO_FILES, NO_SECRET, CredentialInputs, CredentialSource
 
-__all__ = ["NO_FILES", "NO_SECRET", "CredentialKeeper", "Needs"]
+__all__ = ["NO_FILES", "NO_SECRET", "CredentialInputs", "CredentialKeeper"]
 
 _log = structlog.get_logger()
 
@@ -157,11 +157,11 @@ class CredentialKeeper:
         self.own_pin = OwnPin(folder)
         self.psk = SecretFile()
         self.crl = CrlFile()
-        self.means = Means()
+        self.credentials = LocalCredentials()
         self.watch = FileWatch()
         self.expiry = Expiry.VALID
         """Of the certificate in use."""
-        self._needs: Needs | None = None
+        self._needs: CredentialInputs | None = None
         self._look_at = float("-inf")
         self._wall: datetime | None = None
 
@@ -175,39 +175,39 @@ class CredentialKeeper:
         if self.watch.drain():
             self._look_at = min(self._look_at, now + SETTLE_S)
 
-    def run(self, needs: Needs, now: float, wall: datetime) -> bool:
+    def refresh(self, inputs: CredentialInputs, now: float, wall: datetime) -> bool:
         """Look at everything when it is time or something else is asked for.
 
         Returns:
             Whether something else is in use, or demanded of peers, now.
         """
-        if now < self._look_at and needs == self._needs:
+        if now < self._look_at and inputs == self._needs:
             return False
-        if self._needs is not None and self._needs.chassis != needs.chassis:
+        if self._needs is not None and self._needs.chassis != inputs.chassis:
             # What stands for one name is worth nothing to another.
             self.files = CaFiles()
             self.enrolment, self.own_pin = Enrolment(self._folder), OwnPin(self._folder)
-        often = not self.watch.watch(_paths(needs))
-        often = often or (Auth.PINNED in needs.ways and self.own_pin.switching)
-        self._look_at, self._needs, self._wall = now + (LOOK_S if often else SLOW_S), needs, wall
-        self.files.read(needs.files, needs.chassis, wall)
-        if needs.authorities == "":
+        often = not self.watch.watch(_paths(inputs))
+        often = often or (Auth.PINNED in inputs.ways and self.own_pin.switching)
+        self._look_at, self._needs, self._wall = now + (LOOK_S if often else SLOW_S), inputs, wall
+        self.files.read(inputs.files, inputs.chassis, wall)
+        if inputs.authorities == "":
             self.enrolment.forget()
-        elif needs.authorities is not None and self._enrols(needs):
-            self.enrolment.run(needs.chassis, needs.authorities, needs.answer, wall)
-        if Auth.PINNED in needs.ways:
-            self.own_pin.run(needs.chassis, needs.pin, now, wall)
-        self.psk.read(needs.psk_file)
-        self.crl.read(needs.crl_file, wall)
-        before = self.means
-        self.means = Means(
-            ca=self._ca(needs),
+        elif inputs.authorities is not None and self._enrols(inputs):
+            self.enrolment.refresh(inputs.chassis, inputs.authorities, inputs.answer, wall)
+        if Auth.PINNED in inputs.ways:
+            self.own_pin.refresh(inputs.chassis, inputs.pin, now, wall)
+        self.psk.read(inputs.psk_file)
+        self.crl.read(inputs.crl_file, wall)
+        before = self.credentials
+        self.credentials = LocalCredentials(
+            ca=self._ca(inputs),
             pinned=self.own_pin.credential,
             secrets=self.psk.secrets,
-            revocation=needs.revocation,
+            revocation=inputs.revocation,
         )
         self._warn(wall)
-        return self.means != before
+        return self.credentials != before
 
     def _warn(self, wall: datetime) -> None:
         """Say once how near the end of the certificate in use is: each time that it is nearer."""
@@ -219,12 +219,12 @@ class CredentialKeeper:
         say("certificate_ends", how=self.expiry.value, subject=own.subject, until=own.until)
 
     @staticmethod
-    def _enrols(needs: Needs) -> bool:
-        return Auth.CA in needs.ways and needs.files is None and bool(needs.authorities)
+    def _enrols(inputs: CredentialInputs) -> bool:
+        return Auth.CA in inputs.ways and inputs.files is None and bool(inputs.authorities)
 
-    def _ca(self, needs: Needs) -> Credential | None:
+    def _ca(self, inputs: CredentialInputs) -> Credential | None:
         found = (self.files.credential, self.enrolment.credential)
-        first, second = found if needs.files is not None else reversed(found)
+        first, second = found if inputs.files is not None else reversed(found)
         return first or second
 
     def renew(self) -> None:
@@ -238,7 +238,7 @@ class CredentialKeeper:
         """The private keys that the IKE daemon is to have, by its ids: of the ways of policy."""
         ways = self._needs.ways if self._needs is not None else ()
         found = (self.files, self.enrolment, self.own_pin)
-        owned = {Auth.CA: self.means.ca, Auth.PINNED: self.means.pinned}
+        owned = {Auth.CA: self.credentials.ca, Auth.PINNED: self.credentials.pinned}
         used = {own.key_id for way, own in owned.items() if own is not None and way in ways}
         return {
             one.credential.key_id: one.key
@@ -249,25 +249,25 @@ class CredentialKeeper:
     @property
     def request(self) -> str:
         """What the own Chassis_Private row shall ask for; empty: nothing."""
-        needs = self._needs
-        return self.enrolment.request if needs is not None and self._enrols(needs) else ""
+        inputs = self._needs
+        return self.enrolment.request if inputs is not None and self._enrols(inputs) else ""
 
     @property
     def pin(self) -> str:
         """What the own Chassis row shall publish; empty: nothing."""
-        needs = self._needs
-        return self.own_pin.text if needs is not None and Auth.PINNED in needs.ways else ""
+        inputs = self._needs
+        return self.own_pin.text if inputs is not None and Auth.PINNED in inputs.ways else ""
 
     @property
     def auths(self) -> frozenset[Auth]:
         """Ways for which everything is there and good, now."""
-        needs, wall = self._needs, self._wall
-        if needs is None or wall is None:
+        inputs, wall = self._needs, self._wall
+        if inputs is None or wall is None:
             return frozenset()
-        found = set(self.means.auths)
-        if self.means.ca is not None and check(self.means.ca, needs.chassis, wall):
+        found = set(self.credentials.auths)
+        if self.credentials.ca is not None and check(self.credentials.ca, inputs.chassis, wall):
             found.discard(Auth.CA)
-        if not self.pin or self.pin != needs.pin:
+        if not self.pin or self.pin != inputs.pin:
             found.discard(Auth.PINNED)
         return frozenset(found)
 
@@ -279,7 +279,7 @@ class CredentialKeeper:
     @property
     def _used(self) -> Credential | None:
         way = self._needs.ways[0] if self._needs is not None else Auth.CA
-        return {Auth.CA: self.means.ca, Auth.PINNED: self.means.pinned}.get(way)
+        return {Auth.CA: self.credentials.ca, Auth.PINNED: self.credentials.pinned}.get(way)
 
     @property
     def warning(self) -> str:
@@ -290,25 +290,25 @@ class CredentialKeeper:
 
     def problems(self) -> list[str]:
         """What is wrong with the ways that policy asks for, or that the operator has set up."""
-        needs = self._needs
-        if needs is None:
+        inputs = self._needs
+        if inputs is None:
             return []
         words: list[str] = []
-        if needs.files is not None:
+        if inputs.files is not None:
             words.append(self.files.problem)
-        elif self._enrols(needs):
+        elif self._enrols(inputs):
             words.append(self.enrolment.problem)
-        elif Auth.CA in needs.ways:
+        elif Auth.CA in inputs.ways:
             words.append(NO_FILES)
-        if Auth.PINNED in needs.ways:
+        if Auth.PINNED in inputs.ways:
             words.append(self.own_pin.problem)
-            if self.pin != needs.pin:
+            if self.pin != inputs.pin:
                 words.append(f"{KEY} is not in our Chassis row yet")
-        if needs.psk_file:
+        if inputs.psk_file:
             words.append(self.psk.problem)
-        elif Auth.PSK in needs.ways:
+        elif Auth.PSK in inputs.ways:
             words.append(NO_SECRET)
-        if needs.crl_file:
+        if inputs.crl_file:
             words.append(self.crl.problem)
         return [word for word in words if word]
 
@@ -317,10 +317,10 @@ class CredentialKeeper:
         return self._look_at
 
 
-def _paths(needs: Needs) -> list[str]:
-    files = needs.files
+def _paths(inputs: CredentialInputs) -> list[str]:
+    files = inputs.files
     own = [] if files is None else [files.certificate, files.private_key, files.ca_cert]
-    return [*own, needs.psk_file, needs.crl_file]
+    return [*own, inputs.psk_file, inputs.crl_file]
 
 
 if TYPE_CHECKING:

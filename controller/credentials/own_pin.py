@@ -56,7 +56,7 @@ class OwnPin:
         """Whether a new certificate is published, or to be, and not used yet."""
         return self._next is not None
 
-    def run(self, chassis: ChassisName, published: str, now: float, wall: datetime) -> bool:
+    def refresh(self, chassis: ChassisName, published: str, now: float, wall: datetime) -> bool:
         """Make what is missing, and switch to what was published for long enough.
 
         Args:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the controller asks of whatever keeps the credentials of its chassis.
 
-Interface only. Input: Needs, and both clocks. Output: what this chassis may prove itself with, as
-far as it could be judged here; ``Keyring`` says what of it the IKE daemon has taken, and only that
-is used. One source is for one name: a chassis that is renamed gets another one.
+Interface only. Input: CredentialInputs, and both clocks. Output: what this chassis may prove itself
+with, as far as it could be judged here; ``Keyring`` says what of it the IKE daemon has taken, and
+only that is used. One source is for one name: a chassis that is renamed gets another one.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ovn_ipsec.model.policy import Auth, Revocation
 from ovn_ipsec.schema.open_vswitch import PSK_FILE, CredentialFiles
 
 from ..plan.credentials.credential import Secret
-from ..plan.credentials.proof import Means
+from ..plan.credentials.proof import LocalCredentials
 
 NO_FILES = "no certificate: set Open_vSwitch other_config certificate, private_key, ca_cert"
 NO_SECRET = f"no secret: set Open_vSwitch other_config {PSK_FILE}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class CredentialInputs:
     """What is asked of this chassis, and what it has been given.
 
     A setting that is empty is an order: what it named is used no more. A file that cannot be read
@@ -62,12 +62,12 @@ class CredentialSource(Protocol):
     """The credentials of one chassis."""
 
     @property
-    def means(self) -> Means:
+    def credentials(self) -> LocalCredentials:
         """What was judged to be good, for ``Keyring.offer``."""
 
     @property
     def keys(self) -> Mapping[str, Secret]:
-        """The private keys of `means` that policy has a use for, by the IKE daemon's ids."""
+        """The private keys of `credentials` that policy has a use for, by the IKE daemon's ids."""
 
     @property
     def crls(self) -> tuple[bytes, ...]:
@@ -103,11 +103,11 @@ class CredentialSource(Protocol):
     def heed(self, now: float) -> None:
         """Take in that files may have changed (monotonic seconds)."""
 
-    def run(self, needs: Needs, now: float, wall: datetime) -> bool:
+    def refresh(self, inputs: CredentialInputs, now: float, wall: datetime) -> bool:
         """Look at everything when it is time or something else is asked for.
 
         Args:
-            needs: All of it, each time.
+            inputs: All of it, each time.
             now: Monotonic seconds.
             wall: Wall time, aware.
 

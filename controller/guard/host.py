@@ -78,7 +78,7 @@ class HostGuard:
             self.keeper.keep(self.start.standing)
         self.available = self.keeper.available()
 
-    def run(self, now: float) -> None:
+    def retry(self, now: float) -> None:
         """Bring layers to what they are to hold that did not take it; read what was not read."""
         if now < self._retry_at or (self.held and not self._is_blind):
             return

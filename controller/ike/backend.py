@@ -154,7 +154,7 @@ class IkeBackend(Protocol):
             IkeError: the daemon refused it, or is gone.
         """
 
-    def ask(self, authorities: tuple[bytes, ...], uri: str) -> None:
+    def set_ocsp(self, authorities: tuple[bytes, ...], uri: str) -> None:
         """Say where the daemon shall ask whether certificates are revoked (OCSP).
 
         Args:

@@ -89,7 +89,7 @@ class CharonCredentials:
         self._call("load-cert", {"type": "X509_CRL", "data": der})
         self._call("flush-certs", {"type": "X509_CRL"})
 
-    def ask(self, authorities: tuple[bytes, ...], uri: str) -> None:
+    def set_ocsp(self, authorities: tuple[bytes, ...], uri: str) -> None:
         """Say by whom charon has the certificates of authorities checked.
 
         Raises:

@@ -25,7 +25,7 @@ from ovn_ipsec.model.policy import Auth
 from ovn_ipsec.schema.open_vswitch import OCSP_URI
 
 from ..plan.credentials.credential import Credential, Secret
-from ..plan.credentials.proof import KEY_PREFIX, Means
+from ..plan.credentials.proof import KEY_PREFIX, LocalCredentials
 from ..state_dir import State
 from .backend import IkeBackend
 
@@ -50,8 +50,8 @@ class Keyring:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._offered = Means()
-        self.means = Means()
+        self._offered = LocalCredentials()
+        self.credentials = LocalCredentials()
         """What may be used: of what was offered what the daemon has taken."""
         self._secrets: dict[str, Secret] = {}
         """By the ids of their keys: of what is offered, of what is in use, and of `_extra`."""
@@ -68,8 +68,8 @@ class Keyring:
         self._tidy_at = float("-inf")
         self._crls: dict[str, bytes] = {}
         self._crls_loaded: set[str] = set()
-        self._asks: tuple[tuple[bytes, ...], str] = ((), "")
-        self._told = False
+        self._ocsp: tuple[tuple[bytes, ...], str] = ((), "")
+        self._ocsp_set = False
         self._refusals: dict[str, _Refusal] = {}
         self._fetches = True
         self._look_at = float("-inf")
@@ -78,17 +78,17 @@ class Keyring:
 
     # --- what is wanted --------------------------------------------------------------------------
 
-    def offer(self, means: Means, keys: Mapping[str, Secret]) -> None:
+    def offer(self, credentials: LocalCredentials, keys: Mapping[str, Secret]) -> None:
         """Set what this chassis would prove itself with.
 
         Secrets and what is demanded of peers are in use at once: they come with connections. What
         is not offered any more is not used any more, now; its key goes with the next ``tidy``.
 
         Args:
-            means: What was judged to be good.
+            credentials: What was judged to be good.
             keys: Private keys by the daemon's ids; a credential without one is not looked at.
         """
-        self._offered, self._with_key = means, frozenset(keys)
+        self._offered, self._with_key = credentials, frozenset(keys)
         self._secrets.update(keys)
         self._use()
 
@@ -100,19 +100,22 @@ class Keyring:
 
     def _use(self) -> None:
         """Take into use what is offered and confirmed; what is not offered any more goes."""
-        before, wanted = self.means, self._secrets.keys()
-        self.means = replace(
+        before, wanted = self.credentials, self._secrets.keys()
+        self.credentials = replace(
             self._offered,
             ca=self._best(self._offered.ca, before.ca),
             pinned=self._best(self._offered.pinned, before.pinned),
         )
-        for old, new in ((before.ca, self.means.ca), (before.pinned, self.means.pinned)):
+        for old, new in (
+            (before.ca, self.credentials.ca),
+            (before.pinned, self.credentials.pinned),
+        ):
             if new is not None and new != old:
                 _log.info("credential_used", subject=new.subject, until=new.not_after)
-        found = (*self._offers(), self.means.ca, self.means.pinned)
+        found = (*self._offers(), self.credentials.ca, self.credentials.pinned)
         ids = {one.key_id for one in found if one is not None} | self._extra
         self._secrets = {key_id: key for key_id, key in self._secrets.items() if key_id in ids}
-        if self._secrets.keys() != wanted or self.means != before:
+        if self._secrets.keys() != wanted or self.credentials != before:
             self.dirty()
         self._loaded &= self._secrets.keys()
         self._confirmed &= self._secrets.keys()
@@ -133,17 +136,17 @@ class Keyring:
         self._crls = {sha256(crl).hexdigest(): crl for crl in crls}
         self._crls_loaded &= self._crls.keys()
 
-    def ask(self, authorities: tuple[bytes, ...], uri: str) -> None:
+    def set_ocsp(self, authorities: tuple[bytes, ...], uri: str) -> None:
         """Set whom every daemon asks about certificates of these authorities; empty: nobody."""
-        if (authorities, uri) != self._asks:
-            self._asks, self._told = (authorities, uri), False
+        if (authorities, uri) != self._ocsp:
+            self._ocsp, self._ocsp_set = (authorities, uri), False
 
     def lost(self) -> None:
         """Take note that the daemon is gone, and all that it held."""
         for held in (self._loaded, self._confirmed, self._accepted, self._crls_loaded):
             held.clear()
         self._refusals.clear()
-        self._told = self._reached = False
+        self._ocsp_set = self._reached = False
 
     # --- what holds ------------------------------------------------------------------------------
 
@@ -152,7 +155,7 @@ class Keyring:
         """Whether the daemon has confirmed all that is wanted, and nothing older is in use."""
         return (
             self._reached
-            and self._told
+            and self._ocsp_set
             and self._confirmed >= self._secrets.keys()
             and self._crls_loaded >= self._crls.keys()
             and not self._pending()
@@ -161,10 +164,10 @@ class Keyring:
     @property
     def lacking(self) -> frozenset[Auth]:
         """Ways for which a credential with a key was offered and none is in use."""
-        offers, means = self._offers(), self.means
+        offers, credentials = self._offers(), self.credentials
         ways = {
-            Auth.CA: (self._offered.ca, means.ca),
-            Auth.PINNED: (self._offered.pinned, means.pinned),
+            Auth.CA: (self._offered.ca, credentials.ca),
+            Auth.PINNED: (self._offered.pinned, credentials.pinned),
         }
         return frozenset(way for way, (one, used) in ways.items() if one in offers and used is None)
 
@@ -173,11 +176,11 @@ class Keyring:
         """What the daemon refuses, or cannot do; empty when nothing is known to be wrong."""
         if self._refusals:
             return next(iter(self._refusals.values())).reason
-        return NO_FETCHER if self._asks[1] and not self._fetches else ""
+        return NO_FETCHER if self._ocsp[1] and not self._fetches else ""
 
     def _pending(self) -> list[Credential]:
         """Credentials that the daemon has to take yet: what is offered, and what is in use."""
-        found = (*self._offers(), self.means.ca, self.means.pinned)
+        found = (*self._offers(), self.credentials.ca, self.credentials.pinned)
         wanted = {one.fingerprint: one for one in found if one is not None}
         return [one for name, one in wanted.items() if name not in self._accepted]
 
@@ -221,8 +224,8 @@ class Keyring:
         if given:
             self._crls_loaded |= given
             _log.info("crls_given", lists=len(given))
-        if not self._told:
-            self._told = attempt("ask", partial(backend.ask, *self._asks))
+        if not self._ocsp_set:
+            self._ocsp_set = attempt("ocsp", partial(backend.set_ocsp, *self._ocsp))
         for key_id in self._secrets.keys() - self._loaded:
             if attempt(f"key {key_id}", partial(self._give, backend, key_id)):
                 self._loaded.add(key_id)
@@ -233,7 +236,7 @@ class Keyring:
                 self._accepted.add(one.fingerprint)
         self._use()
         attempt.forget_all_but(
-            {"ask", *(f"crl {name}" for name in self._crls)}
+            {"ocsp", *(f"crl {name}" for name in self._crls)}
             | {f"key {key_id}" for key_id in self._secrets}
             | {f"certificate {one.fingerprint}" for one in self._pending()}
         )

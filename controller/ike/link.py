@@ -37,7 +37,7 @@ class IkeLink:
     """One backend and what was last seen of it, written into the agent."""
 
     def __init__(self, backend: IkeBackend, keys: Keyring, known: WhatMade | None = None) -> None:
-        """Store the backend; it is opened by run().
+        """Store the backend; it is opened by sync().
 
         Args:
             backend: The daemon.
@@ -82,14 +82,14 @@ class IkeLink:
         """Whether connections can be loaded and used."""
         return self._up and self.backend.connected
 
-    def run(self, agent: Agent, now: float) -> bool:
+    def sync(self, agent: Agent, now: float) -> bool:
         """Connect if need be and take in events.
 
         Returns:
             Whether the daemon came or went: the kernel has to be looked at.
         """
         try:
-            return self._run(agent, now)
+            return self._sync(agent, now)
         except Exception:
             if not self._up:
                 self.backend.close()
@@ -98,7 +98,7 @@ class IkeLink:
             self._read_at = now + RETRY_S
             raise
 
-    def _run(self, agent: Agent, now: float) -> bool:
+    def _sync(self, agent: Agent, now: float) -> bool:
         if not self.backend.connected:
             lost = self._lose(agent)
             return self._connect(agent, now) or lost

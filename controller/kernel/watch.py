@@ -29,7 +29,7 @@ AGAIN_S = 2.0
 """After a look that found entries missing."""
 SETTLE_S = 0.3
 """After a change by somebody else, so that its author is done."""
-NO_ESP = "this kernel cannot do ESP: nothing can be encrypted (is module esp4 or esp6 barred?)"
+NO_ESP = "this kernel cannot do ESP: nothing can be encrypted (is module esp4 or esp6 blacklisted?)"
 
 
 class KernelWatch:
@@ -71,7 +71,7 @@ class KernelWatch:
         """When the next look is due, monotonic seconds."""
         return self._due
 
-    def run(self, agent: Agent | None, now: float, *, daemon_ready: bool) -> None:
+    def look(self, agent: Agent | None, now: float, *, daemon_ready: bool) -> None:
         """Take in events; look when it is time, and before the first decisions of an agent.
 
         Args:
@@ -177,7 +177,7 @@ class KernelWatch:
 
 
 def _is_off(record: PairRecord) -> bool:
-    return record.mode is Mode.OFF and record.gone_at is None and not record.barred
+    return record.mode is Mode.OFF and record.gone_at is None and not record.quarantined
 
 
 def _tracked(agent: Agent, now: float) -> dict[ConnName, Tracked]:

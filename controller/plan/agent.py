@@ -307,7 +307,7 @@ class Agent:
         self._strays.pop(name, None)
         self.undecided.pop(name, None)
         self._remember(name, record, decision.record, context.now)
-        if decision.record is None or decision.record.barred:
+        if decision.record is None or decision.record.quarantined:
             self.configs.drop(name)
         if decision.wake_at is not None:
             heapq.heappush(self._timers, (decision.wake_at, name))
@@ -321,7 +321,7 @@ class Agent:
 
     def _lacking(self, record: PairRecord, context: Context) -> PairRecord:
         """Say why a wanted pair has no connection."""
-        wanted = record.gone_at is None and record.mode is not Mode.OFF and not record.barred
+        wanted = record.gone_at is None and record.mode is not Mode.OFF and not record.quarantined
         if not wanted or context.phase is Phase.OFF or record.profile not in context.profiles:
             return record
         return replace(record, error=self.configs.lack(self.policy, record.pair.peer))

@@ -15,7 +15,7 @@ from ovn_ipsec.model.policy import Auth, ClusterPolicy
 from .cluster.world import PairIntent
 from .connection import SUITES, ConnConfig, ConnName, conn_name
 from .credentials.pins import KEY
-from .credentials.proof import Means, Proof, in_plain, proofs
+from .credentials.proof import LocalCredentials, Proof, in_plain, proofs
 
 Reqids = tuple[int, int]
 """Of the children out and in."""
@@ -43,25 +43,27 @@ class Configs:
     """Configurations by connection, and the credentials that they are made from."""
 
     def __init__(self) -> None:
-        self._means = Means()
+        self._credentials = LocalCredentials()
         self._pins: dict[str, tuple[bytes, ...]] = {}
         self._plain: frozenset[ChassisName] = frozenset()
         self._made: dict[ConnName, tuple[tuple[object, ...], ConnConfig]] = {}
         self._proofs: dict[tuple[ChassisName, tuple[Auth, ...]], tuple[Proof, ...]] = {}
 
-    def put_means(self, means: Means, plain: frozenset[ChassisName] = frozenset()) -> bool:
+    def put_credentials(
+        self, credentials: LocalCredentials, plain: frozenset[ChassisName] = frozenset()
+    ) -> bool:
         """Take in what this chassis proves itself with, and demands of peers.
 
         Args:
-            means: All of it.
+            credentials: All of it.
             plain: Towards whom the secret is the key as it is.
 
         Returns:
             Whether that is news: then every pair has to be looked at.
         """
-        if (means, plain) == (self._means, self._plain):
+        if (credentials, plain) == (self._credentials, self._plain):
             return False
-        self._means, self._plain = means, plain
+        self._credentials, self._plain = credentials, plain
         self._proofs.clear()
         return True
 
@@ -96,7 +98,7 @@ class Configs:
 
     def lack(self, policy: ClusterPolicy, peer: ChassisName) -> str:
         """Why there is no way to authenticate with a peer."""
-        if policy.auth == (Auth.PINNED,) and self._means.pinned is not None:
+        if policy.auth == (Auth.PINNED,) and self._credentials.pinned is not None:
             return f"{peer} has published no certificate that can be pinned (Chassis {KEY})"
         return f"this chassis has nothing to authenticate with: {', '.join(policy.auth)}"
 
@@ -130,11 +132,11 @@ class Configs:
 
     def _found(self, this: ChassisName, pair: Pair, ways: tuple[Auth, ...]) -> tuple[Proof, ...]:
         """Made once for a peer, whatever addresses it has had."""
-        key, means = (pair.peer, ways), self._means
+        key, credentials = (pair.peer, ways), self._credentials
         found = self._proofs.get(key)
         if found is None:
-            found = proofs(means, ways, this, pair.peer, self._pins.get(pair.peer, ()))
+            found = proofs(credentials, ways, this, pair.peer, self._pins.get(pair.peer, ()))
             self._proofs[key] = found
-        if pair.peer in self._plain and means.secrets:
-            return in_plain(found, means.secrets[0], pair.remote)
+        if pair.peer in self._plain and credentials.secrets:
+            return in_plain(found, credentials.secrets[0], pair.remote)
         return found

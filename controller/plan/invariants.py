@@ -57,7 +57,7 @@ def never_clear(
 
 
 def _is_bound(record: PairRecord, policy: ClusterPolicy, now: float) -> bool:
-    if record.closed or record.barred:
+    if record.closed or record.quarantined:
         return True
     late = record.closes_at is not None and now < record.closes_at
     return policy.phase is Phase.ENFORCE and record.mode is Mode.REQUIRE and not late

@@ -131,7 +131,7 @@ class PortKeeper:
         """When to look again at what was put off, monotonic seconds; infinity: nothing was."""
         return max(self._wake_at, now)
 
-    def run(
+    def reconcile(
         self,
         session: Session,
         agent: Agent,

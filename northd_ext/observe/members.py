@@ -32,9 +32,9 @@ class Members:
         self._named = named
         self._networks.want(bool(named))
 
-    def run(self) -> bool:
+    def receive(self) -> bool:
         """Take in what has arrived; returns whether anything may have changed."""
-        return self._networks.run()
+        return self._networks.receive()
 
     def add_to(self, sb: SbView, now: float) -> SbView:
         """Add memberships and tunnel keys to a view: None while they are not known yet."""

@@ -48,7 +48,7 @@ class Networks:
         else:
             self._session.close()
 
-    def run(self) -> bool:
+    def receive(self) -> bool:
         """Take in what has arrived.
 
         Returns:
@@ -56,7 +56,7 @@ class Networks:
         """
         if not self._wanted:
             return False
-        self._session.run()
+        self._session.receive()
         changes = self._session.changes()
         self._rows.take_in(changes)
         arrived = self._session.loaded and not self._known
@@ -64,7 +64,7 @@ class Networks:
         return bool(changes) or arrived
 
     def wait(self, poller: ovs.poller.Poller) -> None:
-        """Arm the poller with everything that run() could act on."""
+        """Arm the poller with everything that receive() could act on."""
         if self._wanted:
             self._session.wait(poller)
 

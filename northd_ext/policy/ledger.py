@@ -85,7 +85,7 @@ class Ledger:
         self.users: Counter[str] = Counter()
         """How many chassis have encaps of a type that IPsec covers."""
         self.tally = Tally()
-        self._barred: frozenset[str] = frozenset()
+        self._quarantined: frozenset[str] = frozenset()
         self._facts: dict[str, ChassisFacts] = {}
         self._members: dict[str, Membership] = {}
         self._encaps: dict[str, _Encaps] = {}
@@ -98,7 +98,7 @@ class Ledger:
         chassis: Mapping[str, ChassisFacts],
         memberships: Mapping[str, Membership],
         written: Mapping[str, ClassName | None],
-        barred: frozenset[str] = frozenset(),
+        quarantined: frozenset[str] = frozenset(),
     ) -> None:
         """Take in what there is now.
 
@@ -106,7 +106,7 @@ class Ledger:
             chassis: All chassis by name; one whose facts are the same object costs a lookup.
             memberships: Networks by chassis; the same holds.
             written: The class that was last written to each encap, by label.
-            barred: Chassis in quarantine: what they report and can do counts for nothing.
+            quarantined: Chassis in quarantine: what they report and can do counts for nothing.
         """
         members = self._members
         differing = self._relabelled(written)
@@ -114,9 +114,9 @@ class Ledger:
         differing |= members.keys() - memberships.keys()
         moved = _replaced(memberships, members)
         differing.update(name for name in moved if members.get(name) != memberships[name])
-        if barred != self._barred:
-            differing |= barred ^ self._barred
-            self._barred = barred
+        if quarantined != self._quarantined:
+            differing |= quarantined ^ self._quarantined
+            self._quarantined = quarantined
         for name in differing & chassis.keys():
             self._put(name, chassis[name], memberships.get(name))
         if len(self._facts) != len(chassis):
@@ -194,7 +194,7 @@ class Ledger:
             self._facts[name], self._encaps[name] = facts, encaps
         if membership is not None:
             self._members[name] = membership
-        self.tally.put(name, old, facts, barred=name in self._barred)
+        self.tally.put(name, old, facts, quarantined=name in self._quarantined)
         self.users.subtract(_types(had))
         self.users.update(_types(encaps))
         self._labels.put(name, *(encap.label for encap, _ in encaps))
@@ -206,7 +206,7 @@ class Ledger:
         signatures = frozenset(kind.signature for _, kind in encaps)
         able: list[Able] = []
         needs: list[Need] = []
-        if name in self._barred:
+        if name in self._quarantined:
             facts = None
         if facts is not None and facts.digest is not None:
             able = [Able(one, facts.digest.profiles) for one in signatures]

@@ -133,7 +133,7 @@ def judge(
     sb: SbView,
     intent: Intent,
     vouched: Vouched | None = None,
-    barred: frozenset[ChassisName] = frozenset(),
+    revoked: frozenset[ChassisName] = frozenset(),
 ) -> Standing:
     """Judge whether what NB asks for is an order.
 
@@ -142,7 +142,7 @@ def judge(
         sb: What is in force.
         intent: What NB asks for, as far as it can be understood.
         vouched: What this process has last published.
-        barred: Chassis that the certificate authority has barred.
+        revoked: Chassis that the certificate authority has revoked by name.
     """
     generation = generation_in_force(sb)
     if TABLE[in_force(sb), report_of(nb, sb)]:
@@ -151,7 +151,7 @@ def judge(
         return Standing(holds=True, generation=generation)
     if nb.asked.confirm == generation:
         return Standing(holds=True, generation=generation)
-    weaker = weaker_than(sb.policy, nb, intent, barred)
+    weaker = weaker_than(sb.policy, nb, intent, revoked)
     return Standing(holds=not weaker, generation=generation, weaker=weaker)
 
 
@@ -186,7 +186,7 @@ def report_of(nb: NbView, sb: SbView) -> Report:
 
 
 def weaker_than(
-    held: ClusterPolicy | None, nb: NbView, intent: Intent, barred: frozenset[ChassisName]
+    held: ClusterPolicy | None, nb: NbView, intent: Intent, revoked: frozenset[ChassisName]
 ) -> tuple[str, ...]:
     """Name what NB asks for less of than is in force; what cannot be compared counts as less.
 
@@ -194,7 +194,7 @@ def weaker_than(
         held: What is in force; None where that cannot be read.
         nb: The northbound.
         intent: What it asks for.
-        barred: Chassis that the certificate authority has barred.
+        revoked: Chassis that the certificate authority has revoked by name.
     """
     asked = intent.policy
     if nb.asked.is_off:
@@ -203,7 +203,7 @@ def weaker_than(
         return ("rules that cannot be understood here",)
     if held is None:
         return () if _all_required(intent.rules) else ("the rules",)
-    kept = (nb.asked.listed or frozenset()) | (barred - nb.asked.readmit)
+    kept = (nb.asked.listed or frozenset()) | (revoked - nb.asked.readmit)
     found = [
         (asked.mode.strength < held.default.strength, "the mode"),
         (not _keeps_rules(held, intent.rules), "the rules"),

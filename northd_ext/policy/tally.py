@@ -55,7 +55,7 @@ class Tally:
         """By what will be: only those where something will."""
         self.junk: set[str] = set()
         """Those whose report does not parse."""
-        self.barred: set[str] = set()
+        self.quarantined: set[str] = set()
         """Those in quarantine, which are nowhere else than here and in `chassis`."""
         self._widths: Counter[int] = Counter()
         """How many chassis have so many encaps."""
@@ -68,7 +68,7 @@ class Tally:
     @property
     def members(self) -> int:
         """How many chassis count."""
-        return self.chassis - len(self.barred)
+        return self.chassis - len(self.quarantined)
 
     @property
     def widest(self) -> int:
@@ -95,7 +95,7 @@ class Tally:
         old: ChassisFacts | None,
         new: ChassisFacts | None,
         *,
-        barred: bool = False,
+        quarantined: bool = False,
     ) -> None:
         """Replace what is known of a chassis; those of ovn-ic's do not count.
 
@@ -103,16 +103,16 @@ class Tally:
             name: Of the chassis.
             old: What was put last; None when nothing was.
             new: What holds now; None when it is gone.
-            barred: Whether it is in quarantine.
+            quarantined: Whether it is in quarantine.
         """
         self._sum = None
         self._measure(old, -1)
         self._measure(new, 1)
         after = _counted(new)
         self.chassis += (after is not None) - (_counted(old) is not None)
-        self.barred.discard(name)
-        if after is not None and barred:
-            self.barred.add(name)
+        self.quarantined.discard(name)
+        if after is not None and quarantined:
+            self.quarantined.add(name)
             after = None
         self.junk.discard(name)
         if after is not None and after.digest_error is not None:

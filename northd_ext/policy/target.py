@@ -42,7 +42,7 @@ class Signing:
 
     authorities: str = ""
     """PEM bundle of what chassis are to trust."""
-    barred: frozenset[ChassisName] = frozenset()
+    revoked: frozenset[ChassisName] = frozenset()
     """Chassis that are put out on purpose: not those of which a single certificate is revoked."""
 
 
@@ -67,7 +67,7 @@ class Target:
     """Whether the classes are known; if not, what is published stays."""
     quarantine: frozenset[ChassisName] | None = None
     """None: what is published stays, and so with the next three."""
-    barred: frozenset[ChassisName] | None = None
+    revoked: frozenset[ChassisName] | None = None
     authorities: str | None = None
     origin: str | None = None
     doubt: InputError | None = None
@@ -123,7 +123,7 @@ class Targeting:
         """
         intent = self._intents.chosen(nb, sb.policy)
         out = _kept_out(nb, sb.policy, signing)
-        standing = judge(nb, sb, intent, vouched, out.barred)
+        standing = judge(nb, sb, intent, vouched, out.revoked)
         errors, doubt = intent.errors, None
         if not standing.holds:
             doubt = standing.refusal(nb)
@@ -141,7 +141,7 @@ class Targeting:
         target = replace(
             _target(intent, errors, sb, ledger),
             quarantine=quarantine,
-            barred=out.barred,
+            revoked=out.revoked,
             origin=nb.origin if doubt is None else None,
             doubt=doubt,
         )
@@ -171,7 +171,7 @@ class _KeptOut:
     """As NB and the authority say."""
     doubted: frozenset[ChassisName]
     """The same where NB's word is in doubt: it adds to what is published, and lifts nothing."""
-    barred: frozenset[ChassisName]
+    revoked: frozenset[ChassisName]
     """By the authority."""
 
 
@@ -179,17 +179,17 @@ def _kept_out(nb: NbView, published: ClusterPolicy | None, signing: Signing) -> 
     """Put the operator's list and the authority's together; either may not be known."""
     held, listed = published or NO_POLICY, nb.asked.listed
     if signing is not NO_SIGNING:
-        barred = signing.barred
-    elif held.barred is not None:
-        barred = held.barred
+        revoked = signing.revoked
+    elif held.revoked is not None:
+        revoked = held.revoked
     else:
-        barred = held.quarantine - (listed or frozenset())
+        revoked = held.quarantine - (listed or frozenset())
     if listed is None:
-        listed = held.quarantine - (barred if held.barred is None else held.barred)
+        listed = held.quarantine - (revoked if held.revoked is None else held.revoked)
     return _KeptOut(
-        quarantine=listed | (barred - nb.asked.readmit),
-        doubted=held.quarantine | listed | barred,
-        barred=barred,
+        quarantine=listed | (revoked - nb.asked.readmit),
+        doubted=held.quarantine | listed | revoked,
+        revoked=revoked,
     )
 
 

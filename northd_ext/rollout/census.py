@@ -121,7 +121,7 @@ def take_census(policy: ClusterPolicy | None, ledger: Ledger) -> Census:
         counts=tally.counts,
         missing=frozenset(Missing(*key, chassis) for key, chassis in missing.items()),
         widest=tally.widest,
-        quarantined=tuple(sorted(tally.barred)),
+        quarantined=tuple(sorted(tally.quarantined)),
         ends=tally.ends,
     )
 

@@ -249,7 +249,7 @@ def _rows_event(base: ClusterPolicy, target: Target) -> Event | None:
     """What follows from who there is, if it is another thing than what is published."""
     if target.weakens:
         return Event.EASE
-    return Event.FOLLOW if _followed(base, target, base.phase) != base else None
+    return Event.FOLLOW if _with_target(base, target, base.phase) != base else None
 
 
 def _stated(base: ClusterPolicy, target: Target) -> ClusterPolicy:
@@ -267,7 +267,7 @@ def _stated(base: ClusterPolicy, target: Target) -> ClusterPolicy:
     )
 
 
-def _followed(base: ClusterPolicy, target: Target, phase: Phase) -> ClusterPolicy:
+def _with_target(base: ClusterPolicy, target: Target, phase: Phase) -> ClusterPolicy:
     """What follows from that and from who there is.
 
     VNIs are closed once pairs are: what was clear may stay so until it is up.
@@ -277,7 +277,7 @@ def _followed(base: ClusterPolicy, target: Target, phase: Phase) -> ClusterPolic
     if target.origin is not None:
         base = replace(base, origin=target.origin)
     if target.quarantine is not None:
-        base = replace(base, quarantine=target.quarantine, barred=target.barred)
+        base = replace(base, quarantine=target.quarantine, revoked=target.revoked)
     if not target.known:
         return base
     vnis = target.vnis if phase is Phase.ENFORCE else base.vnis & target.vnis
@@ -304,7 +304,7 @@ def _moved(base: ClusterPolicy, target: Target, event: Event, wall_ms: int) -> C
     if move.phase is Phase.RELAX:
         return replace(policy, vnis=frozenset())
     stated = replace(_stated(base, target), phase=policy.phase, generation=policy.generation)
-    return _followed(stated, target, move.phase)
+    return _with_target(stated, target, move.phase)
 
 
 def _last_known(nb: NbView, sb: SbView) -> ClusterPolicy:

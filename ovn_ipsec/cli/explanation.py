@@ -295,8 +295,8 @@ def _of_pair(snapshot: Snapshot, line: PairLine, *, stale: bool) -> list[Finding
         problem = f"rules say {words(line.wanted)}, SB carries {words(line.carried)}"
         step = SEE_ROLLOUT if stale else HELD
         found.append(Finding(subject=subject, problem=problem, next_step=step))
-    barred = frozenset[str]() if snapshot.policy is None else snapshot.policy.quarantine
-    free = barred.isdisjoint(end.chassis for end in line.ends)
+    quarantined = frozenset[str]() if snapshot.policy is None else snapshot.policy.quarantine
+    free = quarantined.isdisjoint(end.chassis for end in line.ends)
     if free and line.state in (PairState.PENDING, PairState.BLOCKED):
         problem = f"{line.state}, {line.why}"
         found.append(Finding(subject=subject, problem=problem, next_step=SEE_NETWORK))

@@ -243,7 +243,7 @@ class ClusterPolicy:
     """PEM bundle of the authorities that sign what chassis ask for; empty: nobody does."""
     quarantine: frozenset[ChassisName] = frozenset()
     """Chassis whose SAs end at every peer, and with whom nothing is exchanged in clear either."""
-    barred: frozenset[ChassisName] | None = frozenset()
+    revoked: frozenset[ChassisName] | None = frozenset()
     """Those of them that the certificate authority has put there, and not the operator; None where
     an older northd_ext did not say."""
     origin: str = ""

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: one OVSDB database: its rows as of the last run(), what changed, and writes.
+"""Edge: one OVSDB database: its rows as of the last receive(), what changed, and writes.
 
-A Session is driven by the daemon's one loop: run() takes in what has arrived, changes() says which
-rows that touched, transact() sends a write and lets run() collect its answer. Nothing here decides
-or waits. While disconnected, rows() are the last known ones: *unknown* is never *empty*.
+A Session is driven by the daemon's one loop: receive() takes in what has arrived, changes() says
+which rows that touched, transact() sends a write and lets receive() collect its answer. Nothing
+here decides or waits. While disconnected, rows() are the last known ones: *unknown* is never
+*empty*.
 
 A connection that cannot be made raises nothing: `problem` says why, the log does when that changes,
 and it is tried again, later each time up to some 10 s, and at once when the TLS files have changed.
@@ -133,7 +134,7 @@ class Session:
             raise OvsdbError(f"{self._schema['name']}: session is not open")
         return self._idl
 
-    def run(self) -> bool:
+    def receive(self) -> bool:
         """Take in what has arrived. Nothing that a server or a network does raises here.
 
         Returns:
@@ -161,7 +162,7 @@ class Session:
         return changed
 
     def wait(self, poller: ovs.poller.Poller) -> None:
-        """Arm the poller with everything that run() could act on."""
+        """Arm the poller with everything that receive() could act on."""
         self.idl.wait(poller)
         times = [self._retry_at] if self._waits else []
         if self._wants_tls and not self.connected:
@@ -249,7 +250,7 @@ class Session:
         return self.connected and not self.busy and self._clock.monotonic() >= self._retry_at
 
     def transact(self, build: Callable[[ovs.db.idl.Transaction], None]) -> None:
-        """Send one transaction; run() collects its answer, failure() tells how it ended.
+        """Send one transaction; receive() collects its answer, failure() tells how it ended.
 
         Before `retry_at` nothing is sent, and the failure is the last one once more.
 
@@ -332,7 +333,7 @@ class Session:
     def _note_reload(self, idl: RecordingIdl, mark: int) -> None:
         """Tell which rows have gone unseen: a full reload tells of those that came, not of those.
 
-        The library never leaves and reaches IDL_S_MONITORING in one run().
+        The library never leaves and reaches IDL_S_MONITORING in one receive().
         """
         if idl.state != idl.IDL_S_MONITORING:
             if self._before is None and self._loaded:

@@ -39,7 +39,7 @@ def wait_until(session: Session, done: Callable[[], bool], seconds: float | None
         Whether they became so in time.
     """
     end = None if seconds is None else time.monotonic() + seconds
-    session.run()
+    session.receive()
     while not done():
         left = None if end is None else end - time.monotonic()
         if left is not None and left <= 0:
@@ -49,6 +49,6 @@ def wait_until(session: Session, done: Callable[[], bool], seconds: float | None
         if left is not None:
             poller.timer_wait(int(left * 1000) + 1)
         poller.block()
-        session.run()
+        session.receive()
         session.changes()
     return True

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: an authority in memory, which signs certificates of chassis and lists revoked ones.
 
-It keeps no books. Who signs for a cluster uses `office`, which also records what was signed: only
-what is recorded can be revoked.
+It keeps no ledger. Whoever signs for a cluster uses `issuance`, which also records what
+was signed: only what is recorded can be revoked.
 """
 
 from __future__ import annotations

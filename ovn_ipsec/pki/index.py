@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the books of an authority's folder: its authorities, and every certificate they signed.
+"""Pure: the ledger of an authority's folder: its authorities, and every certificate they signed.
 
-What is not in the books cannot be revoked, so a certificate is entered before it is handed out;
-and books that cannot be read are an error, never empty ones.
+What is not in the ledger cannot be revoked, so a certificate is entered before it is handed out;
+and a ledger that cannot be read is an error, never an empty one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .errors import PkiError
 from .values import checked_name, numbered
 
 VERSION = 2
-"""Books of version 1 have no journal; who only knows those refuses ours."""
+"""An index of version 1 has no journal; who only knows that refuses ours."""
 KEEP = timedelta(days=30)
 """How long the entry of an expired certificate stays that says nothing of its chassis any more."""
 _KEY_ID = re.compile(r"[0-9a-f]{64}\Z")
@@ -82,13 +82,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """The books."""
+    """The ledger."""
 
     authorities: tuple[AuthorityEntry, ...]
     """In the order of their numbers."""
     certificates: tuple[Entry, ...] = ()
     """In the order in which they were signed."""
-    barred: Mapping[ChassisName, datetime] = field(default_factory=dict)
+    revoked_names: Mapping[ChassisName, datetime] = field(default_factory=dict)
     """Chassis that were revoked as such, and when: they get no certificate until readmitted."""
     crl_number: int = 0
     crl_until: datetime
@@ -163,11 +163,11 @@ def format_serial(serial: int) -> str:
 
 
 def format_index(index: Index) -> str:
-    """Write the books as JSON, a line for each certificate."""
+    """Write the ledger as JSON, a line for each certificate."""
     head = {
         "version": VERSION,
         "authorities": [_plain(entry) for entry in index.authorities],
-        "barred": {name: _moment(since) for name, since in index.barred.items()},
+        "barred": {name: _moment(since) for name, since in index.revoked_names.items()},
         "crl_number": index.crl_number,
         "crl_until": _moment(index.crl_until),
         "journal": index.journal or 0,
@@ -207,7 +207,7 @@ def _reading(where: str) -> Iterator[None]:
 
 
 def parse_index(where: str, text: str) -> Index:
-    """Read the books.
+    """Read the ledger.
 
     Raises:
         PkiError: They are not as `format_index` writes them; nothing is guessed.
@@ -218,7 +218,7 @@ def parse_index(where: str, text: str) -> Index:
         index = Index(
             authorities=tuple(map(_authority, document["authorities"])),
             certificates=tuple(map(_entry, document["certificates"])),
-            barred={checked_name(k): _when(v) for k, v in document["barred"].items()},
+            revoked_names={checked_name(k): _when(v) for k, v in document["barred"].items()},
             crl_number=int(document["crl_number"]),
             crl_until=_when(document["crl_until"]),
             journal=None if version == 1 else _count(document["journal"]),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the books to what is well, what is not, and what to do next."""
+"""Pure: the ledger to what is well, what is not, and what to do next."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def judge(index: Index, stale: tuple[str, ...], now: datetime) -> Report:
     """Judge an authority.
 
     Args:
-        index: Its books.
-        stale: Files that do not follow from them (see `store.CaFolder.stale`).
+        index: Its ledger.
+        stale: Files that do not follow from it (see `folder.CaFolder.stale`).
         now: Wall time, aware.
     """
     newest = sorted(index.newest().values(), key=lambda entry: entry.chassis)

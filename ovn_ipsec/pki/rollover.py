@@ -17,8 +17,8 @@ from typing import NoReturn
 
 from .authority import Shape
 from .errors import PkiError
+from .folder import CaFolder
 from .index import AuthorityEntry, Index, Role
-from .store import CaFolder
 from .values import KeyKind
 
 STATUS = "ovn-ipsec pki status"

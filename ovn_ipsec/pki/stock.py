@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from . import files
 from .errors import PkiError
+from .folder import CaFolder
 from .index import Entry, Index, Origin
 from .keys import key_id, read_private
 from .profile import certificate_pem
-from .store import CaFolder
 from .values import COMMON_NAME_MAX, checked_name
 
 FILES = {

@@ -229,7 +229,7 @@ class Topology:
         self._bindings: dict[UUID, Binding] = {}
         self._named: defaultdict[str, set[UUID]] = defaultdict(set)
         """Port to the bindings of that name: one, unless rows are on their way."""
-        self._followers: defaultdict[str, set[UUID]] = defaultdict(set)
+        self._linked_from: defaultdict[str, set[UUID]] = defaultdict(set)
         """Port to the bindings that name it as their peer or parent."""
         self._shares: dict[UUID, _Share] = {}
         self._graph = _Graph()
@@ -252,19 +252,19 @@ class Topology:
         old = self._bindings.pop(row, None)
         if old is not None:
             _discard(self._named, old.port, row)
-            for port in _followed(old):
-                _discard(self._followers, port, row)
+            for port in _linked_ports(old):
+                _discard(self._linked_from, port, row)
         if found is not None:
             self._bindings[row] = found
             self._named[found.port].add(row)
-            for port in _followed(found):
-                self._followers[port].add(row)
+            for port in _linked_ports(found):
+                self._linked_from[port].add(row)
         if old == found:
             return
         touched = {row}
         for binding in (old, found):
             if binding is not None:
-                touched |= self._followers.get(binding.port, set())
+                touched |= self._linked_from.get(binding.port, set())
         for one in touched:
             self._count(one)
 
@@ -341,7 +341,7 @@ class Topology:
         return [self._bindings[row] for row in self._named.get(port, ())]
 
 
-def _followed(binding: Binding) -> frozenset[str]:
+def _linked_ports(binding: Binding) -> frozenset[str]:
     return binding.parents if binding.peer is None else binding.parents | {binding.peer}
 
 

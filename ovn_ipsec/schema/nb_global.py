@@ -61,7 +61,7 @@ class ParsedPolicy:
     quarantine: frozenset[ChassisName] | None = None
     """The operator's list, whatever else is junk; None when it is junk itself."""
     readmit: frozenset[ChassisName] = frozenset()
-    """Chassis that the certificate authority has barred, and that may be talked to nevertheless."""
+    """Chassis that the authority has revoked by name, and that may be talked to nevertheless."""
     confirm: int | None = None
     """The generation in force that the operator has seen, and after which this northbound holds."""
 

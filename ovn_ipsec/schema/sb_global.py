@@ -35,7 +35,7 @@ RULES = "ovn-ipsec-rules"
 VNIS = "ovn-ipsec-vnis"
 AUTHORITIES = "ovn-ipsec-ca"
 QUARANTINE = "ovn-ipsec-quarantine"
-BARRED = "ovn-ipsec-barred"
+REVOKED = "ovn-ipsec-revoked"
 ORIGIN = "ovn-ipsec-origin"
 KEYS = (
     SCHEMA,
@@ -50,7 +50,7 @@ KEYS = (
     VNIS,
     AUTHORITIES,
     QUARANTINE,
-    BARRED,
+    REVOKED,
     ORIGIN,
 )
 VERSION = "1"
@@ -76,7 +76,7 @@ def format_policy(policy: ClusterPolicy) -> dict[str, str]:
         VNIS: " ".join(map(str, sorted(policy.vnis))),
         AUTHORITIES: policy.authorities,
         QUARANTINE: " ".join(sorted(policy.quarantine)),
-        BARRED: " ".join(sorted(policy.barred or ())),
+        REVOKED: " ".join(sorted(policy.revoked or ())),
         ORIGIN: policy.origin,
     }
 
@@ -130,7 +130,7 @@ def parse_policy(external_ids: Mapping[str, str]) -> ClusterPolicy | None:
         vnis=frozenset(_parse_vnis(*value(VNIS))),
         authorities=value(AUTHORITIES)[1],
         quarantine=parse.chassis_names(*value(QUARANTINE)),
-        barred=parse.chassis_names(*value(BARRED)) if BARRED in external_ids else None,
+        revoked=parse.chassis_names(*value(REVOKED)) if REVOKED in external_ids else None,
         origin=_parse_origin(*value(ORIGIN)) if ORIGIN in external_ids else "",
     )
 

@@ -24,7 +24,7 @@ from controller.ike.backend import IkeBackend
 from controller.plan.connection import ConnConfig, ConnName, conn_name
 from controller.plan.credentials.certificate import describe
 from controller.plan.credentials.credential import Secret
-from controller.plan.credentials.proof import Means, Proof, proofs
+from controller.plan.credentials.proof import LocalCredentials, Proof, proofs
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
@@ -161,15 +161,19 @@ def pin(name: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
 
 
 def ways(
-    local: str, peer: str, *auths: Auth, secrets: tuple[Secret, ...] = (SECRET,), **means: object
+    local: str,
+    peer: str,
+    *auths: Auth,
+    secrets: tuple[Secret, ...] = (SECRET,),
+    **credentials: object,
 ) -> tuple[Proof, ...]:
     """Say how two chassis authenticate, the way in use first."""
-    own = Means(
+    own = LocalCredentials(
         ca=describe("lab", identity(local)[0], [lab().certificate]),
         pinned=describe("lab", pin(local)[0], []),
         secrets=secrets,
     )
-    own = replace(own, **means)  # type: ignore[arg-type]
+    own = replace(own, **credentials)  # type: ignore[arg-type]
     return proofs(own, auths, ChassisName(local), ChassisName(peer), (der(pin(peer)[0]),))
 
 
@@ -382,9 +386,9 @@ class IkeBackendContract:
         """Twice is no error, another replaces it, and nobody may be asked again."""
         authorities = tuple(der(Authority(name).certificate) for name in ("one", "other"))
         for _ in range(2):
-            opened.ask(authorities, "http://10.9.0.9/ocsp")
-        opened.ask(authorities[:1], "http://10.9.0.9:8080/")
-        opened.ask((), "")
+            opened.set_ocsp(authorities, "http://10.9.0.9/ocsp")
+        opened.set_ocsp(authorities[:1], "http://10.9.0.9:8080/")
+        opened.set_ocsp((), "")
         assert opened.fetches is True
 
     def test_after_close_everything_is_unknown_again(self, opened: IkeBackend):

@@ -93,7 +93,7 @@ class SessionContract:
         session = bench.open()
         session.close()
         with pytest.raises(OvsdbError):
-            session.run()
+            session.receive()
 
     def test_references_are_rows(self, bench: Bench) -> None:
         """And sets are lists, maps are dicts."""
@@ -111,7 +111,7 @@ class SessionContract:
         bench.settle(session)
         assert kinds(session.changes(), "Chassis_Private") == [Change.CREATED]
         assert session.changes() == []
-        assert not session.run()
+        assert not session.receive()
         bench.report("hv2", agent="two")
         bench.settle(session)
         (created,) = session.changes()

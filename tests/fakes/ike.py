@@ -47,7 +47,7 @@ class FakeIke:
         self.loaded_keys: dict[str, bytes] = {}
         self.loaded_shared: dict[str, bytes] = {}
         self.loaded_crls: list[x509.CertificateRevocationList] = []
-        self.asks: tuple[tuple[bytes, ...], str] = ((), "")
+        self.ocsp: tuple[tuple[bytes, ...], str] = ((), "")
         self.fetches = True
         self.calls: list[tuple[object, ...]] = []
         self.answers = True
@@ -84,7 +84,7 @@ class FakeIke:
             held.clear()
         self.loaded_shared.clear()
         self.loaded_crls.clear()
-        self.asks = ((), "")
+        self.ocsp = ((), "")
 
     def start(self) -> None:
         """Start it again, empty."""
@@ -275,9 +275,9 @@ class FakeIke:
         self._enter("load_crl")
         self.loaded_crls.append(x509.load_der_x509_crl(der))
 
-    def ask(self, authorities: tuple[bytes, ...], uri: str) -> None:
-        self._enter("ask")
-        self.asks = (authorities if uri else (), uri)
+    def set_ocsp(self, authorities: tuple[bytes, ...], uri: str) -> None:
+        self._enter("set_ocsp")
+        self.ocsp = (authorities if uri else (), uri)
 
     def unload_shared(self, key_id: str) -> None:
         self._enter("unload_shared", key_id)

@@ -629,7 +629,7 @@ class FakeSession:
             raise OvsdbError(f"{self.schema.name}: session is not open")
         return self._idl
 
-    def run(self) -> bool:
+    def receive(self) -> bool:
         """Take in what has arrived."""
         idl = self.idl
         while self._inbox:

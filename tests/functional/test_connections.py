@@ -122,7 +122,7 @@ def opened() -> Iterator[Callable[..., Session]]:
 def drive(session: Session, fact: Callable[[], bool], seconds: float = 12.0) -> int:
     """Run a session as a daemon does until a fact holds; returns how often it woke."""
     end, woken = time.monotonic() + seconds, 0
-    session.run()
+    session.receive()
     while not fact():
         assert time.monotonic() < end, f"not in time; problem: {session.problem!r}"
         turn(session, end)
@@ -133,7 +133,7 @@ def drive(session: Session, fact: Callable[[], bool], seconds: float = 12.0) -> 
 def rest(session: Session, seconds: float) -> int:
     """Run a session for a time; returns how often it woke."""
     end, woken = time.monotonic() + seconds, 0
-    session.run()
+    session.receive()
     while time.monotonic() < end:
         turn(session, end)
         woken += 1
@@ -146,7 +146,7 @@ def turn(session: Session, end: float) -> None:
     session.wait(poller)
     poller.timer_wait(max(0, int((end - time.monotonic()) * 1000)) + 1)
     poller.block()
-    session.run()
+    session.receive()
 
 
 def test_an_ssl_remote_without_files_says_so_and_comes_up_with_them(
@@ -306,7 +306,7 @@ def test_a_resolver_that_hangs_does_not_hold_the_loop(
     monkeypatch.setattr(names.socket, "getaddrinfo", slow)
     session = opened(server.remote("tcp", "central.example"))
     before = time.monotonic()
-    session.run()
+    session.receive()
     assert time.monotonic() - before < 0.5
     drive(session, lambda: "still being looked up" in session.problem)
     other = opened(f"{server.remote('tcp', 'other.example')},{server.remote('tcp')}")

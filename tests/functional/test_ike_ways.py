@@ -59,9 +59,9 @@ class End:
         for _, key in (identity(self.local), pin(self.local)):
             self.ike.load_key(secret(key))
 
-    def use(self, *auths: Auth, **means: object) -> ConnConfig:
+    def use(self, *auths: Auth, **credentials: object) -> ConnConfig:
         """Load the connection with these ways."""
-        return self.prove(*ways(self.local, self.peer, *auths, **means))  # type: ignore[arg-type]
+        return self.prove(*ways(self.local, self.peer, *auths, **credentials))  # type: ignore[arg-type]
 
     def prove(self, *proofs: Proof) -> ConnConfig:
         """Load the connection with these proofs."""

@@ -16,7 +16,7 @@ from controller.ike.strongswan import StrongSwan
 from controller.plan.connection import ConnConfig
 from controller.plan.credentials.certificate import describe
 from controller.plan.credentials.credential import Credential, Secret
-from controller.plan.credentials.proof import Means
+from controller.plan.credentials.proof import LocalCredentials
 from controller.state_dir import StateDir
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.model.policy import Auth
@@ -60,12 +60,12 @@ def refused() -> tuple[Credential, Secret]:
 
 
 def offer(ring: Keyring, own: tuple[Credential, Secret]) -> None:
-    ring.offer(Means(ca=own[0]), {own[0].key_id: own[1]})
+    ring.offer(LocalCredentials(ca=own[0]), {own[0].key_id: own[1]})
 
 
 def connection(ring: Keyring) -> ConnConfig:
     """What a pair would be loaded with."""
-    return replace(config(), proofs=ways("chA", "chB", Auth.CA, ca=ring.means.ca))
+    return replace(config(), proofs=ways("chA", "chB", Auth.CA, ca=ring.credentials.ca))
 
 
 def test_what_charon_refuses_changes_nothing(
@@ -79,19 +79,19 @@ def test_what_charon_refuses_changes_nothing(
     old, bad, new = good(), refused(), good()
     offer(ring, old)
     assert ring.load(ike, 0) == ""
-    assert (ring.settled, ring.means.ca) == (True, old[0])
+    assert (ring.settled, ring.credentials.ca) == (True, old[0])
     offer(ring, bad)
     for now in (1.0, 2.0):
         assert "refuses the certificate" in ring.load(ike, now)
         ring.tidy(ike, frozenset(), frozenset(), now)
-    assert (ring.settled, ring.means.ca) == (False, old[0])
+    assert (ring.settled, ring.credentials.ca) == (False, old[0])
     for expected in (old, new):
         if expected is new:
             offer(ring, new)
             assert ring.load(ike, 3.0) == ""
             ring.tidy(ike, frozenset(), frozenset(), 20.0)
             assert seen(ike.keys()) == {new[0].key_id}
-        assert ring.means.ca == expected[0]
+        assert ring.credentials.ca == expected[0]
         conn = connection(ring)
         ike.load(conn)
         ike.initiate(conn.name, "out")
@@ -109,10 +109,10 @@ def test_what_charon_refuses_changes_nothing(
 def test_junk_is_refused_and_not_offered_all_the_time(ring: Keyring, ike: StrongSwan) -> None:
     """A key and a list; each has its reason."""
     own = good()
-    ring.offer(Means(ca=own[0]), {own[0].key_id: Secret(b"junk")})
+    ring.offer(LocalCredentials(ca=own[0]), {own[0].key_id: Secret(b"junk")})
     ring.revoke((b"junk",))
     assert ring.load(ike, 0) != ""
-    assert (ring.settled, ring.lacking, ring.means.ca) == (False, {Auth.CA}, None)
+    assert (ring.settled, ring.lacking, ring.credentials.ca) == (False, {Auth.CA}, None)
     assert ring.wake_at() == RETRY_S
     offer(ring, own)
     ring.revoke(())
@@ -147,7 +147,7 @@ def test_a_charon_that_came_back_is_given_all_of_it(
     both[0].kill()
     ike.drain()
     ring.lost()
-    assert (ring.settled, ring.means.ca) == (False, own[0])
+    assert (ring.settled, ring.credentials.ca) == (False, own[0])
     both[0].start()
     ike.open()
     assert ring.load(ike, 1) == ""

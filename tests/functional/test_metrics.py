@@ -25,9 +25,9 @@ from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Auth, Phase
 from ovn_ipsec.pki.authority import Shape
 from ovn_ipsec.pki.dates import not_after, not_before
+from ovn_ipsec.pki.folder import CaFolder
 from ovn_ipsec.pki.keys import new_key
 from ovn_ipsec.pki.request import make_request
-from ovn_ipsec.pki.store import CaFolder
 from ovn_ipsec.pki.values import KeyKind
 from ovn_ipsec.schema import report
 from tests.contracts.ike_backend import Authority

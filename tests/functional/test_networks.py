@@ -59,7 +59,7 @@ def drive(networks: Networks, fact: Callable[[], bool], timeout_s: float = 60.0)
     end = time.monotonic() + stretched(timeout_s)
     while not fact():
         assert time.monotonic() < end, networks.topology().memberships(BOTH)
-        networks.run()
+        networks.receive()
         poller = ovs.poller.Poller()
         networks.wait(poller)
         poller.timer_wait(100)
@@ -162,7 +162,7 @@ def test_odd_ports(ovn: Central, networks: Networks) -> None:
 def test_nothing_is_monitored_unless_wanted(ovn: Central) -> None:
     """No connection, no rows, nothing known; wanted again it is known anew."""
     networks = Networks(Session(ovn.remote("sb"), SOUTHBOUND_NETWORKS, leader_only=True))
-    assert not any(networks.run() for _ in range(3))
+    assert not any(networks.receive() for _ in range(3))
     networks.wait(ovs.poller.Poller())
     networks.want(False)
     assert not networks.known()
@@ -191,7 +191,7 @@ def test_known_is_said_even_of_an_empty_database(tmp_path: Path) -> None:
         end = time.monotonic() + stretched(30)
         while not said:
             assert time.monotonic() < end
-            said = networks.run()
+            said = networks.receive()
             time.sleep(0.02)
         assert networks.known()
         networks.want(False)
@@ -203,7 +203,7 @@ def test_rows_that_went_unseen_are_gone_after_a_reload(ovn: Central, networks: N
     drive(networks, lambda: "hv5" in networks.topology().memberships(BOTH))
     ovn.processes["ovn-northd"].stop()
     ovn.processes["ovsdb-sb"].stop()
-    networks.run()
+    networks.receive()
     see(networks, hv1=HOST, hv2=HOST)
     ovn.serve("sb")
     ovn.sbctl("lsp-unbind", "p1")
@@ -214,7 +214,7 @@ def test_rows_that_went_unseen_are_gone_after_a_reload(ovn: Central, networks: N
     see(networks)
     drive(networks, lambda: "hv5" not in networks.topology().memberships(BOTH))
     ovn.processes["ovsdb-sb"].stop()
-    networks.run()
+    networks.receive()
     ovn.serve("sb")
     tables = ("Logical_Flow", "Logical_DP_Group", "Multicast_Group", "IP_Multicast")
     tables = (*tables, "Port_Binding", "Datapath_Binding")
@@ -231,7 +231,7 @@ def test_a_server_that_lacks_a_column_leaves_networks_unknown(ovn: Central) -> N
     networks.want(True)
     end = time.monotonic() + stretched(0.5)
     while time.monotonic() < end:
-        assert not networks.run()
+        assert not networks.receive()
         time.sleep(0.02)
     assert not networks.known()
     networks.want(False)
@@ -248,7 +248,7 @@ def test_switches_say_what_their_networks_want(ovn: Central) -> None:
         end = time.monotonic() + stretched(30)
         while switches.switches() != expected:
             assert time.monotonic() < end, switches.switches()
-            session.run()
+            session.receive()
             switches.take_in(session.changes())
             time.sleep(0.02)
 
@@ -263,7 +263,7 @@ def test_switches_say_what_their_networks_want(ovn: Central) -> None:
     say(payments="prefer, require")
     ovn.processes["ovn-northd"].stop()
     ovn.processes["ovsdb-nb"].stop()
-    session.run()
+    session.receive()
     ovn.serve("nb")
     ovn.nbctl("ls-del", first)
     say(payments="prefer")

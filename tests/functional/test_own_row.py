@@ -48,7 +48,7 @@ def take_in(southbound: Southbound) -> None:
     """Let it see what the database holds."""
 
     def done() -> bool:
-        southbound.run()
+        southbound.receive()
         return southbound.loaded and not southbound.session.busy
 
     until(done, "the southbound read")
@@ -103,7 +103,7 @@ def test_without_a_chassis_row_or_a_connection_none_is_made(
     ovn.sbctl("chassis-add", "hv1", "geneve", "10.0.0.1")
     take_in(southbound)
     ovn.processes["ovsdb-sb"].stop()
-    until(lambda: not (southbound.session.run(), southbound.session.connected)[1], "it is away")
+    until(lambda: not (southbound.session.receive(), southbound.session.connected)[1], "it is away")
     assert not southbound.publish(DIGEST, "", makes_row=True)
     ovn.serve("sb")
     assert [] == ovn.rows("sb", "Chassis_Private")

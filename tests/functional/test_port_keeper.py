@@ -71,9 +71,9 @@ class Keeping:
     def step(self, passed_s: float = PAUSE_S) -> None:
         """One pass of the daemon, and what the database answers."""
         self.now += passed_s
-        self.session.run()
+        self.session.receive()
         self.keeper.note(self.session.changes())
-        self.keeper.run(self.session, self.agent, self.here, self.sb_global, self.now)
+        self.keeper.reconcile(self.session, self.agent, self.here, self.sb_global, self.now)
         self.writes += self.session.busy
         settle(self.session)
 
@@ -254,13 +254,15 @@ def test_what_the_database_refuses_is_tried_again(keeping: Keeping) -> None:
     keeping.put(pair("hv4", "10.0.0.4"))
     keeping.now += PAUSE_S
     keeping.machine.vsctl("--no-wait", "add-port", "br-int", "ovn-hv4-0")
-    keeping.keeper.run(keeping.session, keeping.agent, keeping.here, keeping.sb_global, keeping.now)
+    keeping.keeper.reconcile(
+        keeping.session, keeping.agent, keeping.here, keeping.sb_global, keeping.now
+    )
     assert keeping.session.busy
     settle(keeping.session)
     assert "hv4@10.0.0.4" not in keeping.options()
 
     def may_write() -> bool:
-        keeping.session.run()
+        keeping.session.receive()
         return keeping.session.can_write
 
     until(may_write, "the session has waited after the refusal")

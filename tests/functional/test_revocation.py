@@ -83,7 +83,7 @@ def lab(both: tuple[charon.Charon, charon.Charon]) -> Iterator[Lab]:
     yield Lab(*ends)
     for end in ends:
         end.ike.open()
-        end.ike.ask((), "")
+        end.ike.set_ocsp((), "")
         clean(end.ike)
 
 
@@ -140,7 +140,7 @@ def test_no_other_way_is_judged_by_it(lab: Lab, auth: Auth):
 def test_a_responder_is_asked(lab: Lab, both: tuple[charon.Charon, charon.Charon]):
     """What it says holds; while it does not answer, that is all that strict and ifuri need."""
     trusted = (der(lab.authority.certificate),)
-    lab.b.ike.ask(trusted, URI)
+    lab.b.ike.set_ocsp(trusted, URI)
     for revocation in (Revocation.STRICT, Revocation.IFURI):
         lab.use(lab.b, revocation)
         lab.refused("CRL_VALIDATION is FAILED")
@@ -161,7 +161,7 @@ def test_a_responder_is_asked(lab: Lab, both: tuple[charon.Charon, charon.Charon
             responder.revoked.add(certificate.serial_number)
             lab.use(lab.b, revocation)
             lab.refused(REVOKED)
-    lab.b.ike.ask((), "")
+    lab.b.ike.set_ocsp((), "")
     lab.issue(lab.a)
     lab.use(lab.b, Revocation.IFURI)
     lab.taken()
@@ -175,7 +175,7 @@ def test_a_responder_that_says_nothing_holds_nobody_up_for_long(
     assert f"timeout = {charon.FETCH_S}s\n" in shipped.read_text()
     process = both[1].process
     assert process is not None
-    lab.b.ike.ask((der(lab.authority.certificate),), URI)
+    lab.b.ike.set_ocsp((der(lab.authority.certificate),), URI)
     with Net(pid=process.pid).entered():
         silent = socket.create_server(("127.0.0.1", PORT))
     with silent:

@@ -57,7 +57,7 @@ def main(common):
     process.command("odd", "", 0, 0, lambda _: "a\\tb\\n\\x1b[2J\\ud800")
     while not process.stopping:
         passes.append(1)
-        process.run()
+        process.poll()
         poller = ovs.poller.Poller()
         process.wait(poller)
         poller.block()

@@ -32,7 +32,7 @@ def run(session: Session, seconds: float = 0.5) -> int:
     """Run a session for a while; returns how often it woke."""
     end, woken = time.monotonic() + seconds, 0
     while (left := end - time.monotonic()) > 0:
-        session.run()
+        session.receive()
         poller = ovs.poller.Poller()
         session.wait(poller)
         poller.timer_wait(int(left * 1000) + 1)

@@ -62,7 +62,7 @@ class RealBench(Bench):
 
     @staticmethod
     def _run(sessions: tuple[Session, ...]) -> bool:
-        news = [session.run() for session in sessions]
+        news = [session.receive() for session in sessions]
         return any(news)
 
     def _waits(self, sessions: tuple[Session, ...]) -> bool:

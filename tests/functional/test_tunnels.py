@@ -182,13 +182,13 @@ def settle(session: Session) -> None:
     """Let the session take in everything, its own write too."""
 
     def done() -> bool:
-        session.run()
+        session.receive()
         return session.loaded and not session.busy
 
     until(done, "session settled")
     for _ in range(6):
         time.sleep(0.05)
-        session.run()
+        session.receive()
 
 
 def seen(session: Session) -> SeenPorts:

@@ -971,9 +971,9 @@ class CharonBackend:
         """See IkeBackend."""
         self._enter("load_crl")
 
-    def ask(self, authorities: tuple[bytes, ...], uri: str) -> None:
+    def set_ocsp(self, authorities: tuple[bytes, ...], uri: str) -> None:
         """See IkeBackend."""
-        self._enter("ask")
+        self._enter("set_ocsp")
 
     def fileno(self) -> int:
         """See IkeBackend; it is readable for as long as events wait."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from controller.plan.credentials.credential import Credential, Secret
-from controller.plan.credentials.proof import Means
+from controller.plan.credentials.proof import LocalCredentials
 from ovn_ipsec.model.policy import Auth
 from tests.fakes.files import FakeWatch
 from tests.fakes.timeline import EPOCH
@@ -26,7 +26,7 @@ class SimKeeper:
 
     def __init__(self, host: Host, kick: Callable[[int], None]) -> None:
         self._host = host
-        self.means = Means()
+        self.credentials = LocalCredentials()
         self.watch = FakeWatch()
         self.watch.fileno = lambda: FILES_FD  # type: ignore[method-assign]
         host.stock.watch = lambda: kick(FILES_FD)
@@ -45,34 +45,34 @@ class SimKeeper:
             self._heeded = self._host.stock.changed
             self._look_at = min(self._look_at, now + SETTLE_S)
 
-    def run(self, needs: object, now: float, wall: datetime) -> bool:
+    def refresh(self, inputs: object, now: float, wall: datetime) -> bool:
         """Look at the files when it is time."""
-        if now < self._look_at and needs == self._needs:
+        if now < self._look_at and inputs == self._needs:
             return False
-        self._look_at, self._needs = now + LOOK_S, needs
+        self._look_at, self._needs = now + LOOK_S, inputs
         stock = self._host.stock
-        seen = (stock.changed, needs.chassis)  # type: ignore[attr-defined]
+        seen = (stock.changed, inputs.chassis)  # type: ignore[attr-defined]
         if seen == self._seen:
             return False
         self._seen = seen
-        if stock.broken or stock.name != needs.chassis:  # type: ignore[attr-defined]
+        if stock.broken or stock.name != inputs.chassis:  # type: ignore[attr-defined]
             self._problem = "the files do not hold what they should"
             return False
         self._problem = ""
-        before, self.means = self.means, _means(stock)
-        assert self.means.ca is not None
-        self.keys = {self.means.ca.key_id: Secret(self.means.ca.key_id.encode())}
-        return self.means != before
+        before, self.credentials = self.credentials, _credentials(stock)
+        assert self.credentials.ca is not None
+        self.keys = {self.credentials.ca.key_id: Secret(self.credentials.ca.key_id.encode())}
+        return self.credentials != before
 
     @property
     def auths(self) -> frozenset[Auth]:
         """Ways for which everything is there."""
-        return frozenset({Auth.CA, Auth.PSK}) if self.means.ca is not None else frozenset()
+        return frozenset({Auth.CA, Auth.PSK}) if self.credentials.ca is not None else frozenset()
 
     @property
     def expires(self) -> datetime | None:
         """When the certificate ends."""
-        return None if self.means.ca is None else self.means.ca.not_after
+        return None if self.credentials.ca is None else self.credentials.ca.not_after
 
     def problems(self) -> list[str]:
         """What is wrong."""
@@ -86,7 +86,7 @@ class SimKeeper:
         return self._look_at
 
 
-def _means(stock: Stock) -> Means:
+def _credentials(stock: Stock) -> LocalCredentials:
     text = f"{stock.authority}/{stock.name}/{stock.number}"
     credential = Credential(
         certificate_der=text.encode(),
@@ -98,4 +98,6 @@ def _means(stock: Stock) -> Means:
         subject=f"CN={stock.name}",
         fingerprint=f"{text} {stock.trusted}",
     )
-    return Means(ca=credential, secrets=tuple(Secret(one.encode()) for one in stock.secrets))
+    return LocalCredentials(
+        ca=credential, secrets=tuple(Secret(one.encode()) for one in stock.secrets)
+    )

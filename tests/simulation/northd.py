@@ -21,7 +21,7 @@ class Quiet:
     stopping = False
     exporter = None
 
-    def run(self) -> None:
+    def poll(self) -> None:
         """Nobody asks anything."""
 
     def wait(self, poller: FakePoller) -> None:

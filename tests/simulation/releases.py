@@ -32,7 +32,7 @@ class Release(StrEnum):
 UNKNOWN_BEFORE = frozenset(
     {
         *(report.PROFILES, report.AUTHS, report.WARNING, report.EXPIRES),
-        *(sb_global.BARRED, sb_global.ORIGIN),
+        *(sb_global.REVOKED, sb_global.ORIGIN),
     }
 )
 """Keys that an older release does not write."""

@@ -94,7 +94,7 @@ class End:
     def step(self) -> None:
         """One pass of the loop."""
         now = time.monotonic()
-        self.link.run(self.agent, now)
+        self.link.sync(self.agent, now)
         context = Context(phase=self.agent.policy.phase, now=now, this_chassis=self.name)
         number(self.agent)
         for name in self.agent.due(now, 9):

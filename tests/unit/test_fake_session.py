@@ -60,7 +60,7 @@ class FakeBench(Bench):
         for _ in range(20):
             self.timeline.run(1.0)
             for session in sessions:
-                session.run()
+                session.receive()
 
     def report(self, name: str, **keys: str) -> None:
         row = self.database.find("Chassis_Private", name=name)
@@ -113,10 +113,10 @@ def test_a_partition_is_noticed_late_and_holds_a_write_back(bench: FakeBench) ->
     session.partition(60.0)
     session.transact(set_agent(row, "mine"))
     bench.timeline.run(9.0)
-    session.run()
+    session.receive()
     assert (session.connected, session.busy) == (True, True)
     bench.timeline.run(2.0)
-    session.run()
+    session.receive()
     assert not session.connected
     bench.timeline.run(60.0)
     bench.settle(session)

@@ -76,7 +76,7 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class LocalCredentials:
     """What this chassis has to prove itself with, and what it demands of others."""
 
     ca: Credential | None = None
@@ -90,7 +90,7 @@ class Means:
     def auths(self) -> frozenset[Auth]:
         """The ways that it could go."""
         found = {Auth.CA: self.ca, Auth.PINNED: self.pinned, Auth.PSK: self.secrets}
-        return frozenset(auth for auth, means in found.items() if means)
+        return frozenset(auth for auth, credentials in found.items() if credentials)
 
 
 def shared_key(secret: Secret, this: ChassisName, peer: ChassisName) -> SharedKey:
@@ -118,7 +118,7 @@ def in_plain(found: tuple[Proof, ...], secret: Secret, remote: IpAddress) -> tup
 
 
 def proofs(
-    means: Means,
+    credentials: LocalCredentials,
     ways: Iterable[Auth],
     this: ChassisName,
     peer: ChassisName,
@@ -127,7 +127,7 @@ def proofs(
     """Say how this chassis and a peer can authenticate.
 
     Args:
-        means: What this chassis has.
+        credentials: What this chassis has.
         ways: What policy says: the way in use first, then those that are accepted.
         this: Our name.
         peer: The other end's.
@@ -136,17 +136,20 @@ def proofs(
     Returns:
         In the order of `ways`, without those that something is missing for; each once.
     """
-    found = (_proof(means, auth, (this, peer), pins) for auth in dict.fromkeys(ways))
+    found = (_proof(credentials, auth, (this, peer), pins) for auth in dict.fromkeys(ways))
     return tuple(proof for proof in found if proof is not None)
 
 
 def _proof(
-    means: Means, auth: Auth, ends: tuple[ChassisName, ChassisName], pins: tuple[bytes, ...]
+    credentials: LocalCredentials,
+    auth: Auth,
+    ends: tuple[ChassisName, ChassisName],
+    pins: tuple[bytes, ...],
 ) -> Proof | None:
     if auth is Auth.PSK:
-        keys = tuple(shared_key(secret, *ends) for secret in means.secrets)
+        keys = tuple(shared_key(secret, *ends) for secret in credentials.secrets)
         return Proof(auth=auth, keys=keys) if keys else None
-    own = means.ca if auth is Auth.CA else means.pinned
+    own = credentials.ca if auth is Auth.CA else credentials.pinned
     if own is None or (auth is Auth.PINNED and not pins):
         return None
     if auth is Auth.PINNED:
@@ -159,5 +162,5 @@ def _proof(
         chain_der=own.chain_der,
         key_id=own.key_id,
         trusted_der=own.ca_der,
-        revocation=means.revocation,
+        revocation=credentials.revocation,
     )

@@ -56,7 +56,7 @@ class Demand(StrEnum):
     """To be encrypted; clear text may pass until it is."""
     CLOSED = "closed"
     """To be encrypted; clear text is denied."""
-    BARRED = "barred"
+    QUARANTINED = "quarantined"
     """One of the two is in quarantine: nothing may pass at all."""
     GONE = "gone"
     """The peer's rows are gone; hold everything as it is."""
@@ -69,8 +69,8 @@ LIFE: dict[tuple[Demand, bool], PairState] = {
     (Demand.OPEN, True): PairState.PENDING,
     (Demand.CLOSED, False): PairState.BLOCKED,
     (Demand.CLOSED, True): PairState.ENCRYPTED,
-    (Demand.BARRED, False): PairState.QUARANTINED,
-    (Demand.BARRED, True): PairState.QUARANTINED,
+    (Demand.QUARANTINED, False): PairState.QUARANTINED,
+    (Demand.QUARANTINED, True): PairState.QUARANTINED,
     (Demand.GONE, False): PairState.LINGERING,
     (Demand.GONE, True): PairState.LINGERING,
 }
@@ -79,8 +79,8 @@ LIFE: dict[tuple[Demand, bool], PairState] = {
 
 def demand_of(record: PairRecord, phase: Phase) -> Demand:
     """What is demanded, from policy, phase and the latch."""
-    if record.barred:
-        return Demand.BARRED
+    if record.quarantined:
+        return Demand.QUARANTINED
     if record.gone_at is not None:
         return Demand.GONE
     if phase in (Phase.OFF, Phase.RELAX) or record.mode is Mode.OFF:
@@ -165,10 +165,10 @@ def _bar(record: PairRecord, context: Context) -> PairRecord:
     """Close a pair at once, both ways, while one of its chassis is in quarantine."""
     ends = (context.this_chassis, record.pair.peer)
     if not quarantined(context.phase, context.quarantine, ends):
-        return replace(record, barred=False)
+        return replace(record, quarantined=False)
     never = float("-inf")
     return replace(
-        record, barred=True, closed=True, accept_until=never, send_from=never, closes_at=None
+        record, quarantined=True, closed=True, accept_until=never, send_from=never, closes_at=None
     )
 
 
@@ -197,7 +197,7 @@ def _latch(record: PairRecord, seen: ConnSeen, context: Context) -> PairRecord:
 
 def clear_flows(record: PairRecord, now: float) -> frozenset[ClearFlow]:
     """The directions of a pair in which clear text may pass now; none to a peer without rows."""
-    if record.gone_at is not None or record.barred:
+    if record.gone_at is not None or record.quarantined:
         return frozenset()
     out, into = flows_of(record)
     if record.closed:
@@ -237,7 +237,7 @@ def decide(
     record = observe_pair(record, intent, seen, context)
     demand = demand_of(record, context.phase)
     unable = not can_do(record.mode, record.profile, context.profiles)
-    if demand is Demand.BARRED:
+    if demand is Demand.QUARANTINED:
         decision = _banish(record, seen, context)
     elif demand is Demand.GONE:
         decision = _linger(record, seen, context)
@@ -250,7 +250,7 @@ def decide(
     times = [decision.wake_at, changes_over_at(record, context.now)]
     wake_at = min((time for time in times if time is not None), default=None)
     kept = decision.record
-    mark = "" if kept is None or kept.barred else settled_mark(kept, seen)
+    mark = "" if kept is None or kept.quarantined else settled_mark(kept, seen)
     knock = demand is Demand.CLOSED and seen.up and context.now < record.accept_until
     return replace(decision, wake_at=wake_at, mark=mark, knock=knock)
 

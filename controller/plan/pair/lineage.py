@@ -3,7 +3,7 @@
 
 A CHILD_SA is **outdated** when it was made from other settings than those that shall be, when its
 IKE_SA was authenticated with another proof or in a way that is not accepted any more, when it has
-another cipher suite than the pair's profile, or when the peer has begun to replace it (``overtaken
+another cipher suite than the pair's profile, or when the peer has begun to replace it (``superseded
 by``, below). All others are **current**. What is not known of an SA counts as what was loaded when
 it was first seen.
 
@@ -11,7 +11,7 @@ The daemon makes a new IKE_SA only for a configuration that no IKE_SA of its own
 an old one otherwise. Four times an IKE_SA has to be made from settings that one was made from
 already; then the **epoch** sets the two configurations apart (`epoch`):
 
-- *overtaken by* the peer: it has replaced its own part, of which we know nothing else;
+- *superseded by* the peer: it has replaced its own part, of which we know nothing else;
 - *answered early*: the peer takes what we made a moment before our own replacement for our answer
   to its own, so we make what we send over once more, and it follows that;
 - *inherited*: an earlier life of this program has begun, and what it had loaded is not known;
@@ -46,7 +46,7 @@ class Lineage:
     when they came, and of the one that belongs to the way that the peer has chosen."""
     outdated: frozenset[int] = frozenset()
     """CHILD_SAs that are to be replaced."""
-    overtaken_by: int = 0
+    superseded_by: int = 0
     """The IKE_SA of the peer's that made us replace our part, too, while it is there; else 0."""
     answered_early: int = 0
     """The IKE_SA of the peer's that we have answered with what we have replaced since, while it is
@@ -102,7 +102,7 @@ def trace(
         if made[child.id] != wanted[0] or wanted[1] not in proved[sa.id] or sa.auth not in ways
     )
     outdated |= misfits(profile, seen)
-    by, ask_at = overtaken_by(lineage, seen, outdated, now)
+    by, ask_at = superseded_by(lineage, seen, outdated, now)
     early = answered_early(lineage.answered_early, seen, outdated)
     left = inherited(lineage.inherited, seen, outdated)
     shadow = shadowing(lineage.shadowing, seen, outdated)
@@ -111,7 +111,7 @@ def trace(
     known = replace(
         lineage,
         outdated=outdated | older,
-        overtaken_by=by,
+        superseded_by=by,
         answered_early=early,
         inherited=left,
         shadowing=shadow,
@@ -130,7 +130,7 @@ def epoch(lineage: Lineage, seen: ConnSeen) -> int:
     if lineage.answered_early and any(child.name == OUT for child in current):
         return lineage.answered_early
     # Negative, so that an IKE_SA that is two of the three stands for two configurations.
-    return lineage.overtaken_by or -max(lineage.inherited, lineage.shadowing)
+    return lineage.superseded_by or -max(lineage.inherited, lineage.shadowing)
 
 
 def settled_mark(lineage: Lineage, seen: ConnSeen) -> str:
@@ -161,7 +161,7 @@ def misfits(profile: Profile, seen: ConnSeen) -> frozenset[int]:
     )
 
 
-def overtaken_by(
+def superseded_by(
     lineage: Lineage, seen: ConnSeen, outdated: frozenset[int], now: float
 ) -> tuple[int, float | None]:
     """Tell which IKE_SA the peer has begun to replace what it sends over, if it has.
@@ -193,8 +193,8 @@ def overtaken_by(
         if now >= follow_at:
             return youngest, None
         ask_at = follow_at
-    known = any(sa.id == lineage.overtaken_by for sa in seen.sas)
-    return lineage.overtaken_by if known else 0, ask_at
+    known = any(sa.id == lineage.superseded_by for sa in seen.sas)
+    return lineage.superseded_by if known else 0, ask_at
 
 
 def answered_early(known: int, seen: ConnSeen, outdated: frozenset[int]) -> int:

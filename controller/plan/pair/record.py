@@ -60,7 +60,7 @@ class PairRecord:
     attempts: Attempts = field(default_factory=Attempts)
     """To bring a child up."""
     repaired_at: float = float("-inf")
-    barred: bool = False
+    quarantined: bool = False
     """One of the two chassis is in quarantine."""
     replacement: Replacement = field(default_factory=Replacement)
     """Old SAs and their successors."""

@@ -20,7 +20,7 @@ in what the peer sends over SAs that the daemon has forgotten (*orphaned*), so t
 
 **When the other end follows.** What it sees of a replacement that it has no part in is a younger
 IKE_SA over which the peer only sends, beside its own older part. What it sends over is then
-outdated, too (``lineage.overtaken_by``), but not while it is younger than FOLLOW_S: two ends could
+outdated, too (``lineage.superseded_by``), but not while it is younger than FOLLOW_S: two ends could
 follow each other without an end. An end that waits for the other longer than HAND_OVER_S makes
 both: the peer may be of another make, or down.
 

@@ -31,7 +31,7 @@ from .rollover import rollover
 from .show import as_document, show
 
 if TYPE_CHECKING:
-    from ...pki.office import Issued
+    from ...pki.issuance import Issued
 
 CA_FOLDER = "/var/lib/ovn-ipsec/ca"
 STOCK_FOLDER = "/etc/ipsec.d"
@@ -104,12 +104,12 @@ def issue(
     cert.pem and ca.pem; copy them to the chassis over a channel that you trust. To keep the key on
     the chassis, create a request there and use sign instead.
     """
-    from ...pki import office  # noqa: PLC0415 - --help stays quick
+    from ...pki import issuance  # noqa: PLC0415 - --help stays quick
 
-    wish = office.Wish(life=life, kind=kind(key_type), out=out)
+    options = issuance.IssueOptions(life=life, kind=kind(key_type), out=out)
     _one_folder(chassis, out)
     for name in chassis:
-        _written(office.issue(pki.folder, name, wish, utc_now()))
+        _written(issuance.issue(pki.folder, name, options, utc_now()))
 
 
 @command.command(short_help="Sign the request of a chassis.")
@@ -129,13 +129,13 @@ def sign(pki: Pki, csr: BinaryIO, chassis: str | None, life: timedelta, out: Pat
     The request must have one name, that of the chassis: one SAN DNS name, or a CN and no SAN.
     Nothing else in it is used. Without --chassis the name is taken from the request, so check it.
     """
-    from ...pki import files, office, request  # noqa: PLC0415 - --help stays quick
+    from ...pki import files, issuance, request  # noqa: PLC0415 - --help stays quick
     from ...pki.values import checked_name  # noqa: PLC0415
 
     text = csr.read(FILE_MAX).decode("latin-1")
     text = text[max(text.find("-----BEGIN"), 0) :]  # ovs-pki and openssl -text put words before it
     name = checked_name(chassis) if chassis else request.requested_name(text)
-    pem = office.sign(pki.folder, request.check_request(text, name), life, utc_now())
+    pem = issuance.sign(pki.folder, request.check_request(text, name), life, utc_now())
     if out is None:
         click.echo(pem, nl=False)
     else:
@@ -152,19 +152,19 @@ def sign(pki: Pki, csr: BinaryIO, chassis: str | None, life: timedelta, out: Pat
 @click.pass_obj
 def renew(pki: Pki, /, chassis: tuple[str, ...], **flags: Any) -> None:
     """Issue a new certificate with a new key for each CHASSIS; the old one stays valid."""
-    from ...pki import office  # noqa: PLC0415 - --help stays quick
+    from ...pki import issuance  # noqa: PLC0415 - --help stays quick
 
     if flags["same_key"] and flags["key_type"]:
         raise click.UsageError("--same-key and --key-type cannot be combined")
-    wish = office.Wish(
+    options = issuance.IssueOptions(
         life=flags["life"],
         kind=kind(flags["key_type"]),
         same_key=flags["same_key"],
         out=flags["out"],
     )
-    _one_folder(chassis, wish.out)
+    _one_folder(chassis, options.out)
     for name in chassis:
-        _written(office.renew(pki.folder, name, wish, utc_now()))
+        _written(issuance.renew(pki.folder, name, options, utc_now()))
 
 
 @command.command(short_help="Revoke a chassis, or one certificate.")
@@ -178,17 +178,18 @@ def revoke(pki: Pki, what: str) -> None:
     Waits while another process signs in the folder. Writes crl.pem: whoever does not read it goes
     on trusting the certificate until it expires.
     """
-    from ...pki import office  # noqa: PLC0415 - --help stays quick
+    from ...pki import issuance  # noqa: PLC0415 - --help stays quick
 
     folder = pki.folder
-    done = office.revoke(folder, what, utc_now())
+    done = issuance.revoke(folder, what, utc_now())
     for entry in done.entries:
-        click.echo(f"revoked {office.describe(entry)}")
+        click.echo(f"revoked {issuance.describe(entry)}")
     if not done.entries:
         click.echo("nothing to do: already revoked")
-    if done.barred:
+    if done.chassis:
         click.echo(
-            f"{done.barred} gets no certificate until you run: ovn-ipsec pki readmit {done.barred}"
+            f"{done.chassis} gets no certificate until you run:"
+            f" ovn-ipsec pki readmit {done.chassis}"
         )
     click.echo(f"    next: copy {folder.crl_path} to every host that reads it")
 
@@ -198,9 +199,9 @@ def revoke(pki: Pki, what: str) -> None:
 @click.pass_obj
 def readmit(pki: Pki, chassis: str) -> None:
     """Allow a revoked CHASSIS to get certificates again, with a new key."""
-    from ...pki import office  # noqa: PLC0415 - --help stays quick
+    from ...pki import issuance  # noqa: PLC0415 - --help stays quick
 
-    office.readmit(pki.folder, chassis, utc_now())
+    issuance.readmit(pki.folder, chassis, utc_now())
     click.echo(f"{chassis} may get certificates again")
     click.echo(f"    next: ovn-ipsec pki issue {chassis}, or sign a request with a new key")
 
@@ -209,10 +210,10 @@ def readmit(pki: Pki, chassis: str) -> None:
 @click.pass_obj
 def refresh(pki: Pki) -> None:
     """Write ca.pem and crl.pem again; a crl.pem is valid for 30 days."""
-    from ...pki import office  # noqa: PLC0415 - --help stays quick
+    from ...pki import issuance  # noqa: PLC0415 - --help stays quick
 
     folder = pki.folder
-    index = office.refresh(folder, utc_now())
+    index = issuance.refresh(folder, utc_now())
     click.echo(f"{folder.crl_path}: valid until {index.crl_until:%Y-%m-%d %H:%M} UTC")
 
 
@@ -273,7 +274,7 @@ def _one_folder(chassis: tuple[str, ...], out: Path | None) -> None:
 
 
 def _written(done: Issued) -> None:
-    from ...pki.office import describe  # noqa: PLC0415 - --help stays quick
+    from ...pki.issuance import describe  # noqa: PLC0415 - --help stays quick
 
     click.echo(describe(done.entry))
     for path in done.written:

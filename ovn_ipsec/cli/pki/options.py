@@ -19,8 +19,8 @@ from ...schema.fields import Place, duration_s
 from ..settings import Exit, Settings
 
 if TYPE_CHECKING:
+    from ...pki.folder import CaFolder
     from ...pki.index import AuthorityEntry
-    from ...pki.store import CaFolder
 
 _Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -63,7 +63,7 @@ class Pki:
     @property
     def folder(self) -> CaFolder:
         """The folder of the authority."""
-        from ...pki.store import CaFolder  # noqa: PLC0415 - --help stays quick
+        from ...pki.folder import CaFolder  # noqa: PLC0415 - --help stays quick
 
         return CaFolder(self.path)
 

@@ -14,7 +14,7 @@ from controller.plan.cluster.world import PairIntent
 from controller.plan.configs import Configs
 from controller.plan.connection import SUITES
 from controller.plan.credentials.credential import Credential, Secret
-from controller.plan.credentials.proof import Means
+from controller.plan.credentials.proof import LocalCredentials
 from controller.plan.pair.record import PairRecord
 from ovn_ipsec.model.policy import NO_POLICY, Auth, Mode, Profile, Tuning
 from ovn_ipsec.model.status import PairState
@@ -24,15 +24,15 @@ from tests.worlds import A, B, C
 INTENT = PairIntent(pair=config().pair, mode=Mode.REQUIRE, csum=None)
 REQIDS = (7, 8)
 POLICY = replace(NO_POLICY, auth=(Auth.PSK,))
-SECRET = Means(secrets=(Secret(b"the secret of the cluster"),))
+SECRET = LocalCredentials(secrets=(Secret(b"the secret of the cluster"),))
 
 
 @pytest.mark.parametrize("profile", Profile)
 def test_a_connection_offers_its_pairs_profile_and_nothing_else(profile: Profile) -> None:
     """Made again when that changes; else the same one is given."""
     configs = Configs()
-    assert configs.put_means(SECRET)
-    assert not configs.put_means(SECRET)
+    assert configs.put_credentials(SECRET)
+    assert not configs.put_credentials(SECRET)
     first = configs.make(A, INTENT, POLICY, REQIDS)
     made = configs.make(A, replace(INTENT, profile=profile), POLICY, REQIDS)
     assert first is not None
@@ -49,10 +49,10 @@ def test_a_connection_offers_its_pairs_profile_and_nothing_else(profile: Profile
 def test_another_name_of_ours_is_another_connection() -> None:
     """What was made under the old one would be refused by every peer."""
     configs = Configs()
-    configs.put_means(SECRET)
+    configs.put_credentials(SECRET)
     first = configs.make(A, INTENT, POLICY, REQIDS)
     renamed = Configs()
-    renamed.put_means(SECRET)
+    renamed.put_credentials(SECRET)
     second = renamed.make(C, INTENT, POLICY, REQIDS)
     assert first is not None
     assert second is not None
@@ -63,7 +63,7 @@ def test_another_name_of_ours_is_another_connection() -> None:
 def test_addresses_that_come_and_go_cost_nothing_for_long() -> None:
     """What a peer is proven with is made once, whatever addresses its rows have had."""
     configs = Configs()
-    configs.put_means(SECRET, frozenset({B}))
+    configs.put_credentials(SECRET, frozenset({B}))
     shown = set()
     for last in range(2, 200):
         pair = replace(INTENT.pair, remote=ip_address(f"10.0.0.{last}"))
@@ -80,7 +80,7 @@ def test_without_a_way_to_authenticate_there_is_no_connection() -> None:
     configs = Configs()
     assert configs.make(A, INTENT, POLICY, REQIDS) is None
     assert "nothing to authenticate with: psk" in configs.lack(POLICY, B)
-    configs.put_means(SECRET)
+    configs.put_credentials(SECRET)
     made = configs.make(A, INTENT, POLICY, REQIDS)
     assert made is not None
     assert configs.shared_ids() == {made.proofs[0].keys[0].id}
@@ -89,7 +89,7 @@ def test_without_a_way_to_authenticate_there_is_no_connection() -> None:
     again = configs.make(A, INTENT, POLICY, REQIDS)
     assert again is not made
     assert again == made
-    configs.put_means(Means())
+    configs.put_credentials(LocalCredentials())
     assert configs.make(A, INTENT, POLICY, REQIDS) is None
     assert configs.shared_ids() == frozenset()
 
@@ -97,9 +97,9 @@ def test_without_a_way_to_authenticate_there_is_no_connection() -> None:
 def test_a_secret_in_plain_is_another_connection() -> None:
     """Towards a chassis that is named as a stock one."""
     configs = Configs()
-    configs.put_means(SECRET)
+    configs.put_credentials(SECRET)
     derived = configs.make(A, INTENT, POLICY, REQIDS)
-    assert configs.put_means(SECRET, frozenset({B}))
+    assert configs.put_credentials(SECRET, frozenset({B}))
     plain = configs.make(A, INTENT, POLICY, REQIDS)
     assert derived is not None
     assert plain is not None
@@ -122,7 +122,7 @@ def test_pins_are_the_peers_own() -> None:
     """Other ones make another connection, none at all no connection; the same ones are no news."""
     policy = replace(POLICY, auth=(Auth.PINNED,))
     configs = Configs()
-    configs.put_means(Means(pinned=OWN))
+    configs.put_credentials(LocalCredentials(pinned=OWN))
     assert configs.make(A, INTENT, policy, REQIDS) is None
     assert f"{B} has published no certificate" in configs.lack(policy, B)
     assert configs.put_pins(B, (b"one",))

@@ -55,10 +55,10 @@ def test_keys_of_ours_are_taken_back(tmp_path: Path) -> None:
     ring.load(ike)
     kept = ike.load_key(theirs)
     ike.loaded_shared.update({"ovn-psk-chB-1": b"x", "swanctl": b"y"})
-    ike.ask((b"authority",), "http://responder/")
+    ike.set_ocsp((b"authority",), "http://responder/")
     flush(state, HostGuard([layer], state, ""), ike)
     assert ({kept}, {"swanctl"}) == (ike.loaded_keys.keys(), ike.loaded_shared.keys())
-    assert ike.asks == ((), "")
+    assert ike.ocsp == ((), "")
 
 
 def test_guard_goes_without_the_daemon_too(tmp_path: Path) -> None:

@@ -40,12 +40,12 @@ def test_what_could_not_be_read_at_the_start_is_left_and_taken_over(tmp_path: Pa
     assert guard.may_stand
     for layer in layers:
         layer.fail_next("observe", AWAY)
-    guard.run(10.0)
+    guard.retry(10.0)
     assert guard.wake_at() == 10.0 + RETRY_S
-    guard.run(10.5)
+    guard.retry(10.5)
     guard.audit()
     assert [layer.state for layer in layers] == [GUARD, GUARD]
-    guard.run(10.0 + RETRY_S)
+    guard.retry(10.0 + RETRY_S)
     assert guard.standing == guard.start.closed_by == GUARD, "with the ports of peers"
     assert guard.held
     assert guard.wake_at() is None
@@ -72,7 +72,7 @@ def test_what_was_ordered_away_is_not_taken_over_again(tmp_path: Path) -> None:
     guard.keep(None, Phase.OFF, frozenset(), 10.0)
     assert not guard.held
     assert layer.state == GUARD
-    guard.run(10.0 + RETRY_S)
+    guard.retry(10.0 + RETRY_S)
     assert layer.state is None
     assert guard.held
 
@@ -91,6 +91,6 @@ def test_what_is_not_put_back_is_not_held_and_is_tried_again(tmp_path: Path) -> 
     assert not guard.keep(GUARD, Phase.ENFORCE, frozenset(), 10.5)
     assert [layer.state for layer in layers] == [None, None]
     assert guard.wake_at() == 10.0 + RETRY_S
-    guard.run(10.0 + RETRY_S)
+    guard.retry(10.0 + RETRY_S)
     assert [layer.state for layer in layers] == [GUARD, GUARD]
     assert guard.held

@@ -226,8 +226,8 @@ def test_each_way_has_a_name_of_its_own(auth: Auth):
     assert connection.parse_spelled("home+psk") is None
 
 
-def marks(*auths: Auth, **means: object) -> tuple[str, ...]:
-    return replace(config(), proofs=ways("chA", "chB", *auths, **means)).marks  # type: ignore[arg-type]
+def marks(*auths: Auth, **credentials: object) -> tuple[str, ...]:
+    return replace(config(), proofs=ways("chA", "chB", *auths, **credentials)).marks  # type: ignore[arg-type]
 
 
 def test_a_mark_is_of_what_we_prove_ourselves_with():

@@ -215,7 +215,7 @@ def test_whom_to_ask_is_changed_by_what_differs(backend: StrongSwan, daemon: Dae
     held = {"authorities": ["theirs", kept, "ovn-ocsp-old"]}
     daemon.far[1].recv(65_536)
     daemon.far[1].sendall(answer(held) + answer() * 2)
-    backend.ask((b"one", b"new"), "http://a/")
+    backend.set_ocsp((b"one", b"new"), "http://a/")
     sent = daemon.far[1].recv(65_536)
     assert [sent.count(name.encode()) for name in (kept, added, "ovn-ocsp-old", "theirs")] == [
         0, 1, 1, 0,

@@ -134,11 +134,11 @@ def test_the_link_connects_again_and_again(tmp_path: Path) -> None:
     keys = Keyring(StateDir(tmp_path))
     keys.want({"id": Secret(b"key")})
     link = IkeLink(ike, keys)
-    assert not link.run(agent, 10)
-    assert not link.run(agent, 10.5)
+    assert not link.sync(agent, 10)
+    assert not link.sync(agent, 10.5)
     assert 10 + RETRY_S == link.wake_at()
     ike.start()
-    assert link.run(agent, 12)
+    assert link.sync(agent, 12)
     assert link.ready
     assert ike.loaded_keys
     assert link.wake_at() is None
@@ -148,18 +148,18 @@ def test_a_daemon_that_came_back_is_recovering(tmp_path: Path) -> None:
     """What it held is forgotten, and what it holds is read."""
     ike, agent = FakeIke(), Agent(A)
     link = IkeLink(ike, Keyring(StateDir(tmp_path)))
-    link.run(agent, 10)
+    link.sync(agent, 10)
     ike.load(config())
     ike.initiate(NAME, "out")
-    link.run(agent, 11)
-    link.run(agent, 12)
+    link.sync(agent, 11)
+    link.sync(agent, 12)
     assert agent.seen[NAME].sas
     ike.crash()
-    assert link.run(agent, 13)
+    assert link.sync(agent, 13)
     assert NAME not in agent.seen
     assert link.problem
     ike.start()
-    assert link.run(agent, 15)
+    assert link.sync(agent, 15)
     assert 15 + RECOVERING_S == link.recovering_until
 
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_observed_deletes_nothing(tmp_path: Path) -> None:
     """Unknown is not empty."""
     ike, agent = FakeIke(), Agent(A)
     link = IkeLink(ike, Keyring(StateDir(tmp_path)))
-    link.run(agent, 10)
+    link.sync(agent, 10)
     ike.load(config())
     ike.initiate(NAME, "out")
     link.look(agent, NAME)
@@ -185,11 +185,11 @@ def two_connections(tmp_path: Path) -> tuple[FakeIke, IkeLink, Agent]:
     """Both up, and all of it taken in."""
     ike, agent = FakeIke(), Agent(A)
     link = IkeLink(ike, Keyring(StateDir(tmp_path)))
-    link.run(agent, 10)
+    link.sync(agent, 10)
     for peer in ("chB", "chC"):
         ike.load(config(peer=peer))
         ike.initiate(config(peer=peer).name, "out")
-    link.run(agent, 11)
+    link.sync(agent, 11)
     assert {NAME, OTHER} == {name for name, seen in agent.seen.items() if seen.sas}
     return ike, link, agent
 
@@ -205,15 +205,15 @@ def test_an_sa_that_cannot_be_read_costs_only_its_connection(tmp_path: Path, los
         ike.drop(number)
     if lost:
         ike.lose_events()
-    link.run(agent, 12)
+    link.sync(agent, 12)
     assert before == agent.seen[NAME].sas
     assert OTHER not in agent.seen or not agent.seen[OTHER].sas
     assert f"1 connections cannot be read: {NAME}: sent uniqueid=x" in link.problem
     assert link.wake_at() == 12 + RETRY_S
     ike.unreadable.clear()
-    link.run(agent, 12.5)
+    link.sync(agent, 12.5)
     assert before == agent.seen[NAME].sas
-    link.run(agent, 12 + RETRY_S)
+    link.sync(agent, 12 + RETRY_S)
     assert not agent.seen[NAME].sas
     assert (link.problem, link.wake_at()) == ("", None)
 
@@ -224,18 +224,18 @@ def test_events_are_not_lost_with_the_look_that_they_asked_for(tmp_path: Path) -
     for number in list(ike.sas):
         ike.drop(number)
     ike.fail_next("observe_sas")
-    link.run(agent, 12)
+    link.sync(agent, 12)
     assert 1 == len([name for name in (NAME, OTHER) if agent.seen[name].sas])
-    link.run(agent, 12 + RETRY_S)
+    link.sync(agent, 12 + RETRY_S)
     assert not any(agent.seen[name].sas for name in (NAME, OTHER))
     ike.initiate(NAME, "out")
     ike.lose_events()
     ike.fail_next("observe")
-    link.run(agent, 20)
+    link.sync(agent, 20)
     assert "made to fail" in link.problem
     assert not agent.seen[NAME].sas
     assert link.wake_at() == 20 + RETRY_S
-    link.run(agent, 20 + RETRY_S)
+    link.sync(agent, 20 + RETRY_S)
     assert agent.seen[NAME].sas
     assert link.problem == ""
 
@@ -302,7 +302,7 @@ def test_a_key_that_is_refused_is_said_and_tried_again(tmp_path: Path) -> None:
     assert "made to fail" in ring.load(ike)
     link = IkeLink(ike, ring)
     ike.fail_next("load_key")
-    link.run(Agent(A), 10)
+    link.sync(Agent(A), 10)
     assert ring.load(ike) == ""
     assert ike.loaded_keys
 
@@ -311,23 +311,23 @@ def test_every_daemon_is_told_whom_to_ask(tmp_path: Path) -> None:
     """Once; one that cannot fetch is a problem until nobody is to be asked."""
     ike, ring = FakeIke(), Keyring(StateDir(tmp_path))
     link = IkeLink(ike, ring)
-    ring.ask((b"ca",), "http://a/")
-    link.run(Agent(A), 10)
-    assert (ike.asks, link.problem) == (((b"ca",), "http://a/"), "")
-    ring.ask((b"ca",), "http://a/")
-    link.run(Agent(A), 11)
-    assert ike.calls.count(("ask",)) == 1
+    ring.set_ocsp((b"ca",), "http://a/")
+    link.sync(Agent(A), 10)
+    assert (ike.ocsp, link.problem) == (((b"ca",), "http://a/"), "")
+    ring.set_ocsp((b"ca",), "http://a/")
+    link.sync(Agent(A), 11)
+    assert ike.calls.count(("set_ocsp",)) == 1
     ike.fetches = False
-    link.run(Agent(A), 12)
+    link.sync(Agent(A), 12)
     assert "plugin curl is missing" in link.problem
     ike.crash()
-    link.run(Agent(A), 13)
+    link.sync(Agent(A), 13)
     ike.start()
-    link.run(Agent(A), 15)
-    assert ike.asks == ((b"ca",), "http://a/")
-    ring.ask((b"ca",), "")
-    link.run(Agent(A), 16)
-    assert (ike.asks, link.problem) == (((), ""), "")
+    link.sync(Agent(A), 15)
+    assert ike.ocsp == ((b"ca",), "http://a/")
+    ring.set_ocsp((b"ca",), "")
+    link.sync(Agent(A), 16)
+    assert (ike.ocsp, link.problem) == (((), ""), "")
 
 
 def test_revocation_lists_are_given_to_every_daemon(tmp_path: Path) -> None:

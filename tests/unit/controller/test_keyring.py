@@ -14,7 +14,7 @@ from cryptography import x509
 from controller.ike.keyring import LOOK_S, RETRY_MAX_S, RETRY_S, Keyring
 from controller.plan.credentials.certificate import describe
 from controller.plan.credentials.credential import Credential, Secret
-from controller.plan.credentials.proof import Means
+from controller.plan.credentials.proof import LocalCredentials
 from controller.state_dir import StateDir
 from ovn_ipsec.errors import EdgeError, IkeError
 from ovn_ipsec.model.policy import Auth, Revocation
@@ -48,17 +48,17 @@ def credential() -> tuple[Credential, Secret]:
 def offer(ring: Keyring, *found: tuple[Credential, Secret], **more: object) -> None:
     """Offer one of an authority, with its key."""
     (own,) = found
-    ring.offer(Means(ca=own[0], **more), {own[0].key_id: own[1]})  # type: ignore[arg-type]
+    ring.offer(LocalCredentials(ca=own[0], **more), {own[0].key_id: own[1]})  # type: ignore[arg-type]
 
 
 def test_a_credential_is_used_when_the_daemon_has_confirmed_it(ring: Keyring, ike: FakeIke):
     """Its key is listed and its certificate was taken; secrets need no confirmation."""
     own = credential()
     offer(ring, own, secrets=(SECRET,), revocation=Revocation.STRICT)
-    assert ring.means == Means(secrets=(SECRET,), revocation=Revocation.STRICT)
+    assert ring.credentials == LocalCredentials(secrets=(SECRET,), revocation=Revocation.STRICT)
     assert (ring.lacking, ring.settled) == ({Auth.CA}, False)
     assert ring.load(ike, 0) == ""
-    assert ring.means.ca == own[0]
+    assert ring.credentials.ca == own[0]
     assert (ring.lacking, ring.settled) == (set(), True)
     calls = len(ike.calls)
     assert ring.load(ike, 1) == ""
@@ -73,11 +73,11 @@ def test_the_old_credential_is_used_until_the_new_one_is_confirmed(ring: Keyring
     offer(ring, new)
     ike.fail_next("load_key")
     assert "made to fail" in ring.load(ike, 1)
-    assert (ring.means.ca, ring.settled, ring.lacking) == (old[0], False, set())
+    assert (ring.credentials.ca, ring.settled, ring.lacking) == (old[0], False, set())
     ring.tidy(ike, frozenset())
     assert old[0].key_id in ike.loaded_keys
     assert ring.load(ike, 1 + RETRY_S) == ""
-    assert (ring.means.ca, ring.settled) == (new[0], True)
+    assert (ring.credentials.ca, ring.settled) == (new[0], True)
     own = frozenset({old[0].key_id})
     ring.tidy(ike, frozenset(), own, 20)
     assert {old[0].key_id, new[0].key_id} == ike.loaded_keys.keys()
@@ -107,7 +107,7 @@ def test_a_certificate_that_the_daemon_refuses_is_not_used(ring: Keyring, ike: F
     for now in (1.0, 2.0, 3.0):
         assert "1.2.3.4" in ring.load(ike, now)
     assert sum(call[0] == "try_credential" for call in ike.calls) == 2, "once each"
-    assert (ring.means.ca, ring.settled, ring.problem != "") == (old[0], False, True)
+    assert (ring.credentials.ca, ring.settled, ring.problem != "") == (old[0], False, True)
     ring.tidy(ike, frozenset())
     assert old[0].key_id in ike.loaded_keys
     offer(ring, old)
@@ -176,7 +176,7 @@ def test_a_key_that_is_given_and_not_listed_is_not_used(ring: Keyring, ike: Fake
     real = ike.keys
     ike.keys = lambda: replace(real(), value=frozenset())  # type: ignore[method-assign,type-var,return-value]
     assert "does not list the key" in ring.load(ike, 0)
-    assert (ring.means.ca, ring.settled) == (None, False)
+    assert (ring.credentials.ca, ring.settled) == (None, False)
     del ike.keys
     assert ring.load(ike, RETRY_S) == ""
     assert ring.settled
@@ -188,9 +188,9 @@ def test_a_list_of_keys_that_cannot_be_read_confirms_nothing(ring: Keyring, ike:
     offer(ring, own)
     ike.fail_next("keys")
     assert ring.load(ike, 0) == ""
-    assert (ring.means.ca, ring.settled) == (None, False)
+    assert (ring.credentials.ca, ring.settled) == (None, False)
     assert ring.load(ike, 0.1) == ""
-    assert (ring.means.ca, ring.settled) == (own[0], True)
+    assert (ring.credentials.ca, ring.settled) == (own[0], True)
 
 
 def test_a_daemon_that_goes_in_between_has_refused_nothing(ring: Keyring, ike: FakeIke):
@@ -206,14 +206,14 @@ def test_a_daemon_that_goes_in_between_has_refused_nothing(ring: Keyring, ike: F
 
     ike.try_credential = gone  # type: ignore[method-assign]
     assert "ended" in ring.load(ike, 1)
-    assert (ring.problem, ring.settled, ring.means.ca) == ("", False, own[0])
+    assert (ring.problem, ring.settled, ring.credentials.ca) == ("", False, own[0])
     del ike.try_credential
     ring.lost()
     assert ring.load(ike, 1.5) == "", "it is not asked while it is away"
     assert not ring.settled
     ike.open()
     assert ring.load(ike, 2) == ""
-    assert (ring.settled, ring.means.ca) == (True, new[0])
+    assert (ring.settled, ring.credentials.ca) == (True, new[0])
 
 
 def test_a_key_that_somebody_has_cleared_is_given_again(ring: Keyring, ike: FakeIke):
@@ -238,14 +238,14 @@ def test_what_is_offered_no_more_is_used_no_more(ring: Keyring, ike: FakeIke):
     own = credential()
     pinned = describe("lab", PINNED, [])
     keys = {own[0].key_id: own[1], pinned.key_id: secret(PIN_KEY)}
-    ring.offer(Means(ca=own[0], pinned=pinned), keys)
+    ring.offer(LocalCredentials(ca=own[0], pinned=pinned), keys)
     ring.load(ike, 0)
-    assert (ring.means.ca, ring.means.pinned) == (own[0], pinned)
+    assert (ring.credentials.ca, ring.credentials.pinned) == (own[0], pinned)
     ring.tidy(ike, frozenset())
-    ring.offer(Means(ca=own[0], pinned=pinned), {own[0].key_id: own[1]})
-    assert (ring.means.pinned, ring.lacking, ring.settled) == (None, set(), True)
-    ring.offer(Means(), {})
-    assert ring.means == Means()
+    ring.offer(LocalCredentials(ca=own[0], pinned=pinned), {own[0].key_id: own[1]})
+    assert (ring.credentials.pinned, ring.lacking, ring.settled) == (None, set(), True)
+    ring.offer(LocalCredentials(), {})
+    assert ring.credentials == LocalCredentials()
     ring.tidy(ike, frozenset())
     assert not ike.loaded_keys
 
@@ -262,7 +262,7 @@ def test_an_id_that_cannot_be_kept_is_a_key_that_is_not_given(
     (tmp_path / "key-ids").rmdir()
     assert ring.load(ike, RETRY_S) == ""
     ike.fail_next("unload_key", EdgeError("no"))
-    ring.offer(Means(), {})
+    ring.offer(LocalCredentials(), {})
     ring.tidy(ike, frozenset(), frozenset(), 20)
     ring.tidy(ike, frozenset(), frozenset(), 21)
     assert ike.loaded_keys

@@ -96,7 +96,7 @@ def test_what_must_be_known_of_the_peer_changes_under_live_sas() -> None:
     lost, before = watched(cluster), ids(cluster)
     for revocation in (Revocation.STRICT, Revocation.RELAXED):
         for end in cluster.ends:
-            end.means = {"revocation": revocation}
+            end.credentials = {"revocation": revocation}
             end.agent.touch_all()
         cluster.run(40)
         for end in cluster.ends:
@@ -118,7 +118,7 @@ def test_a_secret_is_replaced_without_a_loss(index: int, apart: float) -> None:
     steps = ((SECRET, OTHER_SECRET), (OTHER_SECRET, SECRET), (OTHER_SECRET,))
     for secrets in steps:
         for end in (cluster.ends[index], cluster.ends[1 - index]):
-            end.means = {"secrets": secrets}
+            end.credentials = {"secrets": secrets}
             end.agent.touch_all()
             cluster.run(apart)
         if secrets[0] is SECRET:
@@ -144,7 +144,7 @@ def test_a_secret_is_replaced_while_one_controller_dies(
     lost, before, dead = watched(cluster), ids(cluster), cluster.ends[index]
     for secrets in ((SECRET, OTHER_SECRET), (OTHER_SECRET, SECRET), (OTHER_SECRET,)):
         for end in cluster.ends:
-            end.means = {"secrets": secrets}
+            end.credentials = {"secrets": secrets}
             end.agent.touch_all()
         if secrets[0] is OTHER_SECRET and len(secrets) > 1:
             cluster.run(alive)
@@ -163,14 +163,14 @@ def test_a_secret_that_only_one_end_has_is_refused_and_said() -> None:
     """What was up stays up; the reason stands beside the pair."""
     cluster = enforced(using(Auth.PSK, generation=1))
     lost = watched(cluster)
-    cluster.ends[0].means = {"secrets": (OTHER_SECRET,)}
+    cluster.ends[0].credentials = {"secrets": (OTHER_SECRET,)}
     cluster.ends[0].agent.touch_all()
     cluster.run(60)
     assert cluster.states() == [{PairState.ENCRYPTED}] * 2
     (record,) = cluster.ends[0].agent.records.values()
     assert "AUTHENTICATION_FAILED" in record.error
     assert lost == []
-    cluster.ends[1].means = {"secrets": (OTHER_SECRET,)}
+    cluster.ends[1].credentials = {"secrets": (OTHER_SECRET,)}
     cluster.ends[1].agent.touch_all()
     cluster.run(60)
     assert all_up(cluster)
@@ -195,7 +195,7 @@ def test_a_certificate_is_replaced_without_a_loss(index: int) -> None:
     for turn in range(3):
         before = ids(cluster)
         end = cluster.ends[(index + turn // 2) % 2]
-        end.means = {"ca": describe("lab", lab().issue(end.name)[0], [lab().certificate])}
+        end.credentials = {"ca": describe("lab", lab().issue(end.name)[0], [lab().certificate])}
         end.agent.touch_all()
         cluster.run(40)
         assert all_up(cluster)
@@ -218,7 +218,7 @@ def test_certificates_of_both_ends_are_replaced_one_after_the_other(
     for end in cluster.ends:
         end.ike.calls.clear()
     for end in (cluster.ends[index], cluster.ends[1 - index]):
-        end.means = {"ca": describe("lab", lab().issue(end.name)[0], [lab().certificate])}
+        end.credentials = {"ca": describe("lab", lab().issue(end.name)[0], [lab().certificate])}
         end.agent.touch_all()
         cluster.run(apart)
     cluster.run(60)
@@ -241,12 +241,12 @@ def test_certificates_of_both_ends_are_replaced_while_one_controller_is_down(
     for end in cluster.ends:
         end.ike.calls.clear()
     up, down = cluster.ends[index], cluster.ends[1 - index]
-    up.means = {"ca": describe("lab", lab().issue(up.name)[0], [lab().certificate])}
+    up.credentials = {"ca": describe("lab", lab().issue(up.name)[0], [lab().certificate])}
     up.agent.touch_all()
     down.step = lambda _now: None  # type: ignore[method-assign]
     cluster.run(away)
     del down.step
-    down.means = {"ca": describe("lab", lab().issue(down.name)[0], [lab().certificate])}
+    down.credentials = {"ca": describe("lab", lab().issue(down.name)[0], [lab().certificate])}
     down.restart(cluster.rows, cluster.policy)
     cluster.run(80)
     assert all_up(cluster)
@@ -263,7 +263,7 @@ def test_a_peer_that_does_not_follow_is_not_waited_for() -> None:
     before = ids(cluster)
     for _ in range(400):
         a.ike.fail_next("initiate")
-    b.means = {"ca": issued(b.name, lab())}
+    b.credentials = {"ca": issued(b.name, lab())}
     b.agent.touch_all()
     cluster.run(40)
     assert all_up(cluster)
@@ -287,7 +287,7 @@ def test_an_authority_is_replaced_without_a_loss() -> None:
                 if authorities[0] is newer
                 else replace(old, certificate_der=current.certificate_der)
             )
-            end.means = {"ca": replace(own, ca_der=trusted)}
+            end.credentials = {"ca": replace(own, ca_der=trusted)}
             end.agent.touch_all()
         cluster.run(40)
         assert all_up(cluster)
@@ -305,7 +305,7 @@ def test_what_was_replaced_while_the_controller_was_down_is_not_forgotten(index:
     end.restart(cluster.rows, cluster.policy)
     cluster.run(40)
     assert ids(cluster) == before
-    end.means = {"ca": issued(end.name, lab())}
+    end.credentials = {"ca": issued(end.name, lab())}
     end.restart(cluster.rows, cluster.policy)
     cluster.run(40)
     assert all_up(cluster)
@@ -351,7 +351,7 @@ def test_whatever_happens_amid_a_turn_it_converges_and_nothing_is_clear(
         if what == "turn" and order:
             cluster.publish(using(*order.pop(0), generation=number), apart=seconds)
         elif what == "secret":
-            cluster.ends[index].means = {"secrets": (OTHER_SECRET, SECRET)}
+            cluster.ends[index].credentials = {"secrets": (OTHER_SECRET, SECRET)}
             cluster.ends[index].agent.touch_all()
         else:
             _disturb(cluster, what, index, "initiate")

@@ -175,7 +175,7 @@ class End:
         self.every = 0.0
         """Seconds between two passes of a busy chassis."""
         self.last_pass = 0.0
-        self.means: dict[str, object] = {}
+        self.credentials: dict[str, object] = {}
         """What this end proves itself with, where it is not what all have."""
         self.restart({}, NO_POLICY)
 
@@ -208,13 +208,13 @@ class End:
             ike_proposals=SUITES[intent.profile].ike,
             esp_proposals=SUITES[intent.profile].esp,
             tuning=self.agent.policy.tuning,
-            proofs=ways(self.name, intent.pair.peer, *self.agent.policy.auth, **self.means),
+            proofs=ways(self.name, intent.pair.peer, *self.agent.policy.auth, **self.credentials),
         )
 
     def step(self, now: float) -> None:
         """One pass of the loop; the invariant is looked at after each step of the plan."""
         self.ike.clock = now
-        self.link.run(self.agent, now)
+        self.link.sync(self.agent, now)
         self._audit()
         decisions = []
         number(self.agent)

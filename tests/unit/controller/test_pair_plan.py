@@ -113,7 +113,7 @@ def test_life_is_total_and_says_what_the_design_says() -> None:
     for up in (False, True):
         assert LIFE[Demand.NONE, up] is PairState.CLEAR
         assert LIFE[Demand.GONE, up] is PairState.LINGERING
-        assert LIFE[Demand.BARRED, up] is PairState.QUARANTINED
+        assert LIFE[Demand.QUARANTINED, up] is PairState.QUARANTINED
     assert LIFE[Demand.OPEN, False] is LIFE[Demand.OPEN, True] is PairState.PENDING
     assert LIFE[Demand.CLOSED, False] is PairState.BLOCKED
     assert LIFE[Demand.CLOSED, True] is PairState.ENCRYPTED
@@ -370,8 +370,8 @@ def test_a_decision_says_what_to_keep_of_a_settled_pair() -> None:
     settled = run(latched(), TRAPPED, at(Phase.ENFORCE))
     assert ",".join(CONFIG.marks[:2]) == settled.mark
     assert "" == run(latched(), LOADED, at(Phase.ENFORCE)).mark
-    barred = run(latched(), TRAPPED, at(Phase.ENFORCE, quarantine=frozenset({PAIR.peer})))
-    assert "" == barred.mark
+    quarantined = run(latched(), TRAPPED, at(Phase.ENFORCE, quarantine=frozenset({PAIR.peer})))
+    assert "" == quarantined.mark
 
 
 def test_nothing_starts_without_a_configuration() -> None:

@@ -8,7 +8,13 @@ from ipaddress import ip_address
 
 import pytest
 
-from controller.plan.credentials.proof import KEY_PREFIX, Means, in_plain, proofs, shared_key
+from controller.plan.credentials.proof import (
+    KEY_PREFIX,
+    LocalCredentials,
+    in_plain,
+    proofs,
+    shared_key,
+)
 from ovn_ipsec.model.policy import Auth, Revocation
 from tests.contracts.ike_backend import OTHER_SECRET, SECRET, ways
 from tests.unit.controller.test_credential import GOOD
@@ -32,9 +38,9 @@ def test_what_is_missing_is_left_out():
     """In the order of policy, each way once."""
     every = (Auth.PSK, Auth.CA, Auth.PINNED, Auth.CA)
     assert [p.auth for p in ways("chA", "chB", *every)] == list(every[:3])
-    assert proofs(Means(), every, A, B, (b"pin",)) == ()
-    assert Means().auths == frozenset()
-    full = Means(ca=GOOD, pinned=GOOD, secrets=(SECRET,))
+    assert proofs(LocalCredentials(), every, A, B, (b"pin",)) == ()
+    assert LocalCredentials().auths == frozenset()
+    full = LocalCredentials(ca=GOOD, pinned=GOOD, secrets=(SECRET,))
     assert full.auths == set(Auth)
     assert [p.auth for p in proofs(full, every, A, B, ())] == [Auth.PSK, Auth.CA]
     assert [p.auth for p in proofs(replace(full, ca=None), every, A, B, (b"p",))] == [
@@ -45,7 +51,7 @@ def test_what_is_missing_is_left_out():
 
 def test_each_way_trusts_its_own():
     """Authorities, or what the peer has published, or nothing but the key."""
-    full = Means(ca=GOOD, pinned=GOOD, secrets=(SECRET, OTHER_SECRET))
+    full = LocalCredentials(ca=GOOD, pinned=GOOD, secrets=(SECRET, OTHER_SECRET))
     ca, pinned, psk = proofs(full, list(Auth), A, B, (b"pin", b"former"))
     assert (ca.trusted_der, ca.keys) == (GOOD.ca_der, ())
     assert (pinned.trusted_der, pinned.certificate_der) == ((b"pin", b"former"), b"c")
@@ -55,7 +61,7 @@ def test_each_way_trusts_its_own():
 
 def test_only_certificates_of_an_authority_are_held_against_lists():
     """It is no part of what we prove ourselves with, and another connection in the daemon."""
-    full = Means(ca=GOOD, pinned=GOOD, secrets=(SECRET,), revocation=Revocation.STRICT)
+    full = LocalCredentials(ca=GOOD, pinned=GOOD, secrets=(SECRET,), revocation=Revocation.STRICT)
     ca, *others = proofs(full, list(Auth), A, B, (b"pin",))
     assert ca.revocation is Revocation.STRICT
     assert {one.revocation for one in others} == {Revocation.RELAXED}
@@ -65,7 +71,7 @@ def test_only_certificates_of_an_authority_are_held_against_lists():
 
 def test_the_secret_itself_is_the_key_towards_a_stock_peer():
     """The first one alone, and its owner is an address; other ways stay as they are."""
-    full = Means(ca=GOOD, secrets=(SECRET, OTHER_SECRET))
+    full = LocalCredentials(ca=GOOD, secrets=(SECRET, OTHER_SECRET))
     found = proofs(full, (Auth.PSK, Auth.CA), A, B, ())
     plain, ca = in_plain(found, SECRET, ip_address("10.9.0.2"))
     assert ca == found[1]

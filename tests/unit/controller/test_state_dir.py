@@ -96,13 +96,13 @@ def test_what_could_not_be_written_is_written_in_time(tmp_path: Path) -> None:
     assert state.wake_at() is None
     (folder / "made-from").mkdir()
     state.keep_mark(NAME, "mark")
-    state.run(5.0)
+    state.retry(5.0)
     assert state.problem
     assert state.wake_at() == 5.0 + RETRY_S
     (folder / "made-from").rmdir()
-    state.run(5.5)
+    state.retry(5.5)
     assert state.problem
-    state.run(6.0)
+    state.retry(6.0)
     assert state.problem == ""
     assert state.wake_at() is None
     assert opened(folder).mark(NAME) == "mark"
@@ -119,11 +119,11 @@ def test_a_file_that_nobody_wants_otherwise_any_more_is_no_problem_for_ever(
         with pytest.raises(EdgeError, match="No space left"):
             state.keep_key_ids(frozenset({"one", "two"}))
         assert not state.keep_policy(policy(Phase.OFF))
-        state.run(5.0)
+        state.retry(5.0)
         assert state.wake_at() == 5.0 + RETRY_S
-    state.run(5.5)
+    state.retry(5.5)
     assert "key-ids" in state.problem
-    state.run(6.0)
+    state.retry(6.0)
     assert "key-ids" not in state.problem
     assert state.key_ids() == {"one"}
     # Of a file that was never there nothing can be written but what is wanted.
@@ -265,7 +265,7 @@ def test_a_restart_leaves_what_is_no_journal_as_it_is(tmp_path: Path) -> None:
     for _ in range(2):
         again = opened(tmp_path)
         assert again.policy() == kept
-        again.run(5.0)
+        again.retry(5.0)
         assert again.wake_at() is None
 
 

@@ -99,7 +99,7 @@ class Desk:
         self.trust.note(self.rows.take(), now)
         for _ in range(2):
             # What the daemon confirms is used in the next pass.
-            self.trust.run(self.agent, self.here, self.rows.seen(), (now, utc_now()))
+            self.trust.refresh(self.agent, self.here, self.rows.seen(), (now, utc_now()))
             self.trust.keys.load(self.ike)
 
     def decide(self, now: float) -> Decision:
@@ -114,7 +114,7 @@ class Desk:
         self.agent.due(now, 64)
         found = self.agent.decide(self.name, context)
         assert found is not None
-        if found.record is None or found.record.barred:
+        if found.record is None or found.record.quarantined:
             self.trust.keys.dirty()
         return found
 
@@ -208,8 +208,8 @@ def test_a_pair_in_quarantine_has_no_connection_and_no_key(tmp_path: Path) -> No
             ike.load(step.config)
     desk.tidy(ike)
     assert len(ike.loaded_shared) == 1
-    barred = replace(desk.agent.policy, quarantine=frozenset({B}), generation=2)
-    desk.agent.put(barred)
+    quarantined = replace(desk.agent.policy, quarantine=frozenset({B}), generation=2)
+    desk.agent.put(quarantined)
     desk.decide(1)
     desk.tidy(ike)
     assert ike.loaded_shared == {}
@@ -224,7 +224,7 @@ def test_the_secret_is_the_key_towards_a_named_chassis_without_a_controller(
     desk.run(0)
     assert not _proof(desk, 0).plain
     desk.here = replace(desk.here, psk_plain=frozenset({B}))
-    desk.trust.run(desk.agent, desk.here, None, (2, utc_now()))
+    desk.trust.refresh(desk.agent, desk.here, None, (2, utc_now()))
     assert not _proof(desk, 2).plain
     desk.run(4)
     plain = _proof(desk, 4)

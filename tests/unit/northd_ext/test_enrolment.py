@@ -23,13 +23,13 @@ from northd_ext.enrolment import (
 )
 from northd_ext.observe.views import Asked, Remote
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.pki import office
+from ovn_ipsec.pki import issuance
 from ovn_ipsec.pki.authority import Shape
 from ovn_ipsec.pki.errors import PkiError
+from ovn_ipsec.pki.folder import CaFolder
 from ovn_ipsec.pki.index import format_serial
 from ovn_ipsec.pki.keys import new_key
 from ovn_ipsec.pki.request import REQUEST_MAX, Request, check_request, make_request
-from ovn_ipsec.pki.store import CaFolder
 from ovn_ipsec.pki.values import KeyKind
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
@@ -111,13 +111,13 @@ def test_southbound_that_does_not_tell_chassis_apart(
 
 
 def test_revoked_chassis_is_barred_and_gets_nothing(folder: CaFolder, authority: Enrolment) -> None:
-    """It is in quarantine as soon as the books say so, and may not ask again."""
+    """It is in quarantine as soon as the ledger says so, and may not ask again."""
     row = asks("h1")
     assert authority.answer([row], SAFE, NOW)
-    office.revoke(folder, "h1", NOW)
+    issuance.revoke(folder, "h1", NOW)
     assert not authority.look(LOOK_S / 2)
     assert authority.look(LOOK_S)
-    assert authority.signing.barred == {"h1"}
+    assert authority.signing.revoked == {"h1"}
     assert authority.answer([row, asks("h2")], SAFE, NOW).keys() == {"h2"}
     assert [error.row for error in authority.refusals] == ["h1"]
 
@@ -172,9 +172,9 @@ def test_a_certificate_revoked_by_its_number_bars_a_key_and_no_chassis(
     row = asks("h1")
     authority.answer([row], SAFE, NOW)
     (entry,) = folder.read().certificates
-    office.revoke(folder, f"serial:{format_serial(entry.serial)}", NOW)
+    issuance.revoke(folder, f"serial:{format_serial(entry.serial)}", NOW)
     authority.look(LOOK_S)
-    assert authority.signing.barred == frozenset()
+    assert authority.signing.revoked == frozenset()
     fresh = Enrolment(folder, insecure=False)
     fresh.look(0.0)
     assert fresh.answer([row], SAFE, NOW) == {}
@@ -251,7 +251,7 @@ def test_keys_without_number_get_a_few_certificates(folder: CaFolder, authority:
         authority.look(60.0 * minute)
         wall = NOW + timedelta(minutes=minute)
         got.update(authority.answer([asks("h1")], SAFE, wall).values())
-    assert len(got) == office.LIVE_MAX == len(folder.read().certificates)
+    assert len(got) == issuance.LIVE_MAX == len(folder.read().certificates)
     (refused,) = authority.refusals
     assert "the limit is 5; again at" in refused.reason
 
@@ -261,13 +261,13 @@ def test_a_chassis_that_had_enough_is_answered_when_its_time_has_come(
 ) -> None:
     """The same request, without being asked again; until then it is not looked at."""
     counted = Counted(monkeypatch)
-    for _ in range(office.HOURLY_MAX):
+    for _ in range(issuance.HOURLY_MAX):
         assert authority.answer([asks("h1")], SAFE, NOW)
     row = asks("h1")
     for minute in range(60):
         authority.look(60.0 * minute)
         assert authority.answer([row], SAFE, NOW + timedelta(minutes=minute)) == {}
-    assert len(counted.names) == office.HOURLY_MAX + 1
+    assert len(counted.names) == issuance.HOURLY_MAX + 1
     authority.look(3600.0)
     assert authority.answer([row], SAFE, NOW + timedelta(hours=1)).keys() == {"h1"}
 

@@ -41,7 +41,7 @@ class Session:
     loaded = has_lock = can_write = True
     busy = False
 
-    def run(self) -> bool:
+    def receive(self) -> bool:
         """Nothing has arrived."""
         return False
 
@@ -52,8 +52,8 @@ class Session:
         """It is held as the test says."""
 
 
-class Books:
-    """An authority whose books change when the test says so."""
+class Ledger:
+    """An authority whose ledger changes when the test says so."""
 
     def __init__(self) -> None:
         self.signing, self.news, self.looks, self.answers = NO_SIGNING, False, 0, 0
@@ -98,21 +98,21 @@ class Watched(Northd):
 
 
 @pytest.fixture
-def books() -> Books:
+def ledger() -> Ledger:
     """An authority."""
-    return Books()
+    return Ledger()
 
 
 @pytest.fixture
-def northd(books: Books) -> Watched:
+def northd(ledger: Ledger) -> Watched:
     """The active northd of an idle cluster that is switched off."""
     nb = NbView(asked=ParsedPolicy(policy=None, errors=()), report={})
     sb = SbView(policy=None, chassis={})
-    service = SimpleNamespace(run=lambda: None)
+    service = SimpleNamespace(poll=lambda: None)
     sessions = (Session(), Session(), Session())
-    made = Watched(service, *sessions, books, clock=Time())  # type: ignore[arg-type]
+    made = Watched(service, *sessions, ledger, clock=Time())  # type: ignore[arg-type]
     made._members = SimpleNamespace(  # type: ignore[assignment]
-        run=lambda: False, want=lambda *_: None, add_to=lambda sb, _: sb, deadline=lambda: None
+        receive=lambda: False, want=lambda *_: None, add_to=lambda sb, _: sb, deadline=lambda: None
     )
     made._northbound = SimpleNamespace(observe=lambda: nb)  # type: ignore[assignment]
     made._southbound = SimpleNamespace(  # type: ignore[assignment]
@@ -122,34 +122,34 @@ def northd(books: Books) -> Watched:
 
 
 def test_a_look_at_the_books_that_finds_nothing_decides_nothing(
-    northd: Watched, books: Books
+    northd: Watched, ledger: Ledger
 ) -> None:
     """It answers who still waits for a certificate, says whom it refused, and sleeps on."""
     northd._turn(100.0)
-    assert (northd.decisions, books.looks) == (1, 1)
+    assert (northd.decisions, ledger.looks) == (1, 1)
     assert northd._next() == 100.0 + LOOK_S
     northd._turn(100.0 + LOOK_S / 2)
-    assert (northd.decisions, books.looks, books.answers) == (1, 1, 0)
+    assert (northd.decisions, ledger.looks, ledger.answers) == (1, 1, 0)
     northd._turn(100.0 + LOOK_S)
-    assert (northd.decisions, books.looks, books.answers) == (1, 2, 1)
+    assert (northd.decisions, ledger.looks, ledger.answers) == (1, 2, 1)
     assert northd.said == [str(REFUSAL)]
     assert northd._next() == 100.0 + 2 * LOOK_S
 
 
-def test_a_look_that_finds_news_decides(northd: Watched, books: Books) -> None:
+def test_a_look_that_finds_news_decides(northd: Watched, ledger: Ledger) -> None:
     """A chassis that was revoked is in quarantine at once."""
     northd._turn(100.0)
-    books.news = True
+    ledger.news = True
     northd._turn(100.0 + LOOK_S)
-    assert (northd.decisions, books.looks) == (2, 2)
+    assert (northd.decisions, ledger.looks) == (2, 2)
 
 
-def test_standby_does_not_look(northd: Watched, books: Books) -> None:
+def test_standby_does_not_look(northd: Watched, ledger: Ledger) -> None:
     """Only the active one signs, and only it wakes up for that."""
     northd._sb.has_lock = False  # type: ignore[misc]
     northd._turn(100.0)
     northd._turn(200.0)
-    assert (northd.decisions, books.looks) == (1, 0)
+    assert (northd.decisions, ledger.looks) == (1, 0)
     assert northd._next() is None
 
 
@@ -198,7 +198,7 @@ class Process:
         """Nothing is wrong with it."""
         return []
 
-    def run(self) -> None:
+    def poll(self) -> None:
         """Nobody asks."""
 
     def wait(self, poller: Any) -> None:
@@ -220,7 +220,7 @@ class Database(Session):
     def open(self) -> None:
         """Connect."""
 
-    def run(self) -> bool:
+    def receive(self) -> bool:
         """Every look finds something."""
         self.passes += 1
         if self.broken:
@@ -299,7 +299,7 @@ def test_evaluations_have_a_share_of_the_time_and_no_more(northd: Watched) -> No
     """However often rows change: they are rare when they are quick, and rarer when they are not."""
     time = Time()
     northd._clock = time
-    northd._nb.run = lambda: True  # type: ignore[method-assign]
+    northd._nb.receive = lambda: True  # type: ignore[method-assign]
     for cost_s, most in ((0.0, 51), (0.01, 51), (0.5, 5)):
         northd.cost = lambda cost_s=cost_s: setattr(time, "now", time.now + cost_s)
         begin, before = time.now, northd.decisions

@@ -502,7 +502,7 @@ def test_quarantine_follows_at_once_and_ends_with_the_policy() -> None:
     asked = northbound(
         replace(ON, quarantine=frozenset({ChassisName("hv1")})), generation=str(at.generation)
     )
-    signing = Signing(authorities="PEM", barred=frozenset({ChassisName("hv2")}))
+    signing = Signing(authorities="PEM", revoked=frozenset({ChassisName("hv2")}))
     target, _ = Targeting().decide(asked, sb, {}, signing)
     taken = step(asked, sb, target, take_census(at, sb))
     assert taken.policy is not None

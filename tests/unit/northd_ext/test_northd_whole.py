@@ -96,7 +96,7 @@ class Database:
     def close(self) -> None:
         """Disconnect."""
 
-    def run(self) -> bool:
+    def receive(self) -> bool:
         """Take in what has arrived, and that a write has been taken."""
         self.busy = False
         changed, self.changed = self.changed, False
@@ -182,7 +182,7 @@ class World:
             exporter=None,
             open=lambda: None,
             close=lambda: None,
-            run=lambda: None,
+            poll=lambda: None,
             command=lambda *_: None,
             wait=lambda _: None,
         )

@@ -142,6 +142,6 @@ def test_operators_word_and_quarantine_wait_for_no_row() -> None:
     assert published is not None
     assert cluster.look(flapping(2)) is None
     out = frozenset({ChassisName("hv9")})
-    assert cluster.look(flapping(3, quarantine=out, barred=frozenset())) is Event.FOLLOW
-    assert cluster.sb.policy == replace(published, quarantine=out, barred=frozenset())
+    assert cluster.look(flapping(3, quarantine=out, revoked=frozenset())) is Event.FOLLOW
+    assert cluster.sb.policy == replace(published, quarantine=out, revoked=frozenset())
     assert cluster.look(flapping(4, policy=replace(ASKED, mode=Mode.PREFER))) is Event.CHANGE

@@ -257,13 +257,13 @@ def test_doubt_is_degraded_and_leaves_the_generation_alone() -> None:
 def test_readmission_is_a_weakening_too() -> None:
     """A restored northbound lets nobody in whom the authority has put out since."""
     out = frozenset({ChassisName("hv1")})
-    sb = SbView(chassis={}, policy=replace(HELD, quarantine=out, barred=out))
+    sb = SbView(chassis={}, policy=replace(HELD, quarantine=out, revoked=out))
     view = nb(ON, "6", readmit=out)
     target, _ = Targeting().decide(view, sb, {})
     assert target.quarantine == out
     assert target.doubt is not None
     target, _ = Targeting().decide(nb(ON, "7", readmit=out), sb, {})
-    assert (target.quarantine, target.barred, target.doubt) == (frozenset(), out, None)
+    assert (target.quarantine, target.revoked, target.doubt) == (frozenset(), out, None)
 
 
 QUARANTINED = [
@@ -282,11 +282,11 @@ QUARANTINED = [
 
 
 @pytest.mark.parametrize(
-    ("held", "barred", "listed", "readmit", "authority", "expected"), QUARANTINED
+    ("held", "revoked", "listed", "readmit", "authority", "expected"), QUARANTINED
 )
 def test_quarantine_is_the_operators_list_and_the_authoritys(  # noqa: PLR0917
     held: set[str],
-    barred: set[str] | None,
+    revoked: set[str] | None,
     listed: set[str] | None,
     readmit: set[str],
     authority: set[str] | None,
@@ -295,9 +295,9 @@ def test_quarantine_is_the_operators_list_and_the_authoritys(  # noqa: PLR0917
     """Each is lifted by whoever made it, or by the operator's word; unknown is not empty."""
     said: list[frozenset[ChassisName] | None] = [
         None if names is None else frozenset(map(ChassisName, names))
-        for names in (held, barred, listed, readmit, authority)
+        for names in (held, revoked, listed, readmit, authority)
     ]
-    published = replace(HELD, quarantine=said[0] or frozenset(), barred=said[1])
+    published = replace(HELD, quarantine=said[0] or frozenset(), revoked=said[1])
     parsed = ParsedPolicy(
         policy=None, errors=(ERROR,), quarantine=said[2], readmit=said[3] or frozenset()
     )
@@ -307,7 +307,7 @@ def test_quarantine_is_the_operators_list_and_the_authoritys(  # noqa: PLR0917
         target, ledger = Targeting().decide(view, sb, {})
         assert target.authorities is None
     else:
-        target, ledger = Targeting().decide(view, sb, {}, Signing(authorities="P", barred=said[4]))
+        target, ledger = Targeting().decide(view, sb, {}, Signing(authorities="P", revoked=said[4]))
         assert target.authorities == "P"
     assert target.quarantine == expected
     taken = step(view, sb, target, take_census(published, ledger))
@@ -358,7 +358,7 @@ held_policies = st.builds(
     profile=st.sampled_from([Profile.DEFAULT, Profile.CNSA]),
     rules=TEXTS.map(lambda text: (f"9 {text}",) if text else ()),
     quarantine=st.sampled_from([frozenset(), frozenset({"hv0"})]),
-    barred=st.sampled_from([frozenset(), frozenset({"hv0"})]),
+    revoked=st.sampled_from([frozenset(), frozenset({"hv0"})]),
 )
 
 

@@ -15,10 +15,10 @@ from cryptography import x509
 from ovn_ipsec.cli.__main__ import main
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.pki.dates import not_after
+from ovn_ipsec.pki.folder import CaFolder
 from ovn_ipsec.pki.index import format_serial
 from ovn_ipsec.pki.keys import new_key
 from ovn_ipsec.pki.request import make_request
-from ovn_ipsec.pki.store import CaFolder
 from ovn_ipsec.pki.values import KeyKind
 
 CSR = make_request(new_key(KeyKind.ECDSA_P256), ChassisName("hv3"))

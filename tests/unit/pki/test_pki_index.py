@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The books: read as they were written, or not at all."""
+"""The ledger: read as it was written, or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.pki.books import Books
 from ovn_ipsec.pki.errors import PkiError
 from ovn_ipsec.pki.index import (
     AuthorityEntry,
@@ -27,6 +26,7 @@ from ovn_ipsec.pki.index import (
     parse_entries,
     parse_index,
 )
+from ovn_ipsec.pki.ledger import Ledger
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -70,7 +70,7 @@ def entry(chassis: str, serial: int, **changes: Any) -> Entry:
     return replace(good, **changes)
 
 
-def books(*entries: Entry) -> Index:
+def ledger(*entries: Entry) -> Index:
     return Index(authorities=authorities([Role.SIGNING]), certificates=entries, crl_until=NOW)
 
 
@@ -79,7 +79,7 @@ def books(*entries: Entry) -> Index:
         Index,
         authorities=ROLES.map(authorities),
         certificates=st.lists(ENTRIES, max_size=5).map(tuple),
-        barred=st.dictionaries(NAMES, TIMES, max_size=3),
+        revoked_names=st.dictionaries(NAMES, TIMES, max_size=3),
         crl_number=st.integers(0, 1000),
         crl_until=TIMES,
     )
@@ -89,7 +89,7 @@ def test_books_are_read_as_they_were_written(index: Index):
     assert index == parse_index("index.json", format_index(index))
 
 
-GOOD = format_index(replace(books(entry("hv1", 5)), barred={ChassisName("hv2"): NOW}))
+GOOD = format_index(replace(ledger(entry("hv1", 5)), revoked_names={ChassisName("hv2"): NOW}))
 
 
 @given(st.integers(0, len(GOOD) - 2))
@@ -160,12 +160,12 @@ def test_the_newest_certificate_is_the_one_signed_last():
     """Not the one that lasts longest."""
     old, new = entry("hv1", 1), entry("hv1", 2, not_after=NOW + DAY)
     other = entry("hv2", 3)
-    assert {"hv1": new, "hv2": other} == books(old, other, new).newest()
+    assert {"hv1": new, "hv2": other} == ledger(old, other, new).newest()
 
 
 def test_books_of_the_first_version_have_no_journal():
     """They are read, and written as ours."""
-    document = json.loads(format_index(books(entry("hv1", 1))))
+    document = json.loads(format_index(ledger(entry("hv1", 1))))
     del document["journal"]
     found = parse_index("index.json", json.dumps({**document, "version": 1}))
     assert found.journal is None
@@ -185,8 +185,8 @@ def test_a_line_of_the_journal_is_read_as_it_was_written():
 
 def test_a_name_has_one_spelling_among_the_living():
     """DNS names have no case; those whose certificate is dead have none."""
-    found = Books(
-        books(
+    found = Ledger(
+        ledger(
             entry("hv1", 1),
             entry("HV2", 2, revoked=NOW),
             entry("HV3", 3, not_after=NOW),
@@ -201,8 +201,8 @@ def test_what_is_entered_is_found_as_what_was_written():
     """By name, newest last; by key; and in the whole."""
     old, dead = entry("hv1", 1), entry("hv1", 2, revoked=NOW, key_id="1" * 64)
     new, other = entry("hv1", 3), entry("hv2", 4)
-    written = replace(books(old, dead), barred={ChassisName("hv9"): NOW})
-    found = Books(written)
+    written = replace(ledger(old, dead), revoked_names={ChassisName("hv9"): NOW})
+    found = Ledger(written)
     assert found.index is written
     found.enter([new, other])
     assert found.index.certificates == (old, dead, new, other)
@@ -213,8 +213,8 @@ def test_what_is_entered_is_found_as_what_was_written():
     assert found.live(new.chassis, NOW) == [old, new]
     assert found.live(ChassisName("hv3"), NOW) == []
     assert (found.is_revoked("1" * 64), found.is_revoked("0" * 64)) == (True, False)
-    assert found.barred(ChassisName("HV9")) == ("hv9", NOW)
-    assert found.barred(new.chassis) is None
+    assert found.revocation(ChassisName("HV9")) == ("hv9", NOW)
+    assert found.revocation(new.chassis) is None
 
 
 def test_what_says_nothing_any_more_is_left_out():
@@ -229,7 +229,7 @@ def test_what_says_nothing_any_more_is_left_out():
         entry("hv4", 6, **recent, revoked=NOW - 300 * DAY),
     ]
     dropped = [entry("hv1", 1, **gone), entry("hv5", 7, **gone, revoked=NOW - 300 * DAY)]
-    index = books(*dropped, *kept)
+    index = ledger(*dropped, *kept)
     assert tuple(kept) == index.pruned(NOW).certificates
 
 

@@ -35,7 +35,7 @@ def entry(left: timedelta, life: timedelta = 365 * DAY, **changes: Any) -> Entry
     return replace(made, **changes)
 
 
-def books(*entries: Entry, **changes: Any) -> Index:
+def ledger(*entries: Entry, **changes: Any) -> Index:
     made = Index(authorities=(authority(),), certificates=entries, crl_until=NOW + 30 * DAY)
     return replace(made, **changes)
 
@@ -68,7 +68,7 @@ def test_when_a_certificate_warns(left: timedelta, life: timedelta, state: State
 def test_a_revoked_certificate_is_nobodys_trouble():
     """Not even when it has expired."""
     for left in (90 * DAY, -DAY):
-        index = books(entry(left, revoked=NOW))
+        index = ledger(entry(left, revoked=NOW))
         assert State.REVOKED is judge(index, (), NOW).lines[0].state
         assert [] == problems(index)
 
@@ -90,7 +90,7 @@ def test_a_certificate_that_ends_is_trouble(
     left: timedelta, origin: Origin, problem: str, step: str
 ):
     """With what to do about it."""
-    (found,) = judge(books(entry(left, origin=origin)), (), NOW).troubles
+    (found,) = judge(ledger(entry(left, origin=origin)), (), NOW).troubles
     assert found.problem.startswith(problem)
     assert found.next_step.startswith(step)
 
@@ -98,7 +98,7 @@ def test_a_certificate_that_ends_is_trouble(
 def test_only_the_newest_certificate_of_a_chassis_counts():
     """And chassis are sorted."""
     other = entry(90 * DAY, chassis=ChassisName("hv0"), serial=3)
-    report = judge(books(entry(-DAY), entry(90 * DAY, serial=2), other), (), NOW)
+    report = judge(ledger(entry(-DAY), entry(90 * DAY, serial=2), other), (), NOW)
     assert [("hv0", 3), ("hv1", 2)] == [(x.entry.chassis, x.entry.serial) for x in report.lines]
     assert () == report.troubles
 
@@ -113,32 +113,32 @@ def test_only_the_newest_certificate_of_a_chassis_counts():
 )
 def test_an_authority_that_ends_is_trouble(left: timedelta, expected: list[str]):
     """In time for a rollover; once that has started it is no news."""
-    assert expected == problems(books(authorities=(authority(left=left),)))
+    assert expected == problems(ledger(authorities=(authority(left=left),)))
     coming = authority(2, Role.NEXT)
-    assert [] == problems(books(authorities=(authority(left=left), coming)))
+    assert [] == problems(ledger(authorities=(authority(left=left), coming)))
 
 
 def test_a_list_that_ends_is_trouble_if_it_says_anything():
     """An empty one keeps nobody out."""
     soon = {"crl_until": NOW + 7 * DAY - HOUR}
-    assert [] == problems(books(entry(90 * DAY), **soon))
-    (found,) = problems(books(entry(90 * DAY, revoked=NOW), **soon))
+    assert [] == problems(ledger(entry(90 * DAY), **soon))
+    (found,) = problems(ledger(entry(90 * DAY, revoked=NOW), **soon))
     assert found.startswith("crl.pem: the list of revoked certificates is valid until 2030-01-07")
 
 
 def test_a_file_that_does_not_follow_from_the_books_is_trouble():
     """Each by its name."""
     said = "does not match the index: the last change was interrupted"
-    assert problems(books(), "ca.pem", "crl.pem") == [f"ca.pem: {said}", f"crl.pem: {said}"]
+    assert problems(ledger(), "ca.pem", "crl.pem") == [f"ca.pem: {said}", f"crl.pem: {said}"]
 
 
 def test_how_far_a_rollover_is():
     """And what comes next."""
     new, old = authority(2, Role.NEXT), authority(1, Role.OLD)
-    assert "none" == judge(books(), (), NOW).rollover.stage
-    started = judge(books(authorities=(authority(), new)), (), NOW).rollover
+    assert "none" == judge(ledger(), (), NOW).rollover.stage
+    started = judge(ledger(authorities=(authority(), new)), (), NOW).rollover
     assert ("started", True) == (started.stage, "rollover switch" in started.next_step)
-    switched = books(entry(90 * DAY), authorities=(old, authority(2)))
+    switched = ledger(entry(90 * DAY), authorities=(old, authority(2)))
     found = judge(switched, (), NOW).rollover
     assert ("switched", ("hv1",)) == (found.stage, found.laggards)
     assert "pki renew" in found.next_step

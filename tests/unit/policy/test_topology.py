@@ -395,7 +395,7 @@ class AnyOrder(RuleBasedStateMachine):
         graph = self.topology._graph
         assert ({}, {}) == (graph._tallies, graph._links)
         assert not self.topology._named
-        assert not self.topology._followers
+        assert not self.topology._linked_from
 
 
 TestAnyOrder = AnyOrder.TestCase

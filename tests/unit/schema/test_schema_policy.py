@@ -66,7 +66,7 @@ DIGESTS = st.builds(
         lambda time: time.replace(microsecond=0, tzinfo=UTC)
     ),
 )
-OPTIONAL = {sb_global.SCHEMA, sb_global.BARRED, sb_global.ORIGIN}
+OPTIONAL = {sb_global.SCHEMA, sb_global.REVOKED, sb_global.ORIGIN}
 JUNK_MAPS = st.dictionaries(
     st.sampled_from([*sb_global.KEYS, *report.KEYS]) | st.text(max_size=20), st.text(max_size=40)
 )
@@ -373,10 +373,10 @@ def test_confirmation_is_a_generation(text: str, wanted: int | None) -> None:
 def test_barred_of_an_older_program_is_not_said() -> None:
     """Then nobody knows who put a chassis into quarantine, which is not the same as nobody."""
     keys = sb_global.format_policy(replace(GOOD_POLICY, quarantine=frozenset({ChassisName("h1")})))
-    del keys[sb_global.BARRED], keys[sb_global.ORIGIN]
+    del keys[sb_global.REVOKED], keys[sb_global.ORIGIN]
     parsed = sb_global.parse_policy(keys)
     assert parsed is not None
-    assert (parsed.quarantine, parsed.barred, parsed.origin) == ({"h1"}, None, "")
+    assert (parsed.quarantine, parsed.revoked, parsed.origin) == ({"h1"}, None, "")
 
 
 def test_generation_of_a_damaged_policy_is_read_where_it_can_be() -> None:

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Edge (files): the folder of an authority; nothing in it is ever written in place.
 
-    index.json                         the books; what they do not name does not exist
+    index.json                         the ledger; what it does not name does not exist
     signed-<number>.jsonl              what was signed since they were written, a line each
     ca.pem                             what every chassis must trust; two during a rollover
     crl.pem                            revoked certificates, a list for each trusted authority
     lock                               held by the one writer
     authorities/<number>/cert.pem      and key.pem, 0600
-    certificates/<serial>.pem          each certificate in the books
+    certificates/<serial>.pem          each certificate in the ledger
     issued/<chassis>/cert.pem          with ca.pem, and key.pem (0600) if it was made here
 
-A change is made in this order: files that nothing names yet, the books, and then files that
-follow from the books. Killed in between, it leaves either the old state or the new one, with at
+A change is made in this order: files that nothing names yet, the ledger, and then files that
+follow from the ledger. Killed in between, it leaves either the old state or the new one, with at
 most the last files to be written again. What is signed is entered behind what was signed before,
-so that it costs the same however many certificates there are; now and then it goes into the books,
+so that it costs the same however many certificates there are; now and then it goes into the ledger,
 which name the file that it goes to from then on. Who has read them once reads what is new.
 """
 
@@ -31,7 +31,6 @@ from cryptography import x509
 from ..model.chassis import ChassisName
 from . import files
 from .authority import Authority, Shape, check_shape
-from .books import Books
 from .dates import not_after
 from .errors import PkiError
 from .index import (
@@ -47,6 +46,7 @@ from .index import (
 )
 from .index import parse_index as parse
 from .keys import new_key, private_pem, read_private
+from .ledger import Ledger
 from .profile import certificate_pem
 from .values import CRL_LIFE, KeyKind
 
@@ -54,18 +54,18 @@ NO_CA = "ovn-ipsec pki init, or name the authority's folder with --ca"
 
 
 JOURNAL_MIN, JOURNAL_PART = 256, 4
-"""The books are written when so many certificates were signed since, and a fourth of all."""
+"""The index is written when so many certificates were signed since, and a fourth of all."""
 WAIT_S = 30.0
 """How long to wait for another writer."""
 LOOKS = 10
-"""At books that are written anew while they are read."""
+"""At an index that is written anew while it is read."""
 
 
 class _Shelf:
-    """The books as they were read last, so that only what is new has to be read."""
+    """The ledger as it was read last, so that only what is new has to be read."""
 
     def __init__(self) -> None:
-        self.books: Books | None = None
+        self.ledger: Ledger | None = None
         self.stamp: object = None
         self.end = 0
         """Of the journal, as far as it was read."""
@@ -108,7 +108,7 @@ class CaFolder:
 
     @property
     def index_path(self) -> Path:
-        """Where the books are."""
+        """Where the index is."""
         return self.path / "index.json"
 
     @property
@@ -122,15 +122,15 @@ class CaFolder:
         return self.path / "crl.pem"
 
     def read(self) -> Index:
-        """Read the books, as they are now.
+        """Read the ledger, as it is now.
 
         Raises:
             PkiError: There are none, or they cannot be read.
         """
-        return self.books().index
+        return self.ledger().index
 
-    def books(self) -> Books:
-        """Read what is new in the books since they were read last.
+    def ledger(self) -> Ledger:
+        """Read what is new in the ledger since it was read last.
 
         Raises:
             PkiError: There are none, or they cannot be read.
@@ -140,18 +140,18 @@ class CaFolder:
         for _ in range(LOOKS):
             try:
                 stamp = self._stamp()
-                if shelf.books is None or stamp != shelf.stamp:
+                if shelf.ledger is None or stamp != shelf.stamp:
                     text = files.read(self.index_path).decode("utf-8", errors="replace")
-                    shelf.books, shelf.stamp = Books(parse(str(self.index_path), text)), stamp
+                    shelf.ledger, shelf.stamp = Ledger(parse(str(self.index_path), text)), stamp
                     shelf.end = 0
-                self._read_journal(shelf, shelf.books)
+                self._read_journal(shelf, shelf.ledger)
             except PkiError:
-                shelf.books = None
+                shelf.ledger = None
                 if self._stamp() == stamp:
                     raise
             # Written anew meanwhile, they do not belong to the journal that was read.
-            if shelf.books is not None and self._stamp() == stamp:
-                return shelf.books
+            if shelf.ledger is not None and self._stamp() == stamp:
+                return shelf.ledger
         raise PkiError(str(self.index_path), "does not stay as it is", next_step="try again")
 
     def _stamp(self) -> tuple[int, int, int]:
@@ -159,11 +159,11 @@ class CaFolder:
             found = self.index_path.stat()
         return found.st_ino, found.st_mtime_ns, found.st_size
 
-    def _read_journal(self, shelf: _Shelf, books: Books) -> None:
-        path = self._journal_path(books.written)
+    def _read_journal(self, shelf: _Shelf, ledger: Ledger) -> None:
+        path = self._journal_path(ledger.written)
         if path is not None and (data := files.tail(path, shelf.end)):
             lines = data.decode("utf-8", errors="replace").splitlines()
-            books.enter(parse_entries(str(path), lines))
+            ledger.enter(parse_entries(str(path), lines))
             shelf.end += len(data)
 
     def _journal_path(self, index: Index) -> Path | None:
@@ -173,24 +173,24 @@ class CaFolder:
 
     @contextmanager
     def writing(self, wait_s: float = WAIT_S) -> Iterator[Index]:
-        """Hold the folder against other writers, and read the books.
+        """Hold the folder against other writers, and read the ledger.
 
         Args:
             wait_s: How long to wait for another writer.
         """
-        with self.signing(wait_s) as books:
-            yield books.index
+        with self.signing(wait_s) as ledger:
+            yield ledger.index
 
     @contextmanager
-    def signing(self, wait_s: float = WAIT_S) -> Iterator[Books]:
-        """Hold the folder against other writers, and read the books for entries.
+    def signing(self, wait_s: float = WAIT_S) -> Iterator[Ledger]:
+        """Hold the folder against other writers, and read the ledger for entries.
 
         Args:
             wait_s: How long to wait for another writer.
         """
         self._check()
         with files.locked(self.path / "lock", wait_s):
-            yield self.books()
+            yield self.ledger()
 
     def _check(self) -> None:
         if not self.path.exists():
@@ -200,7 +200,7 @@ class CaFolder:
             raise PkiError(str(self.path), "no authority here: no index.json", next_step=NO_CA)
 
     def save(self, index: Index) -> None:
-        """Write the books: from here on a change has happened.
+        """Write the ledger: from here on a change has happened.
 
         Args:
             index: All of them, with what stood in the journal.
@@ -210,25 +210,25 @@ class CaFolder:
         assert current is not None  # noqa: S101 - it was given a number
         files.write(current, b"", files.PRIVATE)
         files.write(self.index_path, format_index(index).encode("ascii"), files.PRIVATE)
-        self._shelf.books = None
+        self._shelf.ledger = None
         for path in self.path.glob("signed-*.jsonl"):
             if path != current:
                 with files.telling(path, "remove"):
                     path.unlink(missing_ok=True)
 
-    def enter(self, books: Books, entries: Sequence[Entry], now: datetime) -> None:
+    def enter(self, ledger: Ledger, entries: Sequence[Entry], now: datetime) -> None:
         """Enter certificates: from here on they can be revoked.
 
         Args:
-            books: As ``signing`` gave them, under the lock.
+            ledger: As ``signing`` gave them, under the lock.
             entries: What was signed.
             now: Wall time, aware: what says nothing any more may go.
         """
-        path, shelf = self._journal_path(books.written), self._shelf
-        count = books.entered + len(entries)
-        is_long = count >= max(JOURNAL_MIN, len(books.written.certificates) // JOURNAL_PART)
+        path, shelf = self._journal_path(ledger.written), self._shelf
+        count = ledger.entered + len(entries)
+        is_long = count >= max(JOURNAL_MIN, len(ledger.written.certificates) // JOURNAL_PART)
         if path is None or is_long:
-            full = books.index.with_certificates(entries)
+            full = ledger.index.with_certificates(entries)
             after = full.pruned(now)
             self.save(after)
             self.discard(full, after)
@@ -236,10 +236,10 @@ class CaFolder:
         data = "".join(f"{format_entry(entry)}\n" for entry in entries).encode("ascii")
         files.append(path, shelf.end, data)
         shelf.end += len(data)
-        books.enter(entries)
+        ledger.enter(entries)
 
     def save_with_crl(self, index: Index, now: datetime) -> Index:
-        """Write the books, and the lists of revoked certificates that follow from them."""
+        """Write the ledger, and the lists of revoked certificates that follow from it."""
         index = replace(
             index,
             crl_number=index.crl_number + 1,
@@ -261,7 +261,7 @@ class CaFolder:
     def found(
         self, shape: Shape, kind: KeyKind, number: int, role: Role, now: datetime
     ) -> AuthorityEntry:
-        """Make an authority's files; it is none until the books name it."""
+        """Make an authority's files; it is none until the ledger names it."""
         key = new_key(kind)
         authority = Authority.new(key, shape, number, now)
         folder = self._authority_path(number)
@@ -298,7 +298,7 @@ class CaFolder:
         return "".join(certificate_pem(self._certificate(path)) for path in paths)
 
     def stale(self, index: Index) -> tuple[str, ...]:
-        """Files that are not as they follow from the books: a change was interrupted."""
+        """Files that are not as they follow from the ledger: a change was interrupted."""
         bundle = files.read(self.bundle_path) if self.bundle_path.exists() else b""
         expected = self.bundle(index).encode("ascii")
         numbers = _crl_numbers(files.read(self.crl_path)) if self.crl_path.exists() else []
@@ -309,12 +309,12 @@ class CaFolder:
         return tuple(name for name, is_current in found.items() if not is_current)
 
     def keep(self, certificate: x509.Certificate) -> None:
-        """Write a certificate that will be entered into the books."""
+        """Write a certificate that will be entered into the ledger."""
         pem = certificate_pem(certificate).encode("ascii")
         files.write(self._certificate_path(certificate.serial_number), pem)
 
     def discard(self, before: Index, after: Index) -> None:
-        """Remove the certificates that the books do not name any more."""
+        """Remove the certificates that the ledger does not name any more."""
         left = {entry.serial for entry in after.certificates}
         for entry in before.certificates:
             if entry.serial not in left:
@@ -323,7 +323,7 @@ class CaFolder:
                     path.unlink(missing_ok=True)
 
     def certificate(self, entry: Entry) -> x509.Certificate:
-        """Read a certificate that is in the books."""
+        """Read a certificate that is in the ledger."""
         return self._certificate(self._certificate_path(entry.serial))
 
     def issued_path(self, chassis: ChassisName) -> Path:

@@ -18,21 +18,21 @@ from cryptography import x509
 
 from ovn_ipsec.errors import Retry
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.pki import files, office, rollover, stock, store
+from ovn_ipsec.pki import files, issuance, rollover, stock
 from ovn_ipsec.pki.authority import Shape
 from ovn_ipsec.pki.errors import BusyError, PkiError
+from ovn_ipsec.pki.folder import CaFolder
 from ovn_ipsec.pki.index import Origin, format_index, format_serial
+from ovn_ipsec.pki.issuance import IssueOptions
 from ovn_ipsec.pki.keys import key_id, new_key, read_private
-from ovn_ipsec.pki.office import Wish
 from ovn_ipsec.pki.request import Request, check_request, make_request
-from ovn_ipsec.pki.store import CaFolder
 from ovn_ipsec.pki.values import KeyKind
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 HV1, HV2 = ChassisName("hv1"), ChassisName("hv2")
 SHAPE = Shape(name="Test CA", life=3650 * DAY)
-WISH = Wish()
+WISH = IssueOptions()
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def state(path: Path) -> dict[str, bytes]:
 
 
 def test_what_is_secret_is_private(folder: CaFolder):
-    """Folders 0700, keys and books 0600, whatever the umask."""
-    office.issue(folder, HV1, WISH, NOW)
+    """Folders 0700, keys and ledger 0600, whatever the umask."""
+    issuance.issue(folder, HV1, WISH, NOW)
     for path in [folder.path, *folder.path.rglob("*")]:
         mode = stat.S_IMODE(path.stat().st_mode)
         if path.is_dir():
@@ -88,7 +88,7 @@ def test_what_is_secret_is_private(folder: CaFolder):
 
 def test_no_key_is_in_a_representation(folder: CaFolder):
     """Nor in what a function gives back."""
-    done = office.issue(folder, HV1, WISH, NOW)
+    done = issuance.issue(folder, HV1, WISH, NOW)
     secrets = [
         line for path in folder.path.rglob("key.pem") for line in path.read_text().split("\n")
     ]
@@ -111,23 +111,23 @@ def test_an_authority_is_only_made_in_an_empty_folder(folder: CaFolder, tmp_path
 
 
 def test_what_is_no_authority_is_never_an_empty_one(folder: CaFolder, tmp_path: Path):
-    """No folder, an empty one, one that others can look into, books that are torn."""
+    """No folder, an empty one, one that others can look into, a torn index."""
     for path in (tmp_path / "absent", tmp_path):
         with pytest.raises(PkiError) as caught:
-            office.issue(CaFolder(path), HV1, WISH, NOW)
+            issuance.issue(CaFolder(path), HV1, WISH, NOW)
         assert "pki init" in caught.value.next_step or "chmod" in caught.value.next_step
     text = folder.index_path.read_bytes()
     folder.index_path.write_bytes(text[: len(text) // 2])
     with pytest.raises(PkiError, match="cannot be read as the index"):
-        office.issue(folder, HV1, WISH, NOW)
+        issuance.issue(folder, HV1, WISH, NOW)
     folder.path.chmod(0o755)
     with pytest.raises(PkiError, match="mode 0755"):
         folder.read()
 
 
 def test_a_chassis_gets_key_certificate_and_bundle(folder: CaFolder):
-    """They fit each other; and the books say so."""
-    done = office.issue(folder, HV1, WISH, NOW)
+    """They fit each other; and the ledger says so."""
+    done = issuance.issue(folder, HV1, WISH, NOW)
     own = folder.issued_path(HV1)
     assert [own / name for name in ("key.pem", "cert.pem", "ca.pem")] == list(done.written)
     found = certificate(own / "cert.pem")
@@ -142,13 +142,13 @@ def test_a_chassis_gets_key_certificate_and_bundle(folder: CaFolder):
         entry.key_id,
         entry.origin,
     )
-    assert format_serial(entry.serial) in office.describe(entry)
+    assert format_serial(entry.serial) in issuance.describe(entry)
 
 
 def test_a_certificate_may_go_elsewhere(folder: CaFolder, tmp_path: Path):
     """Then nothing of it but the certificate is kept."""
     out = tmp_path / "out"
-    office.issue(folder, HV1, Wish(out=out, kind=KeyKind.ED25519), NOW)
+    issuance.issue(folder, HV1, IssueOptions(out=out, kind=KeyKind.ED25519), NOW)
     assert {"key.pem", "cert.pem", "ca.pem"} == {path.name for path in out.iterdir()}
     assert not folder.issued_path(HV1).exists()
 
@@ -158,35 +158,35 @@ def test_a_junk_name_gets_nothing(folder: CaFolder, name: str):
     """And leaves nothing behind."""
     before = state(folder.path)
     with pytest.raises(PkiError, match="not a chassis name"):
-        office.issue(folder, name, WISH, NOW)
+        issuance.issue(folder, name, WISH, NOW)
     assert before == state(folder.path)
 
 
 def test_the_longest_name_is_as_good_as_any(folder: CaFolder):
     """It names a folder, too."""
-    assert len(office.issue(folder, "h" * 253, WISH, NOW).written) == 3
+    assert len(issuance.issue(folder, "h" * 253, WISH, NOW).written) == 3
 
 
 def test_who_has_a_certificate_renews_it(folder: CaFolder):
     """Issuing again is for who has none that is good."""
-    office.issue(folder, HV1, WISH, NOW)
+    issuance.issue(folder, HV1, WISH, NOW)
     with pytest.raises(PkiError, match="has a certificate until 2031-01-01") as caught:
-        office.issue(folder, HV1, WISH, NOW)
+        issuance.issue(folder, HV1, WISH, NOW)
     assert caught.value.next_step == "ovn-ipsec pki renew hv1"
-    office.issue(folder, HV1, WISH, NOW + 366 * DAY)
+    issuance.issue(folder, HV1, WISH, NOW + 366 * DAY)
 
 
 def test_two_names_that_differ_in_case_are_one_to_daemons(folder: CaFolder):
     """The second chassis could speak for the first."""
-    office.issue(folder, HV1, WISH, NOW)
+    issuance.issue(folder, HV1, WISH, NOW)
     with pytest.raises(PkiError, match="differs only in case from hv1"):
-        office.issue(folder, "HV1", WISH, NOW)
+        issuance.issue(folder, "HV1", WISH, NOW)
 
 
 def test_a_renewal_has_another_key_and_the_old_certificate_stays(folder: CaFolder):
     """Make before break: both are good."""
-    old = office.issue(folder, HV1, WISH, NOW).entry
-    new = office.renew(folder, HV1, WISH, NOW + DAY).entry
+    old = issuance.issue(folder, HV1, WISH, NOW).entry
+    new = issuance.renew(folder, HV1, WISH, NOW + DAY).entry
     assert old.key_id != new.key_id
     assert [old, new] == list(folder.read().certificates)
     assert new.serial == certificate(folder.issued_path(HV1) / "cert.pem").serial_number
@@ -194,9 +194,9 @@ def test_a_renewal_has_another_key_and_the_old_certificate_stays(folder: CaFolde
 
 def test_a_renewal_may_keep_the_key(folder: CaFolder):
     """The key's file is not written again."""
-    old = office.issue(folder, HV1, WISH, NOW).entry
+    old = issuance.issue(folder, HV1, WISH, NOW).entry
     before = (folder.issued_path(HV1) / "key.pem").stat().st_ino
-    done = office.renew(folder, HV1, Wish(same_key=True), NOW + DAY)
+    done = issuance.renew(folder, HV1, IssueOptions(same_key=True), NOW + DAY)
     assert old.key_id == done.entry.key_id
     assert ["cert.pem", "ca.pem"] == [path.name for path in done.written]
     assert before == (folder.issued_path(HV1) / "key.pem").stat().st_ino
@@ -205,16 +205,16 @@ def test_a_renewal_may_keep_the_key(folder: CaFolder):
 def test_who_has_nothing_has_nothing_to_renew(folder: CaFolder):
     """The error says what to do instead."""
     with pytest.raises(PkiError) as caught:
-        office.renew(folder, HV1, WISH, NOW)
+        issuance.renew(folder, HV1, WISH, NOW)
     assert caught.value.next_step == "ovn-ipsec pki issue hv1"
 
 
 def test_a_key_that_a_chassis_made_is_not_made_here(folder: CaFolder):
     """A renewal of it keeps it, and asks first."""
-    office.sign(folder, request(), 365 * DAY, NOW)
+    issuance.sign(folder, request(), 365 * DAY, NOW)
     with pytest.raises(PkiError, match="made its own key"):
-        office.renew(folder, HV1, WISH, NOW)
-    entry = office.renew(folder, HV1, Wish(same_key=True), NOW).entry
+        issuance.renew(folder, HV1, WISH, NOW)
+    entry = issuance.renew(folder, HV1, IssueOptions(same_key=True), NOW).entry
     assert (key_id(key(0).public_key()), Origin.SIGN) == (entry.key_id, entry.origin)
     assert not (folder.issued_path(HV1) / "key.pem").exists()
 
@@ -222,76 +222,76 @@ def test_a_key_that_a_chassis_made_is_not_made_here(folder: CaFolder):
 def test_a_signed_request_is_in_the_books(folder: CaFolder):
     """Each time it is signed."""
     for _ in range(2):
-        found = x509.load_pem_x509_certificate(office.sign(folder, request(), DAY, NOW).encode())
+        found = x509.load_pem_x509_certificate(issuance.sign(folder, request(), DAY, NOW).encode())
         assert folder.read().certificates[-1].serial == found.serial_number
     assert len(folder.read().certificates) == 2
 
 
 def test_who_asks_again_gets_the_same_answer(folder: CaFolder):
     """While it need not be renewed, by the same key, of the authority that signs."""
-    (first,) = office.sign_all(folder, [request()], 10 * DAY, NOW)
+    (first,) = issuance.sign_all(folder, [request()], 10 * DAY, NOW)
     before = folder.index_path.stat().st_ino
-    assert (first,) == office.sign_all(folder, [request()], 10 * DAY, NOW + 6 * DAY)
+    assert (first,) == issuance.sign_all(folder, [request()], 10 * DAY, NOW + 6 * DAY)
     assert before == folder.index_path.stat().st_ino
-    (late,) = office.sign_all(folder, [request()], 10 * DAY, NOW + 9 * DAY)
-    (rekeyed,) = office.sign_all(folder, [request(number=1)], 10 * DAY, NOW + 9 * DAY)
-    (dead,) = office.sign_all(folder, [request(number=1)], 10 * DAY, NOW + 30 * DAY)
+    (late,) = issuance.sign_all(folder, [request()], 10 * DAY, NOW + 9 * DAY)
+    (rekeyed,) = issuance.sign_all(folder, [request(number=1)], 10 * DAY, NOW + 9 * DAY)
+    (dead,) = issuance.sign_all(folder, [request(number=1)], 10 * DAY, NOW + 30 * DAY)
     assert len({first, late, rekeyed, dead}) == 4
     rollover.start(folder, life=3650 * DAY, kind=None, name=None, now=NOW + 30 * DAY)
-    assert (dead,) == office.sign_all(folder, [request(number=1)], DAY, NOW + 30 * DAY)
+    assert (dead,) == issuance.sign_all(folder, [request(number=1)], DAY, NOW + 30 * DAY)
     rollover.switch(folder, NOW + 30 * DAY)
-    assert (dead,) != office.sign_all(folder, [request(number=1)], DAY, NOW + 30 * DAY)
+    assert (dead,) != issuance.sign_all(folder, [request(number=1)], DAY, NOW + 30 * DAY)
 
 
 def test_one_refusal_does_not_stop_the_others(folder: CaFolder):
     """Answers come in the order of the requests."""
-    office.issue(folder, "HV1", WISH, NOW)
-    refusal, answer = office.sign_all(folder, [request(), request(HV2, 1)], DAY, NOW)
+    issuance.issue(folder, "HV1", WISH, NOW)
+    refusal, answer = issuance.sign_all(folder, [request(), request(HV2, 1)], DAY, NOW)
     assert isinstance(refusal, PkiError)
     assert "BEGIN CERTIFICATE" in str(answer)
     assert ["HV1", "hv2"] == [entry.chassis for entry in folder.read().certificates]
-    assert () == office.sign_all(folder, [], DAY, NOW)
+    assert () == issuance.sign_all(folder, [], DAY, NOW)
 
 
 def test_a_revoked_chassis_cannot_just_ask_again(folder: CaFolder):
     """Neither with its key nor with another, until somebody readmits it."""
-    office.sign(folder, request(), 30 * DAY, NOW)
-    office.renew(folder, HV1, Wish(same_key=True), NOW)
-    done = office.revoke(folder, HV1, NOW + DAY)
-    assert (HV1, 2) == (done.barred, len(done.entries))
+    issuance.sign(folder, request(), 30 * DAY, NOW)
+    issuance.renew(folder, HV1, IssueOptions(same_key=True), NOW)
+    done = issuance.revoke(folder, HV1, NOW + DAY)
+    assert (HV1, 2) == (done.chassis, len(done.entries))
     assert {entry.serial for entry in done.entries} == revoked(folder)
     for number in (0, 1):
         with pytest.raises(PkiError, match="was revoked at 2030-01-02 00:00 UTC"):
-            office.sign(folder, request(number=number), DAY, NOW + DAY)
-        (answer,) = office.sign_all(folder, [request(number=number)], DAY, NOW + DAY)
+            issuance.sign(folder, request(number=number), DAY, NOW + DAY)
+        (answer,) = issuance.sign_all(folder, [request(number=number)], DAY, NOW + DAY)
         assert isinstance(answer, PkiError)
     with pytest.raises(PkiError, match="was revoked"):
-        office.issue(folder, HV1, WISH, NOW + DAY)
+        issuance.issue(folder, HV1, WISH, NOW + DAY)
     with pytest.raises(PkiError, match="was revoked") as caught:
-        office.issue(folder, "Hv1", WISH, NOW + DAY)
+        issuance.issue(folder, "Hv1", WISH, NOW + DAY)
     assert "ovn-ipsec pki readmit hv1" == caught.value.next_step
-    office.readmit(folder, HV1, NOW + DAY)
+    issuance.readmit(folder, HV1, NOW + DAY)
     with pytest.raises(PkiError, match="key is that of a revoked certificate"):
-        office.sign(folder, request(), DAY, NOW + DAY)
-    office.sign(folder, request(number=1), DAY, NOW + DAY)
+        issuance.sign(folder, request(), DAY, NOW + DAY)
+    issuance.sign(folder, request(number=1), DAY, NOW + DAY)
     with pytest.raises(PkiError, match="nothing to readmit"):
-        office.readmit(folder, HV1, NOW)
+        issuance.readmit(folder, HV1, NOW)
 
 
 def test_what_is_revoked_stays_revoked(folder: CaFolder):
     """Revoking again is no mistake, and changes no date."""
-    office.issue(folder, HV1, WISH, NOW)
-    office.revoke(folder, HV1, NOW)
-    assert () == office.revoke(folder, HV1, NOW + DAY).entries
+    issuance.issue(folder, HV1, WISH, NOW)
+    issuance.revoke(folder, HV1, NOW)
+    assert () == issuance.revoke(folder, HV1, NOW + DAY).entries
     assert folder.read().certificates[0].revoked == NOW
 
 
 def test_a_list_leaves_out_what_has_expired(folder: CaFolder):
     """And each is numbered higher than the one before."""
-    office.issue(folder, HV1, Wish(life=DAY), NOW)
-    office.revoke(folder, HV1, NOW)
+    issuance.issue(folder, HV1, IssueOptions(life=DAY), NOW)
+    issuance.revoke(folder, HV1, NOW)
     before = folder.read().crl_number
-    after = office.refresh(folder, NOW + DAY)
+    after = issuance.refresh(folder, NOW + DAY)
     assert (set(), before + 1, NOW + 31 * DAY) == (
         revoked(folder),
         after.crl_number,
@@ -302,38 +302,38 @@ def test_a_list_leaves_out_what_has_expired(folder: CaFolder):
 @pytest.mark.parametrize("form", ["{}", "serial:{}", "0x{}", "SERIAL:{}", "colons"])
 def test_one_certificate_is_revoked_by_its_serial(folder: CaFolder, form: str):
     """However openssl wrote it; the chassis may ask again."""
-    entry = office.issue(folder, HV1, WISH, NOW).entry
+    entry = issuance.issue(folder, HV1, WISH, NOW).entry
     digits = format_serial(entry.serial)
     spelled = ":".join(digits[i : i + 2] for i in range(0, 40, 2)).upper()
     text = spelled if form == "colons" else form.format(digits)
-    done = office.revoke(folder, text, NOW)
-    assert (None, (entry,), {entry.serial}) == (done.barred, done.entries, revoked(folder))
-    office.issue(folder, HV1, WISH, NOW)
+    done = issuance.revoke(folder, text, NOW)
+    assert (None, (entry,), {entry.serial}) == (done.chassis, done.entries, revoked(folder))
+    issuance.issue(folder, HV1, WISH, NOW)
 
 
 def test_what_is_unknown_is_not_revoked(folder: CaFolder):
     """A mistyped name does not pass for success."""
     for text in ("hv9", "ab", "::", "serial:hv1", "\x1b[2J"):
         with pytest.raises(PkiError, match="neither a chassis"):
-            office.revoke(folder, text, NOW)
+            issuance.revoke(folder, text, NOW)
 
 
 def test_a_word_that_means_two_things_is_not_guessed(folder: CaFolder):
     """A chassis could call itself by another's serial number."""
-    entry = office.issue(folder, HV1, WISH, NOW).entry
+    entry = issuance.issue(folder, HV1, WISH, NOW).entry
     digits = format_serial(entry.serial)
-    office.issue(folder, digits, WISH, NOW)
+    issuance.issue(folder, digits, WISH, NOW)
     with pytest.raises(PkiError, match="both a chassis and a serial number") as caught:
-        office.revoke(folder, digits, NOW)
+        issuance.revoke(folder, digits, NOW)
     assert f"serial:{digits}" in caught.value.next_step
-    assert (entry,) == office.revoke(folder, f"serial:{digits}", NOW).entries
+    assert (entry,) == issuance.revoke(folder, f"serial:{digits}", NOW).entries
 
 
 def test_old_certificates_are_not_kept_for_ever(folder: CaFolder, monkeypatch):
-    """Neither in the books nor as files."""
-    monkeypatch.setattr(store, "JOURNAL_MIN", 2)
+    """Neither in the ledger nor as files."""
+    monkeypatch.setattr("ovn_ipsec.pki.folder.JOURNAL_MIN", 2)
     for day in range(0, 100, 10):
-        office.sign(folder, request(), 10 * DAY, NOW + day * DAY)
+        issuance.sign(folder, request(), 10 * DAY, NOW + day * DAY)
     entries = folder.read().certificates
     assert len(entries) == 4
     kept = {path.name for path in (folder.path / "certificates").iterdir()}
@@ -343,20 +343,20 @@ def test_old_certificates_are_not_kept_for_ever(folder: CaFolder, monkeypatch):
 def test_two_writers_do_not_mix(folder: CaFolder):
     """The second one may try again."""
     with folder.writing(), pytest.raises(BusyError):
-        office.sign_all(folder, [request()], DAY, NOW)
-    office.issue(folder, HV1, WISH, NOW)
+        issuance.sign_all(folder, [request()], DAY, NOW)
+    issuance.issue(folder, HV1, WISH, NOW)
 
 
 def test_what_an_operator_does_waits_for_who_signs(folder: CaFolder, monkeypatch):
-    """To revoke is the last thing that may fail because the books are busy."""
-    office.issue(folder, HV1, WISH, NOW)
+    """To revoke is the last thing that may fail because the ledger is busy."""
+    issuance.issue(folder, HV1, WISH, NOW)
     for act in (
-        lambda: office.revoke(folder, HV1, NOW),
-        lambda: office.readmit(folder, HV1, NOW),
-        lambda: office.renew(folder, HV1, WISH, NOW),
-        lambda: office.refresh(folder, NOW),
-        lambda: office.sign(folder, request(HV2), DAY, NOW),
-        lambda: office.issue(folder, "hv3", WISH, NOW),
+        lambda: issuance.revoke(folder, HV1, NOW),
+        lambda: issuance.readmit(folder, HV1, NOW),
+        lambda: issuance.renew(folder, HV1, WISH, NOW),
+        lambda: issuance.refresh(folder, NOW),
+        lambda: issuance.sign(folder, request(HV2), DAY, NOW),
+        lambda: issuance.issue(folder, "hv3", WISH, NOW),
         lambda: rollover.start(folder, life=DAY, kind=None, name=None, now=NOW),
     ):
         other = contextlib.ExitStack()
@@ -379,14 +379,14 @@ def test_what_is_signed_is_entered_behind_the_books(folder: CaFolder):
     assert reader.read().certificates == ()
     before = folder.index_path.stat()
     for number in range(5):
-        office.sign(folder, request(ChassisName(f"hv{number}"), number), DAY, NOW)
+        issuance.sign(folder, request(ChassisName(f"hv{number}"), number), DAY, NOW)
         names = [entry.chassis for entry in reader.read().certificates]
         assert names == [f"hv{one}" for one in range(number + 1)]
     assert folder.index_path.stat() == before
     assert len(journal(folder).read_text().splitlines()) == 5
     assert journal(folder).stat().st_mode & 0o777 == 0o600
     assert CaFolder(folder.path).read() == folder.read() == reader.read()
-    office.revoke(reader, "hv0", NOW)
+    issuance.revoke(reader, "hv0", NOW)
     assert journal(folder).read_bytes() == b""
     assert [entry.revoked for entry in folder.read().certificates] == [NOW, *[None] * 4]
 
@@ -394,42 +394,42 @@ def test_what_is_signed_is_entered_behind_the_books(folder: CaFolder):
 @pytest.mark.slow
 def test_the_cost_of_a_signature_does_not_grow_with_the_books(folder: CaFolder):
     """Beside 2000 certificates as beside none it is one line, and one line is read of it."""
-    one = office.issue(folder, HV1, WISH, NOW).entry
+    one = issuance.issue(folder, HV1, WISH, NOW).entry
     many = [replace(one, chassis=ChassisName(f"old{n}"), serial=n + 1) for n in range(2000)]
     with folder.writing() as index:
         folder.save(replace(index, certificates=tuple(many)))
     folder.read()
     inode = folder.index_path.stat().st_ino
     for number in range(300):
-        office.sign_all(folder, [request(ChassisName(f"hv{number}"), 0)], DAY, NOW)
+        issuance.sign_all(folder, [request(ChassisName(f"hv{number}"), 0)], DAY, NOW)
     assert folder.index_path.stat().st_ino == inode
     assert len(folder.read().certificates) == 2300
     for number in range(300, 501):
-        office.sign_all(folder, [request(ChassisName(f"hv{number}"), 0)], DAY, NOW)
+        issuance.sign_all(folder, [request(ChassisName(f"hv{number}"), 0)], DAY, NOW)
     assert folder.index_path.stat().st_ino != inode, "a fourth of them: now it is worth it"
     assert len(folder.read().certificates) == 2501
 
 
 def test_a_line_that_a_kill_has_left_unfinished_does_not_count(folder: CaFolder):
     """It was not handed out; the next one takes its place."""
-    office.sign(folder, request(), DAY, NOW)
+    issuance.sign(folder, request(), DAY, NOW)
     path = journal(folder)
     whole = path.read_bytes()
     for torn in (whole[:40], b"\x00" * 512):
         path.write_bytes(whole + torn)
         fresh = CaFolder(folder.path)
         assert len(fresh.read().certificates) == 1
-        office.sign(fresh, request(HV2, 1), DAY, NOW)
+        issuance.sign(fresh, request(HV2, 1), DAY, NOW)
         assert [entry.chassis for entry in folder.read().certificates] == [HV1, HV2]
         assert path.read_bytes().startswith(whole)
         path.write_bytes(whole)
-        folder._shelf.books = None
+        folder._shelf.ledger = None
 
 
 @pytest.mark.parametrize("damage", ["gone", "short", "junk"])
 def test_a_journal_that_is_damaged_is_not_an_empty_one(folder: CaFolder, damage: str):
     """What it held could not be revoked any more."""
-    office.sign(folder, request(), DAY, NOW)
+    issuance.sign(folder, request(), DAY, NOW)
     assert len(folder.read().certificates) == 1
     path = journal(folder)
     if damage == "gone":
@@ -445,21 +445,21 @@ def test_a_journal_that_is_damaged_is_not_an_empty_one(folder: CaFolder, damage:
 
 def test_books_of_an_older_program_are_taken_over(folder: CaFolder):
     """With the first certificate they are ours, and the older program refuses them."""
-    entry = office.issue(folder, HV1, WISH, NOW).entry
+    entry = issuance.issue(folder, HV1, WISH, NOW).entry
     document = json.loads(format_index(folder.read()))
     del document["journal"]
     folder.index_path.write_text(json.dumps({**document, "version": 1}))
     journal(folder).unlink()
     old = CaFolder(folder.path)
     assert old.read().certificates == (entry,)
-    office.sign(old, request(HV2), DAY, NOW)
+    issuance.sign(old, request(HV2), DAY, NOW)
     assert json.loads(folder.index_path.read_text())["version"] == 2
     assert [one.chassis for one in folder.read().certificates] == [HV1, HV2]
 
 
 def test_books_that_are_written_while_they_are_read_are_read_again(folder: CaFolder, monkeypatch):
-    """Journal and books belong together; books that never stay are an error."""
-    office.sign(folder, request(), DAY, NOW)
+    """Journal and index belong together; an index that never stays the same is an error."""
+    issuance.sign(folder, request(), DAY, NOW)
     reader, real = CaFolder(folder.path), files.tail
     writes: list[int] = []
 
@@ -488,32 +488,32 @@ def test_a_name_gets_a_few_certificates_and_no_more(folder: CaFolder):
     got, refused = 0, []
     for minute in range(0, 60 * 24 * 20, 7):
         now = NOW + timedelta(minutes=minute)
-        (answer,) = office.sign_all(folder, [request(number=minute)], 30 * DAY, now)
+        (answer,) = issuance.sign_all(folder, [request(number=minute)], 30 * DAY, now)
         got += isinstance(answer, str)
-        if isinstance(answer, office.LimitError):
+        if isinstance(answer, issuance.LimitError):
             refused.append(answer)
             assert answer.until > now
             assert answer.retry is Retry.LATER
-    assert got == office.LIVE_MAX
+    assert got == issuance.LIVE_MAX
     assert "got 3 certificates within an hour" in str(refused[0])
     assert "again at 2030-01-01 01:00 UTC" in str(refused[0])
     assert "has 5 valid certificates" in str(refused[-1])
-    (other,) = office.sign_all(folder, [request(HV2, 1)], DAY, NOW)
+    (other,) = issuance.sign_all(folder, [request(HV2, 1)], DAY, NOW)
     assert isinstance(other, str), "it is the name's limit, and nobody else's"
-    office.renew(folder, HV1, Wish(same_key=True), NOW + DAY)
-    live = folder.books().live(HV1, NOW + 20 * DAY)
+    issuance.renew(folder, HV1, IssueOptions(same_key=True), NOW + DAY)
+    live = folder.ledger().live(HV1, NOW + 20 * DAY)
     for entry in live[:2]:
-        office.revoke(folder, f"serial:{format_serial(entry.serial)}", NOW + 20 * DAY)
-    (again,) = office.sign_all(folder, [request(number=10**6)], DAY, NOW + 20 * DAY)
+        issuance.revoke(folder, f"serial:{format_serial(entry.serial)}", NOW + 20 * DAY)
+    (again,) = issuance.sign_all(folder, [request(number=10**6)], DAY, NOW + 20 * DAY)
     assert isinstance(again, str), "a revoked one makes room"
 
 
 def test_one_that_asks_twice_at_once_gets_one(folder: CaFolder):
     """Whatever the order."""
-    answers = office.sign_all(folder, [request(), request(number=1)], DAY, NOW)
+    answers = issuance.sign_all(folder, [request(), request(number=1)], DAY, NOW)
     assert [isinstance(answer, str) for answer in answers] == [True, False]
     spelled = request(ChassisName("HV2"), 2), request(HV2, 3)
-    answers = office.sign_all(folder, spelled, DAY, NOW)
+    answers = issuance.sign_all(folder, spelled, DAY, NOW)
     assert "differs only in case from HV2" in str(answers[1])
 
 
@@ -537,11 +537,11 @@ class Saboteur:
 
 
 STEPS: dict[str, tuple[list[str], Any]] = {
-    "issue": ([], lambda ca: office.issue(ca, HV2, WISH, NOW)),
-    "sign": ([], lambda ca: office.sign(ca, request(HV2), DAY, NOW)),
-    "renew": ([], lambda ca: office.renew(ca, HV1, WISH, NOW)),
-    "revoke": ([], lambda ca: office.revoke(ca, HV1, NOW)),
-    "readmit": (["revoke"], lambda ca: office.readmit(ca, HV1, NOW)),
+    "issue": ([], lambda ca: issuance.issue(ca, HV2, WISH, NOW)),
+    "sign": ([], lambda ca: issuance.sign(ca, request(HV2), DAY, NOW)),
+    "renew": ([], lambda ca: issuance.renew(ca, HV1, WISH, NOW)),
+    "revoke": ([], lambda ca: issuance.revoke(ca, HV1, NOW)),
+    "readmit": (["revoke"], lambda ca: issuance.readmit(ca, HV1, NOW)),
     "start": ([], lambda ca: rollover.start(ca, life=DAY, kind=None, name=None, now=NOW)),
     "cancel": (["start"], lambda ca: rollover.cancel(ca, NOW)),
     "switch": (["start"], lambda ca: rollover.switch(ca, NOW)),
@@ -555,7 +555,7 @@ def test_a_kill_at_any_file_leaves_the_old_books_or_the_new_ones(
     folder: CaFolder, monkeypatch, name: str
 ):
     """What they name is there; the same step works the next time, and refresh does the rest."""
-    office.issue(folder, HV1, WISH, NOW)
+    issuance.issue(folder, HV1, WISH, NOW)
     prior, step = STEPS[name]
     for other in prior:
         STEPS[other][1](folder)
@@ -572,7 +572,7 @@ def test_a_kill_at_any_file_leaves_the_old_books_or_the_new_ones(
         assert all(folder.authority(entry) for entry in index.trusted)
     assert kills > 1
     saboteur.left = -1
-    assert () == folder.stale(office.refresh(folder, NOW))
+    assert () == folder.stale(issuance.refresh(folder, NOW))
 
 
 def test_files_that_do_not_follow_from_the_books_are_noticed(folder: CaFolder):
@@ -584,7 +584,7 @@ def test_files_that_do_not_follow_from_the_books_are_noticed(folder: CaFolder):
         folder.crl_path.write_bytes(content)
         assert ("crl.pem",) == folder.stale(index)
     folder.crl_path.write_bytes(old)
-    index = office.refresh(folder, NOW)
+    index = issuance.refresh(folder, NOW)
     folder.crl_path.write_bytes(old)
     folder.bundle_path.write_bytes(b"")
     assert ("ca.pem", "crl.pem") == folder.stale(index)
@@ -595,14 +595,14 @@ def test_files_that_do_not_follow_from_the_books_are_noticed(folder: CaFolder):
 
 def test_a_file_of_the_folder_that_is_junk_is_named(folder: CaFolder):
     """A certificate, and a key that others may read."""
-    entry = office.issue(folder, HV1, WISH, NOW).entry
+    entry = issuance.issue(folder, HV1, WISH, NOW).entry
     path = folder.path / "certificates" / f"{format_serial(entry.serial)}.pem"
     path.write_text("junk")
     with pytest.raises(PkiError, match="expected a certificate in PEM"):
-        office.renew(folder, HV1, Wish(same_key=True), NOW)
+        issuance.renew(folder, HV1, IssueOptions(same_key=True), NOW)
     (folder.path / "authorities" / "1" / "key.pem").chmod(0o644)
     with pytest.raises(PkiError, match="others may read this secret"):
-        office.renew(folder, HV1, WISH, NOW)
+        issuance.renew(folder, HV1, WISH, NOW)
 
 
 def start(folder: CaFolder, **changes: Any) -> None:
@@ -613,10 +613,10 @@ def start(folder: CaFolder, **changes: Any) -> None:
 
 def test_a_rollover_first_trusts_then_signs_then_drops(folder: CaFolder):
     """At each step every certificate in use is of a trusted authority."""
-    office.issue(folder, HV1, WISH, NOW)
+    issuance.issue(folder, HV1, WISH, NOW)
     start(folder)
     assert ["Test CA G1", "Test CA G2"] == names(folder)
-    assert authority_of(office.issue(folder, HV2, WISH, NOW)) == 1
+    assert authority_of(issuance.issue(folder, HV2, WISH, NOW)) == 1
     with pytest.raises(PkiError, match="started already"):
         start(folder)
     with pytest.raises(PkiError, match="does not sign yet"):
@@ -629,10 +629,10 @@ def test_a_rollover_first_trusts_then_signs_then_drops(folder: CaFolder):
         rollover.switch(folder, NOW)
     with pytest.raises(PkiError, match=r"2 chassis still have .* Test CA G1: hv1, hv2"):
         rollover.finish(folder, NOW)
-    assert authority_of(office.renew(folder, HV1, WISH, NOW)) == 2
+    assert authority_of(issuance.renew(folder, HV1, WISH, NOW)) == 2
     with pytest.raises(PkiError, match=r"1 chassis still have .* Test CA G1: hv2"):
         rollover.finish(folder, NOW)
-    office.revoke(folder, HV2, NOW)
+    issuance.revoke(folder, HV2, NOW)
     rollover.finish(folder, NOW)
     assert ["Test CA G2"] == names(folder)
     assert not (folder.path / "authorities" / "1" / "key.pem").exists()
@@ -644,14 +644,14 @@ def names(folder: CaFolder) -> list[str]:
     return [found.subject.rfc4514_string()[3:13] for found in bundle(folder)]
 
 
-def authority_of(done: office.Issued) -> int:
+def authority_of(done: issuance.Issued) -> int:
     return done.entry.authority
 
 
 def test_laggards_are_named_but_not_all_of_a_thousand(folder: CaFolder):
     """Only those whose certificate still counts."""
     for number in range(22):
-        office.issue(folder, f"hv{number:02}", Wish(life=DAY), NOW)
+        issuance.issue(folder, f"hv{number:02}", IssueOptions(life=DAY), NOW)
     start(folder)
     rollover.switch(folder, NOW)
     with pytest.raises(PkiError, match="hv19 and 2 more"):
@@ -673,11 +673,11 @@ def test_a_rollover_may_change_the_kind_and_the_name(folder: CaFolder):
 
 def test_a_revocation_by_the_old_authority_is_still_listed(folder: CaFolder):
     """Each authority lists its own."""
-    old = office.issue(folder, HV1, WISH, NOW).entry
+    old = issuance.issue(folder, HV1, WISH, NOW).entry
     start(folder)
     rollover.switch(folder, NOW)
-    new = office.renew(folder, HV1, WISH, NOW).entry
-    office.revoke(folder, HV1, NOW)
+    new = issuance.renew(folder, HV1, WISH, NOW).entry
+    issuance.revoke(folder, HV1, NOW)
     assert {old.serial, new.serial} == revoked(folder)
     assert folder.crl_path.read_bytes().count(b"BEGIN X509 CRL") == 2
 
@@ -688,7 +688,7 @@ def export(folder: CaFolder, name: str = HV1, target: str = "/etc/ipsec.d") -> s
 
 def test_a_stock_chassis_gets_three_files_and_a_command(folder: CaFolder):
     """An RSA key in PEM, with no remark."""
-    office.issue(folder, HV1, Wish(kind=KeyKind.RSA_3072), NOW)
+    issuance.issue(folder, HV1, IssueOptions(kind=KeyKind.RSA_3072), NOW)
     done = export(folder)
     cert, key_path, ca = done.written
     assert certificate(cert).public_key() == read_private("k", key_path.read_bytes()).public_key()
@@ -706,7 +706,7 @@ def test_a_stock_chassis_gets_three_files_and_a_command(folder: CaFolder):
 
 def test_what_a_stock_chassis_cannot_do_is_said(folder: CaFolder):
     """Another key than RSA with strongSwan, two authorities, a key that is not here."""
-    office.sign(folder, request(), 365 * DAY, NOW)
+    issuance.sign(folder, request(), 365 * DAY, NOW)
     start(folder)
     done = export(folder)
     assert [stock.TWO_AUTHORITIES, stock.OWN_KEY] == [done.remarks[0], done.remarks[2]]
@@ -716,7 +716,7 @@ def test_what_a_stock_chassis_cannot_do_is_said(folder: CaFolder):
 
 def test_a_stock_chassis_gets_nothing_that_cannot_work(folder: CaFolder):
     """A name too long for a CN, a path that a shell would take apart, no certificate, no key."""
-    office.issue(folder, "h" * 65, WISH, NOW)
+    issuance.issue(folder, "h" * 65, WISH, NOW)
     with pytest.raises(PkiError, match="takes 64 characters"):
         export(folder, "h" * 65)
     for target in ("/etc/$(x)", "etc", "/", "/a b", "/a\n"):
@@ -724,16 +724,16 @@ def test_a_stock_chassis_gets_nothing_that_cannot_work(folder: CaFolder):
             export(folder, target=target)
     with pytest.raises(PkiError, match="has no valid certificate"):
         export(folder)
-    office.issue(folder, HV1, WISH, NOW)
-    office.renew(folder, HV1, Wish(out=folder.path.parent / "elsewhere"), NOW)
+    issuance.issue(folder, HV1, WISH, NOW)
+    issuance.renew(folder, HV1, IssueOptions(out=folder.path.parent / "elsewhere"), NOW)
     with pytest.raises(PkiError, match="not the key of the newest certificate"):
         export(folder)
 
 
 def test_the_books_are_text_that_a_person_can_read(folder: CaFolder):
     """A line for each certificate, and no key."""
-    office.issue(folder, HV1, WISH, NOW)
-    office.refresh(folder, NOW)
+    issuance.issue(folder, HV1, WISH, NOW)
+    issuance.refresh(folder, NOW)
     text = folder.index_path.read_text()
     assert "hv1" == json.loads(text)["certificates"][0]["chassis"]
     assert "PRIVATE" not in text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: what an authority does for chassis, each time with its entry in the books.
+"""Shell: what an authority does for chassis, each time with its entry in the ledger.
 
 Used by `ovn-ipsec pki` and, to answer requests of chassis, by ovn-ipsec-northd.
 """
@@ -16,14 +16,14 @@ from cryptography import x509
 
 from ..model.chassis import ChassisName
 from . import files
-from .books import Books
 from .dates import not_after, not_before
 from .errors import LimitError, PkiError
+from .folder import WAIT_S, CaFolder
 from .index import Entry, Index, Origin, alive, format_serial
 from .keys import PrivateKey, PublicKey, key_id, new_key, private_pem
+from .ledger import Ledger
 from .profile import certificate_pem, renewal_at
 from .request import Request
-from .store import WAIT_S, CaFolder
 from .values import CHASSIS_LIFE, CLOCK_SKEW, KeyKind, checked_name
 
 LIVE_MAX, HOURLY_MAX = 5, 3
@@ -34,7 +34,7 @@ _SERIAL = re.compile(r"(serial:)?(0x)?(?P<hex>[0-9a-f:]{1,59})\Z", re.IGNORECASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class IssueOptions:
     """How a certificate is to be."""
 
     life: timedelta = CHASSIS_LIFE
@@ -58,55 +58,55 @@ class Issued:
 class Revoked:
     """What was revoked."""
 
-    barred: ChassisName | None
+    chassis: ChassisName | None
     """The chassis that gets no certificate any more, if it was named."""
     entries: tuple[Entry, ...]
     """Certificates that were not revoked before."""
 
 
-def issue(folder: CaFolder, chassis: str, wish: Wish, now: datetime) -> Issued:
+def issue(folder: CaFolder, chassis: str, options: IssueOptions, now: datetime) -> Issued:
     """Make a key and a certificate for a chassis that has none, and write both with the bundle.
 
     Raises:
-        PkiError: The name is junk, barred or taken; or a file cannot be read or written.
+        PkiError: The name is junk, revoked or taken; or a file cannot be read or written.
     """
     name = checked_name(chassis)
-    with folder.signing() as books:
-        if (entry := books.newest(name)) is not None and alive(entry, now):
+    with folder.signing() as ledger:
+        if (entry := ledger.newest(name)) is not None and alive(entry, now):
             what = f"has a certificate until {entry.not_after:%Y-%m-%d}"
             raise PkiError(name, what, next_step=f"ovn-ipsec pki renew {name}")
-        desk = _Desk(folder, books, now)
-        key = new_key(wish.kind or desk.authority.key_kind)
-        return _deliver(desk, name, key, wish)
+        issuer = _Issuer(folder, ledger, now)
+        key = new_key(options.kind or issuer.authority.key_kind)
+        return _deliver(issuer, name, key, options)
 
 
-def renew(folder: CaFolder, chassis: str, wish: Wish, now: datetime) -> Issued:
+def renew(folder: CaFolder, chassis: str, options: IssueOptions, now: datetime) -> Issued:
     """Make another certificate for a chassis, as a rule with another key; the old one stays good.
 
     Raises:
-        PkiError: The chassis has none, is barred, or holds its key itself.
+        PkiError: The chassis has none, is revoked, or holds its key itself.
     """
     name = checked_name(chassis)
-    with folder.signing() as books:
-        entry = books.newest(name)
+    with folder.signing() as ledger:
+        entry = ledger.newest(name)
         if entry is None:
             what = "has no certificate to renew"
             raise PkiError(name, what, next_step=f"ovn-ipsec pki issue {name}")
-        if entry.origin is Origin.SIGN and not wish.same_key:
+        if entry.origin is Origin.SIGN and not options.same_key:
             what = "made its own key, so it must make the new one too"
             step = f"let it send a new request, or: ovn-ipsec pki renew --same-key {name}"
             raise PkiError(name, what, next_step=step)
-        desk = _Desk(folder, books, now)
-        if wish.same_key:
-            return _certify_again(desk, entry, wish)
-        return _deliver(desk, name, new_key(wish.kind or desk.authority.key_kind), wish)
+        issuer = _Issuer(folder, ledger, now)
+        if options.same_key:
+            return _certify_again(issuer, entry, options)
+        return _deliver(issuer, name, new_key(options.kind or issuer.authority.key_kind), options)
 
 
 def sign(folder: CaFolder, request: Request, life: timedelta, now: datetime) -> str:
     """Answer one request, which `check_request` let pass; PEM.
 
     Raises:
-        PkiError: The chassis is barred or its name taken, the key revoked, a file unreadable.
+        PkiError: The chassis is revoked or its name taken, the key revoked, a file unreadable.
     """
     (answer,) = sign_all(folder, [request], life, now, enrolling=False)
     if isinstance(answer, PkiError):
@@ -122,7 +122,7 @@ def sign_all(
     *,
     enrolling: bool = True,
 ) -> tuple[str | PkiError, ...]:
-    """Answer many requests with one entry into the books.
+    """Answer many requests with one entry into the ledger.
 
     Args:
         folder: The authority.
@@ -142,20 +142,20 @@ def sign_all(
         PkiError: The folder cannot be read or written.
     """
     answers: list[str | PkiError] = []
-    with folder.signing(0.0 if enrolling else WAIT_S) as books:
-        desk = _Desk(folder, books, now)
+    with folder.signing(0.0 if enrolling else WAIT_S) as ledger:
+        issuer = _Issuer(folder, ledger, now)
         for request in requests:
             try:
-                found = desk.reusable(request) if enrolling else None
+                found = issuer.reusable(request) if enrolling else None
                 if enrolling and found is None:
-                    desk.ration(request.chassis)
-                certificate = found or desk.certify(
+                    issuer.ration(request.chassis)
+                certificate = found or issuer.certify(
                     request.public_key, request.chassis, Origin.SIGN, life
                 )
                 answers.append(certificate_pem(certificate))
             except PkiError as refusal:
                 answers.append(refusal)
-        desk.close()
+        issuer.close()
     return tuple(answers)
 
 
@@ -189,9 +189,9 @@ def revoke(folder: CaFolder, what: str, now: datetime) -> Revoked:
         )
         after = index.with_revoked(frozenset(entry.serial for entry in marked), now)
         if chassis is not None:
-            after = replace(after, barred={**index.barred, chassis: now})
+            after = replace(after, revoked_names={**index.revoked_names, chassis: now})
         folder.save_with_crl(after, now)
-    return Revoked(barred=chassis, entries=marked)
+    return Revoked(chassis=chassis, entries=marked)
 
 
 def _is_meant(entry: Entry, chassis: ChassisName | None, serial: int | None) -> bool:
@@ -213,26 +213,26 @@ def readmit(folder: CaFolder, chassis: str, now: datetime) -> None:
     """
     name = checked_name(chassis)
     with folder.writing() as index:
-        if name not in index.barred:
+        if name not in index.revoked_names:
             raise PkiError(name, "is not revoked; there is nothing to readmit")
-        barred = {other: since for other, since in index.barred.items() if other != name}
-        folder.save_with_crl(replace(index, barred=barred), now)
+        left = {other: since for other, since in index.revoked_names.items() if other != name}
+        folder.save_with_crl(replace(index, revoked_names=left), now)
 
 
 def refresh(folder: CaFolder, now: datetime) -> Index:
-    """Write the bundle and the lists of revoked certificates again; give the books."""
+    """Write the bundle and the lists of revoked certificates again; give the ledger."""
     with folder.writing() as before:
         after = folder.save_with_crl(before, now)
         folder.publish(after)
     return after
 
 
-class _Desk:
-    """Signs under one hold of the lock: files first, the books when it closes."""
+class _Issuer:
+    """Signs under one hold of the lock: files first, the ledger when it closes."""
 
-    def __init__(self, folder: CaFolder, books: Books, now: datetime) -> None:
-        self.folder, self.now, self._books = folder, now, books
-        self.authority = folder.authority(books.written.signing)
+    def __init__(self, folder: CaFolder, ledger: Ledger, now: datetime) -> None:
+        self.folder, self.now, self._ledger = folder, now, ledger
+        self.authority = folder.authority(ledger.written.signing)
         self._signed: dict[str, Entry] = {}
         """By how an IKE daemon compares names."""
 
@@ -245,7 +245,7 @@ class _Desk:
         self._signed[chassis.lower()] = Entry(
             chassis=chassis,
             serial=certificate.serial_number,
-            authority=self._books.written.signing.number,
+            authority=self._ledger.written.signing.number,
             origin=origin,
             key_id=key_id(key),
             not_before=not_before(certificate),
@@ -254,18 +254,18 @@ class _Desk:
         return certificate
 
     def _admit(self, key: PublicKey, chassis: ChassisName) -> None:
-        if barred := self._books.barred(chassis):
-            name, since = barred
+        if revoked := self._ledger.revocation(chassis):
+            name, since = revoked
             what = f"was revoked at {since:%Y-%m-%d %H:%M} UTC, and gets no certificate"
             raise PkiError(chassis, what, next_step=f"ovn-ipsec pki readmit {name}")
         signed = self._signed.get(chassis.lower())
-        other = self._books.twin(chassis, self.now) if signed is None else signed.chassis
+        other = self._ledger.twin(chassis, self.now) if signed is None else signed.chassis
         if other not in (None, chassis):
             what = f"differs only in case from {other}, which has a certificate"
             raise PkiError(chassis, what, next_step=f"ovn-ipsec pki revoke {other}")
         if signed is not None:
             raise PkiError(chassis, "made two requests at once; it gets one certificate")
-        if self._books.is_revoked(key_id(key)):
+        if self._ledger.is_revoked(key_id(key)):
             what = "the key is that of a revoked certificate; expected a new one"
             raise PkiError(chassis, what)
 
@@ -275,7 +275,7 @@ class _Desk:
         Raises:
             LimitError: It has, and until when.
         """
-        live = self._books.live(chassis, self.now)
+        live = self._ledger.live(chassis, self.now)
         if len(live) >= LIVE_MAX:
             raise LimitError(
                 chassis,
@@ -290,21 +290,21 @@ class _Desk:
 
     def reusable(self, request: Request) -> x509.Certificate | None:
         self._admit(request.public_key, request.chassis)
-        entry = self._books.newest(request.chassis)
+        entry = self._ledger.newest(request.chassis)
         if (
             entry is None
             or not alive(entry, self.now)
             or entry.key_id != key_id(request.public_key)
-            or entry.authority != self._books.written.signing.number
+            or entry.authority != self._ledger.written.signing.number
             or self.now >= renewal_at(entry.not_before, entry.not_after, entry.chassis)
         ):
             return None
         return self.folder.certificate(entry)
 
     def close(self) -> None:
-        """Write into the books what was signed."""
+        """Write into the ledger what was signed."""
         if self._signed:
-            self.folder.enter(self._books, tuple(self._signed.values()), self.now)
+            self.folder.enter(self._ledger, tuple(self._signed.values()), self.now)
 
     def entry(self, chassis: ChassisName) -> Entry:
         """The entry of what was signed here for a chassis."""
@@ -313,47 +313,51 @@ class _Desk:
     @property
     def bundle(self) -> str:
         """What every chassis must trust, PEM."""
-        return self.folder.bundle(self._books.written)
+        return self.folder.bundle(self._ledger.written)
 
 
 def _signed_at(entry: Entry) -> datetime:
     return entry.not_before + CLOCK_SKEW
 
 
-def _deliver(desk: _Desk, chassis: ChassisName, key: PrivateKey, wish: Wish) -> Issued:
-    certificate = desk.certify(key.public_key(), chassis, Origin.ISSUE, wish.life)
-    out = _open(desk, chassis, wish)
-    desk.close()
+def _deliver(
+    issuer: _Issuer, chassis: ChassisName, key: PrivateKey, options: IssueOptions
+) -> Issued:
+    certificate = issuer.certify(key.public_key(), chassis, Origin.ISSUE, options.life)
+    out = _open(issuer, chassis, options)
+    issuer.close()
     key_path = out / "key.pem"
     files.write(key_path, private_pem(key), files.PRIVATE)
     return Issued(
-        entry=desk.entry(chassis),
-        written=(key_path, *_write_public(desk, out, certificate)),
+        entry=issuer.entry(chassis),
+        written=(key_path, *_write_public(issuer, out, certificate)),
     )
 
 
-def _certify_again(desk: _Desk, entry: Entry, wish: Wish) -> Issued:
-    key = desk.folder.certificate(entry).public_key()
+def _certify_again(issuer: _Issuer, entry: Entry, options: IssueOptions) -> Issued:
+    key = issuer.folder.certificate(entry).public_key()
     assert isinstance(key, PublicKey)  # noqa: S101 - nothing else is ever signed
-    certificate = desk.certify(key, entry.chassis, entry.origin, wish.life)
-    out = _open(desk, entry.chassis, wish)
-    desk.close()
-    return Issued(entry=desk.entry(entry.chassis), written=_write_public(desk, out, certificate))
+    certificate = issuer.certify(key, entry.chassis, entry.origin, options.life)
+    out = _open(issuer, entry.chassis, options)
+    issuer.close()
+    return Issued(
+        entry=issuer.entry(entry.chassis), written=_write_public(issuer, out, certificate)
+    )
 
 
-def _open(desk: _Desk, chassis: ChassisName, wish: Wish) -> Path:
-    if wish.out is None:
-        out = desk.folder.issued_path(chassis)
+def _open(issuer: _Issuer, chassis: ChassisName, options: IssueOptions) -> Path:
+    if options.out is None:
+        out = issuer.folder.issued_path(chassis)
         files.make_folder(out)
         return out
-    with files.telling(wish.out, "make this folder"):
-        wish.out.mkdir(mode=files.FOLDER, exist_ok=True)
-    return wish.out
+    with files.telling(options.out, "make this folder"):
+        options.out.mkdir(mode=files.FOLDER, exist_ok=True)
+    return options.out
 
 
-def _write_public(desk: _Desk, out: Path, certificate: x509.Certificate) -> tuple[Path, Path]:
+def _write_public(issuer: _Issuer, out: Path, certificate: x509.Certificate) -> tuple[Path, Path]:
     files.write(out / "cert.pem", certificate_pem(certificate).encode("ascii"))
-    files.write(out / "ca.pem", desk.bundle.encode("ascii"))
+    files.write(out / "ca.pem", issuer.bundle.encode("ascii"))
     return out / "cert.pem", out / "ca.pem"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the books as whoever signs needs them: every look-up and every entry costs the same.
+"""Pure: the ledger as whoever signs needs it: every look-up and every entry costs the same.
 
 However many certificates there are: what an Index would have to be searched for is kept by name.
 """
@@ -14,18 +14,18 @@ from ..model.chassis import ChassisName
 from .index import Entry, Index, alive
 
 
-class Books:
+class Ledger:
     """An Index, and what was entered since it was written."""
 
     def __init__(self, index: Index) -> None:
-        """Take the books as they were written."""
+        """Take the index as it was written."""
         self._written = index
         self._entered: list[Entry] = []
         self._index: Index | None = index
         self._of: defaultdict[ChassisName, list[Entry]] = defaultdict(list)
         self._spelled: defaultdict[str, set[ChassisName]] = defaultdict(set)
         self._revoked: set[str] = set()
-        self._barred = {name.lower(): name for name in index.barred}
+        self._revoked_names = {name.lower(): name for name in index.revoked_names}
         for entry in index.certificates:
             self._learn(entry)
 
@@ -44,12 +44,12 @@ class Books:
 
     @property
     def entered(self) -> int:
-        """How many certificates were entered since the books were written."""
+        """How many certificates were entered since the index was written."""
         return len(self._entered)
 
     @property
     def written(self) -> Index:
-        """The books as they were written."""
+        """The index as it was written."""
         return self._written
 
     @property
@@ -77,10 +77,10 @@ class Books:
         found = (name for name in sorted(others) if alive(self._of[name][-1], now))
         return next(found, None)
 
-    def barred(self, chassis: ChassisName) -> tuple[ChassisName, datetime] | None:
+    def revocation(self, chassis: ChassisName) -> tuple[ChassisName, datetime] | None:
         """The name under which a chassis was revoked as such, and when; None: it was not."""
-        name = self._barred.get(chassis.lower())
-        return None if name is None else (name, self._written.barred[name])
+        name = self._revoked_names.get(chassis.lower())
+        return None if name is None else (name, self._written.revoked_names[name])
 
     def is_revoked(self, key_id: str) -> bool:
         """Whether a certificate for this key was revoked."""
