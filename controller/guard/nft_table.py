@@ -32,13 +32,14 @@ from hashlib import sha256
 from ipaddress import ip_address
 from typing import Any, TypeAlias
 
+from ovn_ipsec.model.chassis import IpAddress
+
 from ..plan.guard import (
     ClearFlow,
     Direction,
     GuardDifference,
     GuardObserved,
     GuardState,
-    IpAddress,
     PeerPort,
 )
 

@@ -31,6 +31,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from ovn_ipsec.errors import XfrmError
+from ovn_ipsec.model.chassis import IpAddress
 from ovn_ipsec.model.observation import Known, Unknown
 
 from ..plan.guard import (
@@ -40,7 +41,6 @@ from ..plan.guard import (
     GuardCounters,
     GuardObserved,
     GuardState,
-    IpAddress,
     PeerPort,
     difference,
 )

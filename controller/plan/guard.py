@@ -18,12 +18,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
-from typing import TypeAlias
 
-from ovn_ipsec.model.chassis import DEFAULT_PORT
+from ovn_ipsec.model.chassis import DEFAULT_PORT, IpAddress
 from ovn_ipsec.model.policy import Phase
-
-IpAddress: TypeAlias = IPv4Address | IPv6Address
 
 ALWAYS = frozenset(DEFAULT_PORT.values())
 """UDP ports that every guard denies, whatever the rows say: 6081 and 4789."""

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from ovn_ipsec.model.chassis import IpAddress
+
 from .values import (
     Action,
-    IpAddress,
     IpNetwork,
     Mode,
     PolicyDirection,

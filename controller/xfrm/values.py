@@ -6,10 +6,11 @@ Pure. Numbers are from include/uapi/linux/xfrm.h.
 
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Self, TypeAlias
 
-IpAddress: TypeAlias = IPv4Address | IPv6Address
+from ovn_ipsec.model.chassis import IpAddress
+
 IpNetwork: TypeAlias = IPv4Network | IPv6Network
 OCTET = 0xFF
 

@@ -32,8 +32,8 @@ from controller.plan.credentials.credential import Credential, Secret
 from controller.plan.credentials.proof import Proof
 from controller.plan.credentials.suitability import unknown_critical
 from controller.plan.guard import Direction
-from controller.xfrm.values import IpAddress
 from ovn_ipsec.errors import IkeError
+from ovn_ipsec.model.chassis import IpAddress
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import Auth, Profile
 from tests.fakes.ike import FakeIke

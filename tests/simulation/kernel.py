@@ -16,7 +16,6 @@ from ipaddress import ip_network
 from controller.plan.guard import ClearFlow, Direction, GuardState, PeerPort
 from controller.xfrm.values import (
     Action,
-    IpAddress,
     Mode,
     PolicyDirection,
     Selector,
@@ -24,6 +23,7 @@ from controller.xfrm.values import (
     XfrmPolicy,
     XfrmState,
 )
+from ovn_ipsec.model.chassis import IpAddress
 
 _UDP, _ESP, _EXACT = 17, 50, 0xFFFF
 _PRIORITY = 366_911

@@ -13,7 +13,7 @@ from random import Random
 from typing import Protocol
 
 from controller.plan.guard import Direction
-from controller.xfrm.values import IpAddress
+from ovn_ipsec.model.chassis import IpAddress
 from tests.fakes.timeline import Timeline
 
 from .charon import Charon, Message
