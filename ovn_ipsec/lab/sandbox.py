@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .capabilities import missing_capabilities
-from .guest import GUEST_FAILED, GuestError, GuestOptions, run_anywhere
+from .guest.machine import GUEST_FAILED, GuestError, GuestOptions, run_anywhere
 
 TIMEOUT_S = 1800.0
 """Ends what hangs: the parts have their own limits. 56 s on a fast machine, 300 on a slow one."""

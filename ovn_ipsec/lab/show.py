@@ -15,14 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..schema.report import AGENT, ANSWER, EXPIRES, REQUEST
-from .cluster import Cluster
+from .cluster.cluster import Cluster
+from .cluster.host import PROJECT, python
+from .cluster.settings import ClusterSettings
 from .errors import LabError
-from .host import PROJECT, python
-from .settings import ClusterSettings
-from .traffic import Mark as PingMark
-from .traffic import Pinger
 from .waiting import poll, stretched, wait_until
-from .wire import Kind, Mark
+from .witness.traffic import Mark as PingMark
+from .witness.traffic import Pinger
+from .witness.wire import Kind, Mark
 
 AUTHORITY = "/var/lib/ovn-ipsec/ca"
 """Where ``ovn-ipsec pki`` keeps it by default."""

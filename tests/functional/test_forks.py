@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from ovn_ipsec.lab.cluster.forks import Loaded
+from ovn_ipsec.lab.cluster.host import PROJECT, python_env
 from ovn_ipsec.lab.errors import LabError
-from ovn_ipsec.lab.forks import Loaded
-from ovn_ipsec.lab.host import PROJECT, python_env
 from ovn_ipsec.lab.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="not root: cannot enter namespaces")

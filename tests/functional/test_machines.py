@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ovn_ipsec.lab import initramfs, upcalls
-from ovn_ipsec.lab.host import PROJECT, python_env
-from ovn_ipsec.lab.throttle import throttled
+from ovn_ipsec.lab.cluster import upcalls
+from ovn_ipsec.lab.cluster.host import PROJECT, python_env
+from ovn_ipsec.lab.guest import initramfs
+from ovn_ipsec.lab.guest.throttle import throttled
 from ovn_ipsec.lab.waiting import stretched, wait_until
 
 BUSY = "while True: pass"
@@ -47,7 +48,7 @@ def test_throttled_process_gets_its_part_of_the_time_and_runs_on_afterwards() ->
 def test_a_switch_is_started_only_when_the_processors_are_counted() -> None:
     """On the clock of a kernel of a second ago it takes until 10 s and a margin; later, no time."""
     text = (
-        "import time; from ovn_ipsec.lab import upcalls; begin = time.monotonic()\n"
+        "import time; from ovn_ipsec.lab.cluster import upcalls; begin = time.monotonic()\n"
         "upcalls.wait_until_counted(); end = time.monotonic()\n"
         "upcalls.wait_until_counted(); print(begin, end, time.monotonic())"
     )

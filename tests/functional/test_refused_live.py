@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.ike.strongswan import StrongSwan
 from ovn_ipsec.clock import utc_now
-from ovn_ipsec.lab import jsonrpc
+from ovn_ipsec.lab.cluster import jsonrpc
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Auth, Phase
 from ovn_ipsec.pki.profile import self_signed

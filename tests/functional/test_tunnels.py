@@ -26,7 +26,7 @@ from controller.plan.ports.tunnels import (
 )
 from controller.ports import ovsdb as edge
 from ovn_ipsec.errors import OvsdbError
-from ovn_ipsec.lab import upcalls
+from ovn_ipsec.lab.cluster import upcalls
 from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.chassis import DEFAULT_PORT, ChassisName, EncapType, Pair
 from ovn_ipsec.model.observation import Known, Unknown

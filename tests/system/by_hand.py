@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from ovn_ipsec.lab.chassis import Chassis
-from ovn_ipsec.lab.settings import CREDENTIALS
+from ovn_ipsec.lab.cluster.chassis import Chassis
+from ovn_ipsec.lab.cluster.settings import CREDENTIALS
 
 _CONF = """
 connections {{

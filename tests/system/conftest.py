@@ -22,8 +22,8 @@ import helpers
 import pytest
 
 from ovn_ipsec.lab.capabilities import missing_capabilities
-from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.settings import ClusterSettings
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.settings import ClusterSettings
 from ovn_ipsec.lab.waiting import wait_until
 
 HERE = Path(__file__).parent

@@ -14,8 +14,8 @@ from pathlib import Path
 import helpers
 from proving import option
 
-from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
-from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
 from ovn_ipsec.lab.errors import LabError
 from ovn_ipsec.lab.waiting import wait_until
 

@@ -12,12 +12,12 @@ from datetime import timedelta
 from typing import Any
 
 from ovn_ipsec.clock import utc_now
-from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
-from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
 from ovn_ipsec.lab.errors import LabError
-from ovn_ipsec.lab.traffic import Pinger
 from ovn_ipsec.lab.waiting import stretched, wait_until
-from ovn_ipsec.lab.wire import FlowKey, Kind
+from ovn_ipsec.lab.witness.traffic import Pinger
+from ovn_ipsec.lab.witness.wire import FlowKey, Kind
 
 KEY = "ovn-ipsec"
 """Our key in Encap.options."""

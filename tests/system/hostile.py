@@ -25,10 +25,10 @@ from proving import ike, option
 
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.lab import namespaces
-from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
-from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.settings import CENTRAL_IPV4, CREDENTIALS, SB_PORT
 from ovn_ipsec.lab.errors import LabError
-from ovn_ipsec.lab.settings import CENTRAL_IPV4, CREDENTIALS, SB_PORT
 from ovn_ipsec.lab.waiting import stretched, wait_until
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.pki.keys import KeyKind, new_key

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import helpers
 import vici
 
-from ovn_ipsec.lab.chassis import CONTROLLER, VICI_SOCKET, Chassis
-from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.pki import Credentials
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER, VICI_SOCKET, Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.pki import Credentials
 from ovn_ipsec.lab.waiting import wait_until
 
 AUTH = "ovn-ipsec-auth"

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ovn_ipsec.cli.__main__ import main
-from ovn_ipsec.lab.chassis import CONTROLLER
-from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER
+from ovn_ipsec.lab.cluster.cluster import Cluster
 from ovn_ipsec.lab.errors import LabError
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.pki.psk import psk_for_pair

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ovn_ipsec.lab import namespaces
-from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.workload import Workload, host_lines, ip_batch
 from ovn_ipsec.lab.errors import CommandError
-from ovn_ipsec.lab.workload import Workload, host_lines, ip_batch
 
 NAME = "stranger"
 ADDRESS = "10.9.0.200"

@@ -12,8 +12,8 @@ from faults import CONFIRM, NORTHD, SHOWN_S
 from helpers import say
 from proving import option, place
 
-from ovn_ipsec.lab.chassis import CONTROLLER
-from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER
+from ovn_ipsec.lab.cluster.cluster import Cluster
 from ovn_ipsec.lab.waiting import wait_until
 
 

@@ -21,10 +21,10 @@ from helpers import say
 from proving import CharonLog, assert_refused, crash, held, option, place, place_secret, turn
 
 from ovn_ipsec.clock import utc_now
-from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
-from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.pki import ED25519, P384, RSA, Authority
-from ovn_ipsec.lab.settings import CREDENTIALS
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.pki import ED25519, P384, RSA, Authority
+from ovn_ipsec.lab.cluster.settings import CREDENTIALS
 from ovn_ipsec.lab.waiting import wait_until
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.pki.profile import self_signed

@@ -15,10 +15,10 @@ import helpers
 import pytest
 from helpers import say
 
-from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
-from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.pki import Authority, Credentials
-from ovn_ipsec.lab.settings import CREDENTIALS
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.pki import Authority, Credentials
+from ovn_ipsec.lab.cluster.settings import CREDENTIALS
 from ovn_ipsec.lab.waiting import wait_until
 
 

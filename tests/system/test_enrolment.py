@@ -10,10 +10,10 @@ import pytest
 import scan
 from helpers import say
 
-from ovn_ipsec.lab.chassis import CONTROLLER
-from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.host import python
-from ovn_ipsec.lab.settings import ClusterSettings
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.host import python
+from ovn_ipsec.lab.cluster.settings import ClusterSettings
 from ovn_ipsec.lab.waiting import wait_until
 
 FOLDER = "/var/lib/ovn-ipsec/ca"

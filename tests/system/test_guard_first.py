@@ -16,11 +16,11 @@ from faults import ANSWER_S, NORTHD, SHOWN_S
 from helpers import say
 
 from controller.ike.strongswan import DEADLINE_S, HELLO_S
-from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
-from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.settings import CENTRAL_IPV4
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.settings import CENTRAL_IPV4
 from ovn_ipsec.lab.waiting import stretched, wait_until
-from ovn_ipsec.lab.wire import Kind, Mark
+from ovn_ipsec.lab.witness.wire import Kind, Mark
 
 METRICS_PORT = 9476
 CLEARED = "nft flush ruleset; ip xfrm policy flush; ip xfrm state flush"

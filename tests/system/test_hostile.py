@@ -15,9 +15,9 @@ import pytest
 from helpers import say
 from hostile import Cost, Rogue
 
-from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
-from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.settings import ClusterSettings
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.settings import ClusterSettings
 from ovn_ipsec.lab.waiting import wait_until
 
 SETTINGS = ClusterSettings(chassis=4, tls=True, rbac=True)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import by_hand
 
-from ovn_ipsec.lab import initramfs, upcalls
-from ovn_ipsec.lab.chassis import VSWITCHD
-from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.cluster import upcalls
+from ovn_ipsec.lab.cluster.chassis import VSWITCHD
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.guest import initramfs
 from ovn_ipsec.lab.waiting import stretched, wait_until
-from ovn_ipsec.lab.wire import Kind
+from ovn_ipsec.lab.witness.wire import Kind
 
 
 def test_workloads_reach_each_other_without_loss(cluster: Cluster) -> None:

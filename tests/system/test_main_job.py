@@ -13,9 +13,9 @@ import proving
 import pytest
 from helpers import say
 
-from ovn_ipsec.lab.chassis import CONTROLLER
-from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.host import python
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.host import python
 from ovn_ipsec.lab.waiting import wait_until
 
 HANDOVER_LOST = 1

@@ -9,8 +9,8 @@ import time
 import helpers
 from helpers import say
 
-from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
-from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
 from ovn_ipsec.lab.waiting import wait_until
 
 LINGER_S = 60.0

@@ -15,9 +15,9 @@ import helpers
 import pytest
 from helpers import say
 
-from ovn_ipsec.lab.chassis import Chassis
-from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.settings import ChassisSettings, ClusterSettings
+from ovn_ipsec.lab.cluster.chassis import Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.settings import ChassisSettings, ClusterSettings
 from ovn_ipsec.lab.waiting import wait_until
 
 STOCK = ClusterSettings(chassis=3, rsa=True, default=ChassisSettings(ike=False))

@@ -11,9 +11,9 @@ import pytest
 from helpers import say
 
 from controller.ports.liveness import INIT_PID_NAMESPACE
-from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
-from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.settings import ChassisSettings, ClusterSettings
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.settings import ChassisSettings, ClusterSettings
 from ovn_ipsec.lab.waiting import wait_until
 
 SEES_ALL = str(Path("/proc/self/ns/pid").readlink()) == INIT_PID_NAMESPACE

@@ -10,10 +10,10 @@ import helpers
 import pytest
 from helpers import say
 
-from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.settings import ChassisSettings, ClusterSettings
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.settings import ChassisSettings, ClusterSettings
 from ovn_ipsec.lab.waiting import wait_until
-from ovn_ipsec.lab.wire import Kind, Mark
+from ovn_ipsec.lab.witness.wire import Kind, Mark
 
 ZONE_OF = {"h1": "dc1", "h2": "dc1", "h3": "dc2", "h4": "dc2"}
 SETTINGS = ClusterSettings(

@@ -12,9 +12,9 @@ import pytest
 import test_hostile
 from faults import SHOWN_S
 
-from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
-from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.host import python
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.host import python
 from ovn_ipsec.lab.waiting import stretched, wait_until
 
 LOG_LINES = 40

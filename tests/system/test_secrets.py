@@ -15,8 +15,8 @@ import pytest
 import scan
 from helpers import say
 
-from ovn_ipsec.lab.chassis import CONTROLLER
-from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER
+from ovn_ipsec.lab.cluster.cluster import Cluster
 from ovn_ipsec.lab.waiting import wait_until
 
 PATTERN = Path("/proc/sys/kernel/core_pattern")

@@ -10,11 +10,11 @@ import pytest
 from helpers import say
 from test_authentication import place_secret
 
-from ovn_ipsec.lab.chassis import Chassis
-from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.settings import ChassisSettings, ClusterSettings
+from ovn_ipsec.lab.cluster.chassis import Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.settings import ChassisSettings, ClusterSettings
 from ovn_ipsec.lab.waiting import wait_until
-from ovn_ipsec.lab.wire import Kind
+from ovn_ipsec.lab.witness.wire import Kind
 
 SECRET = "a-secret-of-the-stock-kind"
 FOREIGN = ChassisSettings(ovn_controller=False, ike=False, workloads=0)

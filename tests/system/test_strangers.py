@@ -12,8 +12,8 @@ import helpers
 import pytest
 import stranger
 
-from ovn_ipsec.lab.chassis import CONTROLLER, Chassis
-from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
 from ovn_ipsec.lab.waiting import wait_until
 
 JUNK = "maybe; drop table"

@@ -7,9 +7,9 @@ import helpers
 import pytest
 from helpers import say
 
-from ovn_ipsec.lab.chassis import CONTROLLER
-from ovn_ipsec.lab.cluster import Cluster
-from ovn_ipsec.lab.settings import (
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.settings import (
     CENTRAL_IPV4,
     SB_PORT,
     ChassisSettings,

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import LabError
-from .waiting import stretched
+from ..errors import LabError
+from ..waiting import stretched
 
 
 def call(path: Path, method: str, params: Sequence[object], *, timeout: float = 20.0) -> Any:

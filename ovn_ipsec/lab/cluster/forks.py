@@ -6,7 +6,8 @@ time on loading modules before its first line runs; on iron that is half a secon
 nearer to it. What runs is the same: the module as ``python -m`` runs it, in its host's namespaces,
 with an id of its own. Only ``/proc/PID/cmdline`` tells the difference.
 
-The interpreter is ``python -m ovn_ipsec.lab.forks FD``; it ends with whoever holds the other end.
+The interpreter is ``python -m ovn_ipsec.lab.cluster.forks FD``; it ends with whoever holds the
+other end.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from . import namespaces
-from .errors import LabError
+from .. import namespaces
+from ..errors import LabError
 
 PROGRAMS = ("controller", "northd_ext")
 """Packages with a ``__main__`` of ours that runs as a daemon."""

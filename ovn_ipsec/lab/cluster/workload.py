@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import CommandError
-from .waiting import stretched
+from ..errors import CommandError
+from ..waiting import stretched
 
 WORKLOAD_MTU = 1300
 """Leaves room for Geneve and ESP over IPv6 within 1500."""

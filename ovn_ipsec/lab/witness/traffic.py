@@ -18,8 +18,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import namespaces
-from .waiting import poll, stretched
+from .. import namespaces
+from ..waiting import poll, stretched
 
 GRACE_S = 2.0
 """An answer that is later than this (``stretched``) counts as lost; slow emulation makes tens of

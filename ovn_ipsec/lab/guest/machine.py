@@ -41,11 +41,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..capabilities import missing_capabilities
+from ..waiting import poll
 from . import initramfs
-from .capabilities import missing_capabilities
 from .relay import Relay
 from .throttle import FULL, throttled
-from .waiting import poll
 
 GUEST_FAILED = 125
 OUT_OF_TIME = 124
@@ -161,7 +161,7 @@ def _to_stdout(data: bytes) -> None:
 def _compile() -> None:
     """Compile our packages here, in a second: what the guest's programs compile is lost with it."""
     for package in PACKAGES:
-        compileall.compile_dir(Path(__file__).resolve().parents[2] / package, quiet=2)
+        compileall.compile_dir(Path(__file__).resolve().parents[3] / package, quiet=2)
 
 
 def _kernel() -> Path:
@@ -355,7 +355,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GuestError as error:
         print(f"guest: {error}", file=sys.stderr)
         return GUEST_FAILED
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -24,18 +24,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from . import forks, namespaces
-from .capabilities import load_modules
+from .. import namespaces
+from ..capabilities import load_modules
+from ..errors import CommandError
+from ..waiting import wait_until
+from ..witness.traffic import Pinger
+from ..witness.wire import Wire
+from . import forks
 from .central import Central
 from .chassis import Chassis
-from .errors import CommandError
 from .host import PROJECT, python_env
 from .jsonrpc import Database
 from .pki import P256, RSA, Authority
 from .settings import CENTRAL, CENTRAL_IPV4, CENTRAL_IPV6, ClusterSettings
-from .traffic import Pinger
-from .waiting import wait_until
-from .wire import Wire
 from .workload import (
     Workload,
     host_lines,

@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from . import forks, jsonrpc, namespaces
-from .errors import CommandError, LabError
+from .. import namespaces
+from ..errors import CommandError, LabError
+from ..waiting import stretched
+from . import forks, jsonrpc
 from .process import Daemon, DaemonSpec, Process
-from .waiting import stretched
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 """The tree that holds the packages; our programs run from it."""
 
 _OWN_COPIES = ("/etc", "/var")

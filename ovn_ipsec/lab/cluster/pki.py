@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import CommandError
+from ..errors import CommandError
 
 P256 = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
 """A type of key, as ``openssl req -newkey`` takes it."""

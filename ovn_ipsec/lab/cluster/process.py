@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from .errors import LabError
-from .waiting import stretched, wait_until
+from ..errors import LabError
+from ..waiting import stretched, wait_until
 
 
 class Process(Protocol):
