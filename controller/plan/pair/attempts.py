@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what is remembered of the attempts to bring a child of a pair up: back-off and pace."""
+"""Pure: the attempts to bring a child of a pair up: their back-off and their pacing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def backoff_s(name: str, count: int) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempts:
-    """The attempts since the pair was last up, or was given another configuration."""
+    """The attempts since the pair was last up, or since its configuration last changed."""
 
     tried: str = ""
     """The child that was last initiated."""
@@ -28,33 +28,33 @@ class Attempts:
     retry_at: float = 0.0
     """When the next one is due."""
     slot_at: float | None = None
-    """When the pace lets this pair start or look, if it has to wait for that."""
+    """When the pacing lets this pair start or look, if it has to wait for that."""
     answered: bool = False
-    """Whether there ever was an IKE_SA with this peer: it does not wait behind silent ones."""
+    """Whether this peer ever had an IKE_SA: then this pair does not queue behind silent peers."""
 
     @property
     def kind(self) -> Kind:
-        """In which queue the next one waits."""
+        """The queue in which the next attempt waits."""
         if self.answered:
             return Kind.ANSWERED
         return Kind.SILENT if self.tried else Kind.FIRST
 
     def reserved(self, now: float) -> bool:
-        """Whether the time has come that this pair has waited for."""
+        """Whether the reserved time has come."""
         return self.slot_at is not None and self.slot_at <= now
 
     def may_start(self, context: Context) -> bool:
-        """Whether the pace allows one now."""
+        """Whether the pacing allows an attempt now."""
         return self.reserved(context.now) or context.slots.of(self.kind) <= context.now
 
     def heard(self) -> Attempts:
-        """There is an IKE_SA: what was reserved among silent peers is given up."""
+        """Note that there is an IKE_SA: a slot reserved among silent peers is given up."""
         return self if self.answered else replace(self, answered=True, slot_at=None)
 
     def forgotten(self) -> Attempts:
-        """The pair is up, or wanted no more."""
+        """Start over, because the pair is up or no longer wanted."""
         return Attempts(answered=self.answered)
 
     def renewed(self) -> Attempts:
-        """Another configuration may do at once; the queue is the same."""
+        """Allow an attempt at once, for another configuration; the queue stays the same."""
         return replace(self, count=0, retry_at=0.0)
