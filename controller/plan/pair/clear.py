@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the flows that may be clear, of all pairs together.
+"""Pure: the flows that may be clear, over all pairs.
 
-Pairs of two types of tunnel share a flow where one has taken the other's UDP port. Then a flow may
-be clear only if every pair that has it says so: no row opens what another pair has closed.
+Pairs of two tunnel types share a flow if one uses the other's UDP port. Then the flow may be clear
+only if every pair that has it allows that: no row opens what another pair has closed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..guard import ClearFlow, ClearPair
 from .record import PairRecord
 
 Said = tuple[frozenset[ClearFlow], frozenset[ClearFlow]]
-"""The flows that a pair lets pass in clear, and those that it does not."""
+"""The flows that a pair allows in clear, and those that it denies."""
 
 _NOTHING: Said = (frozenset(), frozenset())
 
@@ -29,7 +29,7 @@ def flows_of(record: PairRecord) -> tuple[ClearFlow, ClearFlow]:
 
 
 class ClearFlows:
-    """What each pair has said, and what follows; the cost of a change does not grow with pairs."""
+    """What each pair allows, and the result; the cost of a change does not grow with the pairs."""
 
     def __init__(self) -> None:
         self._said: dict[ConnName, Said] = {}
@@ -40,18 +40,18 @@ class ClearFlows:
 
     @property
     def may_clear(self) -> frozenset[ClearFlow]:
-        """The flows that some pair allows and none denies; the same object while none changes."""
+        """The flows that some pair allows and none denies; the same object while unchanged."""
         if self._frozen is None:
             self._frozen = frozenset(self._may_clear)
         return self._frozen
 
     def put(self, name: ConnName, record: PairRecord | None, clear: frozenset[ClearFlow]) -> None:
-        """Take in what a pair says now.
+        """Record what a pair allows now.
 
         Args:
             name: Its connection.
-            record: The pair; None: it is gone.
-            clear: The flows of it that may be clear.
+            record: The pair; None if it is forgotten.
+            clear: Those of its flows that may be clear.
         """
         said = _NOTHING if record is None else (clear, frozenset(flows_of(record)) - clear)
         before = self._said.pop(name, _NOTHING)
