@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what shows that the other end of a pair takes ESP or sends it, so that no time has to pass.
+"""Pure: evidence that the peer of a pair accepts or sends ESP, so that no fixed wait is needed.
 
-An end that has its SAs and its guard up sends clear text until it changes over, and ESP from then
-on. Three things are known without asking it:
+An end that has its SAs and its guard up sends clear text until it switches to ESP. Three things are
+known without asking the peer:
 
-- Who has initiated the child that it sends over has read the answer to it, and the peer had that
-  child in its kernel before it answered. So the peer takes ESP.
-- An end changes over when both its children are up. So one that sends ESP takes it, too.
-- An end that sends ESP sends no clear text any more. What it has sent before is on the way for
-  HEARD_S at most.
+- An end that has initiated the child that it sends over has read the answer, and the peer had that
+  child in its kernel before it answered. So the peer accepts ESP.
+- An end switches once both its children are up. So an end that sends ESP also accepts it.
+- An end that sends ESP no longer sends clear text. What it sent before arrives within HEARD_S.
 
-What was there before the pair began to be wanted tells nothing: the peer may go on with it for a
-while and only then hear that the pair was opened, and closed again.
+SAs from before encryption of the pair was wanted are no evidence: the peer may go on using them for
+a while, and only then learn that the pair was opened, and closed again.
 
-Counters raise no events, so the SAs of a pair that changes over are read now and then (`look_at`),
-and each end sends one empty datagram to the tunnel port once it has changed over, so that there is
-something to hear where there is no traffic (``Decision.knock``).
+Counters raise no events, so the SAs of a pair that is switching are read from time to time
+(`look_at`), and each end sends one empty datagram to the tunnel port once it has switched, so that
+there is something to hear even without traffic (``Decision.knock``).
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from .facts import ConnSeen
 from .record import PairRecord
 
 HEARD_S = 1.0
-"""From ESP of the peer until clear text is not accepted any more."""
+"""From the peer's first ESP until its clear text is no longer accepted."""
 LOOK_S = 1.0
-"""Until the first look whether ESP was heard; each further one is twice as late."""
+"""Until ESP is first looked for; each further look comes twice as late."""
 
 
 def takes_esp(record: PairRecord, seen: ConnSeen) -> bool:
-    """Tell whether the peer surely takes what we send over CHILD_SAs.
+    """Tell whether the peer certainly accepts what we send over CHILD_SAs.
 
     Args:
-        record: With the child that this end was the last to initiate, if it was.
+        record: It says which child this end was the last to initiate, if any.
         seen: The SAs.
     """
     out = [sa for sa in seen.sas for c in sa.children if installed(c) and c.name == OUT]
@@ -42,15 +41,15 @@ def takes_esp(record: PairRecord, seen: ConnSeen) -> bool:
 
 
 def hears_esp(record: PairRecord, seen: ConnSeen) -> bool:
-    """Tell whether the peer has sent ESP since the pair began to be wanted."""
+    """Tell whether the peer has sent ESP since encryption of the pair was first wanted."""
     return any(packets for packets in _heard(record, seen))
 
 
 def look_at(record: PairRecord, seen: ConnSeen, now: float) -> float | None:
-    """Tell when the counters of a pair are to be read again; None: there is nothing to hear.
+    """Tell when to read the counters of a pair again; None if there is nothing to hear.
 
     Args:
-        record: Of a pair that is up and changes over.
+        record: Of a pair that is up and is switching to ESP.
         seen: The SAs.
         now: Monotonic seconds.
     """
@@ -63,7 +62,7 @@ def look_at(record: PairRecord, seen: ConnSeen, now: float) -> float | None:
 
 
 def _heard(record: PairRecord, seen: ConnSeen) -> list[int]:
-    """Packets that have come over each child that the peer sends over."""
+    """Packets received over each child that the peer sends over."""
     before = record.known_before or frozenset()
     return [
         child.packets_in
