@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what a decision about one pair depends on besides what is remembered of it."""
+"""Pure: what a decision about a pair depends on, apart from the record that is kept of it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class ConnSeen:
     """What the IKE daemon and the kernel hold for one pair."""
 
     config: str = ""
-    """Fingerprint of what this daemon was given; empty: nothing, or not by us."""
+    """Fingerprint of what we gave this daemon; empty if nothing, or if it was not given by us."""
     marks: tuple[str, ...] = ()
-    """ConnConfig.marks of that; of what an earlier life of ours has loaded the first two, if known.
-    """
+    """ConnConfig.marks of it; if an earlier run of this program loaded it, only the first two, if
+    known."""
     present: bool = False
     """Whether the daemon has a connection of this name at all."""
     traps: frozenset[str] = frozenset()
@@ -29,7 +29,7 @@ class ConnSeen:
     orphaned: bool = False
     """The kernel protects this pair with SAs that the daemon does not know: it was killed."""
     missing: frozenset[str] = frozenset()
-    """Children that are up in the daemon and lack their policy in the kernel."""
+    """Children that are up in the daemon but lack their policy in the kernel."""
 
     def children(self) -> Iterator[ChildSa]:
         """CHILD_SAs that carry traffic."""
@@ -37,7 +37,7 @@ class ConnSeen:
 
     @property
     def up(self) -> bool:
-        """Whether both children carry traffic, and the daemon knows it."""
+        """Whether both children carry traffic and the daemon knows them."""
         return {child.name for child in self.children()} >= set(CHILDREN)
 
 
@@ -47,25 +47,25 @@ NO_WAIT = Slots()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a decision about a pair depends on besides the pair."""
+    """What a decision about a pair depends on, apart from the pair."""
 
     phase: Phase
     now: float
     this_chassis: ChassisName
     recovering: bool = False
-    """Our IKE daemon came back a moment ago."""
+    """Our IKE daemon has just come back."""
     daemon_ready: bool = True
-    """Whether the IKE daemon can be asked anything."""
+    """Whether the IKE daemon can be used."""
     slots: Slots = NO_WAIT
-    """From when on one more initiation of each kind may be started."""
+    """When one more initiation of each kind may start."""
     phase_since: float = float("-inf")
     """When the phase began."""
     profiles: frozenset[Profile] = frozenset(Profile)
-    """What the IKE daemon can do; all while that is not known."""
+    """Profiles that the IKE daemon can do; all of them while that is not known."""
     quarantine: frozenset[ChassisName] = frozenset()
-    """Chassis with whom nothing is exchanged."""
+    """Chassis in quarantine: no traffic with them at all."""
 
 
 def initiates(this_chassis: ChassisName, peer: ChassisName) -> bool:
-    """Whether this end is the designated initiator: the smaller name is."""
+    """Whether this end is the designated initiator, the one with the smaller name."""
     return this_chassis < peer
