@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the life of one pair: what is demanded of it, what state that makes, and what to do next.
+"""Pure: the life of one pair: what is demanded of it, which state follows, and what to do next.
 
-A pair is level-triggered. Each pass asks two questions, *what is demanded* (policy, phase, whether
-the peer still has rows) and *is it up* (both CHILD_SAs installed), and LIFE answers with the state.
-The only thing remembered that decides is `closed`: once clear text was denied to a pair, because it
-was up or because policy denied it, nothing but `relax`, `off` or a rule opens it again.
+A pair is level-triggered. Each pass determines *what is demanded* (from policy, phase, and whether
+the peer still has rows) and *whether it is up* (both CHILD_SAs installed); LIFE gives the state.
+Only one thing that is remembered affects this: `closed`. Once clear text was denied to a pair,
+because it was up or because the policy denied it, only `relax`, `off` or a rule opens it again.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from .steps import Load, Step, TerminateIke, Uninstall, Unload
 from .upkeep import initiation, repair, traps
 
 LINGER_S = 60.0
-"""How long a peer whose rows are gone keeps its SAs: a restart of ovn-controller takes less."""
+"""How long the SAs of a peer whose rows are gone are kept: ovn-controller restarts in less."""
 TEARDOWN_GRACE_S = 5.0
-"""How long the passive end waits for the initiator to take an unwanted pair down."""
+"""How long the passive end waits for the initiator to remove a pair that is no longer wanted."""
 SWITCH_OUT_S = 2.0
-"""From both CHILD_SAs up until we send ESP: by then the peer has installed its end too. Sooner
-where there is evidence of that."""
+"""From both CHILD_SAs up until we send ESP: by then the peer has installed its end, too. Sooner
+if there is evidence of that."""
 SWITCH_IN_S = 12.0
-"""From then on clear text is not accepted either: by then the peer sends ESP too. Sooner where it
-was heard."""
+"""From both CHILD_SAs up until we stop accepting clear text: by then the peer sends ESP, too.
+Sooner if its ESP was heard."""
 RELAX_OUT_S = 3.0
 """From relax until we send clear text again: by then the peer accepts it."""
 RELEASE_S = 12.0
-"""How long a rule that opens a pair leaves its SAs: by then the peer has changed over too."""
+"""How long a pair that a rule opens keeps its SAs: by then the peer has switched, too."""
 MISSING = "policies or SAs were removed from the kernel by somebody else, of child"
 OPEN_MAX_S = 30.0
-"""How long a pair that was clear when a class changed under enforce may stay so, if not up."""
+"""How long a pair that was clear when its class changed under enforce may stay so if not up."""
 
 
 class Demand(StrEnum):
@@ -57,9 +57,9 @@ class Demand(StrEnum):
     CLOSED = "closed"
     """To be encrypted; clear text is denied."""
     QUARANTINED = "quarantined"
-    """One of the two is in quarantine: nothing may pass at all."""
+    """One of the two chassis is in quarantine: nothing may pass at all."""
     GONE = "gone"
-    """The peer's rows are gone; hold everything as it is."""
+    """The peer's rows are gone; keep everything as it is."""
 
 
 LIFE: dict[tuple[Demand, bool], PairState] = {
@@ -74,11 +74,11 @@ LIFE: dict[tuple[Demand, bool], PairState] = {
     (Demand.GONE, False): PairState.LINGERING,
     (Demand.GONE, True): PairState.LINGERING,
 }
-"""The life cycle: what is demanded, and whether the pair is up, to its state."""
+"""The life cycle: from what is demanded, and whether the pair is up, to its state."""
 
 
 def demand_of(record: PairRecord, phase: Phase) -> Demand:
-    """What is demanded, from policy, phase and the latch."""
+    """What is demanded, according to policy, phase and the latch."""
     if record.quarantined:
         return Demand.QUARANTINED
     if record.gone_at is not None:
@@ -94,7 +94,7 @@ def demand_of(record: PairRecord, phase: Phase) -> Demand:
 def observe_pair(
     record: PairRecord, intent: PairIntent | None, seen: ConnSeen, context: Context
 ) -> PairRecord:
-    """Bring a record up to date with policy and with what was seen."""
+    """Bring a record up to date with the policy and with what was seen."""
     now = context.now
     if intent is None:
         gone_at = now if record.gone_at is None else record.gone_at
@@ -107,13 +107,13 @@ def observe_pair(
     up = (seen.up or seen.orphaned) and record.profile in context.profiles
     up_at, before = None, record.known_before
     if up:
-        # SAs left from before the phase count from its start: the peer may have to make them anew.
+        # SAs from before the phase count from its start: the peer may have to make them again.
         up_at = now if record.up_at is None else max(record.up_at, context.phase_since)
         before = before if record.up_at in (None, up_at) else None
     before = frozenset(sa.id for sa in seen.sas) if before is None else before
     record = _latch(replace(record, up_at=up_at, known_before=before), seen, context)
     demand = demand_of(record, context.phase)
-    # What the daemon takes for up carries nothing where the kernel lacks a part of it.
+    # What the daemon considers up carries nothing if the kernel lacks a part of it.
     state = LIFE[demand, up and not seen.missing]
     if state is PairState.ENCRYPTED and now < record.accept_until:
         state = PairState.PENDING
@@ -137,7 +137,7 @@ def observe_pair(
 
 
 def _follow(record: PairRecord, intent: PairIntent, context: Context) -> PairRecord:
-    """Take over what policy says; what was clear under enforce is not closed at once."""
+    """Apply the policy to the record; a pair that was clear under enforce is not closed at once."""
     closes_at = record.closes_at
     if record.closed or intent.mode is not Mode.REQUIRE:
         closes_at = None
@@ -148,7 +148,7 @@ def _follow(record: PairRecord, intent: PairIntent, context: Context) -> PairRec
     if intent.treatment != Treatment(mode=record.mode, profile=record.profile):
         record = replace(record, error="")
     if record.mode is Mode.OFF and intent.mode is not Mode.OFF:
-        # SAs may be left from before: the peer gets its time to change over all the same.
+        # SAs may be left from before: the peer still gets its time to switch.
         record = replace(record, up_at=None, known_before=None)
     return replace(
         record,
@@ -162,7 +162,7 @@ def _follow(record: PairRecord, intent: PairIntent, context: Context) -> PairRec
 
 
 def _bar(record: PairRecord, context: Context) -> PairRecord:
-    """Close a pair at once, both ways, while one of its chassis is in quarantine."""
+    """Close a pair at once, in both directions, while one of its chassis is in quarantine."""
     ends = (context.this_chassis, record.pair.peer)
     if not quarantined(context.phase, context.quarantine, ends):
         return replace(record, quarantined=False)
@@ -173,9 +173,9 @@ def _bar(record: PairRecord, context: Context) -> PairRecord:
 
 
 def _latch(record: PairRecord, seen: ConnSeen, context: Context) -> PairRecord:
-    """Close a pair, or open it again: one direction at a time, so that nothing is lost.
+    """Close a pair, or open it again, one direction at a time, so that nothing is lost.
 
-    By evidence where there is some, and else when the peer must have followed by now.
+    It goes by evidence if there is some, and otherwise by the time the peer needs to follow.
     """
     now = context.now
     demand = demand_of(record, context.phase)
@@ -196,7 +196,7 @@ def _latch(record: PairRecord, seen: ConnSeen, context: Context) -> PairRecord:
 
 
 def clear_flows(record: PairRecord, now: float) -> frozenset[ClearFlow]:
-    """The directions of a pair in which clear text may pass now; none to a peer without rows."""
+    """The directions in which clear text may pass now; none if the peer has no rows."""
     if record.gone_at is not None or record.quarantined:
         return frozenset()
     out, into = flows_of(record)
@@ -206,7 +206,7 @@ def clear_flows(record: PairRecord, now: float) -> frozenset[ClearFlow]:
 
 
 def changes_over_at(record: PairRecord, now: float) -> float | None:
-    """When the next direction of a pair changes over, monotonic seconds; None: nothing is due."""
+    """When the next direction of a pair switches, monotonic seconds; None if nothing is due."""
     times = [record.accept_until if record.closed else record.send_from]
     times.extend(time for time in (record.closes_at, record.look_at) if time is not None)
     if not record.closed and record.up_at is not None:
@@ -226,13 +226,13 @@ def decide(
     Args:
         record: What is remembered of it.
         intent: What the southbound wants; None when the peer's rows are gone.
-        config: The connection as it shall be; None when this chassis has no usable credential, or
-            an IKE daemon that cannot do it.
+        config: The connection as it should be; None if this chassis has no usable credential, or
+            if its IKE daemon cannot do it.
         seen: What the IKE daemon and the kernel hold.
         context: Phase, time, pace.
 
     Returns:
-        At most a handful of steps, in the order in which they have to be done.
+        At most a handful of steps, in the order in which they must be applied.
     """
     record = observe_pair(record, intent, seen, context)
     demand = demand_of(record, context.phase)
@@ -264,7 +264,7 @@ def _linger(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
 
 
 def _banish(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
-    """End what there is without waiting for the peer's word: it may never give it."""
+    """End everything without waiting for the peer to agree: it may never do so."""
     since = record.gone_at
     steps = remove_steps(record.name, seen, force=True)
     if since is not None and context.now >= since + LINGER_S:
@@ -277,7 +277,7 @@ def _banish(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
 
 
 def remove_steps(name: ConnName, seen: ConnSeen, *, force: bool = False) -> tuple[Step, ...]:
-    """Take everything of a connection away: traps, configuration, then SAs."""
+    """Remove everything of a connection: traps, configuration, then SAs."""
     steps: list[Step] = [Uninstall(name=name, child=child) for child in sorted(seen.traps)]
     if seen.present:
         steps.append(Unload(name=name))
@@ -306,9 +306,9 @@ def _release(
 
 
 def _refuse(record: PairRecord, seen: ConnSeen) -> Decision:
-    """The IKE daemon cannot do the pair's profile: nothing comes up with a weaker one instead.
+    """Refuse a profile that the IKE daemon cannot do: no weaker one comes up instead.
 
-    What is up from before stays: it is encrypted, if not as it shall be.
+    SAs from before are kept: they encrypt, though not with the profile that is wanted.
     """
     error = f"the IKE daemon of this chassis cannot do profile {record.profile}"
     steps: list[Step] = [Uninstall(name=record.name, child=child) for child in sorted(seen.traps)]
