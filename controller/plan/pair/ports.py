@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: the UDP ports that pairs use, and those that they have just left.
 
-A row says where a tunnel is to run; ovn-controller follows it a moment later. Until then packets
-run to the port of before, which stays guarded: one of each pair, until the pair is forgotten.
+A row says on which port a tunnel should run; ovn-controller follows a moment later. Until then
+packets use the previous port, which stays guarded: one for each pair, until it is forgotten.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..guard import ClearFlow, Direction, PeerPort
 
 
 class TunnelPorts:
-    """Of all pairs together; the cost of a change does not grow with pairs."""
+    """The ports of all pairs; the cost of a change does not grow with the number of pairs."""
 
     def __init__(self) -> None:
         """Start without pairs."""
@@ -37,12 +37,12 @@ class TunnelPorts:
         return self._peers.keys()
 
     def put(self, name: ConnName, before: Pair | None, pair: Pair | None) -> None:
-        """Take in how a pair is now.
+        """Record a change of a pair.
 
         Args:
             name: Its connection.
-            before: As it was; None: it is new.
-            pair: As it is; None: it is forgotten.
+            before: The pair as it was; None if it is new.
+            pair: The pair as it is; None if it is forgotten.
         """
         for one in (before, self._left.get(name)):
             self._count(one, -1)
@@ -54,11 +54,11 @@ class TunnelPorts:
             self._count(one, 1)
 
     def with_left(self, name: ConnName, clear: frozenset[ClearFlow]) -> frozenset[ClearFlow]:
-        """What of a pair may be clear, over the ports that it has left, too.
+        """The flows of a pair that may be clear, including those over the ports that it has left.
 
         Args:
             name: Its connection.
-            clear: The flows of it that may be clear.
+            clear: Those of its flows that may be clear.
         """
         left = self._left.get(name)
         if left is None:
