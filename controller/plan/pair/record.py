@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what is remembered of one pair, and what a decision about it is made of."""
+"""Pure: what is remembered of one pair, and what a decision about it consists of."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .steps import Step
 
 
 def still_missing(before: ConnSeen, seen: ConnSeen) -> frozenset[str]:
-    """Tell which children an audit's finding still speaks of.
+    """Tell which children an audit's finding still applies to.
 
-    It was made of the CHILD_SAs of its time. One that has a successor since is repaired, or will
-    be found again; to act on the old finding would replace what nothing is known against.
+    The audit saw the CHILD_SAs of its time. A child with a newer CHILD_SA is repaired, or will be
+    found again; acting on the old finding would replace an SA that nothing is wrong with.
     """
     newest = [{child.name: child.id for child in one.children()} for one in (before, seen)]
     return frozenset(name for name in seen.missing if newest[0].get(name) == newest[1].get(name))
@@ -39,26 +39,26 @@ class PairRecord:
     csum: bool | None = None
     state: PairState = PairState.CLEAR
     closed: bool = False
-    """Clear text does not leave, and stays so."""
+    """Clear text does not leave, and will not until the pair is opened."""
     accept_until: float = float("-inf")
-    """Until when a closed pair accepts clear text: the peer changes over later."""
+    """Until when a closed pair accepts clear text: the peer switches later."""
     send_from: float = float("-inf")
-    """From when clear text leaves again after relax: the peer accepts it by then."""
+    """When clear text may leave again after relax: by then the peer accepts it."""
     closes_at: float | None = None
-    """When a pair is closed that was clear and is required now; None: policy closes at once."""
+    """When a pair that was clear and is now required is closed; None: as soon as policy says."""
     up_at: float | None = None
     """Since when both CHILD_SAs are up."""
     known_before: frozenset[int] | None = None
-    """IKE_SAs that were there when the pair began to be wanted; None: to be found out."""
+    """IKE_SAs from before encryption of the pair was wanted; None: not determined yet."""
     look_at: float | None = None
-    """When to read the counters of a pair that changes over."""
+    """When to read the counters of a pair that is switching to ESP."""
     since: float = 0.0
     """When the state began, monotonic seconds."""
     gone_at: float | None = None
     down_at: float | None = None
     """Since when a wanted pair is not up."""
     attempts: Attempts = field(default_factory=Attempts)
-    """To bring a child up."""
+    """Attempts to bring a child up."""
     repaired_at: float = float("-inf")
     quarantined: bool = False
     """One of the two chassis is in quarantine."""
@@ -68,22 +68,22 @@ class PairRecord:
 
 
 def settled_mark(record: PairRecord, seen: ConnSeen) -> str:
-    """What all SAs of a pair were made from; empty while it is not up or they differ."""
+    """The mark of what all SAs of a pair were made from; empty if it is not up or they differ."""
     return lineage.settled_mark(record.replacement.lineage, seen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The pair as it is now, what to do, and when to look again."""
+    """The next record of the pair, the steps to apply, and when to decide again."""
 
     record: PairRecord | None
-    """None: forget the pair once the steps are done."""
+    """None: forget the pair once the steps have been applied."""
     steps: tuple[Step, ...] = ()
     wake_at: float | None = None
     took: Kind | None = None
-    """Which slot of the pace was taken: the next pair gets a later one."""
+    """The slot that was taken from the pacing: the next pair gets a later one."""
     knock: bool = False
-    """Whether to send one empty datagram to the peer's tunnel port, once the guard is as it shall
-    be: over ESP, so that the peer hears that this end has changed over."""
+    """Whether to send one empty datagram to the peer's tunnel port, over ESP, once the guard is in
+    its wanted state, so that the peer hears that this end has switched."""
     mark: str = ""
-    """What all SAs of the pair were made from (``settled_mark``), to be kept over a restart."""
+    """What all SAs of the pair were made from (``settled_mark``), to be kept across a restart."""
