@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what can be done to the IKE daemon for one pair, one small exchange each."""
+"""Pure: the steps that can be applied to the IKE daemon for one pair, one small exchange each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Unload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Install:
-    """Install the trap of a child, in place of an older one without a gap."""
+    """Install the trap of a child, replacing an older one without a gap."""
 
     name: ConnName
     child: str
@@ -65,7 +65,7 @@ class TerminateChild:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RekeyChild:
-    """Replace a CHILD_SA: puts its kernel entries back when somebody removed them."""
+    """Replace a CHILD_SA; this restores its kernel entries if someone has removed them."""
 
     name: ConnName
     child_id: int
