@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: keeping a wanted pair up: its traps, its kernel entries, and attempts that back off.
+"""Pure: keeping a wanted pair up: its traps, its kernel entries, and attempts with back-off.
 
-Each function looks at one concern and returns the record with what it has to remember, the steps,
-and when to look again.
+Each function handles one concern and returns the record with what it has to remember, the steps,
+and when to decide again.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from .replacement import making, role_of
 from .steps import Initiate, Install, RekeyChild, Step
 
 REPAIR_S = 5.0
-"""Between two attempts to put kernel entries of one pair back."""
+"""Between two attempts to restore kernel entries of one pair."""
 IN_FLIGHT_S = 5.0
-"""Between two looks at an attempt that is under way: its failure may raise no event."""
+"""Between two reads of an attempt in progress: its failure may raise no event."""
 
 
 def traps(record: PairRecord, seen: ConnSeen, *, reinstall: bool) -> Iterator[Step]:
-    """Traps stand behind SAs that exist; before there are any, the guard alone holds a pair.
+    """Install the traps of a pair that has SAs; before that, the guard alone protects it.
 
-    A trap without an SA would make both ends initiate on the first packet, where only one should.
+    A trap without an SA would make both ends initiate on the first packet, but only one should.
     """
     if not record.closed or not (seen.up or seen.orphaned or seen.traps):
         return
@@ -36,10 +36,10 @@ def traps(record: PairRecord, seen: ConnSeen, *, reinstall: bool) -> Iterator[St
 
 
 def repair(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
-    """Rekey the children whose kernel entries somebody removed: new ones put them back.
+    """Rekey the children whose kernel entries someone removed: the new ones restore them.
 
-    As long as one is missing the pair is looked at again: what was found twice is no news, and
-    wakes nobody.
+    While one is missing, the pair is decided about again and again: a finding that an audit
+    repeats is not news and wakes nothing.
     """
     if not seen.missing:
         return Decision(record=record)
@@ -57,11 +57,11 @@ def repair(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
 
 
 def looks_first(record: PairRecord, context: Context) -> bool:
-    """Tell whether the SAs of a pair have to be read before it is decided about.
+    """Tell whether the SAs of a pair have to be read before a decision about it.
 
-    The start of an attempt raises no event, nor does its failure, and a second attempt beside the
-    first would only queue up in the daemon. A pair that waits for its slot is not read. Nor do
-    counters raise events, by which a pair that changes over hears its peer.
+    Neither the start of an attempt nor its failure raises an event, and a second attempt would only
+    queue up in the daemon behind the first. Nor do the counters raise events by which a pair that
+    is switching hears its peer. A pair that waits for its slot is not read.
     """
     if record.look_at is not None and record.look_at <= context.now:
         return True
@@ -73,8 +73,8 @@ def initiation(record: PairRecord, loaded: bool, seen: ConnSeen, context: Contex
     """Make the child whose turn it is, once its time has come, and not too often.
 
     Returns:
-        The record, the initiation if there is one, and when to look again. Every attempt and every
-        look at one that is under way has its slot of the pace.
+        The record, the initiation if there is one, and when to decide again. Every attempt, and
+        every read of one in progress, takes a slot of the pacing.
     """
     role, now = role_of(context.this_chassis, record.pair.peer), context.now
     turn = making(record.replacement, role, record.down_at, context)
@@ -104,7 +104,7 @@ def initiation(record: PairRecord, loaded: bool, seen: ConnSeen, context: Contex
 
 
 def _wait(record: PairRecord, until: float, context: Context) -> Decision:
-    """Wait for the slot that the pair has, or take one that is not before a time."""
+    """Wait for the slot that the pair has, or take one that is not before ``until``."""
     attempts = record.attempts
     took, slot_at = None, attempts.slot_at
     if slot_at is None or slot_at <= context.now:
@@ -119,7 +119,7 @@ def _wait(record: PairRecord, until: float, context: Context) -> Decision:
 
 
 def _in_flight(seen: ConnSeen, child: str) -> bool:
-    """Whether charon still works on an attempt; it repeats its messages by itself."""
+    """Whether charon is still working on an attempt; it repeats its messages by itself."""
     return any(
         sa.state in ("CREATED", "CONNECTING")
         or any(c.name == child and c.state in ("CREATED", "INSTALLING") for c in sa.children)
