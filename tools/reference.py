@@ -127,9 +127,9 @@ def _members(kind: type[Enum]) -> Iterator[tuple[str, str]]:
 def _wait(wait: replacement.Wait) -> str:
     if wait.since is replacement.Since.NOW:
         return str(wait.since.value)
-    text = f"{wait.seconds:g} s since {wait.since.value}"
+    text = f"{wait.seconds:g} s after {wait.since.value}"
     if wait.sooner is not None:
-        text += f" ({wait.sooner[1]:g} s where {wait.sooner[0].value})"
+        text += f" ({wait.sooner[1]:g} s if {wait.sooner[0].value})"
     return text
 
 

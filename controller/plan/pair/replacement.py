@@ -1,46 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the replacement of SAs, a machine of its own: which child to make, and what to take down.
+"""Pure: the replacement of SAs, a state machine of its own: which child to make, what to take down.
 
 A pair has two CHILD_SAs: over ``out`` goes what we send, over ``in`` what the peer sends. What is
 ``out`` here is ``in`` there. Each end sees how many of the two are *current* and whether there are
-*outdated* ones (``lineage`` says which is which). That is the **stage**, and TABLE says for each
-stage and each of the two ends what is done next and after which wait. Nothing is done because of
-an event; the stage follows from what is seen, so an end that was restarted goes on where it finds
-itself. Only the beginnings of the waits are remembered (Replacement).
+*outdated* ones (``lineage`` says which is which). This is the **stage**, and TABLE says for each
+stage and each of the two ends what it does next and after which wait. Nothing is done because of an
+event; the stage follows from what is seen, so an end that was restarted continues from the state in
+which it finds itself. Only the beginnings of the waits are remembered (Replacement).
 
-**Who makes which child.** The responder of a new CHILD_SA sends over it as soon as it has
-answered; the initiator takes that in only when it has read the answer. Of a pair that is down
-nothing can be lost, so the designated initiator (the smaller name) makes both. Over a live pair it
-would lose packets, so each end makes the child that it sends over: the *peer* then installs it
-first and the sender begins when it can. The designated initiator begins, because both are told of
-a new policy at about the same time; the other end makes its own part when it sees the beginning
-(IN_ANEW). Where only the other end has something new, the first knows nothing of it and the other
-begins after REPLACE_GRACE_S. The same holds where an IKE daemon was killed: the kernel still takes
-in what the peer sends over SAs that the daemon has forgotten (*orphaned*), so these are old ones.
+**Which end makes which child.** The responder of a new CHILD_SA sends over it as soon as it has
+answered; the initiator can receive over it only once it has read the answer. A pair that is down
+has nothing to lose, so the designated initiator (the smaller name) makes both children. On a live
+pair this would lose packets, so each end makes the child that it sends over: the *peer* then
+installs it first, and the sender starts when it can. The designated initiator begins, because both
+learn of a new policy at about the same time; the other end makes its own part when it sees the
+beginning (IN_ANEW). If only the other end has something new, the designated initiator does not know
+that, and the other end begins after REPLACE_GRACE_S. The same applies after an IKE daemon was
+killed: the kernel still accepts what the peer sends over SAs that the daemon has forgotten
+(*orphaned*), so these count as old ones.
 
-**When the other end follows.** What it sees of a replacement that it has no part in is a younger
-IKE_SA over which the peer only sends, beside its own older part. What it sends over is then
-outdated, too (``lineage.superseded_by``), but not while it is younger than FOLLOW_S: two ends could
-follow each other without an end. An end that waits for the other longer than HAND_OVER_S makes
-both: the peer may be of another make, or down.
+**When the other end follows.** All that it sees of a replacement in which it has no part is a
+younger IKE_SA over which the peer only sends, beside its own older part. The child that it sends
+over is then outdated, too (``lineage.overtaken_by``), but not while it is younger than FOLLOW_S:
+otherwise two ends could follow each other for ever. An end that waits for the other longer than
+HAND_OVER_S makes both children: the peer may be another implementation, or down.
 
-**Why epochs.** The daemon takes up an IKE_SA of an equal configuration instead of making another
-one. Whoever makes anew what did not change (it follows, it answers once more, it does not know
-what an earlier life has loaded) therefore loads its configuration with another epoch.
+**Why there are epochs.** The daemon reuses an IKE_SA with an equal configuration instead of making
+another one. An end that replaces SAs although its configuration has not changed (because it
+follows, answers once more, or does not know what an earlier run has loaded) therefore loads its
+configuration with another epoch.
 
-**Once more.** A peer that begins a replacement gets our answer, made from what we had then. If
-that is replaced a moment later, the peer takes what we make now for the answer, and would not
-follow. So we make ``out`` twice, each time with another IKE_SA (AGAIN, AGAIN_ALONE): the second one
-is younger than its answer, and it follows that one.
+**Once more.** A peer that begins a replacement gets our answer, made from what we had then. If we
+replace that a moment later, the peer takes what we make now for the answer, and would not follow.
+So we make ``out`` twice, each time with another IKE_SA (AGAIN, AGAIN_ALONE): the second one is
+younger than the peer's answer, so the peer follows it.
 
-**Retirement.** The old ones go when both successors are up, after RETIRE_S: by then the peer has
-installed them, too. The end that made both successors does it, or else the designated initiator;
-the other end only after SETTLE_S, so that the two never delete at once.
+**Retirement.** The old ones are taken down RETIRE_S after both successors are up: by then the peer
+has installed them, too. The end that made both successors does this, or else the designated
+initiator; the other end does it only after SETTLE_S, so that the two never delete at the same time.
 
-**Duplicates.** Two ends that start at once make two IKE_SAs with both children each, and the
-daemon resolves nothing. The designated initiator keeps the youngest child of each kind, since that
-is what is sent over, and ends what else there is after SETTLE_S. To end what it sends over would
-lose what is under way: the peer takes it down as soon as it hears of that.
+**Duplicates.** Two ends that start at the same time make two IKE_SAs with both children each, and
+the daemon does not resolve this. The designated initiator keeps the youngest child of each kind,
+since that is the one that is sent over, and ends the others after SETTLE_S. Ending a child that is
+sent over would lose packets in flight: the peer takes it down as soon as it is told.
 """
 
 from __future__ import annotations
@@ -68,48 +70,48 @@ from .lineage import Lineage
 from .steps import Step, TerminateChild, TerminateIke
 
 GRACE_S = 30.0
-"""How long the passive end waits for the designated initiator (one-way firewalls)."""
+"""How long the other end waits for the designated initiator (one-way firewalls)."""
 RECOVERY_GRACE_S = 3.0
-"""The same after our own IKE daemon came back: the peer may not have noticed yet."""
+"""The same, after our own IKE daemon came back: the peer may not have noticed yet."""
 LONE_S = 10.0
-"""How long it waits when the peer has made the half that it sends over. A stock peer never makes
-the other one: its traps start what its traffic falls into."""
+"""How long it waits if the peer has made only the child that it sends over. A stock peer never
+makes the other one: its traps initiate whatever its traffic needs."""
 SETTLE_S = 10.0
-"""How long two complete IKE_SAs of one pair may stand side by side."""
+"""How long two complete IKE_SAs of one pair may exist side by side."""
 RETIRE_S = 2.0
-"""How long a replaced SA stands beside its successor: by then the peer has installed it too."""
+"""How long a replaced SA exists beside its successor: by then the peer has installed it, too."""
 HAND_OVER_S = 20.0
-"""How long the initiator of a replacement waits for the other end to make its own child anew: it
-may have to wait for FOLLOW_S, and the old SAs carry on meanwhile."""
+"""How long the end that began a replacement waits for the other end to replace its own child: that
+end may have to wait for FOLLOW_S, and the old SAs carry traffic meanwhile."""
 REPLACE_GRACE_S = 8.0
-"""How long the passive end waits, when its own part was replaced, for the initiator to begin."""
+"""How long the other end, whose own part was replaced, waits for the initiator to begin."""
 
 
 class Stage(StrEnum):
-    """Where the SAs of a pair stand, as one end sees it."""
+    """The state of the SAs of a pair, as one end sees it."""
 
     DOWN = "down"
-    """Nothing current, and what is outdated does not carry both ways; it may be orphaned."""
+    """None is current, and the outdated ones do not carry traffic both ways; maybe orphaned."""
     OUT_ALONE = "out alone"
-    """Only what we send over is up."""
+    """Only the child that we send over is up."""
     IN_ALONE = "in alone"
-    """Only what the peer sends over is up."""
+    """Only the child that the peer sends over is up."""
     SETTLED = "settled"
-    """Both are up, and nothing else: of one IKE_SA, or one of each of two."""
+    """Both are up, and nothing else: both of one IKE_SA, or one of each of two."""
     DOUBLED = "doubled"
-    """Both are up, and there is an IKE_SA too many."""
+    """Both are up, and there is one IKE_SA too many."""
     OUTDATED = "outdated"
-    """Both are up and are to be replaced; no successor is there yet."""
+    """Both are up and have to be replaced; there is no successor yet."""
     OUT_ANEW = "out anew"
-    """What we send over was made anew; what the peer sends over was not, or is orphaned."""
+    """The child that we send over was replaced; the peer's was not, or is orphaned."""
     IN_ANEW = "in anew"
-    """What the peer sends over was made anew; what we send over was not, or is orphaned."""
+    """The child that the peer sends over was replaced; ours was not, or is orphaned."""
     AGAIN_ALONE = "again, alone"
-    """As OUT_ANEW, but the peer would take it for the answer to what it has begun before."""
+    """As OUT_ANEW, but the peer would take ours for the answer to what it has begun before."""
     AGAIN = "again"
-    """Both were made anew, but the peer takes ours for the answer to what it has begun before."""
+    """Both were replaced, but the peer takes ours for the answer to what it has begun before."""
     OVERLAP = "overlap"
-    """Both were made anew, and the outdated ones are still there."""
+    """Both were replaced, and the outdated ones still exist."""
 
 
 class Role(StrEnum):
@@ -123,17 +125,17 @@ class Since(StrEnum):
     """What a wait counts from."""
 
     NOW = "at once"
-    DOWN = "the pair is not up"
-    HALF = "one of the two is up alone"
-    OUTDATED = "some are outdated without a successor, and the pair is up"
-    OVERLAP = "both successors are up"
-    DOUBLED = "there is one too many"
+    DOWN = "the pair was wanted or went down"
+    HALF = "one of the two came up alone"
+    OUTDATED = "SAs of a pair that is up became outdated and lack a successor"
+    OVERLAP = "both successors came up"
+    DOUBLED = "an IKE_SA too many appeared"
 
 
 class Fact(StrEnum):
     """What makes a wait shorter."""
 
-    RECOVERING = "our own IKE daemon came back"
+    RECOVERING = "this end's IKE daemon has just come back"
     MADE_HERE = "this end has made both successors"
 
 
@@ -147,12 +149,12 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Seconds from a beginning on."""
+    """Seconds from the beginning of something."""
 
     since: Since
     seconds: float = 0.0
     sooner: tuple[Fact, float] | None = None
-    """How many instead, under a condition."""
+    """A condition, and the number of seconds that apply under it instead."""
 
 
 AT_ONCE = Wait(since=Since.NOW)
@@ -171,7 +173,7 @@ class Rule:
     make: str = ""
     """The child to make next; empty: none."""
     after: tuple[Wait, ...] = ()
-    """The first of these that is over decides; of one that has not begun nothing follows."""
+    """The earliest of these that ends decides; one that has not begun does not count."""
     end: Ending = Ending.NOTHING
     ends_after: Wait = AT_ONCE
 
@@ -213,7 +215,7 @@ TABLE: Mapping[tuple[Stage, Role], Rule] = MappingProxyType(
 
 
 def _waiting(since: Since) -> frozenset[Stage]:
-    """Stages in which something waits for that."""
+    """Stages in which something waits for this."""
     return frozenset(
         stage
         for (stage, _), rule in TABLE.items()
@@ -229,20 +231,20 @@ class Replacement:
     """What is remembered of the SAs of a pair and their successors."""
 
     stage: Stage = Stage.DOWN
-    """As it was last seen."""
+    """The stage at the last look."""
     lineage: Lineage = field(default_factory=Lineage)
     outdated_at: float | None = None
-    """Since when there are outdated ones that lack a successor, monotonic seconds."""
+    """Since when outdated SAs lack a successor, monotonic seconds."""
     half_at: float | None = None
-    """Since when one child is up and the other is not, of a successor or by the peer alone."""
+    """Since when one child is up and the other is not: of the successors, or by the peer alone."""
     overlap_at: float | None = None
-    """Since when both successors of outdated ones are up."""
+    """Since when both successors of outdated SAs are up."""
     doubled_at: float | None = None
-    """Since when there is an IKE_SA too many."""
+    """Since when there is one IKE_SA too many."""
 
 
 def stage_of(lineage: Lineage, seen: ConnSeen) -> Stage:
-    """Tell where the SAs of a pair stand."""
+    """Tell in which stage the SAs of a pair are."""
     current = Counter(child.name for child in seen.children() if child.id not in lineage.outdated)
     old = bool(lineage.outdated)
     again = old and bool(lineage.answered_early) and current[OUT] == 1
@@ -263,10 +265,10 @@ def stage_of(lineage: Lineage, seen: ConnSeen) -> Stage:
 
 
 def advance(replacement: Replacement, lineage: Lineage, seen: ConnSeen, now: float) -> Replacement:
-    """Take in what is seen: the stage, and since when what the waits count from holds.
+    """Determine the stage, and since when the conditions hold from which the waits count.
 
     Args:
-        replacement: What this said the last time.
+        replacement: The previous result.
         lineage: Which SAs are outdated.
         seen: The SAs.
         now: Monotonic seconds.
@@ -295,16 +297,16 @@ def role_of(this_chassis: ChassisName, peer: ChassisName) -> Role:
 def making(
     replacement: Replacement, role: Role, down_at: float | None, context: Context
 ) -> tuple[str, float] | None:
-    """Tell which child this end makes next.
+    """Tell which child this end makes next, and when.
 
     Args:
-        replacement: As ``advance`` has left it.
+        replacement: From ``advance``.
         role: Which end this is.
-        down_at: Since when the pair is not up; None while it is.
+        down_at: Since when the pair is not up; None if it is up.
         context: Time, and whether the IKE daemon came back.
 
     Returns:
-        The child, and from when on; None: none.
+        The child, and the earliest time; None: no child.
     """
     rule = TABLE[replacement.stage, role]
     facts = frozenset({Fact.RECOVERING}) if context.recovering else frozenset()
@@ -317,10 +319,10 @@ def making(
 def ending(
     replacement: Replacement, role: Role, seen: ConnSeen, now: float
 ) -> tuple[Ending, float] | None:
-    """Tell what this end takes down, and from when on; None: nothing.
+    """Tell what this end takes down, and when at the earliest; None: nothing.
 
     Args:
-        replacement: As ``advance`` has left it.
+        replacement: From ``advance``.
         role: Which end this is.
         seen: The SAs.
         now: Monotonic seconds.
@@ -356,10 +358,10 @@ def _over(wait: Wait, begun: Mapping[Since, float | None], facts: frozenset[Fact
 def retire(
     name: ConnName, replacement: Replacement, role: Role, seen: ConnSeen, now: float
 ) -> tuple[Replacement, tuple[Step, ...], float | None]:
-    """Take down what was replaced or is too much, once its time has come.
+    """Take down what was replaced or is superfluous, once its time has come.
 
     Returns:
-        What is remembered, the steps, and when to look again.
+        What is remembered, the steps, and when to call this again.
     """
     due = ending(replacement, role, seen, now)
     if due is None:
@@ -377,7 +379,7 @@ def _complete(sa: IkeSa) -> bool:
 
 
 def _made_here(seen: ConnSeen, outdated: frozenset[int]) -> bool:
-    """Whether what is current is ours by initiation."""
+    """Whether this end initiated the current children."""
     return any(
         sa.initiator and _complete(sa) and not outdated & {child.id for child in sa.children}
         for sa in seen.sas
@@ -385,7 +387,7 @@ def _made_here(seen: ConnSeen, outdated: frozenset[int]) -> bool:
 
 
 def _drop(name: ConnName, seen: ConnSeen, outdated: frozenset[int]) -> Iterator[Step]:
-    """An IKE_SA that carries current children stays."""
+    """Take down the outdated children; an IKE_SA that also carries current ones is kept."""
     for sa in seen.sas:
         old = [child.id for child in sa.children if child.id in outdated]
         if old and len(old) == len(sa.children):
