@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what the SAs of a pair were made from, and which of them are to be replaced.
+"""Pure: what the SAs of a pair were made from, and which of them have to be replaced.
 
-A CHILD_SA is **outdated** when it was made from other settings than those that shall be, when its
-IKE_SA was authenticated with another proof or in a way that is not accepted any more, when it has
-another cipher suite than the pair's profile, or when the peer has begun to replace it (``superseded
-by``, below). All others are **current**. What is not known of an SA counts as what was loaded when
+A CHILD_SA is **outdated** if it was made from settings other than the wanted ones, if its IKE_SA
+was authenticated with another proof or with a method that is no longer accepted, if its cipher
+suite is not that of the pair's profile, or if the peer has begun to replace it (``superseded by``,
+below). All others are **current**. An SA of unknown origin counts as made from what was loaded when
 it was first seen.
 
-The daemon makes a new IKE_SA only for a configuration that no IKE_SA of its own has, and takes up
-an old one otherwise. Four times an IKE_SA has to be made from settings that one was made from
-already; then the **epoch** sets the two configurations apart (`epoch`):
+The daemon makes a new IKE_SA only if no existing one has an equal configuration; otherwise it
+reuses the old one. In four cases an IKE_SA has to be made from settings from which one was made
+before; then the **epoch** makes the two configurations different (`epoch`):
 
-- *superseded by* the peer: it has replaced its own part, of which we know nothing else;
-- *answered early*: the peer takes what we made a moment before our own replacement for our answer
-  to its own, so we make what we send over once more, and it follows that;
-- *inherited*: an earlier life of this program has begun, and what it had loaded is not known;
-- *shadowed*: a configuration came back while what was made from the other one is younger. Both ends
-  send over the youngest, and it could not be taken down without a loss.
+- *superseded by* the peer: it has replaced its part, and that is all we know;
+- *answered early*: the peer takes what we made just before our own replacement for our answer to
+  its replacement, so we make what we send over once more, and it follows that;
+- *inherited*: this program has restarted, and what its last run had loaded is not known;
+- *shadowed*: an earlier configuration is wanted again while SAs made from another one are younger.
+  Both ends send over the youngest, which could not be taken down without loss.
 """
 
 from __future__ import annotations
@@ -29,55 +29,56 @@ from ..connection import IN, OUT, ConnConfig, IkeSa, installed, installed_childr
 from .facts import ConnSeen
 
 FOLLOW_S = 15.0
-"""How old what we send over must be for the peer's replacement of its part to make us follow: by
-then both have retired what was replaced before, so that two ends do not follow each other."""
+"""How old the child that we send over must be before the peer's replacement of its own makes us
+follow: by then both ends have retired what was replaced before, so they do not follow each other
+for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """What is remembered of how the SAs of a pair came about, between two looks."""
+    """What is remembered, from one pass to the next, of how the SAs of a pair were made."""
 
     made: frozenset[tuple[int, str]] = frozenset()
-    """CHILD_SAs, and the mark of the settings that were in force when they came."""
+    """CHILD_SAs, each with the mark of the settings in force when it appeared."""
     born: frozenset[tuple[int, float]] = frozenset()
-    """CHILD_SAs, and since when they are there, monotonic seconds."""
+    """CHILD_SAs, each with the time since which it exists, monotonic seconds."""
     proved: frozenset[tuple[int, tuple[str, ...]]] = frozenset()
-    """IKE_SAs, and the marks of what they were authenticated with: of the proof that was in use
-    when they came, and of the one that belongs to the way that the peer has chosen."""
+    """IKE_SAs, each with the marks of what authenticated it: the proof in use when it appeared,
+    and the proof that belongs to the method that the peer has chosen."""
     outdated: frozenset[int] = frozenset()
-    """CHILD_SAs that are to be replaced."""
+    """CHILD_SAs that have to be replaced."""
     superseded_by: int = 0
-    """The IKE_SA of the peer's that made us replace our part, too, while it is there; else 0."""
+    """The peer's IKE_SA that made us replace our part, too, while it exists; else 0."""
     answered_early: int = 0
-    """The IKE_SA of the peer's that we have answered with what we have replaced since, while it is
-    there; else 0."""
+    """The peer's IKE_SA that we answered with what we have replaced since, while it exists; else
+    0."""
     inherited: int = 0
-    """The youngest outdated IKE_SA that an earlier life of this program has left, while it is
-    there; else 0."""
+    """The youngest outdated IKE_SA from an earlier run of this program, while it exists; else
+    0."""
     shadowing: int = 0
-    """The outdated IKE_SA that we send over beside older ones that are not, while it is there; else
-    0. They are to be replaced with it."""
+    """The outdated IKE_SA over which we send although older ones are current, while it exists; else
+    0. The older ones are replaced along with it."""
 
 
 def trace(
     lineage: Lineage, seen: ConnSeen, config: ConnConfig | None, profile: Profile, now: float
 ) -> tuple[Lineage, float | None]:
-    """Tell the CHILD_SAs of the configuration that shall be from those of another one.
+    """Tell the CHILD_SAs of the wanted configuration from those of another one.
 
-    One that the peer has begun in the way that shall be used is none of another, though it came
-    while we still used the other way; one of a way that is not accepted any more is, whenever it
-    came. And a configuration that comes back finds its own SAs, where they are the youngest. What
-    nothing is known of counts as made now.
+    An SA that the peer began with the wanted method is not outdated, even if it came while we still
+    used another method; one with a method that is no longer accepted is, whenever it came. A
+    configuration that is wanted again finds its own SAs, if they are the youngest. An SA of unknown
+    origin counts as made now.
 
     Args:
-        lineage: What this said the last time.
+        lineage: The previous result.
         seen: The SAs, and what was loaded.
-        config: What shall be; None: that is not known, and nothing new is outdated.
+        config: The wanted configuration; None if it is not known: then nothing new is outdated.
         profile: The pair's.
         now: Monotonic seconds.
 
     Returns:
-        What is known now, and when to ask again; None: only when something has changed.
+        The new lineage, and when to call this again; None: only when something has changed.
     """
     made, proved, born = dict(lineage.made), dict(lineage.proved), dict(lineage.born)
     wanted = config.marks if config is not None else ("", "")
@@ -125,18 +126,19 @@ def _proofs(sa: IkeSa, marks: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def epoch(lineage: Lineage, seen: ConnSeen) -> int:
-    """Tell which of several equal configurations shall be: the daemon makes an IKE_SA for each."""
+    """Tell which of several equal configurations is wanted: the daemon makes an IKE_SA for each."""
     current = (c for c in seen.children() if c.id not in lineage.outdated)
     if lineage.answered_early and any(child.name == OUT for child in current):
         return lineage.answered_early
-    # Negative, so that an IKE_SA that is two of the three stands for two configurations.
+    # Negative, so that one IKE_SA with two of the three roles stands for two configurations.
     return lineage.superseded_by or -max(lineage.inherited, lineage.shadowing)
 
 
 def settled_mark(lineage: Lineage, seen: ConnSeen) -> str:
-    """What all SAs of a pair were made from; empty while it is not up or they differ.
+    """The mark of what all SAs of a pair were made from; empty if it is not up or they differ.
 
-    Kept over a restart, it tells which SAs a credential that was replaced meanwhile leaves behind.
+    It is kept across a restart, and then tells which SAs were made from a credential that was
+    replaced meanwhile.
     """
     if not (seen.up and seen.config and seen.marks):
         return ""
@@ -152,7 +154,7 @@ def marks_of(settled: str) -> tuple[str, ...]:
 
 
 def misfits(profile: Profile, seen: ConnSeen) -> frozenset[int]:
-    """CHILD_SAs that another profile made, whoever remembers that: they say so themselves."""
+    """CHILD_SAs with another profile; they show it themselves, so nothing has to be remembered."""
     return frozenset(
         child.id
         for sa in seen.sas
@@ -164,20 +166,20 @@ def misfits(profile: Profile, seen: ConnSeen) -> frozenset[int]:
 def superseded_by(
     lineage: Lineage, seen: ConnSeen, outdated: frozenset[int], now: float
 ) -> tuple[int, float | None]:
-    """Tell which IKE_SA the peer has begun to replace what it sends over, if it has.
+    """Tell which IKE_SA the peer has begun in order to replace what it sends over, if any.
 
-    Its own part was replaced, of which we know nothing else: there is a younger IKE_SA over which
-    it only sends. What we send over is ours to make anew, but not at once if it is young.
+    The peer has replaced its part, and all we see of it is a younger IKE_SA over which it only
+    sends. We have to replace what we send over, but not at once if that is young.
 
     Args:
-        lineage: What this said the last time, and since when there are CHILD_SAs.
+        lineage: The previous result, and since when each CHILD_SA exists.
         seen: The SAs.
-        outdated: CHILD_SAs that are to be replaced anyway.
+        outdated: CHILD_SAs that have to be replaced in any case.
         now: Monotonic seconds.
 
     Returns:
-        Its id, for as long as it is there; all that is older is to be replaced. 0: there is none.
-        And when to ask again; None: only when something has changed.
+        Its id, for as long as it exists; everything older has to be replaced. 0: there is none.
+        And when to call this again; None: only when something has changed.
     """
     current = [
         (sa, c) for sa in seen.sas for c in sa.children if installed(c) and c.id not in outdated
@@ -198,18 +200,18 @@ def superseded_by(
 
 
 def answered_early(known: int, seen: ConnSeen, outdated: frozenset[int]) -> int:
-    """Tell which beginning of the peer's we have answered with what we have replaced since, if any.
+    """Tell which beginning of the peer's we answered with what we have replaced since, if any.
 
-    It takes what we make now for our answer. To see that there is more to follow, it has to see us
-    make what we send over once again.
+    The peer takes what we make now for our answer. To see that more follows, it has to see us make
+    what we send over a second time.
 
     Args:
-        known: What this said the last time.
+        known: The previous result.
         seen: The SAs.
-        outdated: CHILD_SAs made from something else than what shall be.
+        outdated: CHILD_SAs made from something other than what is wanted.
 
     Returns:
-        The id of its IKE_SA, for as long as it is there. 0: there is none.
+        The id of its IKE_SA, for as long as it exists. 0: there is none.
     """
     inward = {sa.id: c for sa in seen.sas for c in sa.children if installed(c) and c.name == IN}
     begun = (
@@ -224,18 +226,18 @@ def answered_early(known: int, seen: ConnSeen, outdated: frozenset[int]) -> int:
 
 
 def inherited(known: int, seen: ConnSeen, outdated: frozenset[int]) -> int:
-    """Tell which IKE_SA to be replaced an earlier life of this program has left, if any.
+    """Tell which outdated IKE_SA was left by an earlier run of this program, if any.
 
-    What it was made from is not known: it may be the very configuration that shall be, loaded a
-    moment before the end. The daemon would take it up instead of making another one.
+    What it was made from is not known: possibly the very configuration that is wanted, loaded just
+    before that run ended. The daemon would reuse it instead of making another one.
 
     Args:
-        known: What this said the last time.
-        seen: The SAs, and whether this life has loaded a configuration.
-        outdated: CHILD_SAs that are to be replaced.
+        known: The previous result.
+        seen: The SAs, and whether this run has loaded a configuration.
+        outdated: CHILD_SAs that have to be replaced.
 
     Returns:
-        The id of the youngest, for as long as it is there. 0: there is none.
+        The id of the youngest, for as long as it exists. 0: there is none.
     """
     old = [sa.id for sa in seen.sas if any(child.id in outdated for child in sa.children)]
     if old and not seen.config:
@@ -244,15 +246,15 @@ def inherited(known: int, seen: ConnSeen, outdated: frozenset[int]) -> int:
 
 
 def shadowing(known: int, seen: ConnSeen, outdated: frozenset[int]) -> int:
-    """Tell which outdated IKE_SA we send over, beside older ones that are current.
+    """Tell over which outdated IKE_SA we send although older ones are current.
 
     Args:
-        known: What this said the last time.
+        known: The previous result.
         seen: The SAs.
-        outdated: CHILD_SAs made from something else than what shall be.
+        outdated: CHILD_SAs made from something other than what is wanted.
 
     Returns:
-        Its id, for as long as it is there. 0: there is none.
+        Its id, for as long as it exists. 0: there is none.
     """
     sent = [
         (sa.id, c.id, c.id in outdated)
