@@ -21,7 +21,7 @@ killed: the kernel still accepts what the peer sends over SAs that the daemon ha
 
 **When the other end follows.** All that it sees of a replacement in which it has no part is a
 younger IKE_SA over which the peer only sends, beside its own older part. The child that it sends
-over is then outdated, too (``lineage.overtaken_by``), but not while it is younger than FOLLOW_S:
+over is then outdated, too (``lineage.superseded_by``), but not while it is younger than FOLLOW_S:
 otherwise two ends could follow each other for ever. An end that waits for the other longer than
 HAND_OVER_S makes both children: the peer may be another implementation, or down.
 
