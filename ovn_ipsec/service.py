@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 import ovs.poller
-import ovs.unixctl
-import ovs.unixctl.server
 import structlog
 
 from . import __version__, clock, log
 from .clock import Clock
+from .control import ControlSocket, Offer, offer
+from .control import Run as Command
 from .errors import IPsecError
 from .model.chassis import IpAddress
-from .model.text import printable, printable_lines
+from .model.text import printable
 from .process import (
     AlreadyRunningError,
     Pidfile,
@@ -35,7 +35,6 @@ from .process import (
 if TYPE_CHECKING:
     from .metrics import Exporter
 
-Command = Callable[[list[str]], str]
 F = TypeVar("F", bound=Callable[..., Any])
 
 OVS_RUNDIR = os.environ.get("OVS_RUNDIR", "/var/run/openvswitch")
@@ -43,6 +42,8 @@ OVN_RUNDIR = os.environ.get("OVN_RUNDIR", "/var/run/ovn")
 OVN_SYSCONFDIR = os.environ.get("OVN_SYSCONFDIR", "/etc/ovn")
 RETRY_S = 10.0
 """Between attempts at what could not be opened."""
+EXIT = Offer("exit", "", 0, 1, "End the program; what is in force stays in force.")
+REOPEN = Offer("vlog/reopen", "", 0, 0, "Open the log file anew, after logrotate has moved it.")
 __all__ = ["AlreadyRunningError", "Common", "Process", "Service", "notify_systemd"]
 
 
@@ -182,9 +183,9 @@ class Service:
         self._clock = clock
         self._reopen = False
         self._pidfile = Pidfile(Path(common.pidfile or f"{rundir}/{program}.pid"))
-        self._socket = common.unixctl or f"{rundir}/{program}.{os.getpid()}.ctl"
+        path = common.unixctl or f"{rundir}/{program}.{os.getpid()}.ctl"
+        self._control = ControlSocket(program, path)
         self._common = common
-        self._unixctl: Any = None
         self._woken: socket.socket | None = None
         self._log = log.LogFile(None)
         self._events = structlog.get_logger()
@@ -193,7 +194,7 @@ class Service:
         self._retried: dict[str, Callable[[], None]] = {
             "pidfile": self._pidfile.take,
             "metrics": self._open_exporter,
-            "control socket": self._open_control,
+            "control socket": self._control.open,
         }
         self._told: dict[str, str] = {}
         self._retry_at = float("inf")
@@ -219,10 +220,10 @@ class Service:
         self._try("pidfile", self._pidfile.take)
         if common.metrics_port is not None:
             self._try("metrics", self._open_exporter)
-        self._try("control socket", self._open_control)
+        self._try("control socket", self._control.open)
         self._catch_signals()
-        self.command("exit", "", 0, 1, self._exit)
-        self.command("vlog/reopen", "", 0, 0, self._vlog_reopen)
+        self.command(*EXIT.shape, self._exit)
+        self.command(*REOPEN.shape, self._vlog_reopen)
         self._retry()
         self._note()
 
@@ -294,14 +295,6 @@ class Service:
         if self.exporter is not None:
             self.exporter.open()
 
-    def _open_control(self) -> None:
-        Path(self._socket).parent.mkdir(parents=True, exist_ok=True)
-        error, self._unixctl = ovs.unixctl.server.UnixctlServer.create(self._socket, __version__)
-        if error:
-            self._unixctl = None
-            raise IPsecError(f"control socket {self._socket}: {os.strerror(error)}")
-        _keep_alive("set-options")
-
     def _catch_signals(self) -> None:
         self._woken, writer = socket.socketpair()
         self._woken.setblocking(False)
@@ -332,32 +325,19 @@ class Service:
 
         One that fails answers so, and nothing else fails with it.
         """
-
-        def reply(connection: Any, argv: list[Any], _aux: object) -> None:
-            try:
-                text = run([word if isinstance(word, str) else word.decode() for word in argv])
-            except IPsecError as error:
-                connection.reply_error(error.diagnostics())
-            except Exception as error:  # noqa: BLE001 - one question must not end the answers
-                self._events.exception("command_failed", command=name)
-                connection.reply_error(printable(f"{name}: {type(error).__name__}: {error}"))
-            else:
-                connection.reply(printable_lines(text))
-
-        ovs.unixctl.command_register(name, usage, low, high, reply, None)
+        offer(name, usage, low, high, run)
 
     def poll(self) -> None:
         """Answer what appctl asks, and try again what could not be opened; raises nothing."""
         if self._reopen:
             self._reopen = False
             self._log.reopen()
-        if self._unixctl is not None:
-            try:
-                self._unixctl.run()
-            except Exception as error:  # noqa: BLE001 - as for one that cannot be opened
-                self._events.exception("control_socket_failed")
-                self._failed["control socket"] = printable(f"control socket: {error!r}")
-                self._close_control()
+        try:
+            self._control.run()
+        except Exception as error:  # noqa: BLE001 - as for one that cannot be opened
+            self._events.exception("control_socket_failed")
+            self._failed["control socket"] = printable(f"control socket: {error!r}")
+            self._close_control()
         self._retry()
         self._note()
         self._tell_alive()
@@ -365,8 +345,7 @@ class Service:
     def wait(self, poller: ovs.poller.Poller) -> None:
         """Arm the poller with commands, signals, and the time to say how the program is."""
         now = self._clock.monotonic()
-        if self._unixctl is not None:
-            self._unixctl.wait(poller)
+        self._control.wait(poller)
         if self.exporter is not None:
             poller.timer_wait(int(self.exporter.delay_s(now) * 1000) + 1)
         if self._watchdog_s != float("inf"):
@@ -388,29 +367,8 @@ class Service:
         self._pidfile.drop()
 
     def _close_control(self) -> None:
-        control, self._unixctl = self._unixctl, None
-        if control is not None:
-            self._try("closing", control.close)
-            self._failed.pop("closing", None)
-
-
-def _keep_alive(name: str) -> None:
-    """See to it that arguments which a command of the ovs library refuses do not end the program.
-
-    It parses them with argparse, and lets that exit (ovs 3.5, python/ovs/unixctl/server.py).
-    """
-    command = ovs.unixctl.commands.get(name)
-    if command is None:
-        return
-    callback = command.callback
-
-    def reply(connection: Any, argv: list[str], aux: object) -> None:
-        try:
-            callback(connection, argv, aux)
-        except SystemExit:
-            connection.reply_error(f"{name}: expected {command.usage}")
-
-    command.callback = reply
+        self._try("closing", self._control.close)
+        self._failed.pop("closing", None)
 
 
 def fail(program: str, error: IPsecError) -> None:

@@ -21,6 +21,8 @@ from urllib.request import urlopen
 import pytest
 from ovsdb import REPOSITORY, wait_until
 
+from ovn_ipsec import __version__
+
 PROGRAM = "a-daemon"
 DAEMON = """
 import json, os, sys
@@ -250,6 +252,42 @@ def test_a_command_that_fails_ends_neither_the_loop_nor_the_answers(start):
     assert [] == daemon.problems()
     assert "command_failed" in daemon.text()
     assert "\x1b" not in daemon.text()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["problems"],
+        ["version"],
+        ["list-commands"],
+        ["help"],
+        ["odd"],
+        ["fail"],
+        ["no-such"],
+        ["problems", "more"],
+    ],
+    ids=" ".join,
+)
+def test_answers_and_refusals_end_with_the_end_of_one_line(start, words: list[str]):
+    """Whatever the versions of ovs-appctl and of the ovs library; each of them may add nothing."""
+    daemon = start()
+    assert [] == daemon.problems()
+    done = daemon.appctl(*words)
+    told = done.stdout if done.returncode == 0 else done.stderr.partition("ovs-appctl:")[0]
+    assert told.endswith("\n")
+    assert not told.endswith("\n\n")
+
+
+def test_commands_are_listed_as_by_ovs_vswitchd(start):
+    """Under the name that appctl's own help gives, too."""
+    daemon = start()
+    assert [] == daemon.problems()
+    found = daemon.appctl("list-commands").stdout
+    assert found == daemon.appctl("help").stdout
+    head, *lines = found.splitlines()
+    assert head == "The available commands are:"
+    assert {"  exit", "  list-commands", "  version", "  vlog/reopen"} <= set(lines)
+    assert daemon.appctl("version").stdout.startswith(f"{PROGRAM} {__version__}\nOpen vSwitch ")
 
 
 @pytest.mark.parametrize(
