@@ -10,16 +10,18 @@ Nothing here raises: a log that cannot be written is a problem to report and no 
 from __future__ import annotations
 
 import errno
+import inspect
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from itertools import islice
 from typing import Any, TextIO, cast
 
 import structlog
 
 from .clock import SYSTEM, Clock
+from .model import vlog
 from .model.pacing import Bucket, Limit, spend
 from .model.text import TEXT_MAX, printable
 
@@ -45,6 +47,9 @@ LIMITED = frozenset({"southbound_connecting", "database_connected"})
 """Events below `warning` that are limited all the same: others decide how often they happen."""
 SUBJECTS_KEPT = 1024
 """Buckets at a time; the one unused for longest gives way."""
+PACKAGES = frozenset({"controller", "northd_ext", "ovn_ipsec"})
+"""Whose modules write lines."""
+_VLOG = {10: "dbg", 20: "info", 30: "warn", 40: "err"}
 _HEAD = ("timestamp", "program", "level", "event")
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -60,6 +65,13 @@ class LogFile:
         self._file: int | None = None
         self.problem = ""
         """Why lines go to standard error and not to the file; empty while all is well."""
+        self.levels = Levels("info")
+        """What is written at all."""
+
+    @property
+    def destination(self) -> str:
+        """Where lines go, in the words of vlog/list."""
+        return "console" if self._path is None else "file"
 
     def reopen(self) -> None:
         """Open the file, or open it again after somebody has moved it away.
@@ -130,6 +142,71 @@ def _close(file: int) -> None:
         return
 
 
+class Levels:
+    """From which level on lines are written: of the program, and of single modules of it.
+
+    The level of the program is that of every module for which none was set since.
+    """
+
+    def __init__(self, level: str) -> None:
+        """Store the level of the program, a key of vlog.LEVELS."""
+        self._all = level
+        self._own: dict[str, str] = {}
+
+    def put(self, settings: Iterable[vlog.Setting]) -> None:
+        """Set levels; they hold from the next line on."""
+        for setting in settings:
+            if setting.module is None:
+                self._all, self._own = setting.level, {}
+            else:
+                self._own[setting.module] = setting.level
+        structlog.configure(wrapper_class=self.wrapper())
+
+    def wrapper(self) -> type[structlog.typing.FilteringBoundLogger]:
+        """Loggers that let everything pass that some module may write."""
+        lowest = min(vlog.LEVELS[level] for level in (self._all, *self._own.values()))
+        return structlog.make_filtering_bound_logger(lowest)
+
+    def by_module(self) -> dict[str, str]:
+        """The level of each module that writes lines."""
+        return {name: self._own.get(name, self._all) for name in modules()}
+
+    def __call__(self, _logger: object, _name: str, event: Event) -> Event:
+        """Drop what its module may not write, as a processor of structlog does.
+
+        Raises:
+            structlog.DropEvent: It may not.
+        """
+        if not self._own:
+            return event
+        level = self._own.get(_caller(), self._all)
+        if LEVELS.get(str(event.get("level")), 40) < vlog.LEVELS[level]:
+            raise structlog.DropEvent
+        return event
+
+
+def modules() -> list[str]:
+    """The modules of this program that write lines, as far as they are loaded."""
+    return sorted(
+        name
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] in PACKAGES
+        and name != __name__
+        and getattr(module, "structlog", None) is structlog
+    )
+
+
+def _caller() -> str:
+    """The module that writes the line which is being written."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if name != __name__ and name.partition(".")[0] != "structlog":
+            return name
+        frame = frame.f_back
+    return ""
+
+
 def configure(
     program: str, *, path: str | None, form: str, level: str, clock: Clock = SYSTEM
 ) -> LogFile:
@@ -147,6 +224,7 @@ def configure(
     """
     target = LogFile(path)
     target.reopen()
+    target.levels = levels = Levels(_VLOG[LEVELS[level]])
     render: structlog.typing.Processor
     if form == "json":
         render = structlog.processors.JSONRenderer(sort_keys=False)
@@ -156,13 +234,14 @@ def configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            levels,
             Limiter(clock),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             bound,
             render,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        wrapper_class=levels.wrapper(),
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", target)),
         cache_logger_on_first_use=False,
     )

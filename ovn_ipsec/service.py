@@ -19,9 +19,10 @@ import structlog
 
 from . import __version__, clock, log
 from .clock import Clock
-from .control import ControlSocket, Offer, offer
+from .control import MANY, ControlSocket, Offer, offer
 from .control import Run as Command
 from .errors import IPsecError
+from .model import vlog
 from .model.chassis import IpAddress
 from .model.text import printable
 from .process import (
@@ -44,6 +45,17 @@ RETRY_S = 10.0
 """Between attempts at what could not be opened."""
 EXIT = Offer("exit", "", 0, 1, "End the program; what is in force stays in force.")
 REOPEN = Offer("vlog/reopen", "", 0, 0, "Open the log file anew, after logrotate has moved it.")
+LIST = Offer("vlog/list", "", 0, 0, "Print from which level on each module writes to the log.")
+SET = Offer(
+    "vlog/set",
+    "[spec]",
+    0,
+    MANY,
+    "Set levels until the program ends. A spec is MODULE:DESTINATION:LEVEL in any order, each of "
+    "which may be left out: a module of vlog/list, the place where lines go (console, or file "
+    "with --log-file), and off, err, warn, info or dbg, which is dbg where none is said. "
+    "A spec that cannot be followed is refused, and then none is.",
+)
 __all__ = ["AlreadyRunningError", "Common", "Process", "Service", "notify_systemd"]
 
 
@@ -224,6 +236,8 @@ class Service:
         self._catch_signals()
         self.command(*EXIT.shape, self._exit)
         self.command(*REOPEN.shape, self._vlog_reopen)
+        self.command(*LIST.shape, self._vlog_list)
+        self.command(*SET.shape, self._vlog_set)
         self._retry()
         self._note()
 
@@ -312,6 +326,17 @@ class Service:
         self._log.reopen()
         if self._log.problem:
             raise IPsecError(self._log.problem)
+        return ""
+
+    def _vlog_list(self, _argv: list[str]) -> str:
+        return vlog.table(self._log.levels.by_module(), self._log.destination)
+
+    def _vlog_set(self, argv: list[str]) -> str:
+        levels = self._log.levels
+        try:
+            levels.put(vlog.parse(argv, levels.by_module(), self._log.destination))
+        except vlog.SpecError as error:
+            raise IPsecError(str(error)) from None
         return ""
 
     def _stop(self, *_: object) -> None:

@@ -290,6 +290,38 @@ def test_commands_are_listed_as_by_ovs_vswitchd(start):
     assert daemon.appctl("version").stdout.startswith(f"{PROGRAM} {__version__}\nOpen vSwitch ")
 
 
+def test_levels_are_set_and_listed_by_appctl(start):
+    """What vlog/list says is what is written, and what was refused changes nothing."""
+    daemon = start("--log-level=error")
+    assert [] == daemon.problems()
+    before = daemon.appctl("vlog/list").stdout
+    head, _, *rows = before.splitlines()
+    assert head.split() == ["console", "syslog", "file"]
+    assert ["ovn_ipsec.control", "ERR", "OFF", "OFF"] in [row.split() for row in rows]
+    for refused in (["no-such:dbg"], ["dbg", "syslog:dbg"], ["file:dbg"]):
+        assert 0 != daemon.appctl("vlog/set", *refused).returncode
+    assert before == daemon.appctl("vlog/list").stdout
+    assert "" == daemon.appctl("vlog/set", "ovn_ipsec.control:off").stdout
+    daemon.appctl("fail")
+    assert "command_failed" not in daemon.text()
+    rows = [row.split() for row in daemon.appctl("vlog/list").stdout.splitlines()]
+    assert ["ovn_ipsec.control", "OFF", "OFF", "OFF"] in rows
+    daemon.appctl("vlog/set", "console:warn")
+    daemon.appctl("fail")
+    assert 1 == daemon.text().count("command_failed")
+    assert before.replace("ERR", "WARN").split() == daemon.appctl("vlog/list").stdout.split()
+
+
+def test_levels_of_a_daemon_with_a_log_file_are_those_of_the_file(start, tmp_path: Path):
+    """There it takes what is set for the file, and refuses what is set for the console."""
+    daemon = start(f"--log-file={tmp_path}/log")
+    assert [] == daemon.problems()
+    assert 0 != daemon.appctl("vlog/set", "console:dbg").returncode
+    assert 0 == daemon.appctl("vlog/set", "file:dbg").returncode
+    rows = [row.split()[1:] for row in daemon.appctl("vlog/list").stdout.splitlines()[2:]]
+    assert [["OFF", "OFF", "DBG"]] * len(rows) == rows
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ovn_ipsec.service
 from ovn_ipsec import log
+from ovn_ipsec.model import vlog
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "log.md"
 HOSTILE = "\x1b[2J\x1b]0;x\x07\r\n2026-01-01T00:00:00Z|x|INFO|forged \u202e\ud800\x00\x85\u2028"
@@ -269,3 +272,41 @@ def test_the_reference_page_says_what_the_limits_are():
         assert f"`{name}`" in page
     for number in (log.TEXT_MAX, log.LINE_MAX, log.TRACE_LINES_MAX, log.ITEMS_MAX):
         assert f" {number} " in page
+
+
+def test_a_level_can_be_set_for_one_module(tmp_path: Path, time: Time):
+    """The others keep theirs, whoever has made the logger before."""
+    path = tmp_path / "log"
+    target, logger = opened(path, time)
+    other = log_module("ovn_ipsec.elsewhere")
+    target.levels.put([vlog.Setting(module=__name__, level="dbg")])
+    logger.debug("mine")
+    other.debug("theirs")
+    other.info("theirs at info")
+    target.levels.put([vlog.Setting(module="ovn_ipsec.elsewhere", level="off")])
+    other.error("theirs that is off")
+    target.levels.put([vlog.Setting(module=None, level="warn")])
+    logger.info("mine at info")
+    other.warning("theirs at warn")
+    events = [line.rpartition("|")[2] for line in lines(path)]
+    assert events == ["mine", "theirs at info", "theirs at warn"]
+
+
+def log_module(name: str) -> Any:
+    """A module of another name, whose functions write lines."""
+    space: dict[str, Any] = {"__name__": name, "logger": structlog.get_logger()}
+    source = "\n".join(
+        f"def {level}(event): logger.{level}(event)" for level in ("debug", "info", "warning")
+    )
+    exec(source + "\ndef error(event): logger.error(event)", space)  # noqa: S102 - of this file
+    return SimpleNamespace(**space)
+
+
+def test_modules_are_those_of_ours_that_write_lines(tmp_path: Path, time: Time):
+    """Each with its level, and none that could not be set."""
+    target, _ = opened(tmp_path / "log", time)
+    found = target.levels.by_module()
+    assert {ovn_ipsec.service.__name__: "info"}.items() <= found.items()
+    assert all(name.startswith(("ovn_ipsec.", "controller.", "northd_ext.")) for name in found)
+    assert "ovn_ipsec.log" not in found
+    assert target.destination == "file"
