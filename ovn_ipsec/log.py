@@ -43,7 +43,7 @@ SUBJECTS = ("table", "row", "key", "connection", "peer", "chassis", "layer", "da
 """Details that say what a line is about; where there is none of them, its reason does."""
 UNLIMITED = frozenset({"pair", "policy", "phase", "state", "role"})
 """Changes of state: each is told, at any level."""
-LIMITED = frozenset({"southbound_connecting", "database_connected"})
+LIMITED = frozenset({"southbound_connecting", "database_connected", "waiting", "waiting_over"})
 """Events below `warning` that are limited all the same: others decide how often they happen."""
 SUBJECTS_KEPT = 1024
 """Buckets at a time; the one unused for longest gives way."""

@@ -14,8 +14,13 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
+from .clock import Clock
 from .errors import IPsecError
+from .model.text import printable
 
+STATUS_EVERY_S = 1.0
+"""Between two status lines: what they are made of may change as often as others like."""
+STATUS_MAX = 300
 _PR_SET_DUMPABLE = 4
 _FLOCK = struct.Struct("hhqqi4x")
 """struct flock of fcntl(2) on 64 bits: l_type, l_whence, l_start, l_len, l_pid."""
@@ -37,6 +42,33 @@ def notify_systemd(state: str) -> None:
             sock.sendto(state.encode(), target)
     except OSError:
         return  # systemd ends and starts a unit that does not speak; a daemon need not do so itself
+
+
+class StatusLine:
+    """What systemd shows of this process beside its state: sent when it changes, not too often."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Store the clock; nothing was said."""
+        self._clock = clock
+        self._text = self._sent = ""
+        self._may_send_at = float("-inf")
+
+    def put(self, text: str) -> None:
+        """Take the text to show: it is made one printable line of bounded length, and sent."""
+        self._text = printable(text, STATUS_MAX)
+        self.run()
+
+    def run(self) -> None:
+        """Send what is new, if it is time to."""
+        now = self._clock.monotonic()
+        if self._text == self._sent or now < self._may_send_at:
+            return
+        self._sent, self._may_send_at = self._text, now + STATUS_EVERY_S
+        notify_systemd(f"STATUS={self._text}")
+
+    def wake_at(self) -> float:
+        """When there is something to send, monotonic seconds; infinity: nothing."""
+        return float("inf") if self._text == self._sent else self._may_send_at
 
 
 def watchdog_interval_s() -> float:

@@ -28,6 +28,7 @@ from .model.text import printable
 from .process import (
     AlreadyRunningError,
     Pidfile,
+    StatusLine,
     leave_no_core,
     notify_systemd,
     watchdog_interval_s,
@@ -159,6 +160,9 @@ class Process(Protocol):
     def problems(self) -> list[str]:
         """What of the process itself is not as it should be, for status and digest."""
 
+    def tell(self, doing: str) -> None:
+        """Say in one line what the daemon waits for or does, to whoever asks systemd."""
+
     def poll(self) -> None:
         """Answer what appctl asks; raises nothing."""
 
@@ -210,6 +214,7 @@ class Service:
         }
         self._told: dict[str, str] = {}
         self._retry_at = float("inf")
+        self._line = StatusLine(clock)
         self._watchdog_s = watchdog_interval_s()
         self._alive_at = clock.monotonic()
         """When systemd is to hear again that the loop goes round."""
@@ -294,6 +299,10 @@ class Service:
                 self._events.error("service_problem", part=part, reason=text)
         self._told = found
 
+    def tell(self, doing: str) -> None:
+        """Say in one line what the daemon waits for or does, to whoever asks systemd."""
+        self._line.put(doing)
+
     def _tell_alive(self) -> None:
         """Tell systemd that the loop goes round; it ends a daemon that hangs and starts another."""
         now = self._clock.monotonic()
@@ -365,6 +374,7 @@ class Service:
             self._close_control()
         self._retry()
         self._note()
+        self._line.run()
         self._tell_alive()
 
     def wait(self, poller: ovs.poller.Poller) -> None:
@@ -373,10 +383,11 @@ class Service:
         self._control.wait(poller)
         if self.exporter is not None:
             poller.timer_wait(int(self.exporter.delay_s(now) * 1000) + 1)
+        times = [self._retry_at, self._line.wake_at()]
         if self._watchdog_s != float("inf"):
-            poller.timer_wait(max(0, int((self._alive_at - now) * 1000)) + 1)
-        if self._retry_at != float("inf"):
-            poller.timer_wait(max(0, int((self._retry_at - now) * 1000)) + 1)
+            times.append(self._alive_at)
+        if min(times) != float("inf"):
+            poller.timer_wait(max(0, int((min(times) - now) * 1000)) + 1)
         if self._woken is not None:
             try:
                 while self._woken.recv(64):

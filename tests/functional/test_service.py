@@ -22,6 +22,7 @@ import pytest
 from ovsdb import REPOSITORY, wait_until
 
 from ovn_ipsec import __version__
+from ovn_ipsec.lab.waiting import stretched
 
 PROGRAM = "a-daemon"
 DAEMON = """
@@ -55,6 +56,11 @@ def main(common):
     process.command("problems", "", 0, 0, lambda _: json.dumps(process.problems()))
     process.command("passes", "", 0, 0, lambda _: str(len(passes)))
     process.command("break-metrics", "", 0, 0, breaks)
+    def tell(words):
+        for word in words:
+            process.tell(word)
+        return ""
+    process.command("tell", "TEXT...", 1, 999, tell)
     process.command("fail", "", 0, 0, fail)
     process.command("odd", "", 0, 0, lambda _: "a\\tb\\n\\x1b[2J\\ud800")
     while not process.stopping:
@@ -385,6 +391,37 @@ def test_systemd_hears_that_the_loop_goes_round(
         monkeypatch.setenv("WATCHDOG_USEC", "400000")
         start()
         assert [b"WATCHDOG=1"] * 3 == [listener.recv(64) for _ in range(3)]
+
+
+def test_systemd_is_shown_what_is_done_when_it_changes(
+    start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The first at once, of many that follow the last one, and none twice."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(stretched(10))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        daemon = start()
+        assert [] == daemon.problems()
+        daemon.appctl("tell", "waiting", *(f"number {n}" for n in range(90)))
+        daemon.appctl("tell", "number 89", "number 89")
+        assert [b"STATUS=waiting", b"STATUS=number 89"] == [listener.recv(999) for _ in range(2)]
+        assert 0 == daemon.appctl("exit").returncode
+        assert b"STOPPING=1" == listener.recv(999)
+
+
+def test_what_systemd_is_shown_is_one_short_printable_line(
+    start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """No text of a row can say READY=1, nor reach a terminal as it is."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(stretched(10))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        daemon = start()
+        assert [] == daemon.problems()
+        daemon.appctl("tell", "row \x1b[2J\nREADY=1" + "x" * 999)
+        assert b"STATUS=row ?[2J?READY=1" + b"x" * 284 == listener.recv(9999)
 
 
 @pytest.mark.parametrize("asked", [{}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_PID": "1"}])

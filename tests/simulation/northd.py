@@ -27,6 +27,9 @@ class Quiet:
     def wait(self, poller: FakePoller) -> None:
         """Nobody will."""
 
+    def tell(self, _doing: str) -> None:
+        """Nobody listens."""
+
     def open(self) -> None:
         """Nothing to open."""
 

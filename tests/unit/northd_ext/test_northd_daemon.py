@@ -185,6 +185,7 @@ class Process:
     def __init__(self) -> None:
         self.stopping = self.opened = False
         self.commands: dict[str, Any] = {}
+        self.doing = ""
 
     def open(self) -> None:
         """Start."""
@@ -197,6 +198,10 @@ class Process:
     def problems(self) -> list[str]:
         """Nothing is wrong with it."""
         return []
+
+    def tell(self, doing: str) -> None:
+        """Say what is done."""
+        self.doing = doing
 
     def poll(self) -> None:
         """Nobody asks."""
