@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ovn_ipsec.model.policy import ClassName, Mode, Profile, Treatment
 from ovn_ipsec.policy.classes import NOTHING, REST, Matrix, RuleBook, Signature, Subject
-from ovn_ipsec.policy.judgement import lacking, weakens
+from ovn_ipsec.policy.judgement import lacking, missed
 from ovn_ipsec.policy.limits import meetings
 from ovn_ipsec.policy.topology import Membership
 from ovn_ipsec.schema.sb_global import format_pairs
@@ -135,11 +135,14 @@ class Ledger:
 
     def needs_nobody(self, signatures: frozenset[Signature], mode: Mode) -> bool:
         """Whether no pair of a chassis with these signatures is of this mode or a stronger one."""
-        return self.book is not None and all(
-            weakens(mode, treatment.mode)
+        if self.book is None:
+            return False
+        met = (
+            treatment.mode
             for signature in signatures
             for treatment in self._met[self.class_of(signature) or REST]
         )
+        return not missed(met, mode)
 
     def lacking(self, able: Able) -> frozenset[Profile]:
         """Cipher suites that the pairs of an encap use and its chassis cannot do."""

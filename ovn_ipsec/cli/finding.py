@@ -29,3 +29,5 @@ class Finding:
     problem: str
     next_step: str
     level: Level = Level.PROBLEM
+    kind: str = ""
+    """The problem without what differs from one chassis to the other; empty: told by itself."""

@@ -62,9 +62,10 @@ def as_json(status: Status) -> dict[str, Any]:
 def _chassis_json(line: ChassisLine) -> dict[str, Any]:
     digest = line.digest
     if digest is None:
-        return {"chassis": line.name, "agent": None}
+        return {"chassis": line.name, "standing": str(line.standing), "agent": None}
     return {
         "chassis": line.name,
+        "standing": str(line.standing),
         "agent": digest.agent,
         "phase": str(digest.phase),
         "generation": digest.generation,

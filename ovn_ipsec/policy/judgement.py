@@ -62,6 +62,19 @@ def weakens(old: Mode, new: Mode) -> bool:
     return new.strength < old.strength
 
 
+def missed(met: Iterable[Mode], end_mode: Mode) -> bool:
+    """Whether others miss the controller of a chassis that has none.
+
+    They do where a pair of it is to be as protected as any is: the cluster is not there before
+    that pair is up, which it can never be.
+
+    Args:
+        met: How its pairs are to be treated.
+        end_mode: ClusterPolicy.end_mode.
+    """
+    return any(not weakens(end_mode, mode) for mode in met)
+
+
 def is_closed(phase: Phase, mode: Mode) -> bool:
     """Whether policy denies clear text to a pair, whether or not it is up."""
     return phase is Phase.ENFORCE and mode is Mode.REQUIRE

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,15 +20,17 @@ from ovn_ipsec.cli.judge import (
     SEE_NORTHD,
     SEE_PEERS,
     WHICH_NORTHBOUND,
+    Standing,
     Status,
 )
 from ovn_ipsec.cli.rows import FIX_ROW, NO_ROW, ONE_ADDRESS, SAME_KIND, SHOWN
 from ovn_ipsec.cli.settings import Exit
 from ovn_ipsec.cli.status import as_json, headline, words
 from ovn_ipsec.cli.view import RawSouthbound
-from ovn_ipsec.model.policy import Phase
+from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.policy import ClassName, Mode, Phase, Treatment, class_pair
 from ovn_ipsec.model.status import Digest, PairCounts
-from ovn_ipsec.schema.encap import RawChassis
+from ovn_ipsec.schema.encap import CLASS, RawChassis
 from ovn_ipsec.schema.report import format_digest
 from tests.unit.cli.policy_world import chassis, hosts, published
 
@@ -97,15 +100,75 @@ def test_a_cluster_on_its_way_or_degraded_is_not_well(state: str):
         ({}, "no controller", NO_AGENT),
         (digest(problem="vici: refused"), "vici: refused", SEE_LOG),
         (digest(generation=6), "still at generation 6", SEE_LOG),
+        (digest(phase=Phase.ESTABLISH), "still in phase establish", SEE_LOG),
+        (digest(generation=8), "at generation 8, newer than the one in force", SEE_LOG),
         (digest(counts=PairCounts(blocked=3)), "3 pairs blocked", SEE_PEERS),
-        (digest(expires=NOW), "certificate has expired 2027-01-01 00:00 UTC", RENEW),
+        (digest(counts=PairCounts(blocked=1)), "1 pair blocked", SEE_PEERS),
+        (digest(counts=PairCounts(pending=1)), "1 pair pending", SEE_PEERS),
+        (digest(expires=NOW), "certificate expired just now (2027-01-01 00:00 UTC)", RENEW),
     ],
 )
 def test_each_problem_of_a_chassis_has_a_next_step(ids: dict[str, str], problem: str, step: str):
     """The chassis is named, and exit is 1."""
-    status = judge(nb(), True, {"hv1": ids}, NOW)
+    status = judge(nb(), True, {"hv1": ids, "hv2": digest()}, NOW)
     found = [(f.subject, f.problem, f.next_step) for f in status.findings]
     assert ([("hv1", problem, step)], Exit.DEGRADED) == (found, status.exit)
+
+
+def standings(status: Status) -> dict[str, Standing]:
+    return {line.name: line.standing for line in status.chassis}
+
+
+def test_a_chassis_that_no_rule_asks_for_needs_no_controller():
+    """It is clear by policy, so nothing of the cluster is missing."""
+    rows = [replace_class(raw, "c2" if raw.name == "hv3" else "c1") for raw in hosts(3)]
+    pairs = {class_pair(ClassName("c1"), ClassName("c1")): Treatment(mode=Mode.REQUIRE)}
+    sb = published(default=Mode.OFF, pairs=pairs)
+    reports = {"hv1": digest(), "hv2": digest(), "hv3": {}}
+    status = judge(nb(), True, reports, NOW, rows=rows, sb=sb)
+    assert (Exit.WELL, ()) == (status.exit, status.findings)
+    assert standings(status)["hv3"] is Standing.NOT_NEEDED
+    missing = judge(nb(), True, reports | {"hv2": {}}, NOW, rows=rows, sb=sb)
+    assert [("hv2", "no controller", NO_AGENT)] == about_rows(missing)
+    assert standings(missing)["hv2"] is Standing.ABSENT
+
+
+def replace_class(raw: RawChassis, name: str) -> RawChassis:
+    encaps = tuple(replace(encap, options={CLASS: name}) for encap in raw.encaps)
+    return replace(raw, encaps=encaps)
+
+
+def test_a_chassis_that_nobody_has_tunnels_to_needs_no_controller():
+    """It is the only one with encaps of its type, or has none."""
+    rows = (*hosts(2), chassis("hv3", "10.0.0.3", types=("stt",)))
+    reports = {"hv1": digest(), "hv2": digest(), "hv3": {}}
+    status = judge(nb(), True, reports, NOW, rows=rows)
+    assert "no controller" not in [f.problem for f in status.findings]
+
+
+@pytest.mark.parametrize("phase", [Phase.RELAX, Phase.OFF])
+def test_nobody_is_missed_while_encryption_ends(phase: Phase):
+    """What is given up needs no controller."""
+    reports = {"hv1": digest(phase=phase), "hv2": {}}
+    status = judge(nb("relaxing"), False, reports, NOW, sb=published(phase=phase))
+    assert () == tuple(f for f in status.findings if f.subject == "hv2")
+
+
+@pytest.mark.parametrize("ids", [{}, {"ovn-ipsec-agent": "x"}, digest(problem="broken")])
+def test_a_chassis_in_quarantine_counts_for_nothing(ids: dict[str, str]):
+    """Whatever it says or lacks: nobody talks to it."""
+    sb = published(quarantine=frozenset({ChassisName("hv2")}))
+    status = judge(nb(), True, {"hv1": digest(), "hv2": ids}, NOW, sb=sb)
+    assert (Exit.WELL, ()) == (status.exit, status.findings)
+    assert standings(status) == {"hv1": Standing.READY, "hv2": Standing.QUARANTINED}
+
+
+def test_what_a_controller_follows_is_told_by_the_northbound_where_the_southbound_cannot():
+    """Its policy is gone, or does not parse."""
+    status = judge(nb(), True, {"hv1": digest(generation=6)}, NOW, sb={})
+    assert "still at generation 6" in [f.problem for f in status.findings]
+    status = judge(nb(), True, {"hv1": digest()}, NOW, sb={})
+    assert standings(status) == {"hv1": Standing.READY}
 
 
 @pytest.mark.parametrize(("days", "level"), [(29, Level.WARNING), (6, Level.URGENT)])
@@ -123,7 +186,9 @@ def test_what_a_chassis_warned_of_has_happened():
     """It may not have been able to say so."""
     ids = digest(warning="the certificate expires", expires=NOW - timedelta(days=1))
     status = judge(nb(), True, {"hv1": ids}, NOW)
-    assert [f.problem for f in status.findings] == ["certificate has expired 2026-12-31 00:00 UTC"]
+    assert [f.problem for f in status.findings] == [
+        "certificate expired 1 day ago (2026-12-31 00:00 UTC)"
+    ]
     assert status.exit is Exit.DEGRADED
 
 
@@ -157,7 +222,8 @@ def test_a_chassis_without_a_controller_is_a_line_too():
     """It says none."""
     status = judge(nb(), True, {"hv1": {}}, NOW)
     assert ("hv1", "none") == words(status.chassis[0])[:2]
-    assert {"chassis": "hv1", "agent": None} == as_json(status)["chassis"][0]
+    told = {"chassis": "hv1", "standing": "not needed", "agent": None}
+    assert told == as_json(status)["chassis"][0]
 
 
 def test_json_names_pairs_by_state():

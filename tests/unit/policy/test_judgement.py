@@ -14,6 +14,7 @@ from ovn_ipsec.policy.judgement import (
     follows,
     is_closed,
     lacking,
+    missed,
     of_classes,
     quarantined,
     spared,
@@ -116,3 +117,19 @@ def test_a_tenth_is_spared_and_at_least_one():
     assert [spared(n) for n in (0, 1, 10, 20, 39, 40)] == [1, 1, 1, 2, 3, 4]
     weighed = weigh({Profile.PQ: ["a", "b"], Profile.CNSA: ["a"]}, 10)
     assert weighed == ({Profile.PQ: ["a", "b"]}, {Profile.CNSA: ["a"]})
+
+
+@pytest.mark.parametrize(
+    ("modes", "is_missed"),
+    [
+        ((), False),
+        ((Mode.OFF, Mode.OFF), False),
+        ((Mode.PREFER, Mode.OFF), False),
+        ((Mode.PREFER, Mode.REQUIRE), True),
+    ],
+)
+def test_a_controller_is_missed_where_a_pair_is_to_be_as_protected_as_any(
+    modes: tuple[Mode, ...], is_missed: bool
+):
+    """The others hold nobody up."""
+    assert is_missed == missed(modes, Mode.REQUIRE)
