@@ -21,6 +21,7 @@ def register(service: Service, controller: Controller) -> None:
         service.command(name, "[json]", 0, 1, commands.peers)
     for name in ("status", "ipsec/status"):
         service.command(name, "[json]", 0, 1, commands.status)
+    service.command("is-ready", "", 0, 0, lambda _: str(controller.ready).lower())
     service.command("guard/show", "", 0, 0, commands.guard)
     service.command("xfrm/policies", "", 0, 0, commands.policies)
     service.command("xfrm/state", "", 0, 0, commands.states)

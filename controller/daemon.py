@@ -298,6 +298,11 @@ class Controller:
         return self.chassis is not None and self.chassis.connected
 
     @property
+    def ready(self) -> bool:
+        """Whether systemd was told that this program is ready."""
+        return self._told
+
+    @property
     def applied(self) -> ClusterPolicy:
         """The policy that was acknowledged last."""
         return NO_POLICY if self.chassis is None else self.chassis.applied

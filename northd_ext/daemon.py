@@ -373,6 +373,7 @@ class Northd:
         self._service.command("pause", "", 0, 0, lambda _: self._pause(True))
         self._service.command("resume", "", 0, 0, lambda _: self._pause(False))
         self._service.command("is-paused", "", 0, 0, lambda _: str(self._paused).lower())
+        self._service.command("is-ready", "", 0, 0, lambda _: str(self._ready).lower())
         self._service.command("status", "", 0, 0, lambda _: self._status())
 
     def _pause(self, paused: bool) -> str:

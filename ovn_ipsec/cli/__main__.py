@@ -12,7 +12,7 @@ import click
 from .. import __version__
 from .settings import Settings
 
-COMMANDS = ("doctor", "explain", "peers", "pki", "policy", "sandbox", "status", "wait")
+COMMANDS = ("doctor", "explain", "peers", "pki", "policy", "probe", "sandbox", "status", "wait")
 RUNDIR = os.environ.get("OVN_RUNDIR", "/var/run/ovn")
 
 

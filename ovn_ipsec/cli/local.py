@@ -24,13 +24,21 @@ def own_socket() -> str:
     Raises:
         EdgeError: None runs here.
     """
-    rundir = Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
-    pidfile = rundir / f"{PROGRAM}.pid"
+    return socket_of(PROGRAM, Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch")))
+
+
+def socket_of(program: str, rundir: Path) -> str:
+    """Find the control socket of a program, as appctl does.
+
+    Raises:
+        EdgeError: It has left no pidfile.
+    """
+    pidfile = rundir / f"{program}.pid"
     try:
         pid = int(pidfile.read_text(encoding="ascii"))
     except (OSError, ValueError) as error:
         raise EdgeError(f"{pidfile}: {error}") from error
-    return str(rundir / f"{PROGRAM}.{pid}.ctl")
+    return str(rundir / f"{program}.{pid}.ctl")
 
 
 def ask_peers(target: str) -> list[Peer]:
