@@ -13,7 +13,7 @@ SEEDS = 300-1299
 # Another machine than this one for the guest, such as --speed 20 or --just-booted.
 MACHINE =
 
-.PHONY: help setup deb sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system bench bench-policy bench-ovn docs
+.PHONY: help setup deb rpm sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system bench bench-policy bench-ovn docs
 
 help:
 	@echo 'setup        install what is missing: Debian packages, .venv (quick when nothing is)'
@@ -37,12 +37,16 @@ help:
 	@echo 'bench-ovn    what it costs OVN itself, into docs/explanation/ovn-cost.md'
 	@echo 'docs         write the generated pages, pictures and man pages again'
 	@echo 'deb          Debian packages of the committed tree, into build/deb'
+	@echo 'rpm          RPM packages of the committed tree for Fedora, into build/rpm'
 
 setup:
 	@tools/setup
 
 deb:
 	@tools/deb
+
+rpm:
+	@tools/rpm
 
 sandbox: setup
 	$(PYTHON) -m ovn_ipsec.cli sandbox $(ARGS)
