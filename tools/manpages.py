@@ -11,13 +11,12 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import click
-from reference import TABLES
+from reference import columns, facts
 
 from controller.__main__ import main as controller
 from northd_ext.__main__ import main as northd
 from ovn_ipsec import __version__
 from ovn_ipsec.cli.__main__ import main as cli
-from ovn_ipsec.schema import nb_global, tuning
 
 PACKAGING = Path(__file__).parents[1] / "packaging"
 PAGES, CHANGELOG = PACKAGING / "man", PACKAGING / "debian" / "changelog"
@@ -203,27 +202,36 @@ def daemon_page(
     return lines + see_also(f"{name}(8)")
 
 
+def marked(text: str) -> str:
+    """Escape a text in which code stands in backquotes, and print that bold."""
+    pieces = text.split("`")
+    return "".join(
+        f"\\fB{roff(piece)}\\fR" if number % 2 else roff(piece)
+        for number, piece in enumerate(pieces)
+    )
+
+
 def keys_page() -> list[str]:
     """Write ovn-ipsec-keys(5)."""
     lines = title("ovn-ipsec-keys", 5, "keys of ovn-ipsec in the databases of OVN and Open vSwitch")
     lines += [".SH DESCRIPTION", "Every key that ovn\\-ipsec reads or writes, by column."]
-    column = ""
-    for place, module, names, writer in TABLES:
-        if place != column:
-            column = place
-            lines.append(f".SS {roff(place)}")
-        for name in names:
-            value = getattr(module, name)
-            for key in (value,) if isinstance(value, str) else value:
-                lines += entries(((key, f"Written by {writer}."),))
-    lines += [".SS Tuning: NB_Global.options"]
-    prefix = nb_global.STOCK_PREFIX
-    for name in tuning.SWITCHES:
-        lines += entries(((f"{prefix}{name}", "false or true."),))
-    for name, (field, low, high) in tuning.RANGES.items():
-        unit = "seconds" if field.endswith("_s") else "packets"
-        lines += entries(((f"{prefix}{name}", f"From {low} to {high} {unit}."),))
-    lines += [".PP", roff("Any other key that begins with ipsec_ is reported and ignored.")]
+    lines += [
+        roff(
+            "In NB_Global.options any other key that begins with ovn-ipsec- or ipsec_ is reported"
+            " and ignored."
+        )
+    ]
+    database = ""
+    for place, column, keys in columns():
+        if place != database:
+            database = place
+            lines.append(f".SH {roff(database).upper()}")
+        lines.append(f".SS {roff(column)}")
+        for key in keys:
+            lines += [".TP", f"\\fB{roff(key.name)}\\fR"] if key.name else [".PP"]
+            lines.append(marked(key.meaning))
+            for what, text in facts(key):
+                lines += [".br", f"{what}: {marked(text)}"]
     return lines + see_also("ovn-ipsec-keys(5)")
 
 

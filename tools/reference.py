@@ -7,6 +7,7 @@ import ast
 import configparser
 import inspect
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from enum import Enum
@@ -19,8 +20,10 @@ import northd_ext.metrics
 from controller.plan.pair import replacement
 from ovn_ipsec.cli.__main__ import COMMANDS
 from ovn_ipsec.cli.__main__ import main as cli
+from ovn_ipsec.model.key import Key, Party
 from ovn_ipsec.model.metric import LAST_PASS
-from ovn_ipsec.schema import encap, nb_global, open_vswitch, report, sb_global, tuning
+from ovn_ipsec.policy import bindings
+from ovn_ipsec.schema import encap, nb_global, open_vswitch, port, report, sb_global
 
 METRICS = (
     ("Both programs", (LAST_PASS,)),
@@ -34,47 +37,105 @@ ARCHITECTURE = EXPLANATION / "architecture.md"
 BEGIN = "<!-- Layers, written by tools/reference.py; do not edit: run `make docs`. -->"
 END = "<!-- End of the layers. -->"
 NOTE = "<!-- Written by tools/reference.py; do not edit: run `make docs`. -->\n"
-TABLES = (
-    (
-        "NB_Global.options",
-        nb_global,
-        ("MODE", "ROLLOUT", "AUTH", "PROFILE", "HOLD", "QUARANTINE", "READMIT", "CONFIRM"),
-        "operator",
-    ),
-    ("Logical_Switch.other_config", nb_global, ("NETWORK_MODE",), "operator"),
-    ("NB_Global.external_ids", nb_global, ("REPORT_KEYS",), "ovn-ipsec-northd"),
-    ("SB_Global.external_ids", sb_global, ("KEYS",), "ovn-ipsec-northd"),
-    ("Encap.options", encap, ("KEYS",), "ovn-ipsec-northd"),
-    ("Chassis_Private.external_ids", report, ("KEYS", "REQUEST"), "ovn-ipsec-controller, own row"),
-    ("Chassis_Private.external_ids", report, ("ANSWER",), "ovn-ipsec-northd"),
-    (
-        "Open_vSwitch.other_config",
-        open_vswitch,
-        ("TUNNELS", "VICI", "PSK_FILE", "PSK_PLAIN", "CRL_FILE", "REVOCATION", "OCSP_URI"),
-        "operator",
-    ),
-    ("Chassis.external_ids", report, ("PIN",), "ovn-ipsec-controller, own row"),
+KEYS = tuple(
+    key
+    for module in (nb_global, sb_global, encap, report, open_vswitch, port, bindings)
+    for key in module.DOCUMENTED
 )
+"""Every key that is read or written, those of one column together."""
+BOOKS = {
+    "northbound": "NB_Global.ipsec NB_Global.options NB_Global.external_ids"
+    " Logical_Switch.other_config",
+    "southbound": "SB_Global.external_ids SB_Global.ipsec SB_Global.options Encap.options"
+    " Chassis.external_ids Chassis.other_config Chassis_Private.external_ids"
+    " Port_Binding.options Datapath_Binding.external_ids",
+    "Open vSwitch": "Open_vSwitch.other_config Open_vSwitch.external_ids Port.external_ids"
+    " Interface.options",
+}
+"""Database: its columns, in the order of the page."""
+SET = {
+    "NB_Global": "ovn-nbctl set NB_Global .",
+    "Logical_Switch": "ovn-nbctl set Logical_Switch payments",
+    "Open_vSwitch": "ovs-vsctl set Open_vSwitch .",
+}
+"""By which command the operator writes into a table."""
+
+
+def columns() -> Iterator[tuple[str, str, tuple[Key, ...]]]:
+    """Database, column and keys of the column, in the order of the page."""
+    for database, names in BOOKS.items():
+        for column in names.split():
+            yield database, column, tuple(key for key in KEYS if key.column == column)
+
+
+def example(key: Key) -> str:
+    """A command where the operator writes the key, a value otherwise."""
+    if key.writer is not Party.OPERATOR:
+        return key.example
+    place = key.path.replace("<priority>", "100")
+    return f"{SET[key.column.partition('.')[0]]} {shlex.quote(f'{place}={key.example}')}"
+
+
+def facts(key: Key) -> Iterator[tuple[str, str]]:
+    """What is said of a key besides its meaning, each with what it is."""
+    yield "Values", key.values
+    yield "Without it", key.default
+    if key.example:
+        yield "Example", f"`{example(key)}`"
+    yield "Written by", key.writer
+    yield "Read by", ", ".join(key.readers)
+
+
+def _more(key: Key) -> str:
+    """A link to where there is more, from the page in docs/reference."""
+    page, sign, anchor = key.page.partition("#")
+    title = (ROOT / "docs" / page).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+    target = page.removeprefix("reference/") if page.startswith("reference/") else f"../{page}"
+    return f"[{title}]({target}{sign}{anchor})"
+
+
+def _title(key: Key) -> str:
+    return f"{key.column}:{key.name}" if key.name else key.column
+
+
+def _index() -> Iterator[str]:
+    """A table with a link to every key."""
+    yield from ("| column | keys |", "|---|---|")
+    for _, column, found in columns():
+        links = (
+            f"[`{k.name or column}`](#{re.sub('[^a-z0-9_-]', '', _title(k).lower())})"
+            for k in found
+        )
+        yield f"| `{column}` | {', '.join(links)} |"
 
 
 def keys() -> str:
-    """List every key by column and writer, and every tuning setting with its range."""
+    """Say of every key what it means, what may stand there, and who writes and reads it."""
     lines = ["# Keys in the databases", NOTE]
-    lines += ["| column | key | written by |", "|---|---|---|"]
-    for column, module, names, writer in TABLES:
-        for name in names:
-            value = getattr(module, name)
-            for key in (value,) if isinstance(value, str) else value:
-                lines.append(f"| `{column}` | `{key}` | {writer} |")
-    lines += ["", "## Tuning: NB_Global.options", ""]
-    lines += ["| key | lowest | highest |", "|---|---|---|"]
-    prefix = nb_global.STOCK_PREFIX
-    for name in tuning.SWITCHES:
-        lines.append(f"| `{prefix}{name}` | `false` | `true` |")
-    for name, (field, low, high) in tuning.RANGES.items():
-        unit = " s" if field.endswith("_s") else " packets"
-        lines.append(f"| `{prefix}{name}` | {low}{unit} | {high}{unit} |")
-    lines += ["", "Any other key that begins with `ipsec_` is reported and ignored."]
+    lines += [
+        "Every key that ovn-ipsec reads or writes, by database and column.",
+        "Keys of ovn-ipsec begin with `ovn-ipsec`, and each has one writer; the others are OVN's or"
+        " Open vSwitch's.",
+        "",
+        "- A value that does not parse is refused with table, row, key and what was expected."
+        "\n  In the northbound it leaves the last good policy in force;"
+        " a setting (`ipsec_`, Open_vSwitch) counts as not given instead.",
+        "- In `NB_Global.options` any other key that begins with `ovn-ipsec-` or `ipsec_` is"
+        " reported and ignored.",
+        "- `operator` is whoever runs the command in the example.",
+        "",
+        *_index(),
+    ]
+    database = ""
+    for place, _, found in columns():
+        if place != database:
+            database = place
+            lines += ["", f"## {database[:1].upper()}{database[1:]}"]
+        for key in found:
+            lines += ["", f"### `{_title(key)}`", ""]
+            lines += [re.sub(r"\. (?=[A-Z`])", ".\n", key.meaning), ""]
+            lines += [f"- {what}: {text}" for what, text in facts(key)]
+            lines += [f"- More: {_more(key)}"] if key.page else []
     return "\n".join(lines) + "\n"
 
 

@@ -17,11 +17,9 @@ from ovsdbapp.backend.ovs_idl.idlutils import row_by_value
 from ovsdbapp.schema.open_vswitch.commands import AddPortCommand
 
 from ovn_ipsec.ovsdb.commands import Commands, SetKeys
+from ovn_ipsec.schema.port import CHASSIS_ID, MARK
 
 from ..plan.ports.tunnels import Mark, NewPort, PortPlan, Repair, TunnelPort
-
-CHASSIS_ID = "ovn-chassis-id"
-MARK = "ovn-ipsec"
 
 
 def commands_of(

@@ -22,9 +22,11 @@ from ovn_ipsec.errors import OvsdbError
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.ovsdb.commands import Commands
 from ovn_ipsec.ovsdb.session import Row, RowChange, Session
+from ovn_ipsec.schema import open_vswitch
+from ovn_ipsec.schema.port import CHASSIS_ID, MARK
 
 from ..plan.ports.tunnels import LocalSettings, Mark, PortPlan, SeenPorts, TunnelPort
-from .commands import CHASSIS_ID, MARK, commands_of
+from .commands import commands_of
 from .liveness import network_namespace
 
 MONITOR = "ovs-monitor-ipsec"
@@ -166,10 +168,10 @@ def local_settings(session: Session, chassis: str) -> LocalSettings:
     def value(key: str) -> str:
         return external.get(f"{key}-{chassis}", external.get(key, ""))
 
-    remote = value("ovn-bridge-remote")
+    remote = value(open_vswitch.BRIDGE_REMOTE)
     return LocalSettings(
-        set_local_ip=value("ovn-set-local-ip").lower() == "true",
-        index=row.other_config.get(f"ovn-chassis-idx-{chassis}", ""),
+        set_local_ip=value(open_vswitch.SET_LOCAL_IP).lower() == "true",
+        index=row.other_config.get(open_vswitch.CHASSIS_INDEX + chassis, ""),
         bridge_remote=bool(remote) and not remote.startswith("unix:"),
     )
 

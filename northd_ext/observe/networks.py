@@ -20,10 +20,10 @@ from ovn_ipsec.ovsdb.rows import raw_binding
 from ovn_ipsec.ovsdb.session import Change, Row, RowChange, Session
 from ovn_ipsec.policy.bindings import asked_for, parse_binding, parse_datapath
 from ovn_ipsec.policy.topology import Datapath, Topology
+from ovn_ipsec.schema.nb_global import NETWORK_MODE
 
 _CHASSIS, _DATAPATH, _BINDING = "Chassis", "Datapath_Binding", "Port_Binding"
 _SWITCH = "Logical_Switch"
-_OURS = "ovn-ipsec"
 
 _Key = TypeVar("_Key")
 _Item = TypeVar("_Item")
@@ -116,7 +116,7 @@ class Switches:
         if found is not None:
             names.add(found.name)
             self._name_of[row] = found.name
-            self._named[found.name][row] = found.other_config.get(_OURS)
+            self._named[found.name][row] = found.other_config.get(NETWORK_MODE)
         for name in names:
             self._join(name)
 

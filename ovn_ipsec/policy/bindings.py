@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
+from ..model.key import Key, Party
 from .topology import Binding, Datapath
 
 NOWHERE = "localport"
@@ -75,3 +77,48 @@ def parse_datapath(tunnel_key: int, external_ids: Mapping[str, str]) -> Datapath
 
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+_key = partial(
+    Key, default="nothing", writer=Party.OVN_NORTHD, readers=(Party.NORTHD, Party.COMMAND)
+)
+_option = partial(_key, column="Port_Binding.options")
+DOCUMENTED = (
+    *(
+        _option(
+            name=name,
+            meaning="Where the port is to be: it counts as hosted there before it is bound.",
+            values="names or host names of chassis with commas between them",
+            example="hv1",
+        )
+        for name in WANTED_AT
+    ),
+    _option(
+        name="virtual-parents",
+        meaning="Ports that may have this one: it counts as hosted where they are.",
+        values="names of ports with commas between them",
+        example="vm1,vm2",
+    ),
+    _option(
+        name="peer",
+        meaning="The port at the other end, on another switch or router.",
+        values="the name of a port",
+        example="lr0-payments",
+    ),
+    _key(
+        column="Datapath_Binding.external_ids",
+        name="name",
+        meaning="The name of the switch or router, which `network:` in a rule goes by.",
+        values="text",
+        example="payments",
+    ),
+    _key(
+        column="Datapath_Binding.external_ids",
+        name="logical-switch",
+        meaning="Its presence says that this is a switch.",
+        values="a UUID",
+        default="it is a router",
+        example="0ad7f3a1-8d4f-4c53-9a55-1b1f4f2f6f21",
+    ),
+)
+"""What people are told of these keys, read only while a rule or a switch names a network."""

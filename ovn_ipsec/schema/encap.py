@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from heapq import nsmallest
 
 from ..errors import InputError
 from ..model.chassis import DEFAULT_PORT, ChassisName, Encap, EncapType
+from ..model.key import Key, Party, one_of
 from ..model.policy import ClassName, Mode
 from . import fields as parse
 from .fields import Place
@@ -18,6 +20,10 @@ TABLE = "Encap"
 MODE = "ovn-ipsec"
 CLASS = "ovn-ipsec-class"
 DST_PORT = "dst_port"
+CSUM = "csum"
+IS_REMOTE = "is-remote"
+IS_INTERCONN = "is-interconn"
+CMS_OPTIONS = "ovn-cms-options"
 KEYS = (MODE, CLASS)
 
 ENCAPS_MAX = 16
@@ -106,7 +112,7 @@ def parse_encap(row: str, raw: RawEncap) -> tuple[EncapIntent | None, tuple[Inpu
             port = parse_port(place, raw.options[DST_PORT])
     except InputError as error:
         return None, (error,)
-    csum = {"true": True, "false": False}.get(raw.options.get("csum", ""))
+    csum = {"true": True, "false": False}.get(raw.options.get(CSUM, ""))
     encap = Encap(type=kind, ip=ip, port=port, csum=csum)
     errors: list[InputError] = []
     mode = None
@@ -175,8 +181,8 @@ def parse_chassis(raw: RawChassis) -> ParsedChassis:
         chassis=Chassis(
             name=name,
             zones=raw.transport_zones,
-            is_remote=raw.other_config.get("is-remote") == "true",
-            is_interconn=raw.other_config.get("is-interconn") == "true",
+            is_remote=raw.other_config.get(IS_REMOTE) == "true",
+            is_interconn=raw.other_config.get(IS_INTERCONN) == "true",
             encaps=tuple(intents),
         ),
         errors=tuple(errors),
@@ -189,8 +195,85 @@ def availability_zones(other_config: Mapping[str, str]) -> frozenset[str]:
     Args:
         other_config: Of a Chassis row.
     """
-    for word in other_config.get("ovn-cms-options", "").split(","):
+    for word in other_config.get(CMS_OPTIONS, "").split(","):
         key, _, value = word.partition("=")
         if key == "availability-zones":
             return frozenset(filter(None, value.split(":")))
     return frozenset()
+
+
+_ALL = (Party.CONTROLLER, Party.NORTHD, Party.COMMAND)
+_option = partial(Key, column="Encap.options", readers=_ALL)
+_config = partial(Key, column="Chassis.other_config", readers=_ALL)
+DOCUMENTED = (
+    _option(
+        name=MODE,
+        meaning="The mode that this encap falls back to. Of a pair the stronger mode of both ends"
+        " holds, and none goes below the floor of SB_Global.",
+        values=one_of(Mode),
+        default="the default of SB_Global holds",
+        example=Mode.REQUIRE,
+        writer=Party.NORTHD,
+        page="explanation/classes.md",
+    ),
+    _option(
+        name=CLASS,
+        meaning="The class of this encap: all those that no rule can tell apart.",
+        values="1 to 16 of a-z 0-9",
+        default="the modes of both rows hold",
+        example="a1b2c3",
+        writer=Party.NORTHD,
+        page="explanation/classes.md",
+    ),
+    _option(
+        name=DST_PORT,
+        meaning="UDP port at which this encap receives.",
+        values=f"{PORT_LOW} to {PORT_HIGH}, but {IKE_NAT_PORT}; at most {PORTS_MAX} different"
+        " ones count for a chassis",
+        default=", ".join(f"{port} for {kind}" for kind, port in DEFAULT_PORT.items()),
+        example="6082",
+        writer=Party.OVN_CONTROLLER,
+        page="explanation/guard.md#what-it-covers",
+    ),
+    _option(
+        name=CSUM,
+        meaning="Whether tunnels to this encap have UDP checksums; tunnel ports that"
+        " ovn-ipsec-controller makes repeat it.",
+        values=one_of(("true", "false")),
+        default="the tunnel port says nothing about it",
+        example="true",
+        writer=Party.OVN_CONTROLLER,
+        readers=(Party.CONTROLLER,),
+    ),
+    _config(
+        name=IS_REMOTE,
+        meaning="The chassis is one of another availability zone. Its Encap rows are never written,"
+        " no rule matches it, and the default holds for its pairs.",
+        values=one_of(("true", "false")),
+        default="`false`",
+        example="true",
+        writer=Party.OVN_IC,
+        page="reference/policy.md#which-pairs-a-rule-matches",
+    ),
+    _config(
+        name=IS_INTERCONN,
+        meaning="The chassis has tunnels to those of other availability zones.",
+        values=one_of(("true", "false")),
+        default="`false`",
+        example="true",
+        writer=Party.OVN_CONTROLLER,
+        readers=(Party.CONTROLLER, Party.COMMAND),
+    ),
+    _config(
+        name=CMS_OPTIONS,
+        meaning="Of its words, `availability-zones=AZ1:AZ2` says which zones `az:` in a rule"
+        " matches.",
+        values="words with commas between them",
+        default="the chassis is in no availability zone",
+        example="enable-chassis-as-gw,availability-zones=az1",
+        writer=Party.OVN_CONTROLLER,
+        readers=(Party.NORTHD, Party.COMMAND),
+        page="reference/policy.md#the-language",
+    ),
+)
+"""What people are told of these keys."""

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
 from ..errors import InputError
 from ..model.chassis import ChassisName
+from ..model.key import Key, Party, one_of
 from ..model.policy import (
+    GENERATION_MAX,
     HOLD_S,
     Auth,
     EncryptionPolicy,
@@ -25,6 +28,7 @@ from ..model.policy import (
 from . import fields as parse
 from . import rules
 from .fields import Place
+from .tuning import documented as documented_settings
 from .tuning import parse_settings
 
 TABLE = "NB_Global"
@@ -43,6 +47,8 @@ STOCK_PREFIX = "ipsec_"
 OWN_PREFIX = "ovn-ipsec-"
 
 STATE = "ovn-ipsec-state"
+STATES = ("off", "preparing", "establishing", "established", "enforced", "relaxing")
+"""What STATE says, apart from whether the cluster is degraded."""
 GENERATION = "ovn-ipsec-generation"
 SUMMARY = "ovn-ipsec-summary"
 ERROR = "ovn-ipsec-error"
@@ -214,3 +220,160 @@ def _parse_network(name: str, text: str) -> Mode:
     except rules.RuleError as error:
         place.refuse(text, f"the network's name cannot stand in a rule: {error.reason}")
     return Mode(text)
+
+
+_READERS = (Party.NORTHD, Party.COMMAND)
+_POLICY = "reference/policy.md"
+_option = partial(
+    Key, column="NB_Global.options", writer=Party.OPERATOR, readers=(Party.NORTHD, Party.COMMAND)
+)
+_report = partial(
+    Key, column="NB_Global.external_ids", writer=Party.NORTHD, readers=(Party.NORTHD, Party.COMMAND)
+)
+_OPTIONS = (
+    Key(
+        column="NB_Global.ipsec",
+        name="",
+        meaning="The switch, as in stock OVN: whether the tunnels of the cluster are encrypted.",
+        values=one_of(("true", "false")),
+        default="`false`",
+        example="true",
+        writer=Party.OPERATOR,
+        readers=(*_READERS, Party.OVN_NORTHD),
+        page="explanation/phases.md",
+    ),
+    _option(
+        name=MODE,
+        meaning="How pairs are treated that no rule matches: encrypted or dropped, or encrypted"
+        " where both ends can. It decides where a rollout ends: `require` at `enforced`, `prefer`"
+        " at `established` unless a rule asks for more.",
+        values=one_of((Mode.REQUIRE, Mode.PREFER)),
+        default=f"`{Mode.REQUIRE}`",
+        example=Mode.PREFER,
+        page=_POLICY,
+    ),
+    _option(
+        name=f"{rules.PREFIX}<priority>",
+        meaning="One rule: which pairs it matches and how they are treated. The rule of the"
+        " highest priority that matches decides. `ovn-ipsec policy add` checks it before it is"
+        " written.",
+        values=f"`SELECTOR SELECTOR MODE [profile=NAME]`, at most {rules.TEXT_MAX} characters;"
+        f" priority 1 to {rules.PRIORITY_MAX}",
+        default="no rule",
+        example="zone:dc1 zone:dc2 require profile=cnsa",
+        page=_POLICY,
+    ),
+    _option(
+        name=PROFILE,
+        meaning="Cipher suite of pairs whose rule names none.",
+        values=one_of(Profile),
+        default=f"`{Profile.DEFAULT}`",
+        example=Profile.CNSA,
+        page="reference/policy.md#profiles",
+    ),
+    _option(
+        name=AUTH,
+        meaning="How chassis prove who they are to each other.",
+        values=one_of(Auth),
+        default=f"`{Auth.CA}`",
+        example=Auth.PINNED,
+        page="howto/authentication.md",
+    ),
+    _option(
+        name=ROLLOUT,
+        meaning="Whether clear text is denied only when the wanted pairs are up, or at once.",
+        values=one_of(Rollout),
+        default=f"`{Rollout.GATED}`",
+        example=Rollout.IMMEDIATE,
+        page="explanation/phases.md#for-whom-a-gate-waits",
+    ),
+    _option(
+        name=HOLD,
+        meaning="How long a chassis counts as a network's after the network's last port has left"
+        " it.",
+        values=f"a time from 0 to {_HOLD_MAX_S} s: seconds, or a number with `s`, `m`, `h` or `d`",
+        default=f"{HOLD_S} s",
+        example="10m",
+        page="howto/one-tenant.md#when-workloads-move",
+    ),
+    _option(
+        name=QUARANTINE,
+        meaning="Chassis that nobody talks to: their SAs end at every peer, and clear text is"
+        " denied too.",
+        values="chassis names with blanks or commas between them",
+        default="nobody is in quarantine",
+        example="hv3 hv7",
+        page="howto/rollover.md#quarantine-a-chassis",
+    ),
+    _option(
+        name=READMIT,
+        meaning="Chassis that a certificate authority has put into quarantine, and that may be"
+        " talked to again although that authority is no longer there.",
+        values="chassis names with blanks or commas between them",
+        default="what the authority has barred stays in quarantine",
+        example="hv3",
+        page="howto/rollover.md#quarantine-a-chassis",
+    ),
+    _option(
+        name=CONFIRM,
+        meaning="The generation in force, when this northbound is to be followed although it was"
+        f" emptied, restored or is another one. `{ERROR}` names the number.",
+        values=f"a whole number from 0 to {GENERATION_MAX}",
+        default="a northbound that is in doubt weakens nothing",
+        example="1764230000000",
+        page="howto/diagnose.md#the-northbound-was-emptied-or-restored",
+    ),
+    Key(
+        column=f"{NETWORK_TABLE}.other_config",
+        name=NETWORK_MODE,
+        meaning="How pairs are at least treated that carry the traffic of this network: short for"
+        " a rule `network:NAME any MODE`, without a priority, and never weaker than rules.",
+        values=one_of((Mode.REQUIRE, Mode.PREFER)),
+        default="rules decide alone",
+        example=Mode.REQUIRE,
+        writer=Party.OPERATOR,
+        readers=_READERS,
+        page="reference/policy.md#a-network-that-asks-for-itself",
+    ),
+)
+_REPORT = (
+    _report(
+        name=STATE,
+        meaning="How far the cluster is. ` (degraded)` stands behind it while something that"
+        " should hold does not. `ovn-ipsec wait` waits for one of these.",
+        values=f"{one_of(STATES)}, each also with ` (degraded)`",
+        default="ovn-ipsec-northd has never run",
+        example="enforced",
+        page="explanation/phases.md",
+    ),
+    _report(
+        name=GENERATION,
+        meaning="The generation of the policy in force. It also shows that this northbound is the"
+        " one that the policy came from.",
+        values=f"a whole number from 0 to {GENERATION_MAX}",
+        default="this northbound is in doubt while a policy is in force",
+        example="1764230000000",
+        page="explanation/phases.md#generations",
+    ),
+    _report(
+        name=SUMMARY,
+        meaning="Chassis, pairs, who lags, problems and what will soon be one, in one line for"
+        " people; the first few by name.",
+        values="text of bounded length",
+        default="ovn-ipsec-northd has never run",
+        example="chassis 3 ready 3 lagging 0 | pairs 6 encrypted 6 pending 0 blocked 0",
+        readers=(Party.COMMAND,),
+    ),
+    _report(
+        name=ERROR,
+        meaning="What of the policy could not be understood or put into force: table, key, text"
+        " and what was expected. The last good policy stays in force meanwhile.",
+        values="text of bounded length",
+        default="nothing is wrong with the policy",
+        example="NB_Global . ovn-ipsec-mode='requier': expected one of off, prefer, require",
+        readers=(Party.COMMAND,),
+        page="reference/policy.md#when-something-is-wrong",
+    ),
+)
+DOCUMENTED = (*_OPTIONS, *documented_settings("NB_Global.options", STOCK_PREFIX), *_REPORT)
+"""What people are told of these keys."""

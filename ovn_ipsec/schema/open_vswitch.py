@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
 from ..errors import InputError
 from ..model.chassis import DEFAULT_PORT, ChassisName, EncapType, IpAddress
+from ..model.key import Key, Party, one_of
 from ..model.policy import Revocation
 from . import fields as parse
 from .fields import Place
@@ -23,6 +25,22 @@ PSK_PLAIN = "ovn-ipsec-psk-plain"
 CRL_FILE = "ovn-ipsec-crl-file"
 REVOCATION = "ovn-ipsec-revocation"
 OCSP_URI = "ovn-ipsec-ocsp-uri"
+CERTIFICATE, PRIVATE_KEY, CA_CERT = "certificate", "private_key", "ca_cert"
+CHASSIS_INDEX = "ovn-chassis-idx-"
+"""And the name of a chassis behind it."""
+SYSTEM_ID = "system-id"
+REMOTE = "ovn-remote"
+PROBE_INTERVAL = "ovn-remote-probe-interval"
+BRIDGE = "ovn-bridge"
+ENCAP_IP = "ovn-encap-ip"
+ENCAP_TYPE = "ovn-encap-type"
+ENCAP_TOS = "ovn-encap-tos"
+ENCAP_DF = "ovn-encap-df_default"
+SET_LOCAL_IP = "ovn-set-local-ip"
+BRIDGE_REMOTE = "ovn-bridge-remote"
+_PROBE_INTERVAL_MS = 5000
+_BRIDGE = "br-int"
+_TOS = "none"
 
 T = TypeVar("T")
 
@@ -99,40 +117,38 @@ def parse_local(
         The settings; a junk setting is at its default, or at what is safest, and in `errors`.
     """
     errors: list[InputError] = []
-    text = name_override or external_ids.get("system-id", "")
-    place, name = Place(table=TABLE, row=".", key="external_ids:system-id"), None
+    text = name_override or external_ids.get(SYSTEM_ID, "")
+    place, name = Place(table=TABLE, row=".", key=f"external_ids:{SYSTEM_ID}"), None
     if text:
         name = _parsed(errors, (place, text), parse.chassis_name, None)
 
     def external(key: str, default: str = "") -> str:
         return external_ids.get(f"{key}-{name}", external_ids.get(key, default))
 
-    encap_ips = frozenset(_addresses(external("ovn-encap-ip"), errors))
-    place = Place(table=TABLE, row=".", key="external_ids:ovn-remote")
-    remotes = parse_remotes(place, external("ovn-remote"))
+    encap_ips = frozenset(_addresses(external(ENCAP_IP), errors))
+    place = Place(table=TABLE, row=".", key=f"external_ids:{REMOTE}")
+    remotes = parse_remotes(place, external(REMOTE))
     errors += remotes.errors
-    paths = [other_config.get(key, "") for key in ("certificate", "private_key", "ca_cert")]
+    paths = [other_config.get(key, "") for key in (CERTIFICATE, PRIVATE_KEY, CA_CERT)]
     files = CredentialFiles(certificate=paths[0], private_key=paths[1], ca_cert=paths[2])
-    place = Place(table=TABLE, row=".", key="external_ids:ovn-remote-probe-interval")
-    text = external("ovn-remote-probe-interval", "5000")
-    probe_interval_ms = _parsed(errors, (place, text), _milliseconds, 5000)
+    place = Place(table=TABLE, row=".", key=f"external_ids:{PROBE_INTERVAL}")
+    text = external(PROBE_INTERVAL, str(_PROBE_INTERVAL_MS))
+    probe_interval_ms = _parsed(errors, (place, text), _milliseconds, _PROBE_INTERVAL_MS)
     tunnels, psk_plain, revocation, ocsp_uri = _parse_own(other_config, errors)
     return LocalChassis(
         name=name,
         remote=str(remotes),
-        bridge=external("ovn-bridge", "br-int"),
+        bridge=external(BRIDGE, _BRIDGE),
         probe_interval_ms=probe_interval_ms,
         tunnels=tunnels,
         vici=other_config.get(VICI),
         files=files if any(paths) else None,
-        tos=external("ovn-encap-tos", "none"),
-        df_default=external("ovn-encap-df_default"),
+        tos=external(ENCAP_TOS, _TOS),
+        df_default=external(ENCAP_DF),
         encap_ips=encap_ips,
         errors=tuple(errors),
         encap_ports=frozenset(
-            DEFAULT_PORT[kind]
-            for kind in EncapType
-            if kind in external("ovn-encap-type").split(",")
+            DEFAULT_PORT[kind] for kind in EncapType if kind in external(ENCAP_TYPE).split(",")
         ),
         psk_file=other_config.get(PSK_FILE, ""),
         psk_plain=psk_plain,
@@ -186,9 +202,214 @@ def _revocation(place: Place, text: str) -> Revocation:
 
 
 def _addresses(text: str, errors: list[InputError]) -> Iterator[IpAddress]:
-    place = Place(table=TABLE, row=".", key="external_ids:ovn-encap-ip")
+    place = Place(table=TABLE, row=".", key=f"external_ids:{ENCAP_IP}")
     for word in filter(None, text.split(",")):
         try:
             yield parse.address(place, word.strip())
         except InputError as error:
             errors.append(error)
+
+
+_setting = partial(
+    Key,
+    column="Open_vSwitch.other_config",
+    writer=Party.OPERATOR,
+    readers=(Party.CONTROLLER, Party.COMMAND),
+)
+_own = partial(_setting, readers=(Party.CONTROLLER,))
+_stock = partial(_setting, readers=(Party.CONTROLLER, Party.MONITOR))
+_shared = partial(
+    _setting,
+    column="Open_vSwitch.external_ids",
+    readers=(Party.CONTROLLER, Party.COMMAND, Party.OVN_CONTROLLER),
+)
+_FILES = "howto/authentication.md#files-of-your-own"
+_REVOKED = "howto/authentication.md#what-must-be-known-about-a-certificate"
+_PORTS = "howto/without-ovn-controller.md"
+_NO_FILES = "without all three the chassis asks for a certificate, where somebody signs"
+DOCUMENTED = (
+    _stock(
+        name=CERTIFICATE,
+        meaning="File of the chassis' certificate, and of the authorities between it and the root.",
+        values="a path; PEM",
+        default=_NO_FILES,
+        example="/etc/ovn/ipsec-cert.pem",
+        page=_FILES,
+    ),
+    _stock(
+        name=PRIVATE_KEY,
+        meaning="File of the certificate's key.",
+        values="a path; PEM, without a passphrase",
+        default=_NO_FILES,
+        example="/etc/ovn/ipsec-key.pem",
+        page=_FILES,
+    ),
+    _stock(
+        name=CA_CERT,
+        meaning="File of the authorities that this chassis trusts.",
+        values="a path; PEM, one or more certificates",
+        default=_NO_FILES,
+        example="/etc/ovn/ipsec-ca.pem",
+        page=_FILES,
+    ),
+    _own(
+        name=TUNNELS,
+        meaning="Who makes the tunnel ports: ovn-controller, ovn-ipsec-controller, or the latter"
+        " only while the former is known to be dead.",
+        values=one_of(Tunnels),
+        default=f"`{Tunnels.AUTO}`",
+        example=Tunnels.OWN,
+        page=_PORTS,
+    ),
+    _own(
+        name=VICI,
+        meaning="The socket of the IKE daemon.",
+        values="`unix:///PATH` or `tcp://ADDRESS:PORT`",
+        default="that of the IKE daemon as it is packaged",
+        example="unix:///run/charon.vici",
+    ),
+    _own(
+        name=PSK_FILE,
+        meaning="With `psk`: the file of the cluster's secret. The first line signs, all lines are"
+        " accepted.",
+        values="a path; the file's mode is 0600",
+        default="the chassis has no secret",
+        example="/etc/ovn/ipsec-psk",
+        page="howto/authentication.md#a-secret",
+    ),
+    _own(
+        name=PSK_PLAIN,
+        meaning="Stock chassis whose `options:psk` is the secret itself, and no derived key.",
+        values="chassis names with blanks or commas between them",
+        default="every peer has a derived key",
+        example="gw1,gw2",
+        page="howto/authentication.md#a-stock-chassis-with-a-secret",
+    ),
+    _own(
+        name=CRL_FILE,
+        meaning="File of what authorities have revoked.",
+        values="a path; PEM, one or more lists",
+        default="nothing is known from a file",
+        example="/etc/ovn/ipsec-crl.pem",
+        page=_REVOKED,
+    ),
+    _own(
+        name=REVOCATION,
+        meaning="What must be known of a peer's certificate, besides that it is not known to be"
+        " revoked.",
+        values=f"{one_of(Revocation)}; anything else counts as `{Revocation.STRICT}`",
+        default=f"`{Revocation.RELAXED}`",
+        example=Revocation.STRICT,
+        page=_REVOKED,
+    ),
+    _own(
+        name=OCSP_URI,
+        meaning="Who is asked whether a certificate is revoked.",
+        values="`http://HOST[:PORT][/PATH]`, at most 255 characters",
+        default="only those are asked whom certificates name",
+        example="http://192.0.2.9:8080/ocsp",
+        page=_REVOKED,
+    ),
+    _own(
+        name=f"{CHASSIS_INDEX}<chassis>",
+        meaning="A character in the names of the tunnel ports of this chassis, where a host has"
+        " several.",
+        values="one of 0-9 a-z",
+        default="the host has one chassis",
+        example="0",
+        writer=Party.OVN_CONTROLLER,
+    ),
+    _shared(
+        name=SYSTEM_ID,
+        meaning="Name of this chassis, and its identity. `--chassis` and the file"
+        " `/etc/ovn/system-id-override` win over it.",
+        values="1 to 253 of A-Z a-z 0-9 . _ -",
+        default="the controller waits",
+        example="hv1",
+        page="howto/rollover.md#rename-a-chassis",
+    ),
+    _shared(
+        name=REMOTE,
+        meaning="Where the southbound database is.",
+        values="`ssl:HOST[:PORT]`, `tcp:HOST[:PORT]` or `unix:FILE`, with commas between them",
+        default="the controller waits",
+        example="ssl:192.0.2.1:6642",
+        page="howto/diagnose.md#a-database-that-cannot-be-reached",
+    ),
+    _shared(
+        name=PROBE_INTERVAL,
+        meaning="How long the connection to the southbound may be idle before it is probed; 0:"
+        " never.",
+        values="milliseconds",
+        default=f"{_PROBE_INTERVAL_MS}",
+        example="30000",
+        readers=(Party.CONTROLLER, Party.OVN_CONTROLLER),
+    ),
+    _shared(
+        name=BRIDGE,
+        meaning="The integration bridge, which has the tunnel ports.",
+        values="the name of a bridge",
+        default=f"`{_BRIDGE}`",
+        example=_BRIDGE,
+        readers=(Party.CONTROLLER, Party.OVN_CONTROLLER),
+    ),
+    _shared(
+        name=ENCAP_IP,
+        meaning="Where the tunnels of this chassis end. The guard protects these addresses before"
+        " there are rows in the southbound.",
+        values="addresses with commas between them",
+        default="ovn-controller makes no chassis",
+        example="192.0.2.11",
+        page="explanation/guard.md#what-it-covers",
+    ),
+    _shared(
+        name=ENCAP_TYPE,
+        meaning="Types of tunnels that this chassis can end; of them `geneve` and `vxlan` are"
+        " protected.",
+        values="types with commas between them",
+        default="ovn-controller makes no chassis",
+        example="geneve",
+    ),
+    _shared(
+        name=ENCAP_TOS,
+        meaning="What tunnel packets carry as TOS; tunnel ports that ovn-ipsec-controller makes"
+        " repeat it.",
+        values="`none`, `inherit` or a number",
+        default=f"`{_TOS}`",
+        example="inherit",
+        readers=(Party.CONTROLLER, Party.OVN_CONTROLLER),
+        page=_PORTS,
+    ),
+    _shared(
+        name=ENCAP_DF,
+        meaning="Whether tunnel packets may not be fragmented; tunnel ports that"
+        " ovn-ipsec-controller makes repeat it.",
+        values=one_of(("true", "false")),
+        default="the tunnel port says nothing about it",
+        example="false",
+        readers=(Party.CONTROLLER, Party.OVN_CONTROLLER),
+        page=_PORTS,
+    ),
+    _shared(
+        name=SET_LOCAL_IP,
+        meaning="Whether tunnel ports name the address that they send from, as newer"
+        " ovn-controllers always have it; tunnel ports that ovn-ipsec-controller makes follow it.",
+        values=one_of(("true", "false")),
+        default="`false`",
+        example="true",
+        readers=(Party.CONTROLLER, Party.OVN_CONTROLLER),
+        page=_PORTS,
+    ),
+    _shared(
+        name=BRIDGE_REMOTE,
+        meaning="From where the bridge is driven. Where that is no local socket, nobody can know"
+        " here that ovn-controller is dead, and `auto` leaves the tunnel ports alone.",
+        values="an OpenFlow remote",
+        default="a local socket",
+        example="unix:/run/openvswitch/br-int.mgmt",
+        readers=(Party.CONTROLLER, Party.OVN_CONTROLLER),
+        page=_PORTS,
+    ),
+)
+"""What people are told of these keys. One of external_ids may have `-<chassis>` behind it, and
+then wins over the plain one on a host of several chassis."""

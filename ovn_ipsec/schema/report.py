@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import partial
 
-from ..model.policy import Auth, Phase, Profile
+from ..model.key import Key, Party, one_of
+from ..model.policy import GENERATION_MAX, Auth, Phase, Profile
 from ..model.status import Digest, PairCounts
 from ..model.text import printable as printable  # noqa: PLC0414 - where others look for it
 from . import fields as parse
@@ -108,3 +110,117 @@ def _parse_counts(place: Place, text: str) -> PairCounts:
             place.refuse(text, f"expected words of {', '.join(sorted(known))} as name=number")
         counts[name] = parse.integer(place, number, 0, 10_000_000)
     return PairCounts(**counts)
+
+
+_key = partial(
+    Key,
+    column="Chassis_Private.external_ids",
+    writer=Party.CONTROLLER,
+    readers=(Party.NORTHD, Party.COMMAND),
+)
+_ENROLMENT = "howto/authentication.md#certificates-that-nobody-carries-around"
+DOCUMENTED = (
+    _key(
+        name=AGENT,
+        meaning="Program, version and IKE daemon, for people.",
+        values="text of at most 120 characters",
+        default="the chassis has no ovn-ipsec-controller",
+        example="ovn-ipsec-controller 0.1.0 charon-systemd 6.0.1",
+        readers=(Party.CONTROLLER, Party.NORTHD, Party.COMMAND),
+    ),
+    _key(
+        name=GENERATION,
+        meaning="The generation of the policy that every pair of this chassis has been brought to.",
+        values=f"a whole number from 0 to {GENERATION_MAX}",
+        default="the report cannot be read",
+        example="1764230000000",
+        page="explanation/phases.md",
+    ),
+    _key(
+        name=PHASE,
+        meaning="The phase that it has been brought to: with it the chassis acknowledges a step.",
+        values=one_of(Phase),
+        default="the report cannot be read",
+        example=Phase.ENFORCE,
+        page="explanation/phases.md",
+    ),
+    _key(
+        name=PAIRS,
+        meaning="How many pairs of this chassis are in each state.",
+        values=f"`STATE=NUMBER` with blanks between them, of "
+        f"{one_of(field.name for field in fields(PairCounts))}",
+        default="no pairs",
+        example="clear=0 pending=0 blocked=0 encrypted=2 lingering=0 quarantined=0",
+        page="howto/diagnose.md",
+    ),
+    _key(
+        name=PROBLEM,
+        meaning="What is wrong on this chassis.",
+        values=f"text of at most {PROBLEM_MAX} characters",
+        default="nothing is wrong",
+        example="the IKE daemon does not answer",
+        page="howto/diagnose.md",
+    ),
+    _key(
+        name=WARNING,
+        meaning="What will be wrong if nobody does anything.",
+        values=f"text of at most {PROBLEM_MAX} characters",
+        default="nothing will be wrong soon",
+        example="the certificate ends on 2027-01-31",
+        page="howto/rollover.md",
+    ),
+    _key(
+        name=EXPIRES,
+        meaning="When the chassis' own certificate ends.",
+        values="a time in UTC",
+        default="it has no certificate",
+        example="2027-01-31T00:00:00Z",
+        page="howto/rollover.md",
+    ),
+    _key(
+        name=PROFILES,
+        meaning="Cipher suites that its IKE daemon can do.",
+        values=f"{one_of(Profile)}, with blanks between them",
+        default=f"`{Profile.DEFAULT}`",
+        example="aes256-sha256 chacha20 cnsa default",
+        page="reference/policy.md#profiles",
+    ),
+    _key(
+        name=AUTHS,
+        meaning="Ways in which it could prove who it is, here and now.",
+        values=f"{one_of(Auth)}, with blanks between them",
+        default="none",
+        example="ca psk",
+        page="howto/authentication.md",
+    ),
+    _key(
+        name=REQUEST,
+        meaning="The certificate that the chassis asks for.",
+        values="a certificate request in PEM",
+        default="it asks for none",
+        example="-----BEGIN CERTIFICATE REQUEST-----…",
+        readers=(Party.NORTHD,),
+        page=_ENROLMENT,
+    ),
+    _key(
+        name=ANSWER,
+        meaning="The certificate that the authority has signed.",
+        values="a certificate in PEM",
+        default="none was signed",
+        example="-----BEGIN CERTIFICATE-----…",
+        writer=Party.NORTHD,
+        readers=(Party.CONTROLLER, Party.NORTHD),
+        page=_ENROLMENT,
+    ),
+    _key(
+        column="Chassis.external_ids",
+        name=PIN,
+        meaning="With `pinned`: the certificate that peers take this chassis by.",
+        values="a certificate in PEM",
+        default="peers that pin refuse the chassis",
+        example="-----BEGIN CERTIFICATE-----…",
+        readers=(Party.CONTROLLER,),
+        page="howto/authentication.md#pins",
+    ),
+)
+"""What people are told of these keys."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 
 from ..errors import InputError
+from ..model.key import Key, Party, one_of
 from ..model.policy import (
+    GENERATION_MAX,
     Auth,
     ClassName,
     ClassPair,
@@ -20,7 +23,7 @@ from ..model.policy import (
 )
 from . import fields as parse
 from .fields import Place
-from .tuning import format_tuning, parse_tuning
+from .tuning import SWITCHES, format_tuning, parse_tuning
 
 TABLE = "SB_Global"
 SCHEMA = "ovn-ipsec-schema"
@@ -180,3 +183,151 @@ def _parse_pairs(place: Place, text: str) -> dict[ClassPair, Treatment]:
 
 def _parse_vnis(place: Place, text: str) -> list[int]:
     return [parse.integer(place, word, 1, _VNI_MAX) for word in text.split()]
+
+
+_key = partial(
+    Key,
+    column="SB_Global.external_ids",
+    default="the policy cannot be read, and what was obeyed last goes on",
+    writer=Party.NORTHD,
+    readers=(Party.CONTROLLER, Party.NORTHD, Party.COMMAND),
+)
+_TREATMENT = "`MODE` or `MODE/PROFILE`"
+_PHASES = "explanation/phases.md"
+_CLASSES = "explanation/classes.md"
+_PUT_OUT = "howto/rollover.md#quarantine-a-chassis"
+_NAMES = "chassis names with blanks between them; may be empty"
+DOCUMENTED = (
+    Key(
+        column="SB_Global.ipsec",
+        name="",
+        meaning="What the northbound's switch says, copied by ovn-northd. What is encrypted follows"
+        " the keys below and not this; tunnel ports that ovn-ipsec-controller makes follow it, as"
+        " those of ovn-controller do.",
+        values=one_of(("true", "false")),
+        default="`false`",
+        example="true",
+        writer=Party.OVN_NORTHD,
+        readers=(Party.CONTROLLER, Party.OVN_CONTROLLER),
+    ),
+    Key(
+        column="SB_Global.options",
+        name="ipsec_<setting>",
+        meaning="The northbound's options of that name, copied by ovn-northd; of them only"
+        f" {one_of(f'ipsec_{name}' for name in SWITCHES)} make a difference to tunnel ports that"
+        " ovn-ipsec-controller makes.",
+        values="as in `NB_Global.options`",
+        default="the option is not set",
+        example="true",
+        writer=Party.OVN_NORTHD,
+        readers=(Party.CONTROLLER, Party.OVN_CONTROLLER),
+    ),
+    _key(
+        name=SCHEMA,
+        meaning="The language that the other keys are written in. A controller that speaks another"
+        " one says so, and keeps what it obeyed last.",
+        values=f"`{VERSION}`",
+        default="no policy was ever stated, which is not `off`",
+        example=VERSION,
+        page="explanation/guard.md#how-long-it-stays",
+    ),
+    _key(
+        name=GENERATION,
+        meaning="Names one policy. A controller refuses an older one that would weaken something.",
+        values=f"a whole number from 0 to {GENERATION_MAX}, in general milliseconds since 1970",
+        example="1764230000000",
+        page="explanation/phases.md#generations",
+    ),
+    _key(
+        name=PHASE,
+        meaning="The step of the rollout.",
+        values=one_of(Phase),
+        example=Phase.ENFORCE,
+        page=_PHASES,
+    ),
+    _key(
+        name=DEFAULT,
+        meaning=f"How pairs are treated whose classes `{PAIRS}` does not name.",
+        values=_TREATMENT,
+        example="require/cnsa",
+        page=_CLASSES,
+    ),
+    _key(
+        name=FLOOR,
+        meaning="The weakest mode that any pair may have, whatever an Encap row says.",
+        values=one_of(Mode),
+        example=Mode.REQUIRE,
+        page=_CLASSES,
+    ),
+    _key(
+        name=AUTH,
+        meaning="How chassis prove who they are: by the first; the others are accepted too.",
+        values=f"one or more of {one_of(Auth)}, with blanks between them",
+        example="ca pinned",
+        page="howto/authentication.md#change-it-live",
+    ),
+    _key(
+        name=TUNING,
+        meaning="The `ipsec_` options of the northbound that differ from their defaults, with times"
+        " in seconds.",
+        values="`NAME=VALUE` with blanks between them; may be empty",
+        example="dpd-delay=10 salifetime=3600",
+    ),
+    _key(
+        name=PAIRS,
+        meaning="The matrix of classes: how each pair of them is treated that is not treated by"
+        " default.",
+        values=f"`CLASS:CLASS=MODE[/PROFILE]` with blanks between them; at most {TEXT_MAX}"
+        " characters, may be empty",
+        example="a1b2c3:d4e5f6=require/cnsa rest:rest=off",
+        page=_CLASSES,
+    ),
+    _key(
+        name=RULES,
+        meaning="The rules behind the matrix, for people, and for an ovn-ipsec-northd that finds"
+        " those of the northbound broken.",
+        values="`PRIORITY RULE` on each line, the highest priority first; may be empty",
+        example="100 zone:dc1 zone:dc2 require profile=cnsa",
+        page="reference/policy.md",
+    ),
+    _key(
+        name=VNIS,
+        meaning="Logical networks, by their tunnel keys, whose packets no guard lets pass in"
+        " clear.",
+        values=f"numbers from 1 to {_VNI_MAX} with blanks between them; may be empty",
+        example="3 17",
+        page="explanation/guard.md#protected-networks",
+    ),
+    _key(
+        name=AUTHORITIES,
+        meaning="The authorities that sign what chassis ask for. Empty: nobody signs.",
+        values="certificates in PEM; may be empty",
+        example="",
+        page="howto/authentication.md#certificates-that-nobody-carries-around",
+    ),
+    _key(
+        name=QUARANTINE,
+        meaning="Chassis in quarantine, by the operator's word or the authority's.",
+        values=_NAMES,
+        example="hv3",
+        page=_PUT_OUT,
+    ),
+    _key(
+        name=BARRED,
+        meaning="Those of them that the certificate authority has put there.",
+        values=_NAMES,
+        default="an older ovn-ipsec-northd did not say",
+        example="hv3",
+        page=_PUT_OUT,
+    ),
+    _key(
+        name=ORIGIN,
+        meaning="The northbound that the policy came from: the UUID of its NB_Global row.",
+        values="a UUID",
+        default="an older ovn-ipsec-northd did not say",
+        example="0ad7f3a1-8d4f-4c53-9a55-1b1f4f2f6f21",
+        readers=(Party.NORTHD,),
+        page="explanation/phases.md#a-northbound-that-is-another-database",
+    ),
+)
+"""What people are told of these keys."""

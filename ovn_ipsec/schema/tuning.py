@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from types import MappingProxyType
 
 from ..errors import InputError
+from ..model.key import Key, Party
 from ..model.policy import Tuning
 from . import fields as parse
 from .fields import Place
@@ -89,3 +91,75 @@ def parse_tuning(place: Place, text: str) -> Tuning:
     if errors:
         raise errors[0]
     return tuning
+
+
+_SWITCHED = "`true` or `false`; also `yes`, `on`, `1`, `no`, `off`, `0`"
+_MEANT: Mapping[str, tuple[str, str, str]] = MappingProxyType(
+    {
+        "encapsulation": (
+            "Send ESP in UDP (RFC 3948) even where no NAT is seen.",
+            "`false`",
+            "true",
+        ),
+        "forceencaps": ("The other stock name of the setting before.", "`false`", "true"),
+        "replay-window": (
+            "How many packets may overtake each other before one is taken for a replay. 0 turns"
+            " the check off.",
+            "1024",
+            "4096",
+        ),
+        "dpd-delay": (
+            "How long a peer may be silent before it is asked whether it is alive.",
+            "30 s",
+            "10s",
+        ),
+        "dpd-timeout": (
+            "How long it may then stay silent before it is dead. With IKEv2 the retransmissions"
+            " of the IKE daemon decide instead.",
+            "what the IKE daemon does by itself",
+            "60s",
+        ),
+        "salifetime": (
+            "The longest life of a CHILD_SA; it is rekeyed before.",
+            "3960 s",
+            "1h",
+        ),
+        "ikelifetime": (
+            "The longest life of an IKE_SA; it is rekeyed before.",
+            "15840 s",
+            "8h",
+        ),
+    }
+)
+
+
+def documented(column: str, prefix: str) -> tuple[Key, ...]:
+    """What people are told of each setting.
+
+    Args:
+        column: Where the operator states them.
+        prefix: What stands before the names there.
+    """
+    return tuple(
+        Key(
+            column=column,
+            name=prefix + name,
+            meaning=meaning,
+            values=_values(name),
+            default=default,
+            example=example,
+            writer=Party.OPERATOR,
+            readers=(Party.NORTHD, Party.COMMAND, Party.OVN_NORTHD),
+            page="howto/migrate.md#before",
+        )
+        for name, (meaning, default, example) in _MEANT.items()
+    )
+
+
+def _values(name: str) -> str:
+    if name in SWITCHES:
+        return _SWITCHED
+    field, low, high = RANGES[name]
+    if field.endswith("_s"):
+        return f"a time from {low} to {high} s: seconds, or a number with `s`, `m`, `h` or `d`"
+    return f"a whole number of packets from {low} to {high}"
