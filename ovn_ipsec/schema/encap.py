@@ -273,7 +273,7 @@ DOCUMENTED = (
         example="enable-chassis-as-gw,availability-zones=az1",
         writer=Party.OVN_CONTROLLER,
         readers=(Party.NORTHD, Party.COMMAND),
-        page="reference/policy.md#the-language",
+        page="reference/policy.md#the-syntax",
     ),
 )
 """What people are told of these keys."""

@@ -310,7 +310,7 @@ _OPTIONS = (
         meaning="Chassis that a certificate authority has put into quarantine, and that may be"
         " talked to again although that authority is no longer there.",
         values="chassis names with blanks or commas between them",
-        default="what the authority has barred stays in quarantine",
+        default="what the authority has revoked stays in quarantine",
         example="hv3",
         page="howto/rollover.md#quarantine-a-chassis",
     ),
@@ -333,7 +333,7 @@ _OPTIONS = (
         example=Mode.REQUIRE,
         writer=Party.OPERATOR,
         readers=_READERS,
-        page="reference/policy.md#a-network-that-asks-for-itself",
+        page="reference/policy.md#a-network-with-a-mode-of-its-own",
     ),
 )
 _REPORT = (

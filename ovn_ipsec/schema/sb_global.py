@@ -229,7 +229,7 @@ DOCUMENTED = (
         values=f"`{VERSION}`",
         default="no policy was ever stated, which is not `off`",
         example=VERSION,
-        page="explanation/guard.md#how-long-it-stays",
+        page="explanation/guard.md#how-long-it-stays-in-place",
     ),
     _key(
         name=GENERATION,
@@ -313,7 +313,7 @@ DOCUMENTED = (
         page=_PUT_OUT,
     ),
     _key(
-        name=BARRED,
+        name=REVOKED,
         meaning="Those of them that the certificate authority has put there.",
         values=_NAMES,
         default="an older ovn-ipsec-northd did not say",
