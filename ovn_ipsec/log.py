@@ -253,7 +253,6 @@ class Limiter:
     """Drops lines that come too often; the next one of their event says how many there were."""
 
     def __init__(self, clock: Clock) -> None:
-        """Store the clock; all buckets are full."""
         self._clock = clock
         self._events: dict[str, Bucket] = {}
         self._subjects: dict[tuple[str, ...], Bucket] = {}

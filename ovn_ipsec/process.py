@@ -48,7 +48,6 @@ class StatusLine:
     """What systemd shows of this process beside its state: sent when it changes, not too often."""
 
     def __init__(self, clock: Clock) -> None:
-        """Store the clock; nothing was said."""
         self._clock = clock
         self._text = self._sent = ""
         self._may_send_at = float("-inf")

@@ -20,7 +20,6 @@ class NftGuardLayer:
     """The layer ``nft``; see GuardLayer."""
 
     def __init__(self) -> None:
-        """Store nothing; the first call opens libnftables."""
         self._nft = LibNftables()
 
     @property

@@ -67,7 +67,6 @@ class XfrmGuardLayer:
     """The layer ``xfrm``; see GuardLayer."""
 
     def __init__(self) -> None:
-        """Store nothing; the first call opens the socket."""
         self.socket = XfrmSocket()
         """Its port id tells our own events from others'."""
 

@@ -81,7 +81,6 @@ class NetlinkTables:
     """KernelTables over netlink."""
 
     def __init__(self) -> None:
-        """Store nothing; open() connects."""
         self._xfrm = XfrmSocket()
         self._xfrm_events = XfrmEventSocket()
         self._nft_events = NftEvents()

@@ -54,7 +54,6 @@ class XfrmSocket:
     """One request socket, for one thread."""
 
     def __init__(self) -> None:
-        """Store nothing; ``open`` connects."""
         self._socket: socket.socket | None = None
         self._seq = 0
         self.port_id = 0

@@ -18,7 +18,6 @@ class Ledger:
     """An Index, and what was entered since it was written."""
 
     def __init__(self, index: Index) -> None:
-        """Take the index as it was written."""
         self._written = index
         self._entered: list[Entry] = []
         self._index: Index | None = index

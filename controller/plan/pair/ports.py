@@ -21,7 +21,6 @@ class TunnelPorts:
     """The ports of all pairs; the cost of a change does not grow with the number of pairs."""
 
     def __init__(self) -> None:
-        """Start without pairs."""
         self._own: Counter[int] = Counter()
         self._peers: Counter[PeerPort] = Counter()
         self._left: dict[ConnName, Pair] = {}

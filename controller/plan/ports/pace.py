@@ -15,7 +15,6 @@ class PeerPace:
     """A token bucket for each peer that was written for of late."""
 
     def __init__(self) -> None:
-        """Start with full buckets, none of which has to be kept."""
         self._buckets: dict[str, Bucket] = {}
 
     def __len__(self) -> int:

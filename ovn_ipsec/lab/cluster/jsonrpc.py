@@ -65,7 +65,6 @@ class Database:
     """One OVSDB database, by its server's unix socket."""
 
     def __init__(self, path: Path, name: str) -> None:
-        """Remember where; connect at each call."""
         self.path = path
         self.name = name
 
