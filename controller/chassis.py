@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: everything that hangs on the name of this chassis, built at once and dropped at once.
+"""Shell: everything that depends on the name of this chassis, created and dropped as a whole.
 
-Its agent, its connections, the mirror of the IKE daemon, the link to the southbound, and what has
-been acknowledged there. Another name, another southbound or another IKE daemon makes a new one,
-that knows nothing of the one before. Until it has seen a policy to obey, the one before goes on
-with what it knew last; and what is in force in the kernel stands until the new one has decided
-every pair.
+That is: its plan, its connections, the mirror of the IKE daemon, the link to the southbound, and
+what has been acknowledged there. Another name, another southbound or another IKE daemon makes a new
+object that knows nothing of the old one. Until the new one has seen a policy to obey, the old one
+continues with what it last knew; and what is in force in the kernel stays until the new one has
+decided every pair.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from .trust import Trust
 _log = structlog.get_logger()
 
 BATCH = 64
-"""Pairs decided in one pass, so that events and commands are never kept waiting for long."""
+"""Pairs decided in one pass, so that events and commands never wait for long."""
 RETRY_S = 1.0
-"""After a step that the IKE daemon refused, a pair that could not be decided, or a full disk."""
+"""Until a retry: the IKE daemon refused a step, a pair could not be decided, the disk is full."""
 REPORT_S = 1.0
-"""Between two writes of the digest, unless a phase has just been applied."""
+"""Minimum time between two writes of the digest, unless a phase has just been applied."""
 
 Decisions = list[tuple[ConnName, Decision]]
 
@@ -55,14 +55,14 @@ class Chassis:
     """One chassis under one name at one southbound."""
 
     def __init__(self, identity: Identity, outside: Outside) -> None:
-        """Make all of it; open() connects.
+        """Create all of it; open() connects.
 
         Args:
             identity: Who, where and with which IKE daemon.
             outside: The edges.
 
         Raises:
-            IkeError: The vici URI is none.
+            IkeError: The vici URI is invalid.
         """
         self.identity = identity
         self._clock, self._state, self._knock = outside.clock, outside.state, outside.knock
@@ -74,29 +74,29 @@ class Chassis:
         self.southbound = Southbound(outside.southbound(identity.southbound), identity.name)
         self.seen: SouthboundSeen | None = None
         self.applied: ClusterPolicy = NO_POLICY
-        """The policy that was acknowledged last."""
+        """The last policy that was acknowledged."""
         self.synced = False
-        """Whether every pair has been decided once: only then is the guard ours to change."""
+        """Whether every pair has been decided once: only then may the guard be changed."""
         self._obedience = Obedience(outside.state)
         self._ready = False
         self._follows_rows = False
         """Whether rows are followed although the policy cannot be read."""
         self._gone: dict[str, None] = {}
-        """Chassis whose rows went meanwhile."""
+        """Chassis whose rows have disappeared meanwhile."""
         self._left = False
         self._stale = True
-        """Whether something has arrived that was not taken in."""
+        """Whether something has arrived that was not processed."""
         self._phase_since = float("-inf")
         self._pace = Pace()
         self._looks: dict[ConnName, None] = {}
         self._looked: set[ConnName] = set()
         self._failed: dict[ConnName, None] = {}
         self._loaded_keys: dict[ConnName, frozenset[str]] = {}
-        """Ids of the private keys of what the IKE daemon was given for each pair."""
+        """By pair, the ids of the private keys of what the IKE daemon was given for it."""
         self._report_at = float("-inf")
         self._unsaid = True
         self._said: tuple[dict[str, str], str] | None = None
-        """The keys and the pin that our rows were last brought to."""
+        """The keys and the pin that were last written to our rows."""
 
     def open(self) -> None:
         """Connect to the southbound."""
@@ -104,7 +104,7 @@ class Chassis:
         _log.info("southbound_connecting", remote=self.identity.southbound.remotes)
 
     def leave(self) -> None:
-        """Leave the southbound, and go on with what it has said last: there is another now."""
+        """Leave the southbound, because there is another, and go on with what it last said."""
         self.southbound.session.close()
         self._left = True
 
@@ -118,17 +118,17 @@ class Chassis:
 
     @property
     def ready(self) -> bool:
-        """Whether a policy of the southbound has ever been obeyed here."""
+        """Whether any policy of the southbound has been obeyed here."""
         return self._ready
 
     @property
     def held_because(self) -> str:
-        """Why what was in force stays, whatever the southbound says; empty: it is obeyed."""
+        """Why what is in force is kept, whatever the southbound says; empty if it is obeyed."""
         return self._obedience.held_because
 
     @property
     def has_row(self) -> bool:
-        """Whether the southbound knows a chassis of our name."""
+        """Whether the southbound has a chassis of our name."""
         return self.seen is not None and self.seen.has_row
 
     @property
@@ -137,11 +137,11 @@ class Chassis:
         return not self._left and self.southbound.session.connected
 
     def observe_southbound(self, *, guarded: bool) -> None:
-        """Take in what has arrived there.
+        """Process what has arrived from the southbound.
 
         While its policy cannot be read, rows still tell of new peers and of ports that move, and
-        are treated by the policy that holds; whoever is gone from there is held as it is. Of a
-        southbound whose policy is refused nothing is taken in.
+        the last obeyed policy is applied to them; pairs with chassis that have disappeared are kept
+        as they are. From a southbound whose policy is refused nothing is processed.
 
         Args:
             guarded: Whether something is in force on this host.
@@ -160,7 +160,7 @@ class Chassis:
         try:
             self._take_in(now, guarded=guarded)
         except Exception:
-            # What was taken out of the link is to come again.
+            # What was taken out of the link has to come again.
             self.southbound.start_over()
             raise
         self._stale = False
@@ -187,7 +187,7 @@ class Chassis:
         self._obedience.store(now)
 
     def _take_in_rows(self, now: float) -> None:
-        """Follow the rows that are there, by the policy that holds."""
+        """Follow the existing rows, with the last obeyed policy."""
         rows = self.southbound.changed_chassis(now)
         self._gone.update(dict.fromkeys(row.name for row in rows if row.parsed is None))
         rows = [row for row in rows if row.parsed is not None]
@@ -201,12 +201,12 @@ class Chassis:
             _log.error("row_refused", reason=error.diagnostics())
 
     def _number(self) -> None:
-        """Give reqids to connections that have none."""
+        """Assign reqids to connections that have none."""
         for name in self.agent.unnumbered():
             self.agent.put_reqids(name, self._state.reqids(name))
 
     def observe_credentials(self, here: LocalChassis) -> None:
-        """Look at files and certificates, where it is time to."""
+        """Check files and certificates, if it is time to."""
         now, wall = self._clock.monotonic(), self._clock.utc_now()
         self.trust.keeper.heed(now)
         self.trust.refresh(self.agent, here, self.seen if self._ready else None, (now, wall))
@@ -214,10 +214,10 @@ class Chassis:
     # --- decide ----------------------------------------------------------------------------------
 
     def decide(self, former: Former) -> Decisions:
-        """Decide about the pairs that are due, each for itself.
+        """Decide about the pairs that are due, each independently.
 
         Args:
-            former: What was in force before; it counts until every pair has been decided once.
+            former: What was in force before; it matters until every pair has been decided once.
         """
         now, agent = self._clock.monotonic(), self.agent
         if not self._ready:
@@ -229,7 +229,7 @@ class Chassis:
         for name in agent.due(now, BATCH):
             context = self._context(now)
             if self.ike.ready and name not in self._looked and agent.retries(name, context):
-                # The IKE daemon is asked when the guard stands: in this pass, for the next.
+                # The IKE daemon is asked after the guard is in place: in this pass, for the next.
                 self._looks[name] = None
                 continue
             self._looked.discard(name)
@@ -257,7 +257,7 @@ class Chassis:
         return decision
 
     def _fail(self, name: ConnName, error: Exception) -> None:
-        """Name a pair about which this program has failed, and come back to it."""
+        """Report a pair for which a decision or a step raised an exception, and retry it later."""
         cause = report.fault(error)
         if self.agent.undecided.get(name) != cause:
             _log.exception("pair_undecided", connection=name)
@@ -279,7 +279,7 @@ class Chassis:
         )
 
     def early_guard(self, here: LocalChassis) -> GuardState | None:
-        """What to deny under enforce before it is known which pairs may be clear."""
+        """What to deny under enforce while it is not known which pairs may be clear."""
         if not self._ready or self.synced or self.agent.policy.phase is not Phase.ENFORCE:
             return None
         this = self.agent.world.get(self.identity.name)
@@ -293,10 +293,10 @@ class Chassis:
     # --- the IKE daemon --------------------------------------------------------------------------
 
     def drive_ike(self, decisions: Decisions) -> bool:
-        """Do what was decided, then take in what the daemon says.
+        """Apply what was decided, then read what the daemon reports.
 
         Returns:
-            Whether the daemon came or went: the kernel has to be looked at.
+            Whether the daemon came or went: then the kernel has to be checked.
         """
         for name, decision in decisions:
             try:
@@ -307,7 +307,7 @@ class Chassis:
         came_or_went = self.ike.sync(self.agent, now)
         looks, self._looks = self._looks, {}
         for name in looks:
-            # Whatever becomes of the look, the pair is decided about again.
+            # Whatever comes of reading it, the pair is decided again.
             self.agent.touch(name)
         for name in looks:
             self.ike.look(self.agent, name)
@@ -319,7 +319,7 @@ class Chassis:
         return came_or_went
 
     def skip_ike(self) -> None:
-        """Leave the daemon alone: somebody else drives it."""
+        """Leave the daemon alone, because another program drives it."""
         self.ike.backend.close()
         for name in self._looks:
             self.agent.touch(name)
@@ -351,7 +351,7 @@ class Chassis:
             agent.release(name)
 
     def _note_keys(self, name: ConnName, decision: Decision) -> None:
-        """Remember which keys the connections in the IKE daemon are for."""
+        """Remember which keys the connections in the IKE daemon use."""
         for step in decision.steps:
             match step:
                 case Load(config=config):
@@ -365,10 +365,10 @@ class Chassis:
     # --- acknowledge and report ------------------------------------------------------------------
 
     def acknowledge(self, blockers: list[str]) -> None:
-        """Take the policy for applied, once all that it says holds here.
+        """Acknowledge the policy, once everything that it demands is in force here.
 
         Args:
-            blockers: What of this host stands in the way of preparing.
+            blockers: What on this host prevents preparing.
         """
         agent, now = self.agent, self._clock.monotonic()
         if not self._ready or not self.synced or not agent.idle or self._looks:
@@ -381,7 +381,7 @@ class Chassis:
         self._report_at = now
 
     def _unprepared(self) -> bool:
-        """Whether something that prepare is for is not done."""
+        """Whether something that prepare is meant to complete is still missing."""
         if self._failed or not self.ike.ready or not self.trust.keys.settled:
             return True
         return bool(self.agent.policy.auth) and self._way_is_missing()
@@ -406,15 +406,15 @@ class Chassis:
         return [word for word in words if word]
 
     def refusals(self, here: LocalChassis) -> str:
-        """What was refused of the rows, and of what the operator has set."""
+        """Summarise what was refused of the rows and of the operator's settings."""
         return report.refusal_summary((*here.errors, *self.agent.all_refusals()))
 
     def report(self, problems: list[str], *, makes_row: bool) -> None:
-        """Bring our rows in the southbound up to date, where something differs and it is time.
+        """Update our rows in the southbound, if something differs and it is time.
 
         Args:
-            problems: What is wrong on this host.
-            makes_row: Whether a Chassis_Private row is ours to make.
+            problems: Everything that is wrong on this host.
+            makes_row: Whether we have to create the Chassis_Private row.
         """
         now = self._clock.monotonic()
         if self._left or not self.southbound.loaded or self.seen is None:
@@ -431,7 +431,7 @@ class Chassis:
         if keeper.request:
             keys[REQUEST] = keeper.request
         if now < self._report_at:
-            # Only what is new has to be said then; what others have changed is seen in any pass.
+            # Only news has to be written then; changes by others are seen in any pass.
             self._unsaid = (keys, keeper.pin) != self._said
             return
         self._report_at = now + REPORT_S
@@ -442,15 +442,15 @@ class Chassis:
     # --- wait ------------------------------------------------------------------------------------
 
     def wait_southbound(self, poller: ovs.poller.Poller) -> None:
-        """Arm the poller with what the southbound may say."""
+        """Arm the poller for the southbound."""
         if not self._left:
             self.southbound.session.wait(poller)
 
     def wait(self, poller: ovs.poller.Poller) -> list[float]:
-        """Arm the poller with what can happen.
+        """Arm the poller for everything that can happen.
 
         Returns:
-            The times at which there is something to do without that, monotonic seconds.
+            The times at which there is something to do even if nothing happens, monotonic seconds.
         """
         self.wait_southbound(poller)
         times = [self.trust.keeper.wake_at()]
