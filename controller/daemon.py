@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: the one loop of the controller. The guard first, then everything that can fail.
+"""Shell: the controller's single loop. The guard comes first, then everything that can fail.
 
-A pass does, in this order: keep the guard; read the local database, and make another Chassis where
-this host has another name or another southbound; take in rows and credentials; look at the kernel;
-decide about pairs; bring the guard to what follows; only then talk to the IKE daemon, write ports,
-report. Each part stands alone: one that fails is named, in the log once and in the digest, the
-others go on, and the next pass comes a second later.
+A pass does the following, in this order: maintain the guard; read the local database, and create
+another Chassis if this host has another name or another southbound; observe southbound rows and
+credentials; check the kernel; decide about the pairs of encaps that may have changed
+(plan/pair/lifecycle.py); bring the guard to the resulting state; and only then talk to the IKE
+daemon, write tunnel ports, and report. The parts are independent: one that fails is reported, once
+in the log and in the digest; the others still run, and the next pass comes a second later.
 """
 
 from __future__ import annotations
@@ -39,25 +40,25 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FAULT_S = 1.0
-"""At least this long lies between a pass in which something failed and the next."""
+"""Minimum time between a pass in which something failed and the next."""
 NAMELESS_S = 1.0
-"""Between two looks while the local database has not said who we are."""
+"""Between two passes while the local database does not say who we are."""
 NO_LAYER = "this kernel enforces neither layer of the guard (nftables, XFRM): clear text can leak"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the command line says of how to work."""
+    """Settings from the command line."""
 
     vici: str | None = None
     tls: TlsFiles | None = None
 
 
 class Controller:
-    """The controller of one host: its guard, and the chassis that it is now."""
+    """The controller of one host: its guard, and the chassis that this host currently is."""
 
     def __init__(self, settings: Settings, outside: Outside) -> None:
-        """Store them; open() does the rest.
+        """Build the controller; open() does the rest.
 
         Args:
             settings: From the command line.
@@ -72,26 +73,25 @@ class Controller:
         self.conflict = ConflictWatch(outside.monitor_ipsec)
         self.chassis: Chassis | None = None
         self.coming: Chassis | None = None
-        """Who this host is to be, as soon as its southbound has stated a policy."""
+        """The chassis that this host will be as soon as its southbound has stated a policy."""
         self.here: LocalChassis | None = None
         self._unread = True
-        """Whether what the local database says was not taken in to its end."""
+        """Whether the local database has changes that have not been processed completely."""
         self.service_problems: Callable[[], list[str]] = list
-        """What is wrong with the process itself."""
+        """What is wrong with the process itself, such as its log file."""
         self.faults: dict[str, str] = {}
-        """Parts of a pass that fail, and how."""
+        """Parts of a pass that fail, each with the cause."""
         self._former: Former | None = None
-        """What was in force before the chassis that we are now; None: what was found at the start.
-        """
+        """What was in force before the current chassis; None: what was found at start."""
         self._told = False
 
     def open_guard(self) -> None:
-        """Put up the guard that is to stand, before anything else that can fail."""
+        """Install the guard that must be in force, before anything else that can fail."""
         self._part("state directory", self.outside.state.open)
         self._part("guard", self.guard.open)
 
     def open(self) -> None:
-        """Open what is local, behind the guard."""
+        """Open everything local, after the guard."""
         self.open_guard()
         self._part("kernel", self.kernel.open)
         self._part("local database", self.vswitch.open)
@@ -99,7 +99,7 @@ class Controller:
     # --- one pass --------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Do one pass; nothing that fails in it leaves it."""
+        """Do one pass; no failure in it propagates."""
         now = self.outside.clock.monotonic()
         self._part("guard retry", self.guard.retry, now)
         self._part("state directory", self.outside.state.retry, now)
@@ -124,7 +124,7 @@ class Controller:
         self._tell_ready()
 
     def _part(self, name: str, run: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
-        """Run one part of a pass; what it cannot do keeps no other part from doing its own."""
+        """Run one part of a pass; a failure does not keep the other parts from running."""
         try:
             result = run(*args, **kwargs)
         except Exception as error:
@@ -155,7 +155,7 @@ class Controller:
         self.here = here
         identity = identify(here, tls, self.settings.vici)
         last = self.coming or self.chassis
-        # A setting that is gone is no order: whoever we were last we are until there is another.
+        # A missing setting is not an order: we stay who we were until there is another identity.
         if identity is None or (last is not None and identity == last.identity):
             return
         chassis = Chassis(identity, self.outside)
@@ -171,7 +171,7 @@ class Controller:
         self.kernel.hurry(now)
 
     def _succeed(self, coming: Chassis, now: float) -> None:
-        """Let the next chassis take over, once it knows what shall be."""
+        """Let the next chassis take over, once it knows which policy to obey."""
         self._observe_southbound(coming)
         before = self.chassis
         if before is None or not (coming.ready and coming.has_row):
@@ -194,7 +194,7 @@ class Controller:
         self.kernel.look(agent, now, daemon_ready=ready)
 
     def _before(self, chassis: Chassis) -> Former:
-        """What was in force before this chassis decides."""
+        """What was in force before this chassis has decided."""
         if chassis.synced:
             return Former()
         if self._former is not None:
@@ -215,7 +215,7 @@ class Controller:
         self.guard.keep(wanted, chassis.agent.policy.phase, chassis.agent.latched(), now)
 
     def _floor(self) -> GuardState | None:
-        """What the guard covers while our own row is not there: as before, and where it will be."""
+        """What the guard covers while our own row is missing: as before, and where it will be."""
         standing, here = self.guard.standing, self.here
         if here is None or not here.encap_ips:
             return standing
@@ -240,10 +240,11 @@ class Controller:
         self.ports.reconcile(self.vswitch, chassis.agent, self.here, sb_global, now)
 
     def _tell_ready(self) -> None:
-        """Tell systemd, once, that nothing will leave in clear that should not.
+        """Tell systemd, once, that nothing leaves in clear that should not.
 
-        ovn-controller is ordered behind us, so that it makes no tunnel before: the policy is known
-        and the guard is as it shall be, or a guard of before stands, or there is nobody to ask.
+        ovn-controller is ordered after us, so it makes no tunnel before that. We are ready if the
+        policy is known and the guard is in its wanted state, if an earlier guard is in force, or
+        if there is no southbound to read.
         """
         if self._told:
             return
@@ -257,7 +258,7 @@ class Controller:
     # --- report ----------------------------------------------------------------------------------
 
     def blockers(self) -> list[str]:
-        """What of this host stands in the way of encryption."""
+        """What on this host prevents encryption."""
         words = []
         if self.kernel.esp is False:
             words.append(NO_ESP)
@@ -266,7 +267,7 @@ class Controller:
         return words
 
     def problems(self) -> list[str]:
-        """What is wrong on this chassis, most important first."""
+        """Everything that is wrong on this chassis, most important first."""
         words = [self.conflict.problem, *self._faulty_parts(), *self.blockers()]
         chassis = self.chassis
         if self.coming is not None:
@@ -289,7 +290,7 @@ class Controller:
 
     @property
     def agent(self) -> Agent | None:
-        """What is known of the pairs; None while this host has no name."""
+        """The plan of the pairs; None while this host has no name."""
         return None if self.chassis is None else self.chassis.agent
 
     @property
@@ -304,13 +305,13 @@ class Controller:
 
     @property
     def applied(self) -> ClusterPolicy:
-        """The policy that was acknowledged last."""
+        """The last policy that was acknowledged."""
         return NO_POLICY if self.chassis is None else self.chassis.applied
 
     # --- wait ------------------------------------------------------------------------------------
 
     def wait(self, poller: ovs.poller.Poller) -> None:
-        """Arm the poller with all that step() could act on; after a fault, with time alone."""
+        """Arm the poller with everything that step() could act on; after a fault, only a timer."""
         now = self.outside.clock.monotonic()
         if self.faults:
             poller.timer_wait(int(FAULT_S * 1000))
@@ -321,13 +322,13 @@ class Controller:
         if chassis is None:
             times.append(now + NAMELESS_S)
         elif self.conflict.problem:
-            # The IKE daemon is left alone, so nothing of it may wake.
+            # The IKE daemon is left alone, so nothing of it may wake the loop.
             chassis.wait_southbound(poller)
             times += [self.conflict.look_at, chassis.agent.wake_at() or self.conflict.look_at]
         else:
             times += [*chassis.wait(poller), self.conflict.look_at]
             if chassis.ready:
-                # Before that nobody looks at ports, so what waits there may not wake.
+                # Before that nothing handles ports, so what waits there must not wake the loop.
                 times.append(self.ports.wake_at(now))
         if self.coming is not None:
             self.coming.wait_southbound(poller)
@@ -338,7 +339,7 @@ class Controller:
         poller.timer_wait(int(max(0.0, min(times) - now) * 1000) + 1)
 
     def close(self) -> None:
-        """Close sockets; SAs, connections, guard stay as they are."""
+        """Close sockets; SAs, connections and guard stay as they are."""
         self.vswitch.close()
         self.kernel.close()
         for chassis in (self.chassis, self.coming):
@@ -347,7 +348,7 @@ class Controller:
 
 
 def _waiting(coming: Chassis) -> str:
-    """Say what a chassis that is to be still lacks."""
+    """Say what the next chassis still lacks."""
     identity = coming.identity
     why = coming.held_because or coming.southbound.session.problem
     if not why and coming.ready:
