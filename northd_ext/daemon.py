@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: the one loop: wake, observe, decide, apply, report."""
+"""Shell: the single loop of ovn-ipsec-northd: wake, observe, decide, apply, report.
+
+A pass of the active one reads both databases (observe/, southbound), decides what SB should carry
+(policy/: which rules apply, what follows for each encap; rollout/: which phase comes next), writes
+what differs in one transaction, and reports to NB. A standby only observes.
+"""
 
 from __future__ import annotations
 
@@ -40,13 +45,13 @@ if TYPE_CHECKING:
 LOCK = "ovn_ipsec_northd"
 EVALUATE_EVERY_S = 0.2
 EVALUATE_SHARE = 5.0
-"""An evaluation takes no more than one of so many parts of the time, however often rows change."""
+"""Evaluations start at least this many times their duration apart, however often rows change."""
 REPORT_EVERY_S = 1.0
 RETRY_AFTER_S = 1.0
 
 
 class Northd:
-    """NB's policy into SB, paced by what the chassis report."""
+    """NB's policy into SB, at the pace that the chassis' reports allow."""
 
     def __init__(  # noqa: PLR0913 - the outside world, which tests bring themselves
         self,
@@ -58,14 +63,14 @@ class Northd:
         *,
         clock: Clock = SYSTEM,
     ) -> None:
-        """Store what serve() opens and drives.
+        """Build it; serve() opens and drives everything.
 
         Args:
             service: The process.
             nb: Northbound.
-            sb: Southbound; asserts LOCK.
-            ports: Southbound once more, for the ports of networks while a rule selects one.
-            enrolment: The authority, where this process is given one.
+            sb: Southbound; holds LOCK.
+            ports: A second session to the southbound, for ports, while a rule selects a network.
+            enrolment: The certificate authority, if this process has one.
             clock: Where the time comes from.
         """
         self._service, self._nb, self._sb, self._enrolment = service, nb, sb, enrolment
@@ -77,12 +82,12 @@ class Northd:
         self._settling, self._targeting = Settling(), Targeting()
         self._vouched: Vouched | None = None
         self._doubted = True
-        """Whether NB is another database than what is in force came from, as far as was seen."""
+        """Whether NB seems to be a database other than the one the policy in force came from."""
         self._foreign = False
-        """Whether SB belongs to a newer program: then nothing is written there."""
+        """Whether SB belongs to a newer release: then nothing is written there."""
         self._cluster: metrics.Cluster | None = None
         self._noted: tuple[InputError, ...] = ()
-        """What the last evaluation could not take as it is."""
+        """What the last evaluation refused."""
         self._journal = Journal()
         self._paused = self._ready = self._active = False
         self._dirty = True
@@ -108,7 +113,7 @@ class Northd:
         self._log.info("started", nb=self._nb.remotes, sb=self._sb.remotes)
 
     def turn(self) -> None:
-        """One pass: observe, decide, apply, report. One that fails is over, and so is a second."""
+        """Do one pass: observe, decide, apply, report. After a failure, the next one waits 1 s."""
         now = self._clock.monotonic()
         try:
             self._service.poll()
@@ -121,7 +126,7 @@ class Northd:
             self._forget()
 
     def wait(self, poller: ovs.poller.Poller) -> None:
-        """Arm the poller with all that turn() could act on."""
+        """Arm the poller with everything that turn() could act on."""
         now = self._clock.monotonic()
         self._service.wait(poller)
         if now < self._resume_at:
@@ -145,7 +150,7 @@ class Northd:
         self._service.close()
 
     def _forget(self) -> None:
-        """Start over with nothing remembered: a turn that broke off may have lost changes."""
+        """Start over with nothing remembered: a pass that was broken off may have lost changes."""
         self._northbound, self._southbound = Northbound(self._nb), Southbound(self._sb)
         self._targeting = Targeting()
         self._dirty = True
@@ -155,7 +160,7 @@ class Northd:
             self._log.exception("networks_not_closed")
 
     def _next(self) -> float | None:
-        """When the next turn has something to do even if nothing happens."""
+        """When the next pass has something to do even if nothing happens."""
         times = [] if self._due is None else [self._due]
         if self._enrolment is not None and self._active and self._ready:
             times.append(max(0.0, self._enrolment.wake_at()))
@@ -198,7 +203,7 @@ class Northd:
             self._evaluate_at = max(self._evaluate_at, now + took_s * EVALUATE_SHARE)
 
     def _hold_s(self, nb: NbView) -> float:
-        """How long a membership lasts; while there is a doubt about NB, not less than usual."""
+        """How long a membership lasts; while NB is in doubt, at least the default."""
         asked = HOLD_S if nb.asked.policy is None else nb.asked.policy.hold_s
         return max(asked, HOLD_S) if self._doubted else asked
 
@@ -229,7 +234,7 @@ class Northd:
             self._log.info("role", role=self._role)
 
     def _reconcile(self, nb: NbView, sb: SbView, now: float) -> None:
-        """Decide, and write what differs; only the active one writes or speaks."""
+        """Decide, and write what differs; only the active process writes or logs."""
         if self._progress.note(sb.policy, now) and sb.policy is not None:
             self._journal.reached(sb.policy, self._role)
         if not self._active:
@@ -261,11 +266,11 @@ class Northd:
     def _apply(
         self, decided: Step, changes: tuple[EncapChange, ...], now: float
     ) -> ClusterPolicy | None:
-        """Write one policy change with its encaps at once; repairs alone when they have settled.
+        """Write a policy change with its encaps in one transaction; repairs once they have settled.
 
         Returns:
-            What was sent; None: nothing was to be written, or may be now. A session that may write
-            again says so.
+            What was sent; None if there was nothing to write, or nothing can be written now. The
+            session wakes the loop once it can write again.
         """
         policy, event = decided.policy, decided.event
         if policy is None or not self._sb.can_write:
@@ -289,7 +294,7 @@ class Northd:
         return policy
 
     def _look(self, now: float) -> bool:
-        """Look at the authority's ledger if it is time to; only what is new there is evaluated."""
+        """Check the authority's records if it is time to; only news there makes us evaluate."""
         enrolment = self._enrolment
         if enrolment is None or not self._active or now < enrolment.wake_at():
             return False
@@ -297,7 +302,7 @@ class Northd:
         return True
 
     def _enrol(self, now: float) -> None:
-        """Answer chassis that ask for a certificate."""
+        """Answer the chassis that request a certificate."""
         if self._enrolment is None or self._sb.busy or self._foreign:
             return
         southbound = self._southbound
@@ -310,7 +315,7 @@ class Northd:
     def _report(
         self, nb: NbView, sb: SbView, target: Target, census: Census, elapsed: Elapsed
     ) -> None:
-        """Tell NB about what SB carries now, never about what is still on its way there."""
+        """Report to NB what SB carries now, never what is still being written."""
         if self._sb.busy:
             return
         now = self._clock.monotonic()
@@ -333,7 +338,7 @@ class Northd:
         self._northbound.publish(report)
 
     def _meter(self, now: float) -> None:
-        """Hand over what metrics are made of, where they are asked for."""
+        """Hand over what metrics are made of, if they are enabled."""
         if self._service.exporter is None:
             return
         signing = self._enrolment if self._active else None
@@ -394,5 +399,5 @@ class Northd:
 
 
 def _ms(seconds: float) -> int:
-    """Whole milliseconds, and one more, so that a timer never ends too early."""
+    """Whole milliseconds, rounded up, so that a timer never ends too early."""
     return max(0, int(seconds * 1000)) + 1
