@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: the guard of this host: first of all at the start, kept in every pass, there after a boot.
+"""Shell: the guard of this host: installed first at start, kept in every pass, back after a boot.
 
-Whatever else fails, it is put up and put back; whoever does not know what shall be leaves it.
+Whatever else fails, it is installed and restored; while the wanted state is unknown, it stays.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .layer import GuardLayer
 _log = structlog.get_logger()
 
 RETRY_S = 1.0
-"""Between two attempts at a layer that the kernel did not take."""
+"""Until a layer that the kernel refused is tried again."""
 
 
 class HostGuard:
-    """Both layers, what they are to hold, and what the disk says of it for the next boot."""
+    """Both layers, their wanted state, and what is kept on disk of it for the next boot."""
 
     def __init__(self, layers: Sequence[GuardLayer], state: State, boot: str) -> None:
-        """Store them; open() puts up what is to stand first.
+        """Build it; open() installs what must be in force first.
 
         Args:
             layers: nftables first.
@@ -43,28 +43,28 @@ class HostGuard:
         self._retry_at = float("-inf")
         self.start = Start(standing=None, closed_by=None)
         self._ordered = False
-        """Whether anything was decided yet; until then what is there stays."""
+        """Whether anything has been decided; until then, what is in force stays."""
         self.available: dict[str, bool | None] = {}
-        """Which layers this kernel can enforce, as last asked."""
+        """Which layers this kernel can enforce, as of the last check."""
 
     @property
     def standing(self) -> GuardState | None:
-        """What is to be in force now."""
+        """The guard that should be in force now."""
         return self.keeper.wanted
 
     @property
     def held(self) -> bool:
-        """Whether every layer holds what it is to hold."""
+        """Whether every layer is in its wanted state."""
         nothing = self.standing is None and not self._ordered
         return nothing or self.keeper.holds_all()
 
     @property
     def may_stand(self) -> bool:
-        """Whether something is in force here, or it is not known whether there is."""
+        """Whether a guard is in force here, or it is not known whether there is one."""
         return self.standing is not None or self._is_blind
 
     def open(self) -> None:
-        """Put up what an earlier life or an earlier boot has left to stand."""
+        """Install the guard that an earlier run or an earlier boot has left."""
         self._stored = self._state.boot_guard()
         self._begin(self.keeper.found())
 
@@ -79,7 +79,7 @@ class HostGuard:
         self.available = self.keeper.available()
 
     def retry(self, now: float) -> None:
-        """Bring layers to what they are to hold that did not take it; read what was not read."""
+        """Retry layers that are not in their wanted state; read those that could not be read."""
         if now < self._retry_at or (self.held and not self._is_blind):
             return
         self._retry_at = now + RETRY_S
@@ -89,7 +89,7 @@ class HostGuard:
         self._adopt()
 
     def _adopt(self) -> None:
-        """Take over what a layer holds that could not be read at the start."""
+        """Adopt what a layer holds that could not be read at start."""
         if self.standing is not None or self._ordered or not self.keeper.unread:
             return
         found = self.keeper.found()
@@ -102,18 +102,18 @@ class HostGuard:
         return self.standing is None and not self._ordered and self.keeper.blind
 
     def wake_at(self) -> float | None:
-        """When to try again, monotonic seconds; None: nothing is amiss."""
+        """When to try again, monotonic seconds; None: everything is in order."""
         return None if self.held and not self._is_blind else self._retry_at
 
     def keep(
         self, wanted: GuardState | None, phase: Phase, latched: frozenset[ClearFlow], now: float
     ) -> bool:
-        """Bring the guard to a state, and the disk first where that denies more.
+        """Bring the guard to a state; the copy on disk first if the new state denies more.
 
         Args:
-            wanted: What shall be in force; None: nothing.
-            phase: Of the policy. Only relax and off take the boot guard away.
-            latched: Flows out of pairs that are never clear again.
+            wanted: What should be in force; None: nothing.
+            phase: Of the policy. Only relax and off remove the boot guard.
+            latched: Outgoing flows of pairs that must never be clear again.
             now: Monotonic seconds.
 
         Returns:
@@ -131,7 +131,7 @@ class HostGuard:
         return self.held or self.keeper.holds()
 
     def deny(self, wanted: GuardState, now: float) -> None:
-        """Put up a guard where there is none, before it is known what may be clear."""
+        """Install a guard if there is none, while it is not known what may be clear."""
         if self.keeper.wanted is None:
             self.keeper.keep(wanted)
             self._retry_at = now + RETRY_S
@@ -151,16 +151,16 @@ class HostGuard:
             self._stored = kept
 
     def audit(self) -> None:
-        """Compare what the kernel holds with what it is to hold, and put back what is missing."""
+        """Compare the kernel with the wanted state, and restore what is missing."""
         self._adopt()
         for what in self.keeper.audit():
             _log.error("guard_put_back", found=what)
 
     @property
     def can_enforce(self) -> bool:
-        """Whether this kernel may have a layer of the guard: all were asked, and none is known."""
+        """Whether this kernel may support a layer: false if all were checked and none works."""
         return not self.available or any(able is not False for able in self.available.values())
 
     def flush(self) -> bool:
-        """Take the guard away; whether it is gone."""
+        """Remove the guard; returns whether it is gone."""
         return self.keeper.keep(None)
