@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: both layers of the guard kept at one wanted state, and put back when somebody took them.
+"""Shell: keeps both layers of the guard in one wanted state, and restores what someone removed.
 
-Each layer stands alone: one that fails is reported and tried again, and the others go on. The first
-one given is nftables, which judges last: a change is made around it.
+The layers are independent: one that fails is reported and tried again, and the others go on. The
+first one is nftables, which judges a packet last: a change is made around it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class _Kept:
     applied: Known[GuardState | None] | Unknown = field(default_factory=lambda: Unknown("new"))
     problem: str = ""
     read: bool = False
-    """Whether it was ever known what it holds."""
+    """Whether it was ever read what it holds."""
 
 
 class GuardKeeper:
-    """The layers and what each was last brought to."""
+    """The layers, and the state to which each was last brought."""
 
     def __init__(self, layers: list[GuardLayer]) -> None:
         self._kept = [_Kept(layer=layer) for layer in layers]
@@ -44,19 +44,19 @@ class GuardKeeper:
 
     @property
     def unread(self) -> bool:
-        """Whether what an earlier life has left in some layer is not known yet."""
+        """Whether it is still unknown what an earlier run has left in some layer."""
         return not all(kept.read for kept in self._kept)
 
     @property
     def blind(self) -> bool:
-        """Whether that is so of every layer."""
+        """Whether that is unknown for every layer."""
         return not any(kept.read for kept in self._kept)
 
     def found(self) -> GuardState | None:
-        """Read what an earlier life left in layers that were not read yet.
+        """Read what an earlier run left in layers that have not been read yet.
 
         Returns:
-            All of it: a pair is closed where any layer closes it. None: nothing that is known.
+            Everything together: a pair is closed if any layer closes it. None: nothing is known.
         """
         states: list[GuardState] = []
         for kept in self._kept:
@@ -79,11 +79,11 @@ class GuardKeeper:
     def keep(self, wanted: GuardState | None) -> bool:
         """Bring every layer to a state.
 
-        The first layer only judges what the others let through: a flow that is being closed is
-        taken from it last, or it would drop the packets that still leave in clear meanwhile.
+        The first layer only judges what the others let through, so a flow that is being closed is
+        removed from it last; otherwise it would drop packets that still leave in clear meanwhile.
 
         Returns:
-            Whether all layers hold it now.
+            Whether all layers are in that state now.
         """
         self.wanted = wanted
         first, *rest = self._kept
@@ -92,7 +92,7 @@ class GuardKeeper:
         return ready and self._bring(first, self._part(first)) and all(held)
 
     def _wider(self, kept: _Kept) -> GuardState | None:
-        """What is wanted of a layer, with the flows that it lets through now."""
+        """The wanted state of a layer, plus the flows that it lets through now."""
         part = self._part(kept)
         match kept.applied:
             case Known(value=before) if before is not None and part is not None and before != part:
@@ -135,7 +135,7 @@ class GuardKeeper:
                 raise EdgeError(reason)
 
     def audit(self) -> list[str]:
-        """Compare what the kernel holds with what was brought there, and put back what is missing.
+        """Compare the kernel with the state it was brought to, and restore what is missing.
 
         Returns:
             What was found, for the log.
@@ -163,7 +163,7 @@ class GuardKeeper:
         return found
 
     def available(self) -> dict[str, bool | None]:
-        """Which layers this kernel can enforce; None where that cannot be told."""
+        """Which layers this kernel can enforce; None for one that cannot be checked."""
         answers: dict[str, bool | None] = {}
         for kept in self._kept:
             answer = _ask(kept.layer.available)
@@ -171,13 +171,13 @@ class GuardKeeper:
         return answers
 
     def holds_all(self) -> bool:
-        """Whether every layer holds what it can of the wanted state."""
+        """Whether every layer holds what it can hold of the wanted state."""
         return all(self._is_held(kept) for kept in self._kept)
 
     def holds(self) -> bool:
-        """Whether at least one layer holds what it can of the wanted state.
+        """Whether at least one layer holds what it can hold of the wanted state.
 
-        The layer need not see VNIs: then `problems` says so.
+        That layer need not see VNIs: then `problems` reports it.
         """
         return any(self._is_held(kept) for kept in self._kept)
 
@@ -185,7 +185,7 @@ class GuardKeeper:
         return isinstance(kept.applied, Known) and kept.applied.value == self._part(kept)
 
     def problems(self) -> dict[str, str]:
-        """What is wrong, by layer; as ``vnis`` that protected networks can leave on clear pairs."""
+        """What is wrong, by layer; and as ``vnis``, that protected networks can leave in clear."""
         found = {kept.layer.name: kept.problem for kept in self._kept if kept.problem}
         wanted = self.wanted
         if wanted is None or not (wanted.vnis and wanted.may_clear):
@@ -200,7 +200,7 @@ class GuardKeeper:
         return found
 
     def counters(self) -> dict[str, GuardCounters | None]:
-        """Packet counters by layer; None where they cannot be read."""
+        """Packet counters by layer; None for one whose counters cannot be read."""
         answers: dict[str, GuardCounters | None] = {}
         for kept in self._kept:
             answer = _ask(kept.layer.counters)
@@ -213,7 +213,7 @@ def _observe(kept: _Kept) -> Known[GuardObserved] | Unknown:
 
 
 def _ask(question: Callable[[], Known[T] | Unknown]) -> Known[T] | Unknown:
-    """Ask a layer; one that breaks is one of which nothing is known."""
+    """Query a layer; if it raises an exception, nothing is known about it."""
     try:
         return question()
     except Exception as error:  # noqa: BLE001 - no layer takes the other along
