@@ -2,8 +2,8 @@
 """libnftables in this process: one JSON transaction in, one JSON answer out.
 
 Edge. Input: lists of JSON commands (libnftables-json(5)). Output: the listed objects.
-No fork; the network namespace is the one of the thread that makes the first call. A context is
-not safe for use by two threads at once.
+No fork; the network namespace is that of the thread that makes the first call. A context must not
+be used by two threads at once.
 
 Source: include/nftables/libnftables.h of nftables 1.0.6; the ABI is libnftables.so.1.
 """
@@ -29,11 +29,11 @@ _MISSING = "No such file or directory"
 
 
 class MissingError(NftError):
-    """The transaction names something that is not there."""
+    """The transaction names something that does not exist."""
 
 
 class InterruptedTransactionError(NftError):
-    """Somebody changed the ruleset while the transaction was prepared."""
+    """Someone changed the ruleset while the transaction was being prepared."""
 
 
 class LibNftables:
@@ -58,7 +58,7 @@ class LibNftables:
             The objects of the answer, without its header; empty unless something was listed.
 
         Raises:
-            MissingError: something that was named is not there.
+            MissingError: something that was named does not exist.
             NftError: the library is missing or the kernel refused.
         """
         lib, ctx = self._open()
