@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guard as an nftables table, which no IKE daemon knows or flushes.
+"""The guard as an nftables table, which no IKE daemon knows about or flushes.
 
 Edge. Input: guard states. Output: what the table holds, and its counters. Each apply is one
-transaction: the kernel goes from one generation of rules to the next, and there is none between.
+transaction: the kernel goes from one generation of rules to the next, with nothing in between.
 """
 
 from ovn_ipsec.errors import NftError
@@ -20,6 +20,7 @@ class NftGuardLayer:
     """The layer ``nft``; see GuardLayer."""
 
     def __init__(self) -> None:
+        """Do nothing; the first call opens libnftables."""
         self._nft = LibNftables()
 
     @property
@@ -28,7 +29,7 @@ class NftGuardLayer:
         return "nft"
 
     def part_of(self, state: GuardState) -> GuardState:
-        """Give all of it: this layer sees VNIs.
+        """Return all of it: this layer sees VNIs.
 
         Args:
             state: a whole guard.
@@ -42,7 +43,7 @@ class NftGuardLayer:
         """Try every expression in a table that the same transaction deletes.
 
         Returns:
-            Known false when the kernel refuses one of them; Unknown without libnftables or
+            Known false if the kernel refuses one of them; Unknown without libnftables or
             without CAP_NET_ADMIN.
         """
         try:
@@ -63,7 +64,7 @@ class NftGuardLayer:
         """List the table.
 
         Returns:
-            What the table holds; ``None`` as its state when there is no table.
+            What the table holds; its state is ``None`` if there is no table.
         """
         try:
             return Known(nft_table.parse_table(self._nft.transact(_LIST_TABLE)))
@@ -75,11 +76,11 @@ class NftGuardLayer:
             return Unknown(f"cannot read the listing of {nft_table.TABLE}: {error!r}")
 
     def apply(self, before: GuardState | None, after: GuardState | None) -> None:
-        """Change what differs, in one transaction; the counters go on.
+        """Change what differs, in one transaction; the counters continue.
 
         Args:
             before: what is in force.
-            after: what shall be.
+            after: what should be.
 
         Raises:
             NftError: the kernel refused.
@@ -99,13 +100,13 @@ class NftGuardLayer:
             self.rebuild(after)
 
     def rebuild(self, after: GuardState) -> None:
-        """Fill the table anew in one transaction, keeping its chains and counters.
+        """Fill the table again in one transaction, keeping its chains and counters.
 
-        Only when that does not cure it, for example a set of ours has another type, the table
-        is replaced; its chains are then hooked anew.
+        If that does not repair it, for example because a set of ours has another type, the table
+        is replaced; its chains are then hooked again.
 
         Args:
-            after: what shall be in force.
+            after: what should be in force.
 
         Raises:
             NftError: the kernel refused.
