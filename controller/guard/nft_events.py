@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wakes the loop when somebody else changes the guard's nftables table.
+"""Wakes the loop when someone else changes the guard's nftables table.
 
 Edge. Input: multicast messages of nf_tables. Output: whether our table may have changed.
 
@@ -49,10 +49,10 @@ class NftEvents(EventSocket):
         self._touched = False
 
     def drain(self) -> bool:
-        """Read all events that wait, without blocking.
+        """Read all waiting events, without blocking.
 
         Returns:
-            Whether somebody else may have changed our table; true when events were lost or the
+            Whether someone else may have changed our table; true if events were lost or the
             socket broke, false while it is closed.
         """
         changed = False
@@ -64,7 +64,7 @@ class NftEvents(EventSocket):
         return changed
 
     def _ends(self, message: Message) -> bool:
-        """Whether this ends a transaction of somebody else's that touched our table."""
+        """Whether this ends a transaction of another process that touched our table."""
         if message.kind == _SUBSYSTEM << 8 | _NEW_GENERATION:
             process = _attribute(message.payload, _PROCESS_ID)
             own = process is not None and int.from_bytes(process) in self._own_tasks
