@@ -4,23 +4,24 @@
 Pure. Input: guard states and differences, or a listing. Output: libnftables JSON commands, or
 what the table holds.
 
-Going out, the chain stands last (priority 300), behind any local DNAT or reroute, so that it
-judges the packet as it leaves; it still sees it before XFRM and before fragmentation. Coming in,
-it stands in ``input``, not ``prerouting``: there fragments are whole again, so that no clear
-packet hides its port, and a packet that ESP transport mode gave back carries its security path.
-It stands first (priority -300), where the source is still the one on the wire. Both pick clear
-tunnel traffic out and hand it to a chain that says which of it may pass. A port that a peer alone
-has named is tunnel traffic towards that peer only.
+Outgoing, the chain comes last (priority 300), after any local DNAT or reroute, so that it judges
+the packet as it leaves; it still sees it before XFRM and before fragmentation. Incoming, it is in
+``input``, not ``prerouting``: there, fragments have been reassembled, so no clear packet can hide
+its port, and a packet decrypted from ESP transport mode carries its security path. It comes first
+there (priority -300), where the source is still the one on the wire. Both chains pick out clear
+tunnel traffic and pass it to a chain that decides which of it may pass. A port that only a peer has
+named counts as tunnel traffic towards that peer only.
 
-A protected network is told by the VNI, 12 bytes after the start of the UDP header in Geneve (RFC
-8926, 3.4) and VXLAN (RFC 7348, 5) alike. OVN puts Datapath_Binding.tunnel_key there; in VXLAN only
-its lower 12 bits are told apart, below the key of the output port (ovn/controller/physical.c
-put_encapsulation). So there are two rules: the whole VNI of any packet, and the lower 12 bits of
-what is not Geneve with an Ethernet frame. VNI 0, which BFD has, is nobody's.
+A protected network is recognised by its VNI, 12 bytes after the start of the UDP header in both
+Geneve (RFC 8926, 3.4) and VXLAN (RFC 7348, 5). OVN puts Datapath_Binding.tunnel_key there; in VXLAN
+only its lower 12 bits identify it, below the key of the output port (ovn/controller/physical.c
+put_encapsulation). So there are two rules: one for the whole VNI of any packet, and one for the
+lower 12 bits of packets that are not Geneve with an Ethernet frame. VNI 0, which BFD uses, belongs
+to no network.
 
-libnftables' JSON (1.0.6) has no named sets of raw payload, and an anonymous one is a part of its
-rule. So the rules are written again when the VNIs change. A set that no rule looks at records them,
-and a digest in the comments ties the two: a comment has room for 128 bytes.
+libnftables' JSON (1.0.6) has no named sets of raw payload, and an anonymous set is part of its
+rule. So the rules are rewritten when the VNIs change. A set that no rule uses records them, and a
+digest in the comments ties the two together: a comment has room for 128 bytes.
 
 An accept ends only its own chain and a drop is final, so no other table can overrule a drop.
 """
@@ -62,17 +63,17 @@ _SETS: dict[str, Any] = {
     "peer_ports6": _FLOW[6],
     "vnis": "mark",
 }
-"""No rule looks at the local sets, as every source address is denied, nor at the VNIs, as no named
-type is 24 bits wide. They record the state."""
+"""No rule uses the local sets, because every source address is denied, nor the VNIs, because no
+named type is 24 bits wide. They record the state."""
 _HOOKS: dict[str, Command] = {
     "out": {"type": "filter", "hook": "output", "prio": 300, "policy": "accept"},
     "in": {"type": "filter", "hook": "input", "prio": -300, "policy": "accept"},
 }
-"""Chains that see every packet and pick the clear tunnel traffic out."""
+"""Chains that see every packet and pick out the clear tunnel traffic."""
 _JUDGES = {"out": "judge_out", "in": "judge_in"}
-"""Chains without a hook that say which of it may pass."""
+"""Chains without a hook that decide which of it may pass."""
 _CHAINS: dict[str, Command] = {**{name: {} for name in _JUDGES.values()}, **_HOOKS}
-"""Where rules go to is made before them."""
+"""The chains that rules jump to are created first."""
 _INTERFACE = {"out": "oif", "in": "iif"}
 _ADDRESSES = {"out": ("saddr", "daddr"), "in": ("daddr", "saddr")}
 """Local, then remote."""
@@ -83,11 +84,11 @@ _ETHERNET = 0x6558
 """Transparent Ethernet Bridging, the only one that OVN sends (RFC 8926, 3.4)."""
 _VXLAN_KEY = 0xFFF
 _SOME_VNIS = frozenset({1, 2})
-"""Enough for every expression, as both rules are there and look into a set."""
+"""Enough to use every expression: both rules exist and look into a set."""
 
 
 def table_commands() -> list[Command]:
-    """Make the empty table, or nothing when it is there.
+    """Create the empty table, unless it exists.
 
     Returns:
         One command.
@@ -96,7 +97,7 @@ def table_commands() -> list[Command]:
 
 
 def removal_commands() -> list[Command]:
-    """Take the table away, also when it is not there.
+    """Remove the table, even if it does not exist.
 
     Returns:
         Two commands.
@@ -105,13 +106,13 @@ def removal_commands() -> list[Command]:
 
 
 def build_commands(state: GuardState) -> list[Command]:
-    """Make the whole table whatever of it is there, keeping its chains and counters.
+    """Build the whole table, whatever exists of it, keeping its chains and counters.
 
     Args:
-        state: what shall be in force.
+        state: what should be in force.
 
     Returns:
-        The commands; in one transaction each packet sees the old rules or the new ones.
+        The commands; in one transaction, each packet sees either the old rules or the new ones.
     """
     commands = table_commands()
     commands += [{"add": {"counter": {**_AT, "name": name}}} for name in COUNTERS]
@@ -126,7 +127,7 @@ def build_commands(state: GuardState) -> list[Command]:
 
 
 def change_commands(change: GuardDifference, vnis: frozenset[int]) -> list[Command]:
-    """Change the elements of the sets, and the rules when other VNIs are protected.
+    """Change the elements of the sets, and the rules if other VNIs are protected.
 
     Args:
         change: not empty.
@@ -181,14 +182,14 @@ def probe_commands() -> list[Command]:
 def parse_table(listing: Iterable[Command]) -> GuardObserved:
     """Read the listing of the table.
 
-    Rules are known by their comments and order, because the form in which libnftables lists an
+    Rules are recognised by their comments and order, because the form in which libnftables lists an
     expression differs between versions.
 
     Args:
         listing: the objects of ``list table``.
 
     Returns:
-        The state that the sets record, and what is missing or foreign.
+        The state that the sets record, and what is missing or not ours.
     """
     seen = _Listing()
     for entry in listing:
@@ -305,7 +306,7 @@ def _fill(chain: str, vnis: frozenset[int]) -> list[Command]:
 
 
 def _rules(chain: str, vnis: frozenset[int]) -> list[tuple[str, list[Command]]]:
-    """The rules of a chain in order, each with the comment that it is known by."""
+    """The rules of a chain in order, each with the comment by which it is recognised."""
     if chain in _HOOKS:
         return _picking(chain)
     return _judging(next(way for way, judge in _JUDGES.items() if judge == chain), vnis)
@@ -373,7 +374,7 @@ def _field(protocol: str, name: str) -> Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Members:
-    """What goes into the sets, or out of them."""
+    """What is added to the sets or removed from them."""
 
     ports: Iterable[int]
     local: Iterable[IpAddress]
