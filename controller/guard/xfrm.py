@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guard as XFRM policies, which hold when the nftables ruleset is flushed.
+"""The guard as XFRM policies, which remain in force if the nftables ruleset is flushed.
 
-Edge. Input: guard states. Output: what the SPD holds of ours, and the block counters.
+Edge. Input: guard states. Output: our entries in the SPD, and the block counters.
 
-For each local address and port one block policy each way, wider than any policy of an IKE
-daemon (a whole side is 0/0) and weaker; for each flow that may be clear an allow policy that is
-stronger than any daemon's. Without a template it passes clear text out although an SA is up, and
-lets in both clear text and ESP in transport mode (net/xfrm/xfrm_policy.c __xfrm_policy_check):
-while it stands at the receiver the sender can change from one to the other without a loss.
+For each local address and port there is one block policy in each direction, wider than any policy
+of an IKE daemon (one side is 0/0) and ranking below it; for each flow that may be clear there is an
+allow policy that ranks above any daemon's. Without a template it lets clear text out although an SA
+is up, and lets in both clear text and ESP in transport mode (net/xfrm/xfrm_policy.c
+__xfrm_policy_check): while it exists at the receiver, the sender can switch from one to the other
+without a loss.
 
 **What it cannot see.** A selector ends at the UDP ports, so this layer knows no VNI: on a flow that
-may be clear it lets every logical network pass, and reports nothing missing for it.
+may be clear it lets every logical network pass, and does not report this as missing.
 
-**What is ours.** The kernel's key of a policy is its selector, so an IKE daemon that installs
-local/32 to remote/32 dport 6081 would take over, and our deletion would then delete, an allow
-policy with that selector. Ours carry a mark in ``xfrm_selector.user``: it is compared as part of
-the key, no packet is matched by it, and no daemon sets it. Ours are known by the mark, the
-priority, UDP and the lack of a template, together.
+**What is ours.** The kernel identifies a policy by its selector, so an IKE daemon that installs
+local/32 to remote/32 dport 6081 would take over an allow policy with that selector, and we would
+then delete the daemon's. Ours carry a mark in ``xfrm_selector.user``: it is compared as part of the
+key, no packet is matched by it, and no daemon sets it. Ours are recognised by the mark, the
+priority, UDP and the absence of a template, together.
 
-**Order.** The SPD has no transactions, so the order keeps the promise of ``apply``: add allows,
+**Order.** The SPD has no transactions, so the order fulfils the promise of ``apply``: add allows,
 add blocks, delete blocks, delete allows. A flow that both states allow either keeps its allow,
 or gets it before the first block that could hit it, or loses it after the last one. A flow that
 both deny keeps its block throughout and never has an allow. An update replaces a policy at once.
@@ -49,10 +50,10 @@ from ..xfrm.socket import XfrmSocket
 from ..xfrm.values import Action, IpNetwork, PolicyDirection, Selector, XfrmPolicy
 
 PRIORITY_ALLOW = 6_081
-"""Stronger than any policy of an IKE daemon: a flow that may be clear is clear although its SA is
-up, so that both ends can change over one direction at a time."""
+"""Above any policy of an IKE daemon: a flow that may be clear is clear although its SA is up, so
+that both ends can switch one direction at a time."""
 PRIORITY_BLOCK = 2_000_006_081
-"""Weaker than 1 360 065, the weakest port policy of Libreswan, and 600 000, of strongSwan."""
+"""Ranks below the weakest port policy of Libreswan, 1 360 065, and of strongSwan, 600 000."""
 MARK = 0x6F766E69
 """In ``xfrm_selector.user``; spells "ovni"."""
 _UDP = 17
@@ -67,8 +68,9 @@ class XfrmGuardLayer:
     """The layer ``xfrm``; see GuardLayer."""
 
     def __init__(self) -> None:
+        """Do nothing; the first call opens the socket."""
         self.socket = XfrmSocket()
-        """Its port id tells our own events from others'."""
+        """Its port id tells our own events from those of others."""
 
     @property
     def name(self) -> str:
@@ -90,7 +92,7 @@ class XfrmGuardLayer:
         """Ask the kernel for the size of its SPD.
 
         Returns:
-            Known false when the kernel has no XFRM; Unknown without CAP_NET_ADMIN.
+            Known false if the kernel has no XFRM; Unknown without CAP_NET_ADMIN.
         """
         try:
             self.socket.send([messages.probe()])
@@ -101,7 +103,7 @@ class XfrmGuardLayer:
         return Known(value=True)
 
     def observe(self) -> Known[GuardObserved] | Unknown:
-        """Dump the SPD and pick what is ours.
+        """Dump the SPD and select what is ours.
 
         Returns:
             The state, and what is missing of it.
@@ -117,7 +119,7 @@ class XfrmGuardLayer:
 
         Args:
             before: what is in force.
-            after: what shall be.
+            after: what should be.
 
         Raises:
             XfrmError: the kernel refused; what was done by then stays.
@@ -131,10 +133,10 @@ class XfrmGuardLayer:
             self._forget_routes(after)
 
     def rebuild(self, after: GuardState) -> None:
-        """Add or replace every policy of the state, then delete what is ours besides.
+        """Add or replace every policy of the state, then delete any others of ours.
 
         Args:
-            after: what shall be in force.
+            after: what should be in force.
 
         Raises:
             XfrmError: the kernel refused.
@@ -153,7 +155,7 @@ class XfrmGuardLayer:
         """Read /proc/net/xfrm_stat of this thread's network namespace.
 
         Returns:
-            Blocked packets of this namespace, by whichever block policy; the kernel does not
+            Packets blocked in this namespace, by any block policy; the kernel does not
             count what an allow policy lets through.
         """
         try:
@@ -178,11 +180,11 @@ class XfrmGuardLayer:
         self.socket.send(messages.update_policy(policy) for policy in policies)
 
     def _forget_routes(self, state: GuardState) -> None:
-        """Make tunnels look up their routes again, with the policies that are left.
+        """Make tunnels look up their routes again, with the remaining policies.
 
-        A flow that was allowed is cached as a plain route, which the deletion of its policy does
-        not end; the insertion of any policy does (net/xfrm/xfrm_policy.c xfrm_policy_insert,
-        rt_genid_bump). Without this a tunnel goes on in clear text, and the guard drops it.
+        A flow that was allowed is cached as a plain route. Deleting its policy does not end that;
+        inserting any policy does (net/xfrm/xfrm_policy.c xfrm_policy_insert,
+        rt_genid_bump). Without this, a tunnel continues in clear text, and the guard drops it.
         """
         first = {denial.local.version: denial for denial in state.denials()}
         self._add(_blocks(first.values()))
@@ -245,7 +247,7 @@ def _policy(
 
 
 def _host(address: IpAddress) -> IpNetwork:
-    """The address alone; or, of an unspecified one, every address of its family."""
+    """The address alone; or, for an unspecified one, every address of its family."""
     return _EVERYWHERE[address.version] if address.is_unspecified else ip_network(address)
 
 
