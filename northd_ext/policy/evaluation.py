@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what each encap is to carry, and what has to be written so that it does.
+"""Pure: what each encap should carry, and what has to be written for that.
 
-``evaluate`` is total, idempotent and blind to the order of rows. Every encap carries the mode that
-it falls back to; where rules tell encaps apart, also its class.
+``evaluate`` is total, idempotent and independent of the order of rows. Every encap carries its
+fallback mode; if rules tell encaps apart, it also carries its class.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .ledger import Ledger
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncapChange:
-    """What one Encap row is to carry from now on."""
+    """What one Encap row should carry from now on."""
 
     row: UUID
     label: str
@@ -34,24 +34,24 @@ class EncapChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SbPlan:
-    """What is to be written to SB beside the policy itself."""
+    """What has to be written to SB besides the policy itself."""
 
     changes: tuple[EncapChange, ...]
     """Sorted by label and row."""
     refusals: tuple[InputError, ...]
-    """Keys that somebody else has set to something that the published policy does not say."""
+    """Keys that someone else has set to a value that the published policy does not have."""
 
 
 def evaluate(
     policy: ClusterPolicy | None, published: ClusterPolicy | None, ledger: Ledger
 ) -> SbPlan:
-    """Compare what each encap carries with what it is to carry.
+    """Compare what each encap carries with what it should carry.
 
     Args:
-        policy: What SB is to carry from now on; None leaves every row as it is.
+        policy: What SB should carry from now on; None leaves every row as it is.
         published: What SB carries.
-        ledger: What the encaps carry, and their classes; without them only off writes anything.
-            Encaps of is-remote chassis are ovn-ic's and never touched.
+        ledger: What the encaps carry, and their classes; if these are not known, only ``off``
+            writes anything. Encaps of is-remote chassis belong to ovn-ic and are never touched.
     """
     changes: list[EncapChange] = []
     refusals: list[InputError] = []
