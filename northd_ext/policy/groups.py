@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: names by what they have in common, so that what holds for all of them is asked once."""
+"""Pure: names grouped by what they have in common, to ask each question once per group."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Generic, TypeVar
 
 _Key = TypeVar("_Key", bound=Hashable)
 _LISTS = 8
-"""Lists kept: keys that nobody asks for any more must not pile up."""
+"""Lists kept: those for keys that are no longer used must not pile up."""
 
 
 class Groups(Generic[_Key]):
-    """Which names have which keys; what was listed stays listed until a name changes its keys."""
+    """Which names have which keys; a list stays cached until a name changes its keys."""
 
     def __init__(self) -> None:
         self._members: dict[_Key, set[str]] = {}
@@ -21,7 +21,7 @@ class Groups(Generic[_Key]):
         self._told: dict[frozenset[tuple[_Key, str]], tuple[tuple[str, str], ...]] = {}
 
     def put(self, name: str, *keys: _Key) -> None:
-        """Say which keys a name has from now on; with none it is forgotten."""
+        """Set the keys of a name; without keys it is forgotten."""
         had = self._keys.get(name, ())
         if keys == had:
             return
@@ -50,7 +50,7 @@ class Groups(Generic[_Key]):
         return found
 
     def told(self, words: Mapping[_Key, str]) -> tuple[tuple[str, str], ...]:
-        """Names that have one of these keys, and the word for the first of theirs; sorted."""
+        """Names that have one of these keys, each with the word for its first such key; sorted."""
         wanted = frozenset(words.items())
         found = self._told.get(wanted)
         if found is None:
@@ -60,7 +60,7 @@ class Groups(Generic[_Key]):
         return found
 
     def sizes(self) -> Iterator[tuple[_Key, int]]:
-        """Every key that some name has, and how many have it."""
+        """Every key that some name has, and how many names have it."""
         return ((key, len(names)) for key, names in self._members.items())
 
     def __iter__(self) -> Iterator[_Key]:
