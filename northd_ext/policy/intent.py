@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: what NB asks for, or else the last good policy: NbView and ClusterPolicy to Intent.
 
-What cannot be understood leaves the last good policy in force.
+If NB's policy cannot be understood, the last good policy stays in force.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ..observe.views import NbView
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """The rules that shall hold."""
+    """The rules that should apply."""
 
     policy: EncryptionPolicy | None
-    """None: what is published stays, with its rules, since what is asked for cannot be had."""
+    """None: what is published stays, with its rules, because NB's policy cannot be applied."""
     rules: RuleSet
     errors: tuple[InputError, ...] = ()
 
@@ -42,37 +42,37 @@ def choose(nb: NbView, published: ClusterPolicy | None) -> Intent:
 
 
 def last_good(published: ClusterPolicy | None, errors: tuple[InputError, ...]) -> Intent:
-    """Go on with the rules that SB carries, for these reasons."""
+    """Continue with the rules that SB carries, for these reasons."""
     rules, more = ruleset.last_good(published)
     return Intent(policy=None, rules=rules, errors=(*errors, *more))
 
 
 class Intents:
-    """The last choice: rules are long and seldom change."""
+    """Caches the last choice: rules are long and seldom change."""
 
     def __init__(self) -> None:
         self._asked: tuple[object, Intent] | None = None
         self._kept: tuple[object, Intent] | None = None
 
     def chosen(self, nb: NbView, published: ClusterPolicy | None) -> Intent:
-        """What to choose: see choose()."""
+        """The choice: see choose()."""
         key = (nb.asked, nb.errors, nb.switches, nb.networks, _stated(published))
         if self._asked is None or self._asked[0] != key:
             self._asked = (key, choose(nb, published))
         return self._asked[1]
 
     def last_good(self, published: ClusterPolicy | None) -> Intent:
-        """What SB carries: see the function last_good; no other errors than its own."""
+        """What SB carries: see the function last_good; no errors other than its own."""
         key = _stated(published)
         if self._kept is None or self._kept[0] != key:
             self._kept = (key, last_good(published, ()))
         return self._kept[1]
 
     def named(self, nb: NbView, published: ClusterPolicy | None) -> frozenset[str]:
-        """Networks whose chassis have to be known: of what is asked for and of the last good."""
+        """Networks whose chassis must be known: those of NB's policy and of the last good one."""
         return self.chosen(nb, published).rules.named | self.last_good(published).rules.named
 
 
 def _stated(published: ClusterPolicy | None) -> object:
-    """What of a published policy is its operator's."""
+    """The part of a published policy that its operator stated."""
     return None if published is None else (published.rules, published.default, published.profile)
