@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what one set of rules says of every chassis, worked out anew only for those that changed.
+"""Pure: what a set of rules says of every chassis, recomputed only for the chassis that changed.
 
-A decision has to look at thousands of chassis of which one or two have changed. So what follows
-from a single chassis is kept beside the very objects that it was made from (an edge replaces the
-facts of a chassis whose rows change), and what is asked of all chassis is asked of groups of them:
-of encaps that rules and rows do not tell apart, of chassis at one generation, and so on. The groups
-are few, and a chassis that changes moves from one to another.
+A decision covers thousands of chassis, of which one or two have changed. So what follows from a
+single chassis is cached with the very objects that it was made from (an edge replaces the facts of
+a chassis when its rows change), and questions about all chassis are asked about groups of them:
+encaps that neither rules nor rows tell apart, chassis at the same generation, and so on. There are
+few groups, and a chassis that changes moves from one to another.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NOWHERE = Membership(hosts=frozenset(), reaches=frozenset())
 
 
 class Kind(NamedTuple):
-    """All that a decision sees of an encap."""
+    """Everything about an encap that a decision uses."""
 
     signature: Signature
     text: str | None
@@ -39,11 +39,11 @@ class Kind(NamedTuple):
     class_text: str | None
     """See EncapFacts.class_text."""
     ours: bool | None
-    """Whether this class is what was last written there; None: nothing is known to have been."""
+    """Whether this class is the one last written there; None if that is not known."""
 
 
 class Need(NamedTuple):
-    """All that tells whether others miss a chassis without a controller."""
+    """Everything that determines whether others miss a chassis without a controller."""
 
     types: frozenset[str]
     signatures: frozenset[Signature]
@@ -57,17 +57,17 @@ class Able(NamedTuple):
 
 
 _Encaps = tuple[tuple[EncapFacts, Kind], ...]
-"""Those that are written: not of is-remote chassis, nor of types without IPsec."""
+"""The encaps that are written: not those of is-remote chassis, nor of types without IPsec."""
 
 
 class Ledger:
-    """What the rules of one book say of the chassis that were last shown to it."""
+    """What the rules of one book say of the chassis as of the last update."""
 
     def __init__(self, book: RuleBook | None) -> None:
         """Start with no chassis.
 
         Args:
-            book: The rules; None where the classes cannot be known: then all are NOTHING.
+            book: The rules; None if the classes cannot be known: then every class is NOTHING.
         """
         self.book = book
         self.matrix: Matrix | None = None
@@ -81,7 +81,7 @@ class Ledger:
         self.unmanaged: Groups[Need] = Groups()
         """Chassis without a controller."""
         self.able: Groups[Able] = Groups()
-        """Chassis with one, by what it can do."""
+        """Chassis with a controller, by what it can do."""
         self.users: Counter[str] = Counter()
         """How many chassis have encaps of a type that IPsec covers."""
         self.tally = Tally()
@@ -100,13 +100,13 @@ class Ledger:
         written: Mapping[str, ClassName | None],
         quarantined: frozenset[str] = frozenset(),
     ) -> None:
-        """Take in what there is now.
+        """Update to the current state.
 
         Args:
-            chassis: All chassis by name; one whose facts are the same object costs a lookup.
-            memberships: Networks by chassis; the same holds.
+            chassis: All chassis by name; one whose facts are the same object costs only a lookup.
+            memberships: Networks by chassis; the same applies.
             written: The class that was last written to each encap, by label.
-            quarantined: Chassis in quarantine: what they report and can do counts for nothing.
+            quarantined: Chassis in quarantine: what they report and can do is ignored.
         """
         members = self._members
         differing = self._relabelled(written)
@@ -126,26 +126,24 @@ class Ledger:
             self._decide(self.book)
 
     def encaps(self, chassis: str) -> _Encaps:
-        """The encaps of a chassis that are written, and what kind each is of."""
+        """The encaps of a chassis that are written, each with its kind."""
         return self._encaps[chassis]
 
     def class_of(self, signature: Signature) -> ClassName | None:
-        """The class that an encap is to carry; None for no key, and where it is not known."""
+        """The class that an encap should carry; None for no key, and if it is not known."""
         return None if self.book is None else self.book.class_name(signature)
 
     def needs_nobody(self, signatures: frozenset[Signature], mode: Mode) -> bool:
-        """Whether no pair of a chassis with these signatures is of this mode or a stronger one."""
-        if self.book is None:
-            return False
-        met = (
-            treatment.mode
+        """Whether no pair of a chassis with these signatures has this mode or a stronger one."""
+        return self.book is not None and all(
+            weakens(mode, treatment.mode)
             for signature in signatures
             for treatment in self._met[self.class_of(signature) or REST]
         )
         return not missed(met, mode)
 
     def lacking(self, able: Able) -> frozenset[Profile]:
-        """Cipher suites that the pairs of an encap use and its chassis cannot do."""
+        """Cipher suites that the pairs of an encap use and that its chassis cannot do."""
         met = self._met.get(self.class_of(able.signature) or REST, ())
         return lacking(met, able.profiles)
 
@@ -158,7 +156,7 @@ class Ledger:
             self._met = meetings(self.matrix, classes, book.default)
 
     def _relabelled(self, written: Mapping[str, ClassName | None]) -> set[str]:
-        """Chassis of encaps to which something else was last written than was known so far."""
+        """Chassis with encaps whose last written class differs from what was known so far."""
         held = self._written
         if written == held:
             return set()
@@ -184,7 +182,7 @@ class Ledger:
         return Kind(signature, encap.text, encap.class_text, ours)
 
     def _put(self, name: str, facts: ChassisFacts | None, membership: Membership | None) -> None:
-        """Replace what is known of a chassis, in every sum; without facts it is gone."""
+        """Replace what is known of a chassis, in every sum; without facts it is removed."""
         old, had = self._facts.pop(name, None), self._encaps.pop(name, ())
         self._members.pop(name, None)
         encaps: _Encaps = ()
@@ -205,7 +203,7 @@ class Ledger:
         self._sort(name, facts, encaps)
 
     def _sort(self, name: str, facts: ChassisFacts | None, encaps: _Encaps) -> None:
-        """Put a chassis among those with a controller, or among those without."""
+        """Put a chassis among those with a controller or among those without."""
         signatures = frozenset(kind.signature for _, kind in encaps)
         able: list[Able] = []
         needs: list[Need] = []
@@ -220,7 +218,7 @@ class Ledger:
 
 
 def _replaced(new: Mapping[str, object], old: Mapping[str, object]) -> Iterator[str]:
-    """Names with another object than before: no loop of ours, since there are thousands."""
+    """Names with a different object than before; there are thousands, so no Python loop."""
     return compress(new, map(is_not, new.values(), map(old.get, new)))
 
 
