@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: when an encap that lost its key, or had it changed, is put right.
+"""Pure: when to repair an encap that has lost its key, or whose key was changed.
 
-A write to Encap costs every chassis a recompute (design 2). So a difference has to hold for a
+A write to Encap costs every chassis a recompute (design 2). So a difference has to last for a
 while, differences that come together are written together, and an encap that loses its key again
-and again is put right less and less often. Nothing is less safe for it: the policy in SB_Global
-holds whatever an Encap row says. A row that somebody has put into another class is not lost but
-claims something, and whoever does that again and again is not to gain time: it waits FOREIGN_MAX_S
-at most.
+and again is repaired less and less often. This does not weaken security: the policy in SB_Global
+applies whatever an Encap row says. A row that someone has put into another class is not a loss but
+a claim, and repeating the claim must not gain time: such a row waits at most FOREIGN_MAX_S.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from .evaluation import EncapChange
 SETTLE_S = 2.0
 BACK_OFF_MAX_S = 300.0
 FOREIGN_MAX_S = 8.0
-"""The same for a row that carries a class which nobody gave it."""
+"""The same for a row that carries a class that we did not assign."""
 FORGET_S = 600.0
-"""An encap that was right for so long starts over."""
+"""An encap that was correct for this long starts over."""
 _ROOM = 1_000
-"""Encaps that are gone and remembered all the same, since most of them come back."""
+"""Encaps remembered although they no longer exist, since most of them come back."""
 
 
 @dataclass(slots=True)
@@ -35,7 +34,7 @@ class _Trouble:
     since: float | None = None
     """When the difference was first seen; None while there is none."""
     foreign: bool = False
-    """Whether the row carries a class which nobody gave it."""
+    """Whether the row carries a class that we did not assign."""
     repaired: float = 0.0
 
     @property
@@ -45,7 +44,7 @@ class _Trouble:
 
 
 class Settling:
-    """What is known of encaps that have needed repair."""
+    """What is known of the encaps that have needed repair."""
 
     def __init__(self) -> None:
         self._troubles: dict[str, _Trouble] = {}
@@ -69,15 +68,17 @@ class Settling:
         return self._classes
 
     def wants_now(self, change: EncapChange) -> bool:
-        """Whether the row carries what was last written to it, and the policy has moved on."""
+        """Whether the row carries what we last wrote to it, and the policy has changed since."""
         classes = self._classes or {}
         known = change.label in classes and classes[change.label] == change.had
         return known and change.class_name != change.had
 
     def due(self, changes: Sequence[EncapChange], now: float) -> tuple[EncapChange, ...]:
-        """Changes that have settled, with all others of encaps that are not in disgrace.
+        """Changes to write now.
 
-        Those that the policy asks for by itself do not wait: nobody but us has touched the row.
+        Those that have settled; along with these, also those of encaps without earlier repairs.
+
+        Changes that the policy itself asks for do not wait: nobody but us has touched the row.
         """
         fresh = tuple(change for change in changes if self.wants_now(change))
         changes = [change for change in changes if not self.wants_now(change)]
@@ -101,12 +102,12 @@ class Settling:
         return (*fresh, *settled)
 
     def stated(self, changes: Sequence[EncapChange]) -> None:
-        """Note what was written because the policy says so."""
+        """Note what was written because the policy asks for it."""
         if self._classes is not None:
             self._classes.update((change.label, change.class_name) for change in changes)
 
     def repaired(self, changes: Sequence[EncapChange], now: float) -> None:
-        """Note what was written, and that each row that somebody touched waits twice as long."""
+        """Note what was written; a row that someone else changed waits twice as long next time."""
         for change in changes:
             if self.wants_now(change):
                 continue
