@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: whether what NB asks for is an order: NbView and SbView to Standing.
+"""Pure: whether to obey what NB asks for: NbView and SbView to Standing.
 
 A northbound that is empty, restored from a backup, or another cluster's says ``ipsec=false``, or
-has no rules, without anybody having decided that. What tells the northbound that the policy in
-force came from is the generation in its report: nobody but northd_ext writes it, and only on the
-word of a northbound that holds. A database that was made anew has another row besides, whose UUID
-is in SB. TABLE says for every state of both databases whether there is a doubt. Where there is, NB
-is followed nevertheless as soon as one of these is so:
+has no rules, without anyone having decided that. The northbound from which the policy in force came
+is recognised by the generation in its report: only northd_ext writes it, and only into a northbound
+that it obeys. A database that was created again also has another row, and the UUID of the right row
+is in SB. TABLE says for every state of both databases whether there is a doubt. If there is, NB is
+nevertheless followed as soon as one of these is true:
 
-- this process has itself just published the policy in force on the word of this northbound, whose
+- this process has itself just published the policy in force, as asked by this northbound, whose
   report is not there yet;
 - the operator confirms the generation in force (NB_Global.options:ovn-ipsec-confirm);
-- nothing that NB asks for is weaker than what is in force: then there is nothing to hold.
+- nothing that NB asks for is weaker than what is in force: then there is nothing to protect.
 
-Otherwise what is in force is held, with the phases and the chassis that come and go in it.
+Otherwise what is in force is held; its phases go on, and chassis may come and go.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class InForce(StrEnum):
 
 
 class Report(StrEnum):
-    """The generation in NB's report, beside the one in force."""
+    """The generation in NB's report, compared with the one in force."""
 
     NONE = "none, or junk"
     OLDER = "an older one"
@@ -76,44 +76,44 @@ TABLE: Mapping[tuple[InForce, Report], bool] = MappingProxyType(
         (InForce.CLOSED, Report.FOREIGN): False,
     }
 )
-"""Whether such a northbound holds without more ado."""
+"""Whether NB is followed without further conditions; false: it is in doubt."""
 
 _OPEN = frozenset({Phase.OFF, Phase.RELAX})
 
 
 @dataclass(frozen=True, slots=True)
 class Vouched:
-    """What this process has last published, and on whose word."""
+    """What this process last published, and which northbound asked for it."""
 
     origin: str
     """NB's row."""
     reported: int | None
     """The generation in NB's report at that time."""
     published: int
-    """The generation that SB was given."""
+    """The generation that was written to SB."""
 
     @classmethod
     def by(cls, nb: NbView, generation: int) -> Vouched:
-        """Take a northbound's word for a generation."""
+        """Note that this northbound asked for this generation."""
         return cls(nb.origin, nb.known_generation, generation)
 
     def after(self, nb: NbView) -> Vouched | None:
-        """What it is worth from now on: nothing any more once the report is another one."""
+        """What remains of it now: nothing, once NB's report has changed."""
         return self if self == Vouched.by(nb, self.published) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What NB's word is worth."""
+    """Whether NB is to be obeyed."""
 
     holds: bool
     generation: int = 0
     """The one in force, which the operator would have to confirm."""
     weaker: tuple[str, ...] = ()
-    """What NB asks for less of than is in force."""
+    """What is weaker in NB than in force."""
 
     def refusal(self, nb: NbView) -> InputError:
-        """Why NB is not followed, and what to do, for the operator."""
+        """For the operator: why NB is not followed, and what to do."""
         reason = (
             f"this is not the database that the policy in force (generation {self.generation}) came"
             f" from, and following it would weaken {', '.join(self.weaker)}; to follow it, set"
@@ -135,13 +135,13 @@ def judge(
     vouched: Vouched | None = None,
     revoked: frozenset[ChassisName] = frozenset(),
 ) -> Standing:
-    """Judge whether what NB asks for is an order.
+    """Judge whether to obey what NB asks for.
 
     Args:
-        nb: What it says, and what it was told last.
+        nb: What it asks for, and what was last reported to it.
         sb: What is in force.
         intent: What NB asks for, as far as it can be understood.
-        vouched: What this process has last published.
+        vouched: What this process last published.
         revoked: Chassis that the certificate authority has revoked by name.
     """
     generation = generation_in_force(sb)
@@ -156,7 +156,7 @@ def judge(
 
 
 def generation_in_force(sb: SbView) -> int:
-    """The generation that SB carries, as far as it can be told; 0 where it cannot."""
+    """The generation that SB carries, as far as it can be read; 0 if it cannot."""
     return sb.readable_generation if sb.policy is None else sb.policy.generation
 
 
@@ -170,9 +170,9 @@ def in_force(sb: SbView) -> InForce:
 
 
 def report_of(nb: NbView, sb: SbView) -> Report:
-    """The generation in NB's report beside the one in force.
+    """The generation in NB's report, compared with the one in force.
 
-    Beside a damaged policy whose generation cannot be read either, no report says anything.
+    If SB's policy is damaged and its generation cannot be read either, no report tells anything.
     """
     reported, generation = nb.known_generation, generation_in_force(sb)
     origin = "" if sb.policy is None else sb.policy.origin
@@ -188,10 +188,10 @@ def report_of(nb: NbView, sb: SbView) -> Report:
 def weaker_than(
     held: ClusterPolicy | None, nb: NbView, intent: Intent, revoked: frozenset[ChassisName]
 ) -> tuple[str, ...]:
-    """Name what NB asks for less of than is in force; what cannot be compared counts as less.
+    """Name what is weaker in NB than in force; what cannot be compared counts as weaker.
 
     Args:
-        held: What is in force; None where that cannot be read.
+        held: What is in force; None if that cannot be read.
         nb: The northbound.
         intent: What it asks for.
         revoked: Chassis that the certificate authority has revoked by name.
@@ -216,7 +216,7 @@ def weaker_than(
 
 
 def _keeps_rules(held: ClusterPolicy, rules: RuleSet) -> bool:
-    """Whether the rules are the same, or nothing could be stronger than what is asked for."""
+    """Whether the rules are the same, or nothing could be stronger than what NB asks for."""
     plain = not held.vnis and not any("profile=" in text for text in held.rules)
     return rules.texts == held.rules or (plain and _all_required(rules))
 
