@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: sums of what the chassis report, kept as single chassis change."""
+"""Pure: sums over what the chassis report, updated as single chassis change."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ from .groups import Groups
 _STATES = tuple(field.name for field in fields(PairCounts))
 _PENDING, _BLOCKED = _STATES.index("pending"), _STATES.index("blocked")
 _GONE = "lingering"
-"""Pairs with chassis that are gone, of which nobody here can tell how many there were."""
+"""Pairs with chassis that have disappeared: how many there were cannot be checked here."""
 _GONE_MAX = 10_000
 
 
 class Claim(NamedTuple):
-    """What a chassis reports of its pairs, and what is known of it besides."""
+    """What a chassis reports of its pairs, and what else is known of it."""
 
     place: tuple[int, Phase]
     """The generation and phase that it has applied."""
     encaps: int
     states: tuple[int, ...]
-    """How many are in each state, in the order of PairCounts."""
+    """The number of pairs in each state, in the order of PairCounts."""
 
     @property
     def down(self) -> int:
-        """How many are not up."""
+        """The number of pairs that are not up."""
         return self.states[_PENDING] + self.states[_BLOCKED]
 
 
 class Tally:
-    """What the chassis of this availability zone report, by what they have in common."""
+    """What the chassis of this availability zone report, grouped by what they have in common."""
 
     def __init__(self) -> None:
         self.chassis = 0
         self.encaps = 0
-        """Of all chassis, those of other availability zones too."""
+        """The number of encaps of all chassis, including other availability zones."""
         self.places: Groups[tuple[int, Phase]] = Groups()
         """By the generation and phase that the controller has applied."""
         self.claims: Groups[Claim] = Groups()
         """By what they report of their pairs."""
         self.auths: Groups[frozenset[Auth]] = Groups()
-        """By how the chassis could prove who it is."""
+        """By the methods with which the chassis could authenticate."""
         self.problems: Groups[str] = Groups()
-        """By what is wrong there: only those where something is."""
+        """By the problem they report: only those that report one."""
         self.warnings: Groups[str] = Groups()
-        """By what will be: only those where something will."""
+        """By the warning they report: only those that report one."""
         self.junk: set[str] = set()
-        """Those whose report does not parse."""
+        """Chassis whose report does not parse."""
         self.quarantined: set[str] = set()
-        """Those in quarantine, which are nowhere else than here and in `chassis`."""
+        """Chassis in quarantine, which are counted only here and in `chassis`."""
         self._widths: Counter[int] = Counter()
-        """How many chassis have so many encaps."""
+        """By number of encaps, the number of chassis that have as many."""
         self._ends: Counter[datetime] = Counter()
         self._listed: frozenset[tuple[datetime, int]] | None = None
         self._sum: PairCounts | None = None
         self._heard: dict[str, Digest] = {}
-        """Whose expiry counts."""
+        """The chassis whose certificate expiry is counted."""
 
     @property
     def members(self) -> int:
@@ -77,14 +77,14 @@ class Tally:
 
     @property
     def counts(self) -> PairCounts:
-        """Sum of the reports; nobody has more pairs than there are encaps to have them with."""
+        """Sum of the reports; no chassis counts more pairs than it has encaps to pair with."""
         if self._sum is None:
             self._sum = self._add_up()
         return self._sum
 
     @property
     def ends(self) -> frozenset[tuple[datetime, int]]:
-        """When certificates end, UTC, and of how many chassis then."""
+        """When certificates expire, UTC, and on how many chassis."""
         if self._listed is None:
             self._listed = frozenset(self._ends.items())
         return self._listed
@@ -97,12 +97,12 @@ class Tally:
         *,
         quarantined: bool = False,
     ) -> None:
-        """Replace what is known of a chassis; those of ovn-ic's do not count.
+        """Replace what is known of a chassis; chassis that belong to ovn-ic do not count.
 
         Args:
-            name: Of the chassis.
-            old: What was put last; None when nothing was.
-            new: What holds now; None when it is gone.
+            name: The chassis.
+            old: What was passed last; None if nothing was.
+            new: What is true now; None if the chassis has disappeared.
             quarantined: Whether it is in quarantine.
         """
         self._sum = None
@@ -151,7 +151,7 @@ class Tally:
             del self._widths[width]
 
     def _hear(self, name: str, digest: Digest | None) -> None:
-        """Count when the certificate of a chassis ends, and no longer when the one before did."""
+        """Count when the certificate of a chassis expires, instead of its previous one."""
         for times, one in ((-1, self._heard.pop(name, None)), (1, digest)):
             if one is None or one.expires is None:
                 continue
