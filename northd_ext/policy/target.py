@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: what NB asks for, checked against the cluster: rules, networks, cipher suites.
 
-What cannot be done leaves the last good policy in force, as what cannot be understood does.
+If it cannot be applied, the last good policy stays in force, as if it could not be understood.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from .standing import Vouched, judge
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signing:
-    """What the certificate authority beside northd_ext says."""
+    """What the certificate authority beside northd_ext provides."""
 
     authorities: str = ""
-    """PEM bundle of what chassis are to trust."""
+    """PEM bundle of the authorities that chassis should trust."""
     revoked: frozenset[ChassisName] = frozenset()
-    """Chassis that are put out on purpose: not those of which a single certificate is revoked."""
+    """Chassis that were revoked by name, not those of which a single certificate was revoked."""
 
 
 NO_SIGNING = Signing()
-"""Nothing is known of an authority: then what was published of it stays."""
+"""Nothing is known of an authority: then what was published about it stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What SB is to carry beside the phase."""
+    """What SB should carry besides the phase."""
 
     policy: EncryptionPolicy | None
     """None: the last good policy stays in force."""
@@ -62,18 +62,18 @@ class Target:
     """None: the default mode."""
     vnis: frozenset[int] = frozenset()
     weakens: bool = False
-    """Whether encaps move to classes by which a pair is treated less well."""
+    """Whether encaps move to classes with which a pair is protected less."""
     known: bool = True
     """Whether the classes are known; if not, what is published stays."""
     quarantine: frozenset[ChassisName] | None = None
-    """None: what is published stays, and so with the next three."""
+    """None: what is published stays; the same for the next three."""
     revoked: frozenset[ChassisName] | None = None
     authorities: str | None = None
     origin: str | None = None
     doubt: InputError | None = None
-    """Why NB is not followed, where it is another database than the policy in force came from."""
+    """Why NB is not followed, if it is a database other than the one the policy came from."""
     errors: tuple[InputError, ...] = ()
-    """All that is wrong, doubt first."""
+    """Everything that is wrong, doubt first."""
 
 
 class _Book:
@@ -91,14 +91,14 @@ class _Book:
 
 
 class Targeting:
-    """Remembers rules, classes and sums between two looks; otherwise a function of the views."""
+    """Remembers rules, classes and sums from one pass to the next; otherwise a pure function."""
 
     def __init__(self) -> None:
         self._intents = Intents()
         self._asked, self._kept, self._unknown = _Book(), _Book(), Ledger(None)
 
     def named(self, nb: NbView, published: ClusterPolicy | None) -> frozenset[str]:
-        """Networks whose chassis have to be known."""
+        """Networks whose chassis must be known."""
         return self._intents.named(nb, published)
 
     def decide(
@@ -109,17 +109,17 @@ class Targeting:
         signing: Signing = NO_SIGNING,
         vouched: Vouched | None = None,
     ) -> tuple[Target, Ledger]:
-        """Work out what SB is to carry.
+        """Determine what SB should carry.
 
         Args:
-            nb: What is asked for.
-            sb: What there is.
+            nb: What NB asks for.
+            sb: What SB carries.
             written: The class that was last written to each encap, by label.
-            signing: What the authority of this process, if it has one, says.
-            vouched: What this process has last published.
+            signing: What the authority of this process provides, if it has one.
+            vouched: What this process last published.
 
         Returns:
-            The target, and the classes and sums behind it, which hold until the next time.
+            The target, and the classes and sums behind it, which are valid until the next call.
         """
         intent = self._intents.chosen(nb, sb.policy)
         out = _kept_out(nb, sb.policy, signing)
@@ -165,18 +165,18 @@ class Targeting:
 
 @dataclass(frozen=True, slots=True)
 class _KeptOut:
-    """Chassis that nobody may talk to."""
+    """Chassis with which nobody may communicate."""
 
     quarantine: frozenset[ChassisName]
     """As NB and the authority say."""
     doubted: frozenset[ChassisName]
-    """The same where NB's word is in doubt: it adds to what is published, and lifts nothing."""
+    """The same while NB is in doubt: it adds to what is published, and lifts nothing."""
     revoked: frozenset[ChassisName]
-    """By the authority."""
+    """Those revoked by the authority."""
 
 
 def _kept_out(nb: NbView, published: ClusterPolicy | None, signing: Signing) -> _KeptOut:
-    """Put the operator's list and the authority's together; either may not be known."""
+    """Combine the operator's list with the authority's; either may be unknown."""
     held, listed = published or NO_POLICY, nb.asked.listed
     if signing is not NO_SIGNING:
         revoked = signing.revoked
@@ -219,11 +219,11 @@ def _target(intent: Intent, errors: tuple[InputError, ...], sb: SbView, ledger: 
 
 
 def _unable(ledger: Ledger) -> tuple[list[InputError], bool]:
-    """Name those that cannot do a cipher suite and would have to.
+    """Name the chassis that cannot do a cipher suite that they would need.
 
     Returns:
-        One error for each suite; and whether they are so many that the rules cannot be put into
-        force: a few only lose their own pairs.
+        One error for each suite; and whether so many lack it that the rules cannot be applied:
+        a few only lose their own pairs.
     """
     if ledger.matrix is None or ledger.matrix.profiles <= {Profile.DEFAULT}:
         return [], False
@@ -236,9 +236,9 @@ def _unable(ledger: Ledger) -> tuple[list[InputError], bool]:
 
 
 def _vnis(rules: RuleSet, sb: SbView) -> frozenset[int]:
-    """VNIs of networks of which no rule lets anything pass in clear.
+    """VNIs of the networks of which no rule lets anything pass in clear.
 
-    A rule above with another mode might: then the pairs alone decide.
+    A higher rule with another mode might do so: then only the pairs decide.
     """
     closed = {name for name, mode in rules.networks.items() if mode is Mode.REQUIRE}
     for rule in rules.rules:
@@ -251,7 +251,7 @@ def _vnis(rules: RuleSet, sb: SbView) -> frozenset[int]:
 
 
 def _weakens(published: ClusterPolicy, ledger: Ledger, matrix: Matrix, default: Mode) -> bool:
-    """Whether a pair is treated less well by the classes that its ends are moved to."""
+    """Whether a pair is protected less by the classes to which its ends are moved."""
     moves: set[tuple[str | None, str | None]] = set()
     for kind in ledger.kinds:
         wanted = ledger.class_of(kind.signature)
@@ -270,6 +270,6 @@ def _weakens(published: ClusterPolicy, ledger: Ledger, matrix: Matrix, default: 
 def _mode(
     pairs: Mapping[ClassPair, Treatment], default: Mode, one: str | None, other: str | None
 ) -> Mode:
-    """The mode of a pair of classes, of which either may have no name."""
+    """The mode of a pair of classes, either of which may have no name."""
     found = of_classes(pairs, one, other)
     return default if found is None else found.mode
