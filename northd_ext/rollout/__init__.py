@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: how the policy that SB carries follows the one that NB asks for.
+"""Pure: how the policy in SB follows the one that NB asks for.
 
-``census`` counts who follows, ``gate`` says for whom that is waited, ``progress`` since when, and
-``phases`` takes the next step.
+``census`` counts the chassis that follow, ``gate`` says for which ones to wait, ``progress`` since
+when, and ``phases`` takes the next step.
 """
