@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: a Ledger to Census: who follows the policy, who lags and why, and how many pairs are up."""
+"""Pure: which chassis follow the policy, which lag and why, and how many pairs are up."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ class Census:
     ready: int
     """Controllers that have applied this generation and phase."""
     behind: tuple[tuple[str, str], ...]
-    """Controllers that have not, or say that they are further, and where they are."""
+    """Controllers that have not, or that claim to be ahead, and where they are."""
     junk: tuple[str, ...]
     """Chassis whose report does not parse."""
     absent: tuple[str, ...]
-    """Chassis without a controller that others have tunnels to: these pairs can never come up."""
+    """Chassis without a controller to which others have tunnels: these pairs never come up."""
     problems: tuple[tuple[str, str], ...]
-    """What controllers say is wrong."""
+    """Problems that controllers report."""
     warnings: tuple[tuple[str, str], ...] = ()
-    """What they say will be: nothing is degraded by that."""
+    """Warnings that controllers report: they do not degrade the state."""
     lacking: Mapping[Auth, tuple[str, ...]] = field(default_factory=dict)
-    """Chassis whose controller lacks what a way of authentication needs."""
+    """Chassis whose controller lacks what an authentication method needs."""
     counts: PairCounts
     """Sum of the reports: a pair between two controllers counts at both ends."""
     missing: frozenset[Missing] = frozenset()
-    """Those that are ready and have pairs that are not up."""
+    """Those that have followed but have pairs that are not up."""
     widest: int = 1
     """The most encaps that any chassis has."""
     quarantined: tuple[str, ...] = ()
-    """Chassis in quarantine: they are in `chassis`, and count for nothing else."""
+    """Chassis in quarantine: they are included in `chassis` and count for nothing else."""
     ends: frozenset[tuple[datetime, int]] = frozenset()
-    """When certificates end, UTC, and of how many chassis then."""
+    """When certificates expire, UTC, and on how many chassis."""
 
     @property
     def acknowledged(self) -> bool:
@@ -53,7 +53,7 @@ class Census:
 
     @property
     def laggards(self) -> tuple[tuple[str, str], ...]:
-        """Chassis that others wait for, and why; in no order."""
+        """Chassis that others wait for, and why; in no particular order."""
         return (
             *((name, "no controller") for name in self.absent),
             *((name, "unreadable report") for name in self.junk),
@@ -67,17 +67,17 @@ class Census:
 
     @property
     def up_but_for_few(self) -> bool:
-        """Whether what is not up could be the doing of a few chassis: see gate."""
+        """Whether a few chassis could account for everything that is not up: see gate."""
         left_out = len({name for name, _ in self.laggards})
         return goes_on(self.members, left_out, self.missing, self.widest)
 
     def able_but_for_few(self, auth: Auth) -> bool:
-        """Whether no more than a few do not follow, or lack what a way of authentication needs."""
+        """Whether at most a few do not follow or lack what an authentication method needs."""
         names = {*self.unable(auth), *self.junk, *(name for name, _ in self.behind)}
         return len(names) <= spared(self.members)
 
     def unable(self, auth: Auth) -> tuple[str, ...]:
-        """Chassis that lack what this way of authentication needs."""
+        """Chassis that lack what this authentication method needs."""
         return self.lacking.get(auth, ())
 
     @property
@@ -91,8 +91,8 @@ def take_census(policy: ClusterPolicy | None, ledger: Ledger) -> Census:
 
     Args:
         policy: What is published.
-        ledger: Who there is, and the classes: one without a controller is missed only where a
-            pair of it is of the strongest mode that the policy has; all are without classes.
+        ledger: The chassis and the classes. One without a controller is missed only if a pair of
+            it has the strongest mode in the policy; without classes, every one is.
     """
     wanted = policy or NO_POLICY
     tally = ledger.tally
