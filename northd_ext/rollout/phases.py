@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: how the policy that SB carries follows the one that NB asks for, phase by phase.
+"""Pure: how the policy in SB follows the one that NB asks for, phase by phase.
 
 ``step`` takes what is published, what is asked for and what the chassis report, and returns what
-is to be published next. It moves at most once: TRANSITIONS says where each event leads from each
+to publish next. It moves at most once: TRANSITIONS says where each event leads from each
 phase, and whether that makes a new generation. A generation is one policy; a phase is one step of
-its rollout. The published policy in SB is the only memory; where SB has lost it, or was restored
-from a backup, the report in NB says how far the cluster was, and it goes on from there. Whether
-NB's word holds at all is decided before, in standing.
+its rollout. The published policy in SB is the only memory; if SB has lost it, or was restored from
+a backup, the report in NB says how far the cluster was, and it continues from there. Whether NB is
+obeyed at all is decided before, in standing.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ TIMEOUT_S: Mapping[Phase, float] = MappingProxyType({Phase.PREPARE: 60.0, Phase.
 """How long a phase waits for acknowledgements; the others last until something happens."""
 
 ROWS_EVERY_S = 1.0
-"""Between two changes of what is published that come from rows of chassis alone (FOLLOW, EASE)."""
+"""Minimum time between two published changes that are caused by chassis rows (FOLLOW, EASE)."""
 
 TURN_S = 30.0
-"""How long pairs have to authenticate anew before the old way is not accepted any more."""
+"""How long pairs have to authenticate again before the old method is no longer accepted."""
 
 
 class Event(StrEnum):
-    """What can move a policy on."""
+    """What can advance a policy."""
 
     CHANGE = "policy changed"
     """NB asks for encryption, and SB does not carry that policy."""
     DISABLE = "switched off"
-    """NB asks for none."""
+    """NB asks for no encryption."""
     ADVANCE = "phase done"
-    """What the phase waits for has come, or its time is up."""
+    """What the phase waits for has happened, or its time is up."""
     RESTORE = "policy restored"
     """SB lost the policy; NB knows how far it was."""
     FOLLOW = "classes changed"
-    """The same rules say something else, since chassis or networks have changed."""
+    """The same rules give another result, since chassis or networks have changed."""
     TURN = "authentication turned"
-    """The next step to another way of authentication: accept both, use the new one, drop the old.
+    """The next step to another authentication method: accept both, use the new one, drop the old.
     """
     EASE = "classes weakened"
-    """The same, and a pair is treated less well: chassis take that with a new generation only."""
+    """As FOLLOW, but a pair is protected less: chassis accept that only with a new generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +107,14 @@ _OFFWARD = frozenset({Phase.OFF, Phase.RELAX})
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What SB is to carry from now on."""
+    """What SB should carry from now on."""
 
     policy: ClusterPolicy | None
-    """None: nothing, since encryption was never asked for or SB belongs to a newer program."""
+    """None: nothing, since encryption was never asked for or SB belongs to a newer release."""
     event: Event | None = None
-    """Why it differs from what SB carries; None when it does not."""
+    """Why it differs from what SB carries; None if it does not."""
     held: bool = False
-    """Whether classes have changed, and what follows from that is put off: then no encap is moved
+    """Whether classes have changed and the consequences are postponed: then no encap is moved
     to another class either."""
 
 
@@ -130,9 +130,9 @@ def step(
     Args:
         nb: What was last reported.
         sb: What is published.
-        target: What is asked for, as far as it can be had.
+        target: What is asked for, as far as it can be applied.
         census: What the chassis report about what is published.
-        elapsed: Since when all that holds.
+        elapsed: Since when all of this is the case.
     """
     if sb.error is not None and sb.error.key == sb_global.SCHEMA:
         return Step(None)
@@ -167,17 +167,17 @@ def step(
 
 
 def deadline_s(policy: ClusterPolicy | None) -> float | None:
-    """Seconds after which a phase ends whatever the chassis say; None when it has no such end."""
+    """Seconds after which a phase ends, whatever the chassis report; None if it has no limit."""
     return None if policy is None else TIMEOUT_S.get(policy.phase)
 
 
 def next_wait_s(policy: ClusterPolicy | None, elapsed: Elapsed, *, held: bool) -> float:
-    """Seconds until the next wait of the rollout is over; 0 where none is left.
+    """Seconds until the next wait of the rollout ends; 0 if there is none.
 
     Args:
         policy: What is published.
         elapsed: Since when.
-        held: Whether something that follows from rows is put off.
+        held: Whether a consequence of changed rows is postponed.
     """
     limit_s = deadline_s(policy)
     waits = (
@@ -191,7 +191,7 @@ def next_wait_s(policy: ClusterPolicy | None, elapsed: Elapsed, *, held: bool) -
 
 
 def is_done(policy: ClusterPolicy, rollout: Rollout, census: Census, elapsed: Elapsed) -> bool:
-    """Whether what a phase waits for has come, or its time is up."""
+    """Whether what a phase waits for has happened, or its time is up."""
     limit_s = deadline_s(policy)
     if limit_s is not None:
         return census.acknowledged or elapsed.phase_s >= limit_s
@@ -205,13 +205,13 @@ def is_done(policy: ClusterPolicy, rollout: Rollout, census: Census, elapsed: El
 def next_auth(
     auth: tuple[Auth, ...], wanted: Auth, census: Census, elapsed: Elapsed
 ) -> tuple[Auth, ...]:
-    """Take the next step from one way of authentication to another, if it is due.
+    """Take the next step from one authentication method to another, if it is due.
 
     Args:
-        auth: What is published: the way in use first, then what is accepted besides.
-        wanted: The way that shall be the only one.
-        census: All must be able to use it before one does, and all pairs up before the old goes;
-            after a while, all but a few.
+        auth: What is published: the method in use first, then others that are accepted.
+        wanted: The method that should be the only one.
+        census: All must be able to use it before any does, and all pairs must be up before the old
+            one goes; after a while, all but a few.
         elapsed: Since the step before.
     """
     if wanted not in auth:
@@ -233,7 +233,7 @@ def _rollout(wanted: EncryptionPolicy | None) -> Rollout:
 def _stated_event(
     base: ClusterPolicy, target: Target, census: Census, elapsed: Elapsed
 ) -> Event | None:
-    """What the operator asks for, if it is another thing than what is published."""
+    """What the operator asks for, if it differs from what is published."""
     wanted = target.policy
     if wanted is None:
         return None
@@ -246,14 +246,14 @@ def _stated_event(
 
 
 def _rows_event(base: ClusterPolicy, target: Target) -> Event | None:
-    """What follows from who there is, if it is another thing than what is published."""
+    """What follows from the existing chassis, if it differs from what is published."""
     if target.weakens:
         return Event.EASE
     return Event.FOLLOW if _with_target(base, target, base.phase) != base else None
 
 
 def _stated(base: ClusterPolicy, target: Target) -> ClusterPolicy:
-    """What the operator states himself: another one is another generation."""
+    """The part that the operator states: a different one is a new generation."""
     wanted = target.policy
     if wanted is None or not wanted.enabled:
         return base
@@ -268,9 +268,9 @@ def _stated(base: ClusterPolicy, target: Target) -> ClusterPolicy:
 
 
 def _with_target(base: ClusterPolicy, target: Target, phase: Phase) -> ClusterPolicy:
-    """What follows from that and from who there is.
+    """The part that follows from it and from the existing chassis.
 
-    VNIs are closed once pairs are: what was clear may stay so until it is up.
+    VNIs are closed after the pairs: what was clear may stay so until it is up.
     """
     if target.authorities is not None:
         base = replace(base, authorities=target.authorities)
@@ -323,7 +323,7 @@ def _last_known(nb: NbView, sb: SbView) -> ClusterPolicy:
 
 
 def _is_nothing(nb: NbView, sb: SbView, base: ClusterPolicy, event: Event) -> bool:
-    """Whether neither database knows of a policy: chassis that do were given it by other ones."""
+    """Whether neither database knows a policy: chassis with one got it from other databases."""
     if sb.policy is not None:
         return False
     if event is Event.DISABLE and sb.error is None and not nb.reported_generation:
