@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: since when what is published holds: its phase, what the operator states in it, and so on.
+"""Pure: since when what is published applies: its phase, what the operator states, and so on.
 
-Each wait of a rollout counts from what it is about. A generation that a chassis has brought about
-by a change of its own rows begins none of them anew, or one chassis could prolong them for ever.
+Each wait of a rollout counts from what it is about. A generation that is caused by a chassis
+changing its own rows does not restart any of them, or one chassis could prolong them for ever.
 The times are those of this process: one that takes over counts from what it sees first.
 """
 
@@ -18,20 +18,20 @@ from ovn_ipsec.model.policy import ClusterPolicy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elapsed:
-    """Seconds since each of them, as far as known here."""
+    """Seconds since each of these, as far as this process knows."""
 
     step_s: float = 0.0
     """This generation and phase."""
     phase_s: float = 0.0
     """This phase, whatever generations came in it."""
     stated_s: float = 0.0
-    """This phase with what the operator states himself."""
+    """This phase with what the operator states."""
     auth_s: float = 0.0
-    """The last step from one way of authentication to another."""
+    """The last step from one authentication method to another."""
     rows_s: float = inf
-    """The last change that rows of chassis have made to what is published."""
+    """The last change of what is published that was caused by chassis rows."""
     wall_ms: int = 0
-    """Milliseconds since the epoch, of which a new generation is made."""
+    """Milliseconds since the epoch, from which a new generation is made."""
 
 
 JUST_NOW = Elapsed()
@@ -46,7 +46,7 @@ class Progress:
         self._rows_at = -inf
 
     def note(self, policy: ClusterPolicy | None, now: float) -> bool:
-        """Take note of what SB carries; returns whether its generation or phase is another one."""
+        """Note what SB carries; returns whether its generation or phase has changed."""
         self.policy = policy
         step = None if policy is None else (policy.generation, policy.phase)
         phase = None if policy is None else policy.phase
@@ -61,11 +61,11 @@ class Progress:
         return changed
 
     def note_rows(self, now: float) -> None:
-        """Take note that rows of chassis change what is published."""
+        """Note that chassis rows have changed what is published."""
         self._rows_at = now
 
     def elapsed(self, now: float, wall: datetime) -> Elapsed:
-        """How long ago all that was; nothing before the first note()."""
+        """How long ago all of this was; zero before the first note()."""
         since = {name: now - when for name, (_, when) in self._marks.items()}
         return Elapsed(
             step_s=since.get("step", 0.0),
