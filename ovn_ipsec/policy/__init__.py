@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what the operator's rules say of each pair of encaps, and which of them are alike."""
+"""Pure: what the operator's rules say of each pair of encaps, and which encaps are alike."""
