@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: rows of Port_Binding and Datapath_Binding to the values that Topology takes.
 
-Requested chassis are taken from the options, as ovn-controller does where the columns made of them
-are missing: names or hostnames of chassis, the main one first, and then the additional ones (they
-are bound only when they are listed there).
+Requested chassis are read from the options, as ovn-controller does if the columns derived from them
+are missing: names or hostnames of chassis, the main one first, then the additional ones (a port is
+bound on those only if they are listed there).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ..model.key import Key, Party
 from .topology import Binding, Datapath
 
 NOWHERE = "localport"
-"""The type of a port that is on every chassis and never tunnelled."""
+"""The type of a port that exists on every chassis and is never tunnelled."""
 
 GATEWAYS = ("l3gateway", "chassisredirect")
-"""Types of the ports at which a router forwards on a chassis of its own (ovn-sb(5))."""
+"""Types of the ports at which a router forwards on one specific chassis (ovn-sb(5))."""
 
 WANTED_AT = ("requested-chassis", "l3gateway-chassis", "l2gateway-chassis")
-"""Keys of Port_Binding.options that say where a port is to be (ovn-sb(5))."""
+"""Keys of Port_Binding.options that say where a port should be (ovn-sb(5))."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawBinding:
-    """A Port_Binding row as it stands in the database, references resolved to names."""
+    """A Port_Binding row as stored in the database, with references resolved to names."""
 
     datapath: UUID
     port: str
@@ -41,12 +41,12 @@ class RawBinding:
 
 
 def asked_for(options: Mapping[str, str]) -> frozenset[str]:
-    """Names or hostnames of chassis where a port is to be."""
+    """Names or hostnames of the chassis where a port should be."""
     return frozenset(text for key in WANTED_AT for text in _split(options.get(key, "")))
 
 
 def parse_binding(raw: RawBinding, named: Mapping[str, Collection[str]]) -> Binding:
-    """Tell what a port contributes.
+    """Determine what a port contributes.
 
     Args:
         raw: The row.
