@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: rules to classes of encaps, and to the treatment of each pair of classes.
 
-Each selector of a rule is a trait that an encap has or has not; a network makes two, *hosts* and
-*reaches*. An encap's signature is the set of its traits, as bits of an integer, and encaps of one
-signature are one class: no rule can tell them apart.
+Each selector of a rule is a trait that an encap has or does not have; a network gives two, *hosts*
+and *reaches*. An encap's signature is the set of its traits, as bits of an integer, and encaps with
+the same signature form one class: no rule can tell them apart.
 
-A rule matches a pair of encaps when one has the traits that its first side needs and the other
-those of its second side, or the other way round. What a side needs is its own selector; and where
-the selector opposite is ``network:N``, that it reaches N, since that is where N's traffic comes
-from. So ``network:N any`` needs *hosts N* on one side and *reaches N* on the other.
+A rule matches a pair of encaps if one has the traits that its first side needs and the other those
+of its second side, in either order. A side needs its own selector, and, if the opposite selector is
+``network:N``, that it reaches N, since N's traffic comes from there. So ``network:N any`` needs
+*hosts N* on one side and *reaches N* on the other.
 
-For each signature the rules whose first, and whose second, side it satisfies are once more bits of
-an integer, the highest priority lowest. The rules that match a pair are then two ANDs and an OR,
-and the lowest bit of the result decides.
+For each signature, the rules whose first side it satisfies, and those whose second side, are again
+bits of an integer, the highest priority lowest. The rules that match a pair are then two ANDs and
+an OR, and the lowest bit of the result decides.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from ..model.policy import (
 )
 
 Signature = NewType("Signature", int)
-"""The traits of an encap; it means something only to the RuleBook that made it."""
+"""The traits of an encap; it is valid only for the RuleBook that made it."""
 
 NOTHING = Signature(0)
-"""Of an encap that matches no selector but ``any``."""
+"""The signature of an encap that matches no selector but ``any``."""
 
 REST = ClassName("rest")
-"""The class of NOTHING, where rules treat it otherwise than no rules would."""
+"""The class of NOTHING, if rules treat it differently than without rules."""
 
 _Match = Callable[[str], object]
 _NAME_LENGTH = 11
@@ -66,22 +66,22 @@ class Subject:
     zones: frozenset[str] = frozenset()
     azs: frozenset[str] = frozenset()
     ip: IpAddress | None = None
-    """None: the row has junk there, and no prefix holds it."""
+    """None: the row has an invalid address, and no prefix contains it."""
     hosts: frozenset[str] = frozenset()
-    """Logical switches whose ports the chassis hosts, as far as a rule or a switch names them."""
+    """Logical switches whose ports the chassis hosts, if a rule or a switch names them."""
     reaches: frozenset[str] = frozenset()
-    """Logical switches from which traffic can come here through routers; hosts are among them."""
+    """Logical switches from which traffic can come here through routers, including those hosted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What policy says of a pair, and which part of it says so."""
+    """What the policy says of a pair, and which part of it says so."""
 
     treatment: Treatment
     rule: Rule | None
-    """The rule that decided; None: no rule matched, and the default holds."""
+    """The rule that decided; None: no rule matched, and the default applies."""
     network: str | None
-    """The network whose own setting made the mode stronger than that; None when none did."""
+    """The network whose own setting made the mode stronger than that; None if none did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +91,13 @@ class Matrix:
     pairs: Mapping[ClassPair, Treatment]
     """Only those whose treatment is not the default."""
     floor: Mode
-    """The weakest mode in it, the default's among them."""
+    """The weakest mode in it, including the default."""
     profiles: frozenset[Profile]
-    """Of the pairs that are ever encrypted, and the default's."""
+    """The profiles of the pairs that are ever encrypted, and the default's."""
 
 
 class RuleBook:
-    """The operator's rules, ready to be asked."""
+    """The operator's rules, compiled."""
 
     def __init__(
         self,
@@ -109,9 +109,9 @@ class RuleBook:
 
         Args:
             rules: In any order.
-            default: What holds where no rule matches, and the profile of rules without their own.
-            networks: What networks ask for themselves: as the rule ``network:N any MODE``, but
-                it never makes a pair weaker than rules do.
+            default: What applies if no rule matches, and the profile of rules without their own.
+            networks: What networks ask for: as the rule ``network:N any MODE``, except that it
+                never makes a pair weaker than the rules do.
         """
         self.default = default
         self._rules = sorted(rules, key=lambda rule: (-rule.priority, str(rule)))
@@ -128,18 +128,18 @@ class RuleBook:
         self._rest = self._shapes_nothing()
 
     def signature(self, subject: Subject) -> Signature:
-        """The traits of an encap."""
+        """Return the traits of an encap."""
         return self._traits.signature(subject)
 
     def traits(self, signature: Signature) -> tuple[str, ...]:
-        """The selectors that make a class, in words: `zone:dc1`, `reaches network:web`."""
+        """Return the selectors that make a class, in words: `zone:dc1`, `reaches network:web`."""
         return self._label(signature)[0]
 
     def class_name(self, signature: Signature) -> ClassName | None:
-        """Name a class: the same traits have the same name whatever other rules there are.
+        """Name a class: the same traits have the same name, whatever other rules there are.
 
         Returns:
-            None for NOTHING, where no pair with it is treated otherwise than by default.
+            None for NOTHING, if every pair with it has the default treatment.
         """
         if signature == NOTHING:
             return REST if self._rest else None
@@ -153,7 +153,7 @@ class RuleBook:
         return name
 
     def decide(self, one: Signature, other: Signature) -> Verdict:
-        """Decide a pair of encaps; which of them is named first does not matter."""
+        """Decide a pair of encaps; the order of the two does not matter."""
         first, second = self._face(one), self._face(other)
         matching = (first[0] & second[1]) | (first[1] & second[0])
         number = len(self._rules)
@@ -164,9 +164,9 @@ class RuleBook:
         return verdict
 
     def matrix(self, signatures: Collection[Signature]) -> Matrix:
-        """Decide every pair of classes, each class with itself included.
+        """Decide every pair of classes, including each class with itself.
 
-        From here on the book remembers these classes only, and where the names of two collide
+        From then on the book remembers only these classes, and if the names of two collide,
         they are told apart in the order of their traits.
         """
         kept = set(signatures)
@@ -194,7 +194,7 @@ class RuleBook:
         )
 
     def _label(self, signature: Signature) -> tuple[tuple[str, ...], ClassName]:
-        """The traits in words, and the name that is made of them."""
+        """The traits in words, and the name made from them."""
         label = self._labels.get(signature)
         if label is None:
             traits = self._traits.words(signature)
@@ -202,7 +202,7 @@ class RuleBook:
         return label
 
     def _face(self, signature: Signature) -> tuple[int, int]:
-        """The rules, as bits, whose first and whose second side a signature satisfies."""
+        """The rules whose first side, and whose second side, a signature satisfies, as bits."""
         face = self._faces.get(signature)
         if face is None:
             first = second = 0
@@ -213,7 +213,7 @@ class RuleBook:
         return face
 
     def _shapes_nothing(self) -> bool:
-        """Whether some rule treats some pair with NOTHING in it otherwise than by default."""
+        """Whether some rule treats some pair with NOTHING in it differently from the default."""
         first, second = self._face(NOTHING)
         return any(
             (first | second) >> index & 1 and self._treatment(rule) is not self.default
@@ -224,7 +224,7 @@ class RuleBook:
         return self._same(Treatment(mode=rule.mode, profile=rule.profile or self.default.profile))
 
     def _same(self, treatment: Treatment) -> Treatment:
-        """The default itself where they are equal: the matrix asks for identity, which is fast."""
+        """The default object itself if equal: the matrix compares by identity, which is fast."""
         return self.default if treatment == self.default else treatment
 
     def _verdict(self, index: int, sugar: int) -> Verdict:
@@ -261,7 +261,7 @@ def _lowest(bits: int) -> int:
 
 
 class _Traits:
-    """One bit for each selector, two for each network, and how to look them up in a Subject."""
+    """One bit for each selector, two for each network, and how to find them for a Subject."""
 
     def __init__(self, selectors: set[Selector]) -> None:
         self._words: list[str] = []
