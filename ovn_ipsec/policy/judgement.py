@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what a pair of encaps is to be, and who cannot follow: said once, for all programs.
+"""Pure: how a pair of encaps is to be treated, and which chassis cannot do that.
 
-ovn-ipsec-northd judges by this before it publishes a policy, each controller when it decides about
-a pair, and the command when it explains or tries one.
+This is decided here only: ovn-ipsec-northd uses it before it publishes a policy, each controller
+when it decides about a pair, and the command when it explains or tries out a policy.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ..model.policy import (
 from ..schema.encap import EncapIntent
 
 _SHARE = 10
-"""One of so many chassis is spared."""
+"""One in this many chassis is spared."""
 
 
 def of_classes(
     pairs: Mapping[ClassPair, Treatment], one: str | None, other: str | None
 ) -> Treatment | None:
-    """What a matrix says of two classes; None where an end has none, or it does not name the two.
+    """What a matrix says of two classes; None if an end has none, or the matrix lacks the two.
 
     Args:
         pairs: The matrix, as ClusterPolicy.pairs.
@@ -44,11 +44,11 @@ def of_classes(
 
 
 def treatment_of(policy: ClusterPolicy, one: EncapIntent, other: EncapIntent) -> Treatment:
-    """What policy says of two encaps, never below the floor.
+    """How the policy treats two encaps, never below the floor.
 
     Returns:
-        What the matrix says of their classes; where it says nothing, the stronger of both ends'
-        modes, a missing key being the default.
+        What the matrix says of their classes; if it says nothing, the stronger of both ends'
+        modes, where a missing key means the default.
     """
     found = of_classes(policy.pairs, one.class_name, other.class_name)
     if found is not None:
@@ -58,7 +58,7 @@ def treatment_of(policy: ClusterPolicy, one: EncapIntent, other: EncapIntent) ->
 
 
 def weakens(old: Mode, new: Mode) -> bool:
-    """Whether a pair is less protected by another mode than it was."""
+    """Whether another mode protects a pair less than its old one."""
     return new.strength < old.strength
 
 
@@ -76,16 +76,16 @@ def missed(met: Iterable[Mode], end_mode: Mode) -> bool:
 
 
 def is_closed(phase: Phase, mode: Mode) -> bool:
-    """Whether policy denies clear text to a pair, whether or not it is up."""
+    """Whether the policy denies clear text to a pair, whether or not it is up."""
     return phase is Phase.ENFORCE and mode is Mode.REQUIRE
 
 
 def quarantined(
     phase: Phase, quarantine: Set[ChassisName], ends: Iterable[ChassisName]
 ) -> tuple[ChassisName, ...]:
-    """Those of the ends of a pair with whom nothing is exchanged now, in their order.
+    """The ends of a pair that are in quarantine now, in their order.
 
-    A quarantine is part of a policy that is in force: `relax` and `off` lift it.
+    Quarantine is part of a policy in force: `relax` and `off` lift it.
     """
     if phase in (Phase.OFF, Phase.RELAX):
         return ()
@@ -103,35 +103,35 @@ def follows(place: tuple[int, Phase], policy: ClusterPolicy) -> bool:
 
 
 def can_do(mode: Mode, profile: Profile, able: Set[Profile]) -> bool:
-    """Whether a chassis can do what a pair is to be: what is clear needs no cipher suite."""
+    """Whether a chassis can do what a pair requires: a clear pair needs no cipher suite."""
     return mode is Mode.OFF or profile in able
 
 
 def lacking(met: Iterable[Treatment], able: Set[Profile]) -> frozenset[Profile]:
-    """Cipher suites that pairs need which are treated so, and that a chassis cannot do."""
+    """Cipher suites that pairs with these treatments need and that a chassis cannot do."""
     return frozenset(one.profile for one in met if not can_do(one.mode, one.profile, able))
 
 
 def spared(chassis: int) -> int:
-    """Without how many of so many chassis a cluster goes on: one's fault is not everybody's."""
+    """Without how many chassis a cluster of this size goes on: one must not hold up all."""
     return max(1, chassis // _SHARE)
 
 
 class Unable(NamedTuple):
-    """Chassis, sorted, by the cipher suite that they lack and would have to have."""
+    """Chassis, sorted, by the cipher suite that they would need and lack."""
 
     many: dict[Profile, Sequence[str]]
-    """So many that the rules cannot be put into force."""
+    """So many that the rules cannot be applied."""
     few: dict[Profile, Sequence[str]]
-    """A few, which only lose their own pairs."""
+    """A few, which lose only their own pairs."""
 
 
 def weigh(names: Mapping[Profile, Sequence[str]], chassis: int) -> Unable:
-    """Tell what many chassis cannot do from what only a few cannot.
+    """Separate what many chassis cannot do from what only a few cannot.
 
     Args:
-        names: Who lacks what.
-        chassis: How many there are in all.
+        names: The chassis that lack each suite.
+        chassis: The number of all chassis.
     """
     limit = spared(chassis)
     many = {profile: found for profile, found in names.items() if len(found) > limit}
