@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: why rules that parse cannot be put into force: what chassis cannot do, or SB not carry."""
+"""Pure: why rules that parse cannot be applied: chassis lack a suite, or SB lacks the room."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMED = 3
 def meetings(
     matrix: Matrix, classes: Iterable[ClassName], default: Treatment
 ) -> dict[ClassName, tuple[Treatment, ...]]:
-    """How each class meets the others and itself, each treatment once."""
+    """How each class is treated with the others and itself, each treatment once."""
     found: dict[ClassName, dict[ClassName, Treatment]] = {name: {} for name in classes}
     for (one, other), treatment in matrix.pairs.items():
         found[one][other] = found[other][one] = treatment
@@ -31,20 +31,20 @@ def meetings(
 
 
 def lacking(names: Mapping[Profile, Sequence[str]]) -> list[InputError]:
-    """One error for each cipher suite that chassis cannot do and would have to.
+    """Make one error for each cipher suite that chassis would need and cannot do.
 
     Args:
-        names: Chassis by what they lack, sorted.
+        names: By suite, the chassis that lack it, sorted.
     """
     return [_lacks(profile, names[profile]) for profile in sorted(names)]
 
 
 def too_many(size: int, classes: int) -> list[InputError]:
-    """Refuse classes whose pairs are more than one key of SB can carry.
+    """Refuse classes whose pairs do not fit into one key of SB.
 
     Args:
-        size: Bytes of their matrix as SB carries it.
-        classes: How many they are.
+        size: Bytes of their matrix, as stored in SB.
+        classes: The number of classes.
     """
     if size <= TEXT_MAX:
         return []
