@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: between which encaps OVN makes tunnels.
 
-The controller goes by this, and the command explains by it.
+The controller uses this to form pairs, and the command to explain them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def preferred_type(one: Chassis, other: Chassis) -> EncapType | None:
 
 
 def encap_pairs(one: Chassis, other: Chassis) -> Iterator[tuple[int, int]]:
-    """Every encap with every one at the other end, of the preferred type and of one family.
+    """Pair every encap with every one at the other end, of the preferred type and one IP version.
 
     Yields:
         Positions in the encaps of both, in their order.
