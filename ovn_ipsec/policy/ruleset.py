@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: everything that decides about a pair, as NB asks for it or as SB carries it.
 
-What NB asks for and cannot be had leaves the last good rules in force; they are read back from SB,
-so that this holds over a restart too.
+If what NB asks for cannot be applied, the last good rules stay in force; they are read back from
+SB, so that this also works after a restart.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from ..schema.fields import Place
 from ..schema.rules import PRIORITY_MAX, parse_rule
 
 SWITCH = "switch"
-"""Stands before a rule that a Logical_Switch asked for, where others have their priority."""
+"""Precedes a rule that a Logical_Switch asked for, in place of the priority."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleSet:
-    """Rules, what networks ask for themselves, and what holds where neither says anything."""
+    """Rules, what networks ask for, and what applies if neither says anything."""
 
     default: Treatment
     rules: tuple[Rule, ...] = ()
     """Highest priority first."""
     networks: Mapping[str, Mode] = field(default_factory=dict)
-    """Logical switches that ask for themselves."""
+    """Logical switches with a mode of their own."""
     texts: tuple[str, ...] = field(init=False)
-    """As SB carries the rules."""
+    """The rules as SB carries them."""
     named: frozenset[str] = field(init=False)
-    """Networks that a rule or a switch names: whose chassis have to be known."""
+    """Networks that a rule or a switch names: their chassis must be known."""
 
     def __post_init__(self) -> None:
-        """Work out what is asked for again and again."""
+        """Compute once what is used again and again."""
         own = [f"{SWITCH} {network_rule(name, mode)}" for name, mode in self.networks.items()]
         texts = (*sorted(own), *(f"{rule.priority} {rule}" for rule in self.rules))
         chosen = {
@@ -69,10 +69,10 @@ def asked_for(policy: EncryptionPolicy, networks: Mapping[str, Mode]) -> RuleSet
 
 
 def last_good(published: ClusterPolicy | None) -> tuple[RuleSet, tuple[InputError, ...]]:
-    """Read the rules that SB carries back.
+    """Read back the rules that SB carries.
 
     Returns:
-        Those that parse, none where SB carries no policy; and why the others do not.
+        Those that parse (none if SB carries no policy), and the errors of the others.
     """
     if published is None:
         return RuleSet(default=Treatment(mode=Mode.OFF)), ()
