@@ -1,38 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: rows of Datapath_Binding and Port_Binding to the chassis of each logical network.
 
-A network is every logical switch of one name. A chassis *hosts* it when one of its ports is there,
-or a gateway that its traffic may pass and be sent on from; it is *reached* by it when it hosts any
-port of any switch or router that is connected with it by peer ports, however far. So membership may
-be too wide, and then too much is encrypted; it is never too narrow. Routes, ACLs and router
-policies, which may keep two networks apart, are not looked at.
+A network consists of all logical switches with one name. A chassis *hosts* it if one of its ports
+is there, or a gateway through which its traffic may pass and be forwarded; the network *reaches* a
+chassis that hosts any port of any switch or router connected to it by peer ports, however far away.
+So membership may be too wide, in which case too much is encrypted; it is never too narrow. Routes,
+ACLs and router policies, which may separate two networks, are not considered.
 
 What counts, and what does not:
 
-- A port is where it is bound, where it is additionally bound, and where it was asked for: a chassis
-  that the CMS has named counts before the first packet leaves it.
-- A nested port, and a virtual one, is also where each port is that may carry it (`parents`). It may
-  be on another switch than they are.
+- A port is where it is bound, where it is additionally bound, and where it is requested: a chassis
+  that the CMS has requested counts before the first packet leaves it.
+- A nested port, and a virtual one, is also wherever a port is that may carry it (`parents`). Its
+  parents may be on another switch.
 - A distributed router's ports are everywhere and have no chassis: they only connect. Its
-  chassisredirect port counts at every gateway that may become the active one, for what fails over
-  must find its tunnels encrypted already.
-- A gateway router's ports (l3gateway, on both sides) count where the router lives, and connect.
-  Behind a join switch this makes one component of the whole cluster: everything is reached.
+  chassisredirect port counts at every gateway that may become the active one, because a failover
+  must find its tunnels already encrypted.
+- A gateway router's ports (l3gateway, on both sides) count where the router is, and connect.
+  Behind a join switch this makes the whole cluster one component: everything is reached.
 - An external port counts where the gateways of its group are; l2gateway, vtep and remote ports
   (other availability zones) where they are bound, like any other.
 - A localnet port has no chassis: what leaves through it is not tunnelled. It connects nothing here,
   although two switches may share the physical network behind their localnet ports.
-- A localport is everywhere and never tunnelled. It has no chassis, whatever was asked for.
+- A localport is everywhere and never tunnelled. It has no chassis, whatever is requested.
 
-Between two networks a packet carries the tunnel key of the one it is delivered in, or of the router
-on the way to a gateway. So tunnel keys tell what is inside a network, not what was sent from it.
+Between two networks, a packet carries the tunnel key of the network in which it is delivered, or of
+the router on the way to a gateway. So tunnel keys tell what is inside a network, not what was sent
+from it.
 
-Rows may come in any order. A peer that is not there connects nothing yet; a port counts on its
-datapath before the datapath's own row, which only names it, has arrived and after it has gone.
+Rows may arrive in any order. A peer that does not exist connects nothing yet; a port counts on its
+datapath even before the datapath's own row, which only names it, has arrived, and after it is gone.
 
-Ports are tallied for each datapath and for each connected component, so a port that comes or goes
-costs the same in any cluster; a peer that comes or goes costs its component, once, when somebody
-asks. Components are connected again from the datapaths in them, not from their ports.
+Ports are counted for each datapath and for each connected component, so a port that appears or
+disappears costs the same in any cluster; a peer that does so costs its component, once, at the next
+query. Components are reconnected from their datapaths, not from their ports.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Datapath:
     """A Datapath_Binding row: a logical switch or router."""
 
     name: str
-    """external_ids:name; several may have the same, and one may have none."""
+    """external_ids:name; several may have the same name, and one may have none."""
     tunnel_key: int
     is_switch: bool
 
@@ -66,7 +67,7 @@ class Binding:
     peer: str | None = None
     """options:peer: the port at the other end, on another datapath."""
     parents: frozenset[str] = frozenset()
-    """Ports that carry this one, or may: of a nested port, and of a virtual one."""
+    """Ports that carry this one, or may carry it: for a nested or a virtual port."""
     chassis: frozenset[str] = frozenset()
     """Names of the chassis where it is, may be, or is wanted."""
     gateway: bool = False
@@ -75,12 +76,12 @@ class Binding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
-    """What a chassis has to do with the networks that were asked for."""
+    """How a chassis is related to the networks that were asked for."""
 
     hosts: frozenset[str] = frozenset()
-    """Networks of which it has a port, or whose traffic a gateway there sends on."""
+    """Networks of which it has a port, or whose traffic a gateway on it forwards."""
     reaches: frozenset[str] = frozenset()
-    """Networks whose traffic may come to it or from it; holds all of `hosts`."""
+    """Networks whose traffic may come to it or from it; includes all of `hosts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class _Share:
 
 @dataclass(frozen=True, slots=True)
 class _Network:
-    """The chassis of a network, and what they were put together from."""
+    """The chassis of a network, and what they were computed from."""
 
     parts: tuple[tuple[frozenset[str], frozenset[str], frozenset[str]], ...] = ()
     hosts: frozenset[str] = _NOBODY
@@ -116,7 +117,7 @@ class _Tally:
 
     @property
     def names(self) -> frozenset[str]:
-        """Those that are named at all; the same object until they change."""
+        """The chassis that are named at all; the same object until they change."""
         if self._names is None:
             self._names = frozenset(self._count)
         return self._names
@@ -146,8 +147,8 @@ class _Component:
 class _Graph:
     """Datapaths, the links between them, and the chassis of each connected component.
 
-    A component is put together when it is asked for, follows its ports, and is dropped when a link
-    joins it to another or may have split it.
+    A component is built when it is needed, follows its ports, and is dropped when a link joins it
+    to another one or may have split it.
     """
 
     def __init__(self) -> None:
@@ -157,7 +158,7 @@ class _Graph:
         self._components: dict[UUID, _Component] = {}
 
     def count(self, share: _Share, by: int) -> None:
-        """Add a share (1), or take it away again (-1)."""
+        """Add a share (1), or remove it (-1)."""
         component = self._components.get(share.datapath)
         for tallies, chassis in (
             (self._tallies, share.chassis),
@@ -175,12 +176,12 @@ class _Graph:
             self._link(share.datapath, neighbour, by)
 
     def hosts(self, datapath: UUID) -> frozenset[str]:
-        """The chassis of its own ports."""
+        """The chassis of the datapath's own ports."""
         tally = self._tallies.get(datapath)
         return _NOBODY if tally is None else tally.names
 
     def reached(self, datapath: UUID) -> tuple[frozenset[str], frozenset[str]]:
-        """The chassis of all ports that are connected with it, and the gateways among them."""
+        """The chassis of all ports connected to it, and the gateways among them."""
         component = self._components.get(datapath) or self._connect(datapath)
         return component.tally.names, component.gateways.names
 
@@ -228,16 +229,16 @@ class Topology:
         self._switches: defaultdict[str, set[UUID]] = defaultdict(set)
         self._bindings: dict[UUID, Binding] = {}
         self._named: defaultdict[str, set[UUID]] = defaultdict(set)
-        """Port to the bindings of that name: one, unless rows are on their way."""
-        self._linked_from: defaultdict[str, set[UUID]] = defaultdict(set)
-        """Port to the bindings that name it as their peer or parent."""
+        """By port, the bindings of that name: one, unless rows are still arriving."""
+        self._followers: defaultdict[str, set[UUID]] = defaultdict(set)
+        """By port, the bindings that name it as their peer or parent."""
         self._shares: dict[UUID, _Share] = {}
         self._graph = _Graph()
         self._networks: dict[str, _Network] = {}
         self._found: Mapping[str, Membership] = MappingProxyType({})
 
     def put_datapath(self, row: UUID, found: Datapath | None) -> None:
-        """Take in a Datapath_Binding row as it is now; None when it is gone."""
+        """Set a Datapath_Binding row to its current value; None if it is gone."""
         old = self._datapaths.pop(row, None)
         if old is not None and old.is_switch:
             _discard(self._switches, old.name, row)
@@ -248,7 +249,7 @@ class Topology:
             self._switches[found.name].add(row)
 
     def put_binding(self, row: UUID, found: Binding | None) -> None:
-        """Take in a Port_Binding row as it is now; None when it is gone."""
+        """Set a Port_Binding row to its current value; None if it is gone."""
         old = self._bindings.pop(row, None)
         if old is not None:
             _discard(self._named, old.port, row)
@@ -269,10 +270,10 @@ class Topology:
             self._count(one)
 
     def memberships(self, networks: frozenset[str]) -> Mapping[str, Membership]:
-        """Tell which chassis have to do with these networks.
+        """Determine how chassis are related to these networks.
 
         Returns:
-            Memberships by chassis name, without those that have none; the same object as the last
+            Memberships by chassis name, without those that have none; the same object as last
             time if nothing has changed. A network that does not exist has no chassis.
         """
         draft: dict[str, Membership] | None = None
@@ -301,7 +302,7 @@ class Topology:
         return network in self._switches
 
     def _network(self, name: str, old: _Network) -> _Network:
-        """Put a network together, unless it would be the same as before."""
+        """Compute a network, unless the result would be the same as before."""
         rows = sorted(self._switches.get(name, ()))
         parts = tuple((self._graph.hosts(row), *self._graph.reached(row)) for row in rows)
         if parts == old.parts:
@@ -313,7 +314,7 @@ class Topology:
         )
 
     def _count(self, row: UUID) -> None:
-        """Bring the graph up to date with one binding; new before old, so that links last."""
+        """Update the graph with one binding; new before old, so that links persist."""
         old, new = self._shares.pop(row, None), self._share(row)
         if new is not None:
             self._shares[row] = new
