@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the nouns. Frozen, slotted, hashable values; the standard library only."""
+"""Pure: the values that everything shares: frozen, slotted, hashable; standard library only."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: how often something is done for one who may ask as often as he likes."""
+"""Pure: how often something is done for a requester who may ask as often as he likes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """So many times at once, and then once every so often."""
+    """A number of times at once, and then once in every interval."""
 
     burst: int
     every_s: float
     level: float
-    """How many times are left, at `at`."""
+    """How many times were left at the time `at`."""
     at: float
     """Monotonic seconds."""
 
     @staticmethod
     def full(burst: int, every_s: float, now: float) -> Allowance:
-        """One of which nothing was used."""
+        """Return an unused allowance."""
         return Allowance(burst=burst, every_s=every_s, level=burst, at=now)
 
     def left(self, now: float) -> float:
@@ -27,18 +27,18 @@ class Allowance:
         return min(self.burst, self.level + max(0.0, now - self.at) / self.every_s)
 
     def allows(self, now: float) -> bool:
-        """Whether once more is all right."""
+        """Whether one more time is allowed now."""
         return now >= self.next_at
 
     @property
     def next_at(self) -> float:
-        """When once more will be all right; it may be past."""
+        """When one more time is allowed; this may be in the past."""
         return self.at + max(0.0, 1.0 - self.level) * self.every_s
 
     def take(self, now: float) -> Allowance:
-        """What is left after once more."""
+        """Return what is left after one more time."""
         return replace(self, level=self.left(now) - 1.0, at=max(now, self.at))
 
     def give_back(self) -> Allowance:
-        """What is left when the last time did not count."""
+        """Return what is left if the last time does not count."""
         return replace(self, level=min(self.burst, self.level + 1.0))

@@ -13,11 +13,11 @@ ChassisName = NewType("ChassisName", str)
 IpAddress = IPv4Address | IPv6Address
 
 CHASSIS_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}\Z")
-"""What a chassis name may be made of: it becomes an IKE identity (a DNS name, RFC 1035 2.3.4)."""
+"""The syntax of a chassis name, which becomes an IKE identity (a DNS name, RFC 1035 2.3.4)."""
 
 
 class EncapType(StrEnum):
-    """Tunnel types that run over UDP and that IPsec here protects, strongest preference first."""
+    """Tunnel types over UDP that IPsec protects here, most preferred first."""
 
     GENEVE = "geneve"
     VXLAN = "vxlan"
@@ -29,19 +29,19 @@ DEFAULT_PORT: dict[EncapType, int] = {EncapType.GENEVE: 6081, EncapType.VXLAN: 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encap:
-    """One row of SB Encap: where a chassis can be reached, and by which tunnel type."""
+    """One row of SB Encap: where a chassis can be reached, and with which tunnel type."""
 
     type: EncapType
     ip: IpAddress
     port: int
-    """UDP port that its peers send to: options:dst_port, else the type's own."""
+    """UDP port that its peers send to: options:dst_port, or else the default of the type."""
     csum: bool | None = None
-    """options:csum, None when absent: own tunnels repeat it as ovn-controller does."""
+    """options:csum, None if absent: our own tunnel ports repeat it, as ovn-controller's do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A local and a remote encap of one type: what a tunnel runs between."""
+    """A local and a remote encap of one type, between which a tunnel runs."""
 
     peer: ChassisName
     type: EncapType

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: when the end of a certificate is worth a word."""
+"""Pure: when the end of a certificate is worth a warning."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import StrEnum
 
 WARN, URGENT = timedelta(days=30), timedelta(days=7)
 WARN_PART, URGENT_PART = 0.1, 0.025
-"""Of a short life so much less: who renews by itself does so before 90 % of it."""
+"""Fractions of a short life: automatic renewal happens before 90 % of it has passed."""
 
 
 class Expiry(StrEnum):
-    """How near the end is."""
+    """How near the end of a certificate is."""
 
     VALID = "valid"
     EXPIRING = "expiring"
@@ -24,8 +24,8 @@ def expiry(begin: datetime, end: datetime, now: datetime) -> Expiry:
     """Say how near the end of a certificate is: 30 and 7 days, or the last parts of its life.
 
     Args:
-        begin: From when it is valid, aware.
-        end: Until when.
+        begin: When it becomes valid, aware.
+        end: When it expires, aware.
         now: Wall time, aware.
     """
     life, left = end - begin, end - now

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what a program can be asked by Prometheus: metrics, and samples of them."""
+"""Pure: what Prometheus can read from a program: metrics, and samples of them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import NamedTuple
 
 
 class Kind(StrEnum):
-    """How the numbers of a metric move."""
+    """How the value of a metric moves."""
 
     GAUGE = "gauge"
     """Up and down."""
     COUNTER = "counter"
-    """Only up; it starts over with what it counts."""
+    """Only up; it restarts at zero together with what it counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One metric: the rows of the reference page are made of these."""
+    """One metric; the rows of the reference page are made from these."""
 
     name: str
-    """As Prometheus wants it: base unit at the end, and then `_total` of a counter."""
+    """As Prometheus requires: base unit at the end, and `_total` after that for a counter."""
     meaning: str
     """One sentence: what the number is, in which unit."""
     kind: Kind = Kind.GAUGE
@@ -33,7 +33,7 @@ class Metric:
         """Make a sample.
 
         Args:
-            value: Now.
+            value: The current value.
             labels: Values, in the order of the metric's labels.
 
         Raises:
@@ -42,12 +42,12 @@ class Metric:
         return Sample(self, tuple(zip(self.labels, labels, strict=True)), float(value))
 
     def one_of(self, states: Iterable[str], current: str) -> Iterator[Sample]:
-        """Make a sample for each state of a metric whose one label is the state: 1 or 0."""
+        """Make a sample for each state, 1 or 0, for a metric whose only label is the state."""
         return (self.at(state == current, state) for state in states)
 
 
 class Sample(NamedTuple):
-    """A number of a metric, for one set of labels."""
+    """A value of a metric, for one set of labels."""
 
     metric: Metric
     labels: tuple[tuple[str, str], ...]
@@ -60,4 +60,4 @@ LAST_PASS = Metric(
     meaning="Unix time of the last complete pass of the program. If it is older than a minute, the"
     " program hangs or keeps failing.",
 )
-"""Of every program: the other numbers are as old as that."""
+"""For every program: the other values are as old as this one."""

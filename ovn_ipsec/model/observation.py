@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an edge saw, or that it could not see.
 
-Pure. Unknown is not empty: from an unknown nothing is concluded and nothing is deleted.
-Both are made by position or by name, and match by position: ``case Known(value)``.
+Pure. Unknown is not empty: nothing is concluded from an unknown, and nothing is deleted because of
+it. Both can be made by position or by name, and match by position: ``case Known(value)``.
 """
 
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """So many at once, then one for each interval."""
+    """A number of times at once, then once in each interval."""
 
     burst: int
     every_s: float
@@ -43,28 +43,28 @@ def spend(limit: Limit, bucket: Bucket | None, now: float) -> tuple[Bucket, bool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Failures in a row, and the delay that follows from them."""
+    """Consecutive failures, and the resulting delay."""
 
     first_s: float
-    """After the first one that counts."""
+    """The delay after the first failure that counts."""
     most_s: float
     free: int = 0
-    """So many in a row cost nothing."""
+    """This many consecutive failures cause no delay."""
     failures: int = 0
 
     def failed(self) -> Backoff:
-        """After one more."""
+        """Return the back-off after one more failure."""
         return replace(self, failures=self.failures + 1)
 
     def reset(self) -> Backoff:
-        """After a success."""
+        """Return the back-off after a success."""
         return replace(self, failures=0)
 
     def delay_s(self, chance: float) -> float:
         """Seconds to wait.
 
         Args:
-            chance: In [0, 1), so that many do not come back at once: up to half more.
+            chance: In [0, 1); it adds up to half, so that not all retry at the same moment.
         """
         counted = self.failures - self.free
         if counted <= 0:

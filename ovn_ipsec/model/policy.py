@@ -14,7 +14,7 @@ from .chassis import ChassisName
 
 
 class Mode(StrEnum):
-    """How a pair is to be treated, weakest first."""
+    """How a pair is treated, weakest first."""
 
     OFF = "off"
     PREFER = "prefer"
@@ -30,7 +30,7 @@ _STRENGTH = {Mode.OFF: 0, Mode.PREFER: 1, Mode.REQUIRE: 2}
 
 
 def strongest(*modes: Mode) -> Mode:
-    """The strongest of the modes given; at least one is needed."""
+    """Return the strongest of the given modes; at least one is needed."""
     return max(modes, key=lambda mode: mode.strength)
 
 
@@ -45,55 +45,55 @@ class Phase(StrEnum):
 
 
 PROTECTION = (Phase.OFF, Phase.RELAX, Phase.PREPARE, Phase.ESTABLISH, Phase.ENFORCE)
-"""Phases, the one that protects least first."""
+"""Phases, the least protective first."""
 
 
 class Rollout(StrEnum):
-    """Whether the rollout waits for every pair, or goes on at once."""
+    """Whether the rollout waits for every pair, or continues at once."""
 
     GATED = "gated"
     IMMEDIATE = "immediate"
 
 
 class Revocation(StrEnum):
-    """What must be known of a peer's certificate, besides that it is not known to be revoked."""
+    """What must be known about a peer's certificate, besides that it is not known to be revoked."""
 
     RELAXED = "relaxed"
     """Nothing."""
     IFURI = "ifuri"
-    """That it is not revoked, where there is somebody to ask: a URI in it, or one that is set."""
+    """That it is not revoked, if there is a responder: named in the certificate, or configured."""
     STRICT = "strict"
     """That it is not revoked."""
 
 
 class Auth(StrEnum):
-    """How chassis prove who they are to each other."""
+    """How chassis authenticate to each other."""
 
     CA = "ca"
-    """Certificates of an authority that all trust; the chassis name is the SAN DNS name."""
+    """Certificates of an authority that all chassis trust; the SAN DNS name is the chassis name."""
     PINNED = "pinned"
     """Certificates that each chassis makes itself and publishes in its own Chassis row."""
     PSK = "psk"
-    """A secret of the cluster in a file; the key of each pair is derived from it."""
+    """A secret of the cluster in a file, from which the key of each pair is derived."""
 
 
 class Profile(StrEnum):
-    """Named cipher suites, weakest claim first; each backend spells them in its own words."""
+    """Named cipher suites, weakest claim first; each backend has its own spelling for them."""
 
     DEFAULT = "default"
-    """Modern suites first, and last what a stock ovs-monitor-ipsec offers."""
+    """Modern suites first, and the one that a stock ovs-monitor-ipsec offers last."""
     CHACHA20 = "chacha20"
     """ChaCha20-Poly1305 (RFC 7634), for hosts without AES instructions."""
     AES256_SHA256 = "aes256-sha256"
-    """AES-256-CBC with HMAC-SHA2-256-128 (RFC 4868), for hardware that knows no AEAD."""
+    """AES-256-CBC with HMAC-SHA2-256-128 (RFC 4868), for hardware without AEAD."""
     CNSA = "cnsa"
     """AES-256-GCM, SHA-384, ECP-384 (RFC 9206)."""
     PQ = "pq"
-    """AES-256-GCM with ML-KEM-768 beside X25519 (RFC 9370)."""
+    """AES-256-GCM with ML-KEM-768 in addition to X25519 (RFC 9370)."""
 
     @property
     def strength(self) -> int:
-        """Rank for comparisons, 0 for the default: where two ends differ the higher one holds."""
+        """Rank for comparisons, 0 for the default: if two ends differ, the higher one applies."""
         return list(Profile).index(self)
 
 
@@ -111,7 +111,7 @@ def class_pair(one: ClassName, other: ClassName) -> ClassPair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Treatment:
-    """What policy says of a pair."""
+    """How the policy treats a pair."""
 
     mode: Mode
     profile: Profile = Profile.DEFAULT
@@ -119,15 +119,15 @@ class Treatment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """Typed IKE and ESP settings; None leaves the daemon's or our default.
+    """Typed IKE and ESP settings; None means the daemon's or our default.
 
     Source: ovn-nb(5) NB_Global options ipsec_*; ranges in schema.nb_global.
     """
 
     force_encapsulation: bool = False
-    """UDP encapsulation (RFC 3948) even where no NAT is seen."""
+    """UDP encapsulation (RFC 3948) even if no NAT is detected."""
     replay_window: int | None = None
-    """Packets; 0 turns the check off (RFC 4303 section 3.4.3)."""
+    """Packets; 0 disables the check (RFC 4303 section 3.4.3)."""
     dpd_delay_s: int | None = None
     dpd_timeout_s: int | None = None
     esp_lifetime_s: int | None = None
@@ -135,7 +135,7 @@ class Tuning:
 
 
 class SelectorKind(StrEnum):
-    """What a selector looks at."""
+    """What a selector matches on."""
 
     ANY = "any"
     CHASSIS = "chassis"
@@ -153,10 +153,10 @@ class SelectorKind(StrEnum):
 
 
 NAMED = frozenset({SelectorKind.ZONE, SelectorKind.AZ, SelectorKind.NETWORK})
-"""Selectors whose argument is a name that somebody chose, in any characters."""
+"""Selectors whose argument is a freely chosen name, in any characters."""
 
 BARE_NAME = re.compile(r"[A-Za-z0-9._:/@+-]+\Z")
-"""Names that rules write without quotes; all others stand in them, and these never do."""
+"""Names that rules write without quotes; all others are quoted, and these never are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class Selector:
     """In its canonical form; empty for ANY."""
 
     def __str__(self) -> str:
-        """As rules write it, in one way of writing."""
+        """Return the only spelling of this selector in a rule."""
         if self.kind is SelectorKind.ANY:
             return str(self.kind)
         argument = self.argument
@@ -183,20 +183,20 @@ class Rule:
     """One policy rule: it matches an unordered pair of encaps."""
 
     priority: int
-    """1 to 32767; the highest that matches decides."""
+    """1 to 32767; the highest-priority rule that matches decides."""
     selectors: tuple[Selector, Selector]
     mode: Mode
     profile: Profile | None = None
     """None: the cluster's."""
 
     def __str__(self) -> str:
-        """As NB_Global.options writes it, in one way of writing."""
+        """Return the only spelling of this rule in NB_Global.options."""
         words = [*map(str, self.selectors), str(self.mode)]
         return " ".join(words if self.profile is None else [*words, f"profile={self.profile}"])
 
 
 def network_rule(name: str, mode: Mode) -> Rule:
-    """The rule that Logical_Switch.other_config:ovn-ipsec is short for, of the lowest priority."""
+    """The rule for which Logical_Switch.other_config:ovn-ipsec is shorthand, at lowest priority."""
     ends = (Selector(SelectorKind.NETWORK, name), Selector(SelectorKind.ANY))
     return Rule(priority=1, selectors=ends, mode=mode)
 
@@ -215,13 +215,13 @@ class EncryptionPolicy:
     auth: Auth = Auth.CA
     tuning: Tuning = field(default_factory=Tuning)
     profile: Profile = Profile.DEFAULT
-    """For pairs that no rule gives one."""
+    """For pairs whose rule does not name one."""
     rules: tuple[Rule, ...] = ()
     """Highest priority first."""
     quarantine: frozenset[ChassisName] = frozenset()
-    """Chassis that nobody may talk to."""
+    """Chassis with which nobody may communicate."""
     hold_s: int = HOLD_S
-    """Seconds that a chassis counts as a network's after its last port has gone."""
+    """Seconds for which a chassis stays a member of a network after its last port has left."""
 
 
 def _no_pairs() -> Mapping[ClassPair, Treatment]:
@@ -236,59 +236,59 @@ class ClusterPolicy:
     phase: Phase
     default: Mode
     floor: Mode
-    """No pair goes below it, whatever an Encap row says."""
+    """No pair is treated below this, whatever an Encap row says."""
     auth: tuple[Auth, ...] = (Auth.CA,)
-    """How chassis prove who they are: the first. The others are accepted from peers too."""
+    """Authentication methods: chassis use the first, and accept the others from peers, too."""
     authorities: str = ""
-    """PEM bundle of the authorities that sign what chassis ask for; empty: nobody does."""
+    """PEM bundle of the authorities that sign what chassis request; empty: there is none."""
     quarantine: frozenset[ChassisName] = frozenset()
-    """Chassis whose SAs end at every peer, and with whom nothing is exchanged in clear either."""
-    revoked: frozenset[ChassisName] | None = frozenset()
-    """Those of them that the certificate authority has put there, and not the operator; None where
-    an older northd_ext did not say."""
+    """Chassis whose SAs are ended by every peer, and with which nothing is exchanged in clear either."""
+    quarantined: frozenset[ChassisName] | None = frozenset()
+    """Those of them that the certificate authority has revoked, as opposed to the operator's list;
+    None if an older northd_ext did not say."""
     origin: str = ""
-    """The northbound that it came from: the UUID of its NB_Global row; empty where an older
+    """The northbound from which it came: the UUID of its NB_Global row; empty if an older
     northd_ext did not say."""
     tuning: Tuning = field(default_factory=Tuning)
     profile: Profile = Profile.DEFAULT
-    """Of pairs that `pairs` does not name."""
+    """For pairs that `pairs` does not name."""
     pairs: Mapping[ClassPair, Treatment] = field(default_factory=_no_pairs, hash=False)
-    """Sparse and symmetric: pairs of classes whose treatment is not the default."""
+    """Sparse and symmetric: pairs of classes with a treatment other than the default."""
     rules: tuple[str, ...] = ()
-    """The rules behind `pairs`, `<priority> <rule>`, highest first: for people, and for a
-    northd_ext that finds NB's rules broken."""
+    """The rules behind `pairs`, as `<priority> <rule>`, highest first: for people, and for a
+    northd_ext that finds NB's rules invalid."""
     vnis: frozenset[int] = frozenset()
-    """Geneve VNIs (Datapath_Binding.tunnel_key) whose packets are never clear, between whomever."""
+    """Geneve VNIs (Datapath_Binding.tunnel_key) whose packets must never be clear, on any pair."""
 
     @property
     def end_mode(self) -> Mode:
-        """The strongest mode of any pair: only where one is `require` is there an enforce."""
+        """The strongest mode of any pair: only if one is `require` is there an `enforce`."""
         return strongest(self.default, *(t.mode for t in self.pairs.values()))
 
 
 GENERATION_MAX = 2**53 - 1
-"""The highest generation: what every reader of JSON can tell from its neighbours."""
+"""The highest generation: the largest integer that every JSON reader represents exactly."""
 CLOCK_MAX_MS = 4_102_444_800_000
-"""The year 2100: a wall clock that says more is broken, and no generation is made of it."""
+"""The year 2100: a wall clock beyond it is broken, and no generation is made from it."""
 
 
 def next_generation(last: int, wall_ms: int) -> int:
-    """The generation after one.
+    """Return the generation after one.
 
-    Made of the time, so that one who was restored from a backup, with all its databases, still
-    gives out newer ones than chassis have seen. A clock that goes back lowers nothing, and what
-    one that was ahead has given out costs nothing but its beauty: from there on it is counted.
+    It is made from the time, so a northd that was restored from a backup with all its databases
+    still produces newer ones than the chassis have seen. A clock that goes back lowers nothing, and
+    after a clock that was ahead, generations are simply counted on from there.
 
     Args:
-        last: The highest one known.
+        last: The highest known generation.
         wall_ms: Milliseconds since the epoch.
 
     Returns:
-        A higher one; GENERATION_MAX itself has no successor, which nobody reaches by counting.
+        A higher one; GENERATION_MAX itself has no successor, but counting never reaches it.
     """
     clock = wall_ms if wall_ms <= CLOCK_MAX_MS else 0
     return min(max(last + 1, clock), GENERATION_MAX)
 
 
 NO_POLICY = ClusterPolicy(generation=0, phase=Phase.OFF, default=Mode.OFF, floor=Mode.OFF)
-"""What holds where northd_ext never wrote anything."""
+"""What applies if northd_ext has never written anything."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what a controller says of itself and its pairs."""
+"""Pure: what a controller reports of itself and its pairs."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from .policy import Auth, Phase, Profile
 
 
 class PairState(StrEnum):
-    """The life of a pair as seen from one end."""
+    """The state of a pair as seen from one end."""
 
     CLEAR = "clear"
-    """Not wanted encrypted; clear text may pass."""
+    """Encryption is not wanted; clear text may pass."""
     PENDING = "pending"
-    """Wanted, not up yet; clear text still passes."""
+    """Encryption is wanted but not up yet; clear text still passes."""
     BLOCKED = "blocked"
-    """Wanted, not up; clear text is denied."""
+    """Encryption is wanted but not up; clear text is denied."""
     ENCRYPTED = "encrypted"
     """Both CHILD_SAs are installed and clear text is denied."""
     LINGERING = "lingering"
     """The peer's rows are gone; its SAs are kept for a while."""
     QUARANTINED = "quarantined"
-    """One of the two is in quarantine: nothing passes, in clear or not."""
+    """One of the two chassis is in quarantine: nothing passes, in clear or encrypted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairCounts:
-    """How many pairs of one chassis are in each state; the last two are not wanted up."""
+    """The number of a chassis' pairs in each state; those in the last two need not be up."""
 
     clear: int = 0
     pending: int = 0
@@ -40,18 +40,18 @@ class PairCounts:
 
     @property
     def wanted(self) -> int:
-        """Pairs that policy wants encrypted."""
+        """Pairs that the policy wants encrypted."""
         return self.pending + self.blocked + self.encrypted
 
     @property
     def all_up(self) -> bool:
-        """Whether everything wanted is encrypted."""
+        """Whether all pairs that are wanted encrypted are."""
         return not (self.pending or self.blocked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Digest:
-    """One chassis' report in its own Chassis_Private row: the same size at any cluster size."""
+    """A chassis' report in its own Chassis_Private row, of the same size in any cluster."""
 
     generation: int
     """Generation of the cluster policy that the controller has applied."""
@@ -61,12 +61,12 @@ class Digest:
     agent: str
     """Program, version and IKE daemon, for people."""
     problem: str = ""
-    """What is wrong on this chassis, in words; empty when nothing is."""
+    """What is wrong on this chassis, in words; empty if nothing is."""
     warning: str = ""
-    """What will be wrong if nobody does anything; empty when nothing will."""
+    """What will become wrong unless someone acts; empty if nothing will."""
     expires: datetime | None = None
-    """When the chassis' own certificate ends, UTC."""
+    """When the chassis' own certificate expires, UTC."""
     profiles: frozenset[Profile] = frozenset({Profile.DEFAULT})
     """Cipher suites that its IKE daemon can do."""
     auths: frozenset[Auth] = frozenset()
-    """Ways in which it could prove who it is, here and now."""
+    """Methods with which it could authenticate here and now."""
