@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: column keys to model values and back, one table of the databases for each file."""
+"""Pure: column keys to model values and back, with one module for each database table."""

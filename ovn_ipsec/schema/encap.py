@@ -27,19 +27,19 @@ CMS_OPTIONS = "ovn-cms-options"
 KEYS = (MODE, CLASS)
 
 ENCAPS_MAX = 16
-"""Encaps of one chassis that are looked at: in the order of type and address, the others not."""
+"""Encaps of one chassis that count, in the order of type and address; the others are ignored."""
 PORTS_MAX = 4
-"""UDP ports that the encaps of one chassis may name, in the order of the encaps."""
+"""Distinct UDP ports that the encaps of one chassis may name, in the order of the encaps."""
 PORT_LOW, PORT_HIGH = 1024, 65535
 IKE_NAT_PORT = 4500
-"""Never a tunnel's: a guard on it would stop IKE (RFC 3948). IKE's 500 is below PORT_LOW."""
+"""Never a tunnel port: a guard on it would stop IKE (RFC 3948). IKE's 500 is below PORT_LOW."""
 ERRORS_MAX = 4
-"""Refusals that one chassis can cause; the others are counted."""
+"""Refusals reported for one chassis; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawEncap:
-    """An Encap row as it stands in the database: nothing in it is trusted yet."""
+    """An Encap row as stored in the database: nothing in it is trusted yet."""
 
     type: str
     ip: str
@@ -48,7 +48,7 @@ class RawEncap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawChassis:
-    """A Chassis row with its Encap rows as they stand in the database."""
+    """A Chassis row with its Encap rows, as stored in the database."""
 
     name: str
     hostname: str = ""
@@ -63,9 +63,9 @@ class EncapIntent:
 
     encap: Encap
     mode: Mode | None
-    """None: the key is missing or junk, so the cluster's default holds."""
+    """None: the key is missing or invalid, so the cluster's default applies."""
     class_name: ClassName | None = None
-    """None: the key is missing or junk, so the mode holds."""
+    """None: the key is missing or invalid, so the mode applies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +77,14 @@ class Chassis:
     is_remote: bool
     """other_config:is-remote: it belongs to another availability zone (ovn-ic)."""
     is_interconn: bool
-    """other_config:is-interconn: it tunnels to those."""
+    """other_config:is-interconn: it has tunnels to chassis of other availability zones."""
     encaps: tuple[EncapIntent, ...]
     """Sorted by type and address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedChassis:
-    """A chassis, or None when it cannot be a peer at all, and every refusal on the way."""
+    """A chassis, or None if it cannot be a peer at all, and everything that was refused."""
 
     chassis: Chassis | None
     errors: tuple[InputError, ...]
@@ -94,11 +94,11 @@ def parse_encap(row: str, raw: RawEncap) -> tuple[EncapIntent | None, tuple[Inpu
     """Parse one encap.
 
     Args:
-        row: What names the row in errors, as `hv1/10.0.0.1`.
+        row: The name of the row in errors, such as `hv1/10.0.0.1`.
         raw: The row.
 
     Returns:
-        The intent and no error; or what could be understood and why the rest could not. An encap
+        The intent and no error; or what could be understood, and why the rest could not. An encap
         of a type that IPsec does not cover here (stt) gives (None, ()).
     """
     if raw.type not in list(EncapType):
@@ -138,7 +138,7 @@ def parse_port(place: Place, text: str) -> int:
     """Parse a UDP port that a guard may deny.
 
     Raises:
-        InputError: It is none, or IKE's, or one that services of a host have.
+        InputError: It is not a port, or it belongs to IKE or to a common service.
     """
     port = parse.integer(place, text, PORT_LOW, PORT_HIGH)
     if port == IKE_NAT_PORT:
@@ -147,9 +147,9 @@ def parse_port(place: Place, text: str) -> int:
 
 
 def parse_chassis(raw: RawChassis) -> ParsedChassis:
-    """Parse a chassis and its encaps; a bad encap costs only itself.
+    """Parse a chassis and its encaps; an invalid encap costs only itself.
 
-    What one chassis can cause is bounded: ENCAPS_MAX encaps, PORTS_MAX ports, ERRORS_MAX refusals.
+    What one chassis can cause is limited: ENCAPS_MAX encaps, PORTS_MAX ports, ERRORS_MAX refusals.
     """
     try:
         name = parse.chassis_name(Place(table="Chassis", row=raw.name[:80], key="name"), raw.name)
@@ -190,10 +190,10 @@ def parse_chassis(raw: RawChassis) -> ParsedChassis:
 
 
 def availability_zones(other_config: Mapping[str, str]) -> frozenset[str]:
-    """Read `availability-zones=az1:az2` out of ovn-cms-options (ovn-controller(8)).
+    """Read `availability-zones=az1:az2` from ovn-cms-options (ovn-controller(8)).
 
     Args:
-        other_config: Of a Chassis row.
+        other_config: The column of a Chassis row.
     """
     for word in other_config.get(CMS_OPTIONS, "").split(","):
         key, _, value = word.partition("=")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: strict parsers of single values; each refusal says where the value stands and why."""
+"""Pure: strict parsers for single values; each refusal says where the value is and why."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FALSE = frozenset({"false", "no", "off", "0"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a value stands, for the error that refuses it."""
+    """Where a value is stored, for the error that refuses it."""
 
     table: str
     row: str
@@ -58,7 +58,7 @@ def integer(place: Place, text: str, low: int, high: int) -> int:
 
 
 def generation(place: Place, text: str) -> int:
-    """Parse the generation of a policy: a small one that was counted, or one made of the time."""
+    """Parse the generation of a policy: a small counted one, or one made from the time."""
     return integer(place, text, 0, GENERATION_MAX)
 
 
@@ -94,7 +94,7 @@ def address(place: Place, text: str) -> IpAddress:
 
 
 def http_uri(place: Place, text: str) -> str:
-    """Parse a URI that the IKE daemon shall fetch from: plain http, a literal host, no userinfo."""
+    """Parse a URI for the IKE daemon to fetch: plain http, a literal host, no userinfo."""
     if not _HTTP_URI.match(text):
         place.refuse(text, "expected http://HOST[:PORT][/PATH], at most 255 characters")
     return text
@@ -108,5 +108,5 @@ def chassis_name(place: Place, text: str) -> ChassisName:
 
 
 def chassis_names(place: Place, text: str) -> frozenset[ChassisName]:
-    """Parse chassis names with blanks or commas between."""
+    """Parse chassis names separated by spaces or commas."""
     return frozenset(chassis_name(place, word) for word in text.replace(",", " ").split())

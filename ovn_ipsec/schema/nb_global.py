@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: NB_Global columns to EncryptionPolicy, and the state that goes back to the operator.
+"""Pure: NB_Global columns to EncryptionPolicy, and the state that is reported to the operator.
 
-Logical_Switch.other_config:ovn-ipsec is read here too: it says of a network what a rule could.
+Logical_Switch.other_config:ovn-ipsec is also read here: it says of a network what a rule could say.
 """
 
 from __future__ import annotations
@@ -59,21 +59,21 @@ E = TypeVar("E", bound=StrEnum)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedPolicy:
-    """What NB_Global asks for, and what in it could not be understood."""
+    """What NB_Global asks for, and what of it could not be understood."""
 
     policy: EncryptionPolicy | None
-    """None when a key that policy hangs on is junk: the last good policy stays in force."""
+    """None if a key that the policy needs is invalid: the last good policy stays in force."""
     errors: tuple[InputError, ...]
     quarantine: frozenset[ChassisName] | None = None
-    """The operator's list, whatever else is junk; None when it is junk itself."""
+    """The operator's list, whatever else is invalid; None if the list itself is invalid."""
     readmit: frozenset[ChassisName] = frozenset()
-    """Chassis that the authority has revoked by name, and that may be talked to nevertheless."""
+    """Chassis that the certificate authority has revoked but that are to be admitted again."""
     confirm: int | None = None
-    """The generation in force that the operator has seen, and after which this northbound holds."""
+    """The generation in force that the operator confirms, after which this northbound is obeyed."""
 
     @property
     def listed(self) -> frozenset[ChassisName] | None:
-        """The operator's list of chassis in quarantine; None when it is junk."""
+        """The operator's list of chassis in quarantine; None if it is invalid."""
         if self.quarantine is None and self.policy is not None:
             return self.policy.quarantine
         return self.quarantine
@@ -92,9 +92,9 @@ def parse_policy(ipsec: bool, options: Mapping[str, str]) -> ParsedPolicy:
         options: NB_Global.options, any keys.
 
     Returns:
-        The policy, or None when mode, rollout, auth, profile, hold or any rule is junk while the
-        switch is on; a tuning key that is junk is reported and left at its default. The lists of
-        chassis and the confirmation are read for themselves.
+        The policy, or None if mode, rollout, auth, profile, hold or any rule is invalid while the
+        switch is on; an invalid tuning key is reported and left at its default. The lists of
+        chassis and the confirmation are parsed independently.
     """
     errors: list[InputError] = []
 
@@ -158,7 +158,7 @@ def parse_policy(ipsec: bool, options: Mapping[str, str]) -> ParsedPolicy:
 def _names(
     key: str, options: Mapping[str, str], errors: list[InputError]
 ) -> frozenset[ChassisName] | None:
-    """A list of chassis, empty where there is none; None, and an error, when it is junk."""
+    """A list of chassis, empty if there is none; None, and an error, if it is invalid."""
     try:
         return parse.chassis_names(Place(table=TABLE, row=".", key=key), options.get(key, ""))
     except InputError as error:
@@ -188,15 +188,15 @@ def _unknown(options: Mapping[str, str]) -> list[InputError]:
 def parse_networks(
     texts: Mapping[str, str | None],
 ) -> tuple[dict[str, Mode], tuple[InputError, ...]]:
-    """Parse what logical switches say of their own traffic.
+    """Parse what logical switches ask for.
 
     Args:
-        texts: Logical_Switch.other_config:ovn-ipsec by name, any text; None where there is none.
+        texts: Logical_Switch.other_config:ovn-ipsec by name, any text; None if there is none.
 
     Returns:
-        require or prefer for each that says so; and an error for each that says something else, by
-        name: ``off`` too, since a network can only strengthen, and where no rule can write the
-        name, which is how SB carries it.
+        require or prefer for each that asks for it; and, by name, an error for each that has
+        another value: including ``off``, since a network can only strengthen, and including names
+        that no rule can write, because SB carries them as rules.
     """
     modes: dict[str, Mode] = {}
     errors: list[InputError] = []

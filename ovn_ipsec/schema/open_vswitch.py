@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 class Tunnels(StrEnum):
-    """Who makes the tunnel ports (design 7)."""
+    """Which program makes the tunnel ports (design 7)."""
 
     ADOPT = "adopt"
     OWN = "own"
@@ -55,7 +55,7 @@ class Tunnels(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialFiles:
-    """Paths as Open_vSwitch.other_config names them, as for the stock ovs-monitor-ipsec."""
+    """Paths from Open_vSwitch.other_config, with the keys of the stock ovs-monitor-ipsec."""
 
     certificate: str
     private_key: str
@@ -64,13 +64,13 @@ class CredentialFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalChassis:
-    """What the local database says of this chassis."""
+    """What the local database says about this chassis."""
 
     name: ChassisName | None
-    """None: neither given, overridden nor in external_ids:system-id yet."""
+    """None: not yet given, overridden or set in external_ids:system-id."""
     remote: str
-    """external_ids:ovn-remote, a comma list of OVSDB remotes, each as ovsdb(7) writes it; empty
-    when not set, and when no part of it is a remote."""
+    """external_ids:ovn-remote, a comma-separated list of OVSDB remotes in the syntax of ovsdb(7);
+    empty if not set, or if no part of it is a remote."""
     bridge: str
     """Integration bridge, external_ids:ovn-bridge."""
     probe_interval_ms: int
@@ -78,26 +78,26 @@ class LocalChassis:
     vici: str | None
     """other_config:ovn-ipsec-vici, a socket URI; None for the daemon's own default."""
     files: CredentialFiles | None
-    """None when none of the three is set."""
+    """None if none of the three is set."""
     tos: str
-    """external_ids:ovn-encap-tos, which own ports repeat as ovn-controller does."""
+    """external_ids:ovn-encap-tos, which our own ports repeat, as ovn-controller's do."""
     df_default: str
-    """external_ids:ovn-encap-df_default, likewise; empty when not set."""
+    """external_ids:ovn-encap-df_default, likewise; empty if not set."""
     errors: tuple[InputError, ...]
     encap_ips: frozenset[IpAddress] = frozenset()
-    """external_ids:ovn-encap-ip: where tunnels will end, before ovn-controller has made rows."""
+    """external_ids:ovn-encap-ip: the tunnel addresses, even before ovn-controller has made rows."""
     encap_ports: frozenset[int] = frozenset()
     """Their UDP ports, by external_ids:ovn-encap-type."""
     psk_file: str = ""
-    """other_config:ovn-ipsec-psk-file: where the secret of the cluster is; empty when not set."""
+    """other_config:ovn-ipsec-psk-file: the file with the cluster's secret; empty if not set."""
     psk_plain: frozenset[ChassisName] = frozenset()
     """other_config:ovn-ipsec-psk-plain: stock chassis whose ``options:psk`` is that secret."""
     crl_file: str = ""
-    """other_config:ovn-ipsec-crl-file: what authorities have revoked, PEM; empty when not set."""
+    """other_config:ovn-ipsec-crl-file: CRLs of the authorities, PEM; empty if not set."""
     revocation: Revocation = Revocation.RELAXED
-    """other_config:ovn-ipsec-revocation; junk there counts as the strictest."""
+    """other_config:ovn-ipsec-revocation; an invalid value counts as the strictest."""
     ocsp_uri: str = ""
-    """other_config:ovn-ipsec-ocsp-uri: who is asked whether a certificate is revoked."""
+    """other_config:ovn-ipsec-ocsp-uri: the responder that knows revoked certificates."""
 
 
 def parse_local(
@@ -108,13 +108,13 @@ def parse_local(
     """Parse the Open_vSwitch row.
 
     Args:
-        external_ids: The column. A key with `-<chassis>` behind it wins over the plain one, as
-            for ovn-controller (ovn-controller(8), "system-id").
+        external_ids: The column. A key with `-<chassis>` appended takes precedence, as for
+            ovn-controller (ovn-controller(8), "system-id").
         other_config: The column.
         name_override: Chassis name from the command line or from system-id-override.
 
     Returns:
-        The settings; a junk setting is at its default, or at what is safest, and in `errors`.
+        The settings; an invalid setting has its default or the safest value, and is in `errors`.
     """
     errors: list[InputError] = []
     text = name_override or external_ids.get(SYSTEM_ID, "")
@@ -161,7 +161,7 @@ def parse_local(
 def _parse_own(
     other_config: Mapping[str, str], errors: list[InputError]
 ) -> tuple[Tunnels, frozenset[ChassisName], Revocation, str]:
-    """Parse what is not just a path."""
+    """Parse the settings that are more than a path."""
 
     def value(key: str, kind: Callable[[Place, str], T], default: T, junk: T) -> T:
         place = Place(table=TABLE, row=".", key=f"other_config:{key}")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: a list of OVSDB remotes to values, each part for itself.
+"""Pure: a list of OVSDB remotes to values, each part separately.
 
-Written by people into external_ids:ovn-remote, command lines and environments, and read by
-ovn-controller and ovn-sbctl, which take blanks after commas, host names, and no port for 6640.
+People write them into external_ids:ovn-remote, command lines and environment variables, and they
+are read by ovn-controller and ovn-sbctl, which accept spaces after commas, host names, and a
+missing port, which means 6640.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ DEFAULT_PORT = 6640
 TEXT_MAX = 4096
 REMOTES_MAX = 64
 FILE_NAME_MAX = 80
-"""Bytes of a socket's name that still fit behind /proc/self/fd/N/ (unix(7): 108 in all)."""
+"""Bytes of a socket's name that still fit after /proc/self/fd/N/ (unix(7): 108 in all)."""
 NETWORK = frozenset({"ssl", "tcp"})
 _EXPECTED = "expected ssl:HOST[:PORT], tcp:HOST[:PORT] or unix:FILE"
 _HOST = re.compile(
@@ -50,24 +51,24 @@ class Remote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remotes:
-    """What a list of remotes says."""
+    """The content of a list of remotes."""
 
     usable: tuple[Remote, ...] = ()
-    """As written, without repetition."""
+    """In the order of the list, without duplicates."""
     errors: tuple[InputError, ...] = ()
-    """One for each part that is none."""
+    """One for each part that is not a remote."""
 
     def __str__(self) -> str:
-        """The usable ones, as ovsdb(7) writes them."""
+        """Return the usable ones in the syntax of ovsdb(7)."""
         return ",".join(map(str, self.usable))
 
 
 def parse_remotes(place: Place, text: str) -> Remotes:
-    """Parse a list of remotes with commas between; a part that is none costs only itself.
+    """Parse a comma-separated list of remotes; an invalid part costs only itself.
 
     Args:
-        place: Where the text stands, for errors.
-        text: As written. A part without a colon belongs to the path of the unix: before it.
+        place: Where the text is stored, for errors.
+        text: The list. A part without a colon belongs to the path of the unix: part before it.
     """
     if len(text) > TEXT_MAX or text.count(",") >= REMOTES_MAX:
         reason = f"expected at most {REMOTES_MAX} remotes in {TEXT_MAX} characters"
@@ -86,7 +87,7 @@ def parse_remote(place: Place, text: str) -> Remote:
     """Parse one remote.
 
     Raises:
-        InputError: It is none that a client can connect to.
+        InputError: It is not a remote that a client can connect to.
     """
     method, colon, rest = text.partition(":")
     if method == "unix" and colon:
@@ -153,7 +154,7 @@ def _name(place: Place, text: str, host: str) -> str:
 
 
 def _port(place: Place, text: str, part: str) -> int:
-    """Parse what stands behind the host: nothing, or a colon and a port."""
+    """Parse what follows the host: nothing, or a colon and a port."""
     if not part:
         return DEFAULT_PORT
     if not re.fullmatch(r":[0-9]{1,5}", part, re.ASCII) or not 1 <= int(part[1:]) <= 65535:

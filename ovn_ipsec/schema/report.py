@@ -27,9 +27,9 @@ PROFILES = "ovn-ipsec-profiles"
 AUTHS = "ovn-ipsec-auths"
 KEYS = (GENERATION, PHASE, PAIRS, PROBLEM, WARNING, AGENT, EXPIRES, PROFILES, AUTHS)
 REQUEST = "ovn-ipsec-csr"
-"""PEM: the certificate that the controller asks for."""
+"""PEM: the certificate request of the controller."""
 ANSWER = "ovn-ipsec-crt"
-"""PEM: the certificate that northd_ext has signed."""
+"""PEM: the certificate signed by northd_ext."""
 PIN = "ovn-ipsec-cert"
 """Chassis.external_ids: PEM, the certificate that peers pin."""
 PROBLEM_MAX = 400
@@ -39,7 +39,7 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def format_digest(digest: Digest) -> dict[str, str]:
-    """Format all keys; absent ones (no problem, no warning, no certificate) are left out."""
+    """Format all keys; absent ones (no problem, no warning, no certificate) are omitted."""
     words = [f"{field.name}={getattr(digest.counts, field.name)}" for field in fields(PairCounts)]
     keys = {
         GENERATION: str(digest.generation),
@@ -66,10 +66,10 @@ def parse_digest(row: str, external_ids: Mapping[str, str]) -> Digest | None:
         external_ids: Chassis_Private.external_ids.
 
     Returns:
-        None when the chassis has no controller of ours.
+        None if the chassis has no controller of ours.
 
     Raises:
-        InputError: A key is missing or junk.
+        InputError: A key is missing or invalid.
     """
 
     def value(key: str) -> tuple[Place, str]:

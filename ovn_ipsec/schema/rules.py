@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the rule language of NB_Global.options:ovn-ipsec-rule-<priority>.
+"""Pure: the syntax of NB_Global.options:ovn-ipsec-rule-<priority>.
 
-A rule is ``SELECTOR SELECTOR MODE [profile=NAME]``, its words one blank apart. There is exactly
-one way to write each word, so ``str(rule)`` is the text that it was parsed from, and a column in
-the one is a column in the other.
+A rule is ``SELECTOR SELECTOR MODE [profile=NAME]``, its words separated by one space. There is
+exactly one way to write each word, so ``str(rule)`` is the text from which it was parsed, and a
+column in one is the same column in the other.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ _PROFILE = f"expected a profile ({', '.join(Profile)})"
 
 
 class RuleError(InputError):
-    """A rule that does not parse, and the column of the fault."""
+    """A rule that does not parse, and the column of the error."""
 
     def __init__(self, place: Place, text: str, column: int, reason: str) -> None:
-        """Store the fault.
+        """Record the error.
 
         Args:
-            place: Where the rule stands.
+            place: Where the rule is stored.
             text: The whole rule.
-            column: Of the fault, counted from 1; one behind the end when something is missing.
+            column: Of the error, counted from 1; one after the end if something is missing.
             reason: What was expected there.
         """
         super().__init__(
@@ -64,13 +64,13 @@ class RuleError(InputError):
         self.column, self.reason = column, reason
 
     def caret(self) -> str:
-        """The rule, and on a second line a caret under the fault."""
+        """The rule, and on a second line a caret under the error."""
         shown = "".join(c if c.isprintable() else "?" for c in self.text[: TEXT_MAX + 1])
         return f"{shown}\n{'^':>{self.column}}"
 
 
 def priority_of(place: Place, text: str) -> int:
-    """Take the priority from the key that ``place`` names.
+    """Read the priority from the key that ``place`` names.
 
     Raises:
         InputError: It is not one of 1 to 32767, without leading zeros.
@@ -82,14 +82,14 @@ def priority_of(place: Place, text: str) -> int:
 
 
 def parse_rules(table: str, options: Mapping[str, str]) -> tuple[list[Rule], list[InputError]]:
-    """Parse every option whose key begins as a rule's does.
+    """Parse every option whose key begins like that of a rule.
 
     Args:
         table: For the errors.
         options: Any keys and texts.
 
     Returns:
-        The good rules, highest priority first; and an error for each other one, by key.
+        The valid rules, highest priority first; and an error for each other one, by key.
     """
     rules: list[Rule] = []
     errors: list[InputError] = []
@@ -103,7 +103,7 @@ def parse_rules(table: str, options: Mapping[str, str]) -> tuple[list[Rule], lis
 
 
 def is_rule_key(key: str) -> bool:
-    """Whether an option is meant as a rule, well written or not."""
+    """Whether an option is meant as a rule, valid or not."""
     return key.startswith(PREFIX.removesuffix("-"))
 
 
@@ -116,7 +116,7 @@ def parse_rule(place: Place, priority: int, text: str) -> Rule:
         text: The rule.
 
     Raises:
-        RuleError: The first fault in the text, from the left.
+        RuleError: The first error in the text, from the left.
     """
     return _Parser(place, text).rule(priority)
 
@@ -128,7 +128,7 @@ def missing_networks(
 
     Args:
         table: For the errors.
-        rules: What NB states.
+        rules: The rules in NB.
         known: The name of every Logical_Switch.
 
     Returns:
@@ -150,18 +150,18 @@ def missing_networks(
 
 
 def _hint(word: str, known: Iterable[str]) -> str:
-    """What may have been meant, to end a reason with."""
+    """Suggest what may have been meant, at the end of a reason."""
     near = get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 class _Parser:
-    """Words of one text with their columns."""
+    """The words of a text, with their columns."""
 
     def __init__(self, place: Place, text: str) -> None:
         self.place, self.text = place, text
         self.at = 0
-        """Where the next word is to begin."""
+        """Where the next word should begin."""
 
     def refuse(self, index: int, reason: str) -> NoReturn:
         raise RuleError(self.place, self.text, index + 1, reason)
@@ -180,7 +180,7 @@ class _Parser:
         return Rule(priority=priority, selectors=selectors, mode=mode, profile=profile)
 
     def word(self, expected: str) -> tuple[int, str]:
-        """Take the next word and the one blank behind it."""
+        """Take the next word and the one space after it."""
         start = self.at
         found = _WORD.match(self.text, start)
         if found is None or self.text[found.end() : found.end() + 1] == '"':

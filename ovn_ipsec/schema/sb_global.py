@@ -59,13 +59,13 @@ KEYS = (
 VERSION = "1"
 CLASS_NAME = re.compile(r"[a-z0-9]{1,16}\Z")
 TEXT_MAX = 1 << 20
-"""Characters of `-pairs`."""
+"""Maximum length of `-pairs` in characters."""
 _UUID = re.compile(r"([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?\Z")
 _VNI_MAX = (1 << 24) - 1
 
 
 def format_policy(policy: ClusterPolicy) -> dict[str, str]:
-    """Format all keys; what is empty is written as an empty text, to replace an older one."""
+    """Format all keys; an empty value is written as an empty text, to replace an older one."""
     return {
         SCHEMA: VERSION,
         GENERATION: str(policy.generation),
@@ -101,11 +101,11 @@ def parse_policy(external_ids: Mapping[str, str]) -> ClusterPolicy | None:
     """Parse the policy.
 
     Returns:
-        None when northd_ext has never written here. That is "not said", not "off": whoever knows
-        an earlier policy goes on with it.
+        None if northd_ext has never written here. That means "not said", not "off": a reader that
+        knows an earlier policy goes on with it.
 
     Raises:
-        InputError: A key is missing or junk, or the schema is of another version.
+        InputError: A key is missing or invalid, or the schema is of another version.
     """
 
     def value(key: str) -> tuple[Place, str]:
@@ -139,7 +139,7 @@ def parse_policy(external_ids: Mapping[str, str]) -> ClusterPolicy | None:
 
 
 def readable_generation(external_ids: Mapping[str, str]) -> int:
-    """The generation of a policy that does not parse, where at least that can be read; or 0."""
+    """The generation of a policy that does not parse, if at least that can be read; else 0."""
     place = Place(table=TABLE, row=".", key=GENERATION)
     try:
         return parse.generation(place, external_ids.get(GENERATION, ""))

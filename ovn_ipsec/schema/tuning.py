@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: Tuning to and from the one text that SB_Global carries it in.
+"""Pure: Tuning to and from the single text in which SB_Global carries it.
 
-The same table reads the stock NB options, so a setting exists in one place only.
+The same table parses the stock NB options, so each setting is defined in one place only.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def parse_settings(
     Args:
         table: For the errors.
         row: For the errors.
-        prefix: What stands before the names in the database, for the errors.
+        prefix: What precedes the names in the database, for the errors.
         settings: Name without prefix to text.
 
     Returns:
-        What was good, and one error for each setting that was not, sorted by name.
+        The valid settings, and one error for each invalid one, sorted by name.
     """
     good: dict[str, int] = {}
     forced = False
