@@ -134,9 +134,11 @@ class Ledger:
         return None if self.book is None else self.book.class_name(signature)
 
     def needs_nobody(self, signatures: frozenset[Signature], mode: Mode) -> bool:
-        """Whether no pair of a chassis with these signatures has this mode or a stronger one."""
-        return self.book is not None and all(
-            weakens(mode, treatment.mode)
+        """Whether no pair of a chassis with these signatures is of this mode or a stronger one."""
+        if self.book is None:
+            return False
+        met = (
+            treatment.mode
             for signature in signatures
             for treatment in self._met[self.class_of(signature) or REST]
         )

@@ -18,7 +18,7 @@ from ..schema.report import parse_digest, printable
 from .finding import CLUSTER, Finding, Level
 from .rows import row_findings
 from .settings import Exit
-from .unmanaged import absent, barred
+from .unmanaged import absent, in_quarantine
 from .view import RawSouthbound, Southbound, parse_southbound
 from .wording import ago, plural
 
@@ -165,7 +165,7 @@ class _Judging:
         self._policy = sb.policy
         self._now = now
         self._absent = absent(sb.policy, sb.chassis)
-        self._barred = barred(sb.policy, sb.chassis)
+        self._kept_out = in_quarantine(sb.policy, sb.chassis)
 
     def chassis(
         self, name: str, external_ids: Mapping[str, str], *, active: bool
@@ -183,7 +183,7 @@ class _Judging:
             digest = parse_digest(shown, external_ids)
         except InputError as error:
             refused = [Finding(subject=shown, problem=str(error), next_step=SEE_LOG)]
-        if name in self._barred:
+        if name in self._kept_out:
             return ChassisLine(name=shown, digest=digest, standing=Standing.QUARANTINED), []
         if refused:
             return ChassisLine(name=shown, digest=None, standing=Standing.UNREADABLE), refused

@@ -13,7 +13,7 @@ from ..schema.encap import EncapIntent
 from .view import ChassisView
 
 
-def barred(policy: ClusterPolicy | None, names: Mapping[str, ChassisView]) -> frozenset[str]:
+def in_quarantine(policy: ClusterPolicy | None, names: Mapping[str, ChassisView]) -> frozenset[str]:
     """Chassis in quarantine: what they say and lack counts for nothing."""
     if policy is None:
         return frozenset()
@@ -33,7 +33,7 @@ def absent(policy: ClusterPolicy | None, chassis: Mapping[str, ChassisView]) -> 
     local = {name: view for name, view in chassis.items() if not view.chassis.is_remote}
     users = Counter(kind for view in local.values() for kind in _types(view))
     met = {_key(i): i for view in local.values() for i in view.chassis.encaps}
-    out = barred(policy, chassis)
+    out = in_quarantine(policy, chassis)
     silent = {
         name: view
         for name, view in local.items()

@@ -230,7 +230,7 @@ class Topology:
         self._bindings: dict[UUID, Binding] = {}
         self._named: defaultdict[str, set[UUID]] = defaultdict(set)
         """By port, the bindings of that name: one, unless rows are still arriving."""
-        self._followers: defaultdict[str, set[UUID]] = defaultdict(set)
+        self._linked_from: defaultdict[str, set[UUID]] = defaultdict(set)
         """By port, the bindings that name it as their peer or parent."""
         self._shares: dict[UUID, _Share] = {}
         self._graph = _Graph()
