@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: one log event for each change of a pair, and none for a look that found none."""
+"""Shell: one log event for each change of a pair, and none if nothing changed."""
 
 from __future__ import annotations
 
