@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: the commands that appctl offers, with the stock names beside ours; no secret in any."""
+"""Shell: the appctl commands, including the stock names; none shows a secret."""
 
 from __future__ import annotations
 
