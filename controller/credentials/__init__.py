@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this chassis proves itself with: where it comes from, how it is kept, when it changes.
+"""How this chassis authenticates itself: where its credentials come from, are kept, and change.
 
-``source`` is what the controller asks, and ``keeper`` answers it from one of three places:
-``files`` that the operator has set up (``file_watch`` sees them change), ``enrolment`` with the
-authority of the cluster, or ``own_pin``, a certificate of its own. What the last two make is a
+``source`` is the interface that the controller uses; ``keeper`` implements it with one of three
+sources: ``files`` that the operator has set up (``file_watch`` notices changes), ``enrolment`` with
+the authority of the cluster, or ``own_pin``, a certificate of its own. The last two make a
 ``keypair``.
 """
