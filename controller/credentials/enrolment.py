@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: a certificate asked for in the own Chassis_Private row, where no files are configured.
+"""Shell: a certificate requested through our Chassis_Private row, if no files are configured.
 
 The key never leaves the state directory. A request is kept beside its key until it is answered, so
-that a restart asks for the same. What is in use stays so until its successor was checked.
+that a restart repeats the same request. A certificate stays in use until its successor was checked.
 """
 
 from __future__ import annotations
