@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge (inotify): tells that files may have changed, by the folders that lead to them.
+"""Edge (inotify): notices that files may have changed, through the directories that lead to them.
 
 Input: paths. Output: a descriptor that is readable when something happened to one of them.
 
-An event only wakes; what holds is what is read then. A file that is replaced is another inode, so
-not it is watched but every folder in which a name on the way to it stands: its own, those of the
-symbolic links that lead there, or, while something is missing, the last folder that exists.
+An event only wakes the loop; what counts is what is then read. A replaced file is another inode, so
+not the file is watched but every directory that contains a name on the path to it: its own, those
+of the symbolic links that lead there, or, while something is missing, the deepest existing one.
 """
 
 from __future__ import annotations
