@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read the certificate, key and authority files of this chassis, and see when they change.
+"""Read the certificate, key and authority files of this chassis, and notice when they change.
 
 Edge (files, and ``cryptography`` for what is in them). Input: paths. Output: Credential, and its
-key as a Secret. The key is in no log, error or representation.
+key as a Secret. The key never appears in a log, an error or a representation.
 """
 
 import os
