@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: what this chassis proves itself with, looked at when it may have changed.
+"""Shell: the credentials of this chassis, checked when they may have changed.
 
-A new credential that is bad is refused and reported, and the one before stays in use; one that is
-configured no more is not used any more. See ``source`` for who asks for it.
+A new credential that is invalid is refused and reported, and the previous one stays in use; one
+that is no longer configured is no longer used. See ``source`` for the interface.
 """
 
 from __future__ import annotations
