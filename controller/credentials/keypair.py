@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge (files): a private key and what belongs to it in one file, so that the two always fit.
+"""Edge (files): a private key and what belongs to it in one file, so that the two always match.
 
-Of mode 0600 in the state directory, and replaced as a whole.
+The file has mode 0600, is in the state directory, and is always replaced as a whole.
 """
 
 from __future__ import annotations
