@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: the certificate that this chassis makes itself and its peers pin.
+"""Shell: the certificate that this chassis makes itself and that its peers pin.
 
-It is published in the own Chassis row. A new one is published first and used SWITCH_S later, when
-every peer holds both (see ``plan.credentials.pins``).
+It is published in our Chassis row. A new one is published first and used SWITCH_S later, when every
+peer holds both (see ``plan.credentials.pins``).
 """
 
 from __future__ import annotations
