@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: take everything of ours out of the kernel and the IKE daemon (`--flush`)."""
+"""Shell: remove everything of ours from the kernel and the IKE daemon (`--flush`)."""
 
 from __future__ import annotations
 
