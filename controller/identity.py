@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the local database says of who this chassis is, and where."""
+"""Who this chassis is, and where its southbound is, according to the local database."""
 
 from __future__ import annotations
 
