@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: do the steps of one pair at the IKE daemon, and note what that changed."""
+"""Shell: apply the steps of one pair to the IKE daemon, and note what that changed."""
 
 from __future__ import annotations
 
