@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the loop asks of an IKE daemon.
+"""The interface of an IKE daemon.
 
 Edge (the interface only). Input: connection configurations. Output: what the daemon holds.
 No call waits for a peer and none blocks for longer than the deadline of the edge. After an
