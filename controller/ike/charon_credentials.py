@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What charon holds besides connections: keys, lists of revoked certificates, whom to ask.
+"""What charon holds besides connections: keys, CRLs, and OCSP responders.
 
-Edge (charon). Input: keys and certificates. Output: what charon says that it has taken.
+Edge (charon). Input: keys and certificates. Output: what charon reports that it has accepted.
 """
 
 from ovn_ipsec.errors import IkeError
