@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: leave the IKE daemon alone where a live ovs-monitor-ipsec drives it."""
+"""Shell: leave the IKE daemon alone while a live ovs-monitor-ipsec drives it."""
 
 from __future__ import annotations
 
