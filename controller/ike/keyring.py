@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: what the IKE daemon has taken of what this chassis would prove itself with.
+"""Shell: which of this chassis' credentials the IKE daemon has accepted.
 
-A credential is used when the daemon has confirmed it and not before: it lists the key, and it has
-taken a connection with the certificate. Until then, and when it refuses, the one before stays in
-use and its key in the daemon. What it has refused is offered again after a while, or when it or the
-daemon is another one.
+A credential is used only once the daemon has confirmed it: it lists the key, and it has accepted a
+connection with the certificate. Until then, and if it refuses, the previous credential stays in
+use and its key in the daemon. A refused one is offered again after a while, or as soon as it or the
+daemon is a different one.
 
-Of private keys only those are taken away that we have given: their ids are kept on disk, for a
-program of somebody else's may have loaded more. Shared keys are told by the ids that they have.
+Only private keys that we have loaded are removed: their ids are kept on disk, since another program
+may have loaded more. Shared keys are recognised by their ids.
 """
 
 from __future__ import annotations
