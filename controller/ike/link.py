@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shell: the link to the IKE daemon: connect, observe, follow events, keep its keys in order.
 
-While the daemon is away nothing is known of it, and the kernel says whether a pair is protected.
+While the daemon is away, nothing is known of it, and the kernel tells whether a pair is protected.
 """
 
 from __future__ import annotations
