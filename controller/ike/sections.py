@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the sections of vici messages, and strict access to what is in one that came in.
+"""Pure: the sections of vici messages, and strict access to the contents of a received one.
 
 Source: strongSwan 5.9.8 src/libcharon/plugins/vici/README.md.
 """
