@@ -3,13 +3,13 @@
 
 Edge (charon). Input: connection configurations. Output: what charon holds.
 
-Two sessions: requests on one; updown, rekey and log events on the other, so that no event stands
-between a request and its answer. Every ``initiate`` and ``terminate`` returns at once
-(``timeout=-1``): a waiting one takes a worker of charon's, and with all of them taken it stalls.
+There are two sessions: one for requests; one for updown, rekey and log events, so that no event
+comes between a request and its answer. Every ``initiate`` and ``terminate`` returns at once
+(``timeout=-1``): a waiting one occupies one of charon's workers, and charon stalls when all of them
+are occupied.
 
-A connection is several of charon's, one for each way of authentication, under names that
-``plan.connection.spelled`` makes: a responder takes the one whose constraints the initiator has
-met.
+A connection is several in charon, one for each authentication method, with names from
+``plan.connection.spelled``: a responder selects the one whose constraints the initiator has met.
 """
 
 import socket
