@@ -3,10 +3,10 @@
 
 Edge (a socket of the IKE daemon). Input: sections. Output: sections.
 
-The Session of the vici package takes the time limit off the socket inside a packet, so a daemon
-that stops there holds its caller for ever; only that package's encoding is used here. A session
-belongs to one thread. Whatever goes wrong between a request and its answer ends the session, for
-then nobody knows what the next packet answers.
+The Session of the vici package removes the timeout from the socket within a packet, so a daemon
+that stops there would block its caller for ever; only that package's encoding is used here. A
+session belongs to one thread. Any failure between a request and its answer ends the session,
+because nobody could then tell which request the next packet answers.
 """
 
 import socket
