@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: the kernel's IPsec tables watched and audited, and asked what it can do."""
+"""Shell: watches and audits the kernel's IPsec tables, and checks what the kernel can do."""
 
 from __future__ import annotations
 
