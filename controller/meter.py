@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: what metrics are made of, taken from the controller and handed to who serves them."""
+"""Shell: collects from the controller what metrics are made of, for the thread that serves them."""
 
 from __future__ import annotations
 
