@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: which policy is obeyed, over restarts: absence is no order, and an older one neither."""
+"""Shell: which policy is obeyed, across restarts: a missing or an older one is not an order."""
 
 from __future__ import annotations
 
