@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything beyond this process that a controller reaches: given to it, so that a test can too."""
+"""Everything outside this process that a controller uses; passed in, so tests can replace it."""
 
 from __future__ import annotations
 
