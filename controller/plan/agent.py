@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: everything that this chassis knows, by pair, and which pairs have to be looked at.
+"""Pure: everything that this chassis knows, by pair, and which pairs have to be decided again.
 
-No I/O and no clock of its own. The shell puts in what it saw (rows, SAs, kernel entries, reqids,
-credentials), asks for the pairs that are due, and gets one Decision for each. Work grows with what
-changed: a row that comes in marks the pairs of its chassis, an event of the IKE daemon marks one
+There is no I/O and no clock here. The shell puts in what it has seen (rows, SAs, kernel entries,
+reqids, credentials), asks for the pairs that are due, and gets one Decision for each. Work grows
+with what changed: a new row marks the pairs of its chassis, an event of the IKE daemon marks one
 pair, and only a new policy or credential marks all.
 """
 
