@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what the kernel holds against what the IKE daemon says it holds.
+"""Pure: compares what the kernel holds with what the IKE daemon reports that it holds.
 
-The kernel may have more than the daemon (it was killed; its SAs live on) or less (somebody flushed
-policies or states). Neither shows in the daemon, so a dump of both tables is compared with it. What
-a killed daemon has left goes on to protect a pair that shall be; it would stop one that is off, for
-ever, as its policies take no clear text in.
+The kernel may have more than the daemon (which was killed; its SAs live on) or less (someone
+flushed policies or states). The daemon shows neither, so a dump of both tables is compared with it.
+What a killed daemon has left continues to protect a pair that is wanted; but it would block one
+that is off for ever, because its policies accept no clear text.
 """
 
 from __future__ import annotations
