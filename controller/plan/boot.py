@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the guard with which this program starts, from what the kernel and the disk have of it.
+"""Pure: the guard with which this program starts, from what the kernel and the disk hold.
 
-The kernel's is what an earlier life has left. The disk's is for a new boot, which leaves nothing in
-the kernel: but for an nftables ruleset that the boot has restored from a file, which may be of any
-age and only ever adds.
+The kernel's guard is what an earlier run has left. The one on disk is for a new boot, after which
+the kernel has none, except for an nftables ruleset that the boot has restored from a file, which
+may be of any age and only ever adds.
 """
 
 from __future__ import annotations
