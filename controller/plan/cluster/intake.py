@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: how often the rows of one chassis are taken in, so that its churn is not everybody's work.
+"""Pure: how often rows of one chassis are processed, so that its churn does not burden everyone.
 
-What changed is only noted; it is taken in as it is by then. A chassis may change ten times at once
-and then once a second; what comes faster is seen later, in its latest state.
+A change is only noted; the row is processed in the state that it has by then. A chassis may change
+ten times at once and then once a second; what comes faster is seen later, in its latest state.
 """
 
 from __future__ import annotations
