@@ -243,7 +243,7 @@ class ClusterPolicy:
     """PEM bundle of the authorities that sign what chassis request; empty: there is none."""
     quarantine: frozenset[ChassisName] = frozenset()
     """Chassis whose SAs every peer ends, and with which nothing is exchanged in clear either."""
-    quarantined: frozenset[ChassisName] | None = frozenset()
+    revoked: frozenset[ChassisName] | None = frozenset()
     """Those of them that the certificate authority has revoked, as opposed to the operator's list;
     None if an older northd_ext did not say."""
     origin: str = ""
