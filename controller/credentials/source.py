@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interface to whatever keeps the credentials of this chassis.
 
-Interface only. Input: CredentialInputs, and both clocks. Output: what this chassis may authenticate with, as
-far as it could be checked here; ``Keyring`` says which of it the IKE daemon has accepted, and only
-that is used. A source serves one chassis name: a renamed chassis gets another source.
+Interface only. Input: CredentialInputs, and both clocks. Output: what this chassis may authenticate
+with, as far as it could be checked here; ``Keyring`` says which of it the IKE daemon has accepted,
+and only that is used. A source serves one chassis name: a renamed chassis gets another source.
 """
 
 from __future__ import annotations
