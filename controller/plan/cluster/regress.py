@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: whether a policy that a southbound states is obeyed: an older one that weakens is not.
+"""Pure: whether to obey a policy that a southbound states: not an older one that weakens.
 
 A generation never goes backwards. A southbound with an older one than this chassis has obeyed was
-restored from a backup, or is another database. What it says may be obeyed where it asks for no less
-than what is in force; where it asks for less, it is refused until a newer generation comes. Within
-a generation nobody switches off, so that was written by nobody who may. An earlier phase of it is
-obeyed: no pair opens by that, and the rollout ends where it was.
+restored from a backup, or is another database. It is obeyed if it asks for no less than what is in
+force; if it asks for less, it is refused until a newer generation comes. Nothing is switched off
+within a generation, so such an order comes from someone who may not give it, and is refused. An
+earlier phase of the same generation is obeyed: it opens no pair, and the rollout ends where it was.
 """
 
 from __future__ import annotations
