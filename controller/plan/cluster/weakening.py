@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: an Encap row weakens nothing by itself; what a pair was stated to be holds until then.
+"""Pure: an Encap row alone never weakens a pair; that takes a new generation.
 
-Encap rows can be written by the chassis that own them, SB_Global by no chassis. So a row may raise
+An Encap row can be written by the chassis that owns it, SB_Global by no chassis. So a row may raise
 the mode of its pairs at any time, and lower it only together with a new generation, which
 ovn-ipsec-northd raises in the transaction in which it weakens classes. A row that asks for less is
-refused with an InputError until it is put right, and what held goes on.
+refused with an InputError until it is corrected, and what applied before continues to apply.
 
-A row without our keys states nothing. ovn-controller makes such rows when it restarts, and for a
-few seconds the default would hold for a pair that is stated to be clear, or the reverse. So a pair
-keeps what was last stated within the generation; under a later one it keeps that or takes what the
-policy says without the keys, whichever is the stronger, and its first statement is taken as it is.
+A row without our keys states nothing. ovn-controller creates such rows when it restarts, and for a
+few seconds the default would apply to a pair that is stated to be clear, or the reverse. So a pair
+keeps what was last stated within the generation; under a later one it keeps that, or takes what the
+policy says without the keys if that is stronger, and its first new statement is accepted as it is.
 """
 
 from __future__ import annotations
