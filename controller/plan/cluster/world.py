@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: who there is: the chassis of the southbound, and the pairs that this chassis forms.
+"""Pure: the chassis of the southbound, and the pairs that this chassis forms with them.
 
-World keeps parsed chassis by name and an index of who claims which address, so that one changed
-row costs one lookup and not a pass over the cluster.
+World keeps parsed chassis by name and an index of who claims which address, so that a changed row
+costs a lookup and not a pass over the cluster.
 
-An address is claimed for one type of tunnel, as OVN's own index has it (ovn-sb(5), Encap). Where
-several chassis claim one, it belongs to whoever has proved to be there: the chassis that holds a
-live authenticated IKE_SA over it, and on this chassis its own addresses to itself. Where nobody
-has, it belongs to none of them: who answers first must not win.
+An address is claimed for one tunnel type, as in OVN's own index (ovn-sb(5), Encap). If several
+chassis claim one, it belongs to the chassis that has proved to be there: the one with a live
+authenticated IKE_SA over it; our own addresses always belong to this chassis. If no chassis has
+proved it, the address belongs to none of them: whoever answers first must not win.
 """
 
 from __future__ import annotations
