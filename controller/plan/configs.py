@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the connection of each pair as it shall be, made again when its parts change.
+"""Pure: the wanted connection of each pair, made again when one of its parts changes.
 
-Its parts are values that were put in: what this chassis proves itself with, the certificates that
-peers have published, towards whom the secret is used as it is, and the pair's policy and reqids.
+The parts are values that are put in: the credentials of this chassis, the certificates that peers
+have published, the peers for which the secret is used directly, and the pair's policy and reqids.
 """
 
 from __future__ import annotations
