@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the IKE daemon shall hold and what it was seen to hold, as values.
+"""What the IKE daemon should hold and what it was seen to hold, as values.
 
-Pure. Input: pairs and credentials. Output: connection configurations, and the types that
-observations of the daemon are made of.
+Pure. Input: pairs and credentials. Output: connection configurations, and the types in which
+observations of the daemon are expressed.
 
 One pair is one connection with two children: Geneve sends from a hashed source port to a fixed
 destination port, so ``out`` carries what we send and ``in`` what the peer sends. The reverse half
