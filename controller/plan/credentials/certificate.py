@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Certificates judged before they are used: key, chain, name, dates, usage.
+"""Checks a certificate before it is used: key, chain, name, dates, usage.
 
 Pure (``cryptography`` on bytes). Input: parsed certificates and the public half of the key.
 Output: Credential, or a CredentialError that names the place and the cause.
