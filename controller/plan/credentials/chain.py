@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a certificate to the root that vouches for it, over what stands between them.
+"""From a certificate to the root that vouches for it, through its intermediates.
 
 Pure (``cryptography`` on bytes). Input: the certificate, what came with it, the authorities.
-Output: the certificates above it, of which the IKE daemon has to show all but the root to peers
-that have only that; or a CredentialError.
+Output: the certificates above it, which the IKE daemon has to send, except the root, to peers that
+have only the root; or a CredentialError.
 
-What counts is what charon will do: it takes a self-signed certificate for a root and no other
-(credential_manager.c, verify_trust_chain), and every certificate on the way has to be good.
+What counts is what charon will do: it accepts only a self-signed certificate as a root
+(credential_manager.c, verify_trust_chain), and every certificate in the chain has to be valid.
 """
 
 from __future__ import annotations
