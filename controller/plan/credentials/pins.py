@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: certificates that peers publish in their own Chassis rows, and that are pinned.
+"""Pure: the certificates that peers publish in their own Chassis rows, and that are pinned.
 
-A row comes from whoever may write the southbound: it is parsed as hostile bytes, and what is taken
-is one certificate that its own key has signed, in the name of that row alone. It is compared with
-what a peer shows as a whole and vouches for nothing else, so one that could sign others is refused.
+A row comes from anyone who may write the southbound: it is parsed as hostile bytes, and only one
+self-signed certificate in the name of that very row is accepted. It is compared as a whole with
+what a peer presents and vouches for nothing else, so one that could sign others is refused.
 
-A peer that replaces its certificate publishes the new one a while before it uses it. So the one
-before is held on for HOLD_S. A row that has lost the key leaves what is known: ovn-controller makes
-its row anew when it restarts.
+A peer that replaces its certificate publishes the new one some time before it uses it, so the old
+one is kept for HOLD_S. A row that has lost the key changes nothing: ovn-controller creates its row
+again when it restarts.
 """
 
 from __future__ import annotations
