@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: towards which chassis the secret of the cluster is the key as it is.
+"""Pure: for which chassis the cluster's secret is used directly as the key.
 
-A stock ovs-monitor-ipsec knows no other use of one. The operator names the chassis, and one that
-runs a controller of ours is none of them, whatever he says: its pairs have keys of their own.
+A stock ovs-monitor-ipsec cannot use it in any other way. The operator names these chassis; one that
+runs our controller is never among them, whatever he says: its pairs have keys of their own.
 """
 
 from __future__ import annotations
