@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: how this chassis proves who it is to one peer, and what it accepts from it.
+"""Pure: how this chassis authenticates to one peer, and what it accepts from it.
 
-A Proof is one way of authentication with one peer, both sides alike. Of several the first is used
-and the others are accepted: each becomes a connection of its own in the IKE daemon, and whoever
-answers takes the one that the other end has chosen. So nothing but the initiator's choice has to
-change to go from one way to another, and no connection accepts just anything.
+A Proof is one authentication method with one peer, the same on both sides. If there are several,
+the first is used and the others are accepted: each becomes a connection of its own in the IKE
+daemon, and the responder selects the one that the initiator has chosen. So changing the method
+changes only the initiator's choice, and no connection accepts just anything.
 """
 
 from __future__ import annotations
