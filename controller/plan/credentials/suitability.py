@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One certificate by itself: key, signature, extensions, and what it may be used for.
+"""One certificate on its own: key, signature, extensions, and what it may be used for.
 
-Pure (``cryptography`` on bytes). Input: a parsed certificate. Output: why it will not do, in words.
+Pure (``cryptography`` on bytes). Input: a parsed certificate. Output: why it is unsuitable, if so.
 """
 
 from typing import NoReturn
