@@ -3,15 +3,15 @@
 
 Pure. Input: two guard states. Output: the difference between them.
 
-The guard denies clear UDP to the tunnel ports by default and holds one set of flows that may be
-clear. A pair is two flows, one each way, each with its own destination port: they are apart
-because a pair that changes over stops sending clear text before it stops accepting it.
+The guard denies clear UDP to the tunnel ports by default and has one set of flows that may be
+clear. A pair has two flows, one in each direction, each with its own destination port: they are
+separate because a switching pair stops sending clear text before it stops accepting it.
 
-A port that only a peer names is denied towards that peer alone, so that what one chassis writes
-says nothing of what the others of this host send.
+A port that only a peer names is denied only towards that peer, so that what one chassis writes
+does not affect what else this host sends.
 
-Besides, it knows the VNIs of logical networks that are never clear. They overrule the set of flows:
-the first packet of such a network is not to leave in clear before policy has closed its pair.
+The guard also knows the VNIs of logical networks that must never be clear. They overrule the set of
+flows: the first packet of such a network must not leave in clear before policy closes its pair.
 """
 
 from collections.abc import Iterable
