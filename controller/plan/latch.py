@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: which pairs have sent nothing in clear, and so do not under any other name or in any life.
+"""Pure: which pairs were closed, and so stay closed under any other name and after a restart.
 
-Only the operator lets them out again: by `relax`, by `off`, or by a class of pairs that is off.
+Only the operator opens them again: with `relax`, with `off`, or with a class of pairs that is off.
 """
 
 from __future__ import annotations
