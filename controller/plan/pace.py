@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: when the next start of an IKE negotiation may be, by reservation.
+"""Pure: when the next IKE negotiation may start, by reservation.
 
-Whoever wants to start asks for the earliest time (`Pace.slot`) and takes it (`Pace.take`), now or
-later, and nobody else gets it. So a pair that has to wait is woken once, at its time, and what
-waits costs nothing meanwhile: starts and looks are flat in the number of pairs that want them.
+A pair that wants to start asks for the earliest time (`Pace.slot`) and reserves it (`Pace.take`),
+now or for later, and no other pair gets it. So a pair that has to wait is woken once, at its time,
+and waiting costs nothing: the rate of starts does not depend on how many pairs want to start.
 
-There are three queues, so that peers who answer never wait behind those who do not: an attempt
-towards a peer that has answered before, the very first one towards a peer, and every later one
+There are three queues, so that peers that answer never wait behind those that do not: attempts
+towards a peer that has answered before, the very first attempt towards a peer, and later ones
 towards a peer that never has. A pair holds at most one reservation, so a queue is at most as long
 as there are pairs, and fair.
 """
