@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an ovn-controller runs that serves this bridge, and so whose its tunnel ports are.
+"""Whether an ovn-controller runs that serves this bridge, and so who owns its tunnel ports.
 
-Pure. Input: what was seen of its pidfile, its control socket and the processes. Output: a verdict,
-alive, dead or unknown; and from that and the setting the owner.
+Pure. Input: what was seen of its pidfile, its control socket and the processes. Output: a verdict
+(alive, dead or unknown), and from that and the setting the owner.
 
-*Unknown is never dead.* One sign of life is enough for alive; for dead every sign has to be
-missing, and all that could have shown one has to have been visible. ovn-controller reaches
-ovs-vswitchd over a unix socket, so the one that serves our bridge runs on our kernel: who sees all
-processes of this kernel, and none of that name, knows that there is none. Who sees only those of
-a PID namespace of his own knows nothing by that.
+*Unknown is never dead.* One sign of life is enough for alive; for dead, every sign has to be
+missing, and everything that could have shown one has to have been visible. ovn-controller reaches
+ovs-vswitchd over a unix socket, so the one that serves our bridge runs on our kernel: if we see all
+processes of this kernel, and none of that name, there is none. Seeing only those of our own PID
+namespace proves nothing.
 """
 
 from __future__ import annotations
