@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: how often the tunnel ports of one peer are written, whatever its rows do."""
+"""Pure: how often the tunnel ports of one peer are written, whatever happens to its rows."""
 
 from __future__ import annotations
 
