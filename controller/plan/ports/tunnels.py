@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tunnel ports the integration bridge needs, and what is said of each.
+"""Which tunnel ports the integration bridge needs, and how each is marked.
 
-Pure. Input: pairs, settings and the ports that are there. Output: the ports to create, repair and
-delete, and the marks to write.
+Pure. Input: pairs, settings and the existing ports. Output: the ports to create, repair and delete,
+and the marks to write.
 
 A port made here is the one that ovn-controller would make: same options, same ovn-chassis-id, a
-name of the same form. ovn-controller compares all options and replaces a port that differs, so a
-byte-identical port is what lets it take over, and us from it, with no port made anew. Two forms of
-ovn-chassis-id exist: `<chassis>@<remote>`, and `<chassis>@<remote>%<local>` of OVN 24.03 and later.
-Either is recognised and left as it is; new ports get the long one only where the short one is
+name of the same form. ovn-controller compares all options and replaces a port that differs, so only
+a byte-identical port lets it take over from us, and us from it, without replacing a port. Two forms
+of ovn-chassis-id exist: `<chassis>@<remote>`, and `<chassis>@<remote>%<local>` of OVN 24.03 and
+later. Either is recognised and left as it is; new ports get the long one only if the short one is
 ambiguous.
 
-A port that is there is compared by value, and what any release of ovn-controller would have
-written is right: an address in its long form, a default that is written out, local_ip where it is
-true, the ipsec_ options of the southbound. A repair changes the values that are wrong and leaves
-the spelling of the others. An option that no ovn-controller writes goes, as it does when
-ovn-controller sees it.
+An existing port is compared by value, and whatever any release of ovn-controller would have written
+is right: an address in its long form, a default that is written out, a correct local_ip, the
+ipsec_ options of the southbound. A repair changes the wrong values and leaves the spelling of the
+others. An option that no ovn-controller writes is removed, because ovn-controller would remove it,
+too.
 
 Source: OVN controller/encaps.c, tunnel_add and tunnel_create_name.
 """
