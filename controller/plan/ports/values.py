@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values of a tunnel port as the local database has them in text, and when two are the same.
+"""Values of a tunnel port as text in the local database, and when two of them are the same.
 
 Pure. Input: Interface.options and Port.external_ids:ovn-chassis-id. Output: comparable values.
 
