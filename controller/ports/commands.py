@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes of tunnel ports, as commands of ovsdbapp; the loop runs them within one transaction.
+"""Changes of tunnel ports, as ovsdbapp commands; the loop runs them within one transaction.
 
-Edge (OVSDB). A port is made by ovsdbapp's own command. Its others do not serve: ``del_port`` finds
-a port by its name, which may be another one's by now, and checks nothing of it; ``db_set`` merges
-into a map what is to stand there alone, and writes keys of others back as they were.
+Edge (OVSDB). ovsdbapp's own command makes a port. Its others are unsuitable: ``del_port`` finds a
+port by its name, which may belong to another port by now, and checks nothing about it; ``db_set``
+merges into a map where we need to replace it, and writes others' keys back as they were.
 """
 
 from __future__ import annotations
