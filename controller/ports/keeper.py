@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: the tunnel ports: marked where ovn-controller owns them, made where nobody else does.
+"""Shell: the tunnel ports: marked if ovn-controller owns them, made if nobody else does.
 
-What a plan for the ports of one peer depends on is compared at every look: the pairs with that
-peer and what is said of them, its ports, and what goes into all ports (settings, our own encaps,
-whose the ports are). Only the peers of whom something is new are planned again, each at its own
-pace, so that what one chassis does to its rows costs no other chassis anything.
+Everything that a plan for the ports of one peer depends on is compared in each pass: the pairs with
+that peer and how they are marked, its ports, and what goes into all ports (settings, our own
+encaps, the owner). Only peers for which something changed are planned again, each at its own pace,
+so that what one chassis does to its rows costs no other chassis anything.
 """
 
 from __future__ import annotations
