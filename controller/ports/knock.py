@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shell: one empty datagram to a peer's tunnel port, so that it hears ESP without any traffic.
 
-It leaves as everything does that a pair sends: over ESP, once the pair has changed over. A tunnel
-port drops what is shorter than a Geneve or VXLAN header.
+It leaves like everything that a pair sends: over ESP, once the pair has switched. A tunnel port
+drops anything shorter than a Geneve or VXLAN header.
 """
 
 from __future__ import annotations
