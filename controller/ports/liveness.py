@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: signs of life of ovn-controller: its pidfile's lock, its control socket, /proc."""
+"""Edge: signs of life of ovn-controller: the lock on its pidfile, its control socket, /proc."""
 
 from __future__ import annotations
 
