@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tunnel ports in the local Open_vSwitch database, and the stock daemon that reads them.
 
-Edge (OVSDB by a Session; /proc). Input: port plans and marks. Output: what is there.
+Edge (OVSDB through a Session; /proc). Input: port plans and marks. Output: what exists.
 
-Interface rows are written only where a PortPlan says so, and plans are made in own mode only: any
+Interface rows are written only if a PortPlan says so, and plans are made in own mode only: any
 foreign key in Interface.options makes ovn-controller replace the port. A mark goes to
 Port.external_ids, which neither ovn-controller nor ovs-vswitchd acts upon.
 """
