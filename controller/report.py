@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what this chassis says of itself: its digest, and the answers to appctl."""
+"""Pure: what this chassis reports of itself: its digest, and the answers to appctl."""
 
 from __future__ import annotations
 
