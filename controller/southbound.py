@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: the southbound rows of every chassis in, this chassis' digest and certificate out."""
+"""Edge: southbound rows of every chassis in; this chassis' digest and certificate out."""
 
 from __future__ import annotations
 
