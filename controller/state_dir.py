@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: what is kept on this chassis' disk, and what an earlier life has left there.
+"""Edge: what is kept on this chassis' disk, and what an earlier run has left there.
 
-- ``reqids``: a journal of the reqids of connections, so that a new pair costs one line; with one
-  that stays the same a restarted IKE daemon goes on with the kernel's SAs.
-- ``made-from``: what the SAs that are up were made from, so that a credential that was replaced
-  while this program was down is not forgotten.
-- ``key-ids``: the private keys that the IKE daemon was given, to take them out again.
-- ``boot-guard.json``: what to deny before the southbound can be asked.
-- ``policy.json``: the policy that was obeyed last, so that no older one weakens it.
+- ``reqids``: a journal of the reqids of connections, so that a new pair costs one line; with an
+  unchanged reqid, a restarted IKE daemon continues with the kernel's SAs.
+- ``made-from``: what the existing SAs were made from, so that a credential that was replaced while
+  this program was down is noticed.
+- ``key-ids``: the private keys that the IKE daemon was given, in order to remove them again.
+- ``boot-guard.json``: what to deny before the southbound can be read.
+- ``policy.json``: the policy that was last obeyed, so that no older one weakens it.
 
-Nothing here keeps the program from running. What cannot be read counts as not there, but for the
-boot guard: one that is torn denies everything. What cannot be written is a problem, and is tried
-again: journals here, from time to time, all else by whoever wants it stored.
+Nothing here keeps the program from running. What cannot be read counts as missing, except for the
+boot guard: a damaged one denies everything. What cannot be written is a problem, and is tried
+again: journals are retried here from time to time, everything else by whoever wants it stored.
 """
 
 from __future__ import annotations
