@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: who this chassis is to its peers, and who they are to it: credentials and pins."""
+"""Shell: how this chassis and its peers authenticate: credentials and pins."""
 
 from __future__ import annotations
 
