@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Netlink sockets: opened, subscribed and read, whatever family of messages they carry.
+"""Netlink sockets: open, subscribe and read, for any family of messages.
 
 Edge. Input: datagrams of the kernel. Output: messages. The network namespace is the one of the
 thread that opens the socket.
