@@ -4,9 +4,9 @@
 Edge. Input: requests. Output: values, or XfrmError. The network namespace is the one of the
 thread that opens the socket.
 
-The kernel works through all messages of one sendmsg before the call returns. So only the last
-message of a batch asks for an acknowledgement; a failed one is answered in any case, and does
-not stop those behind it.
+The kernel processes all messages of one sendmsg before the call returns. So only the last message
+of a batch asks for an acknowledgement; a failed one is answered in any case, and does not stop
+those after it.
 """
 
 import errno
