@@ -27,19 +27,19 @@ LivePeers = Mapping[tuple[str, str, str], Mapping[str, Any]]
 
 SEE_ROLLOUT = "wait for the rollout: ovn-ipsec status"
 HELD = (
-    "a network counts for minutes after its last port has left; if that is not it, read the log"
-    " of ovn-ipsec-northd"
+    "a network still counts for some minutes after its last port has left; if that is not the"
+    " reason, read the log of ovn-ipsec-northd"
 )
 WHO_WRITES = (
-    "ovn-ipsec-northd puts it right within seconds; if it comes back, somebody else writes the row"
+    "ovn-ipsec-northd corrects it within seconds; if it comes back, something else writes the row"
 )
 SEE_NETWORK = (
     "UDP 500 and 4500 and IP protocol 50 must pass between the two, and both certificates must be"
-    " good: docs/howto/diagnose.md"
+    " valid: docs/howto/diagnose.md"
 )
 END_QUARANTINE = (
-    "when it may be trusted again, take it out of NB_Global options:ovn-ipsec-quarantine; if its"
-    " certificate was revoked, it needs another one too"
+    "once it can be trusted again, remove it from NB_Global options:ovn-ipsec-quarantine; if its"
+    " certificate was revoked, it also needs a new one"
 )
 UNKNOWN = "unknown"
 
@@ -131,7 +131,7 @@ def explain(snapshot: Snapshot, one: str, other: str, live: LivePeers) -> Explan
 def decider(verdict: Verdict, *, local: bool = True) -> str:
     """Name what decided a pair; `local` is False for one with another availability zone."""
     if not local:
-        return "the default: rules do not reach into another availability zone"
+        return "the default: rules do not apply across availability zones"
     by = "the default: no rule matches"
     if verdict.rule is not None:
         by = f"rule {verdict.rule.priority}: {verdict.rule}"
@@ -152,11 +152,11 @@ def why_none(one: ChassisView, other: ChassisView) -> str:
             local, far = (other, one) if one.chassis.is_remote else (one, other)
             if not local.chassis.is_interconn:
                 zone = f"{far.name} is in another availability zone"
-                return f"{zone}, and {local.name} is no gateway to it"
+                return f"{zone}, and {local.name} is not a gateway to it"
         return f"their transport zones do not overlap: {_zones(one)} and {_zones(other)}"
     if preferred_type(one.chassis, other.chassis) is None:
         return "they have no tunnel type in common that IPsec covers"
-    return "none of their addresses fit together"
+    return "they have no addresses of the same IP version"
 
 
 def _zones(view: ChassisView) -> str:
@@ -212,7 +212,7 @@ def _state(
         if not follows(_reported(view.digest), policy):
             return UNKNOWN, f"{view.name} is still at generation {_place(view.digest)}"
     if weakens(wanted.mode, carried.mode):
-        return UNKNOWN, "controllers take less than before only with a new generation"
+        return UNKNOWN, "controllers accept a weaker mode only with a new generation"
     return _deduced(policy, carried, local)
 
 
@@ -224,7 +224,7 @@ def _deduced(
         return PairState.CLEAR, "policy says so, and both ends follow it"
     for view in local:
         if view.digest is not None and view.digest.counts.all_up and view.digest.counts.encrypted:
-            return PairState.ENCRYPTED, f"every pair of {view.name} that is to be encrypted is"
+            return PairState.ENCRYPTED, f"every pair of {view.name} that should be encrypted is"
     closed = is_closed(policy.phase, carried.mode)
     what = "encrypted or dropped, never clear" if closed else "perhaps clear"
     where = " or ".join(view.name for view in local)

@@ -82,7 +82,7 @@ def _misfits(views: Iterable[ChassisView]) -> Iterator[Finding]:
     for found in misfits(views):
         one, other = (f"{_such(side)} ({ends(side[0])})" for side in (found.one, found.other))
         where = f"among {one}" if one == other else f"between {one} and {other}"
-        problem = f"no tunnel fits {where}"
+        problem = f"no tunnel is possible {where}"
         yield Finding(subject=found.one[0].name, problem=problem, next_step=SAME_KIND)
 
 

@@ -37,20 +37,26 @@ ESP = (
     " /lib/modprobe.d"
 )
 HELD = (
-    "fix what it names: until then closed pairs stay closed, and only ovn-ipsec-controller --flush"
-    " opens them from here"
+    "fix the cause that it names: until then closed pairs stay closed, and on this host only"
+    " ovn-ipsec-controller --flush opens them"
 )
 NEXT = (
     (
         "pins are no more trustworthy",
-        "reach the southbound by ssl: and give its chassis their role",
+        "use ssl: for the southbound, and set role=ovn-controller on its Connection row",
     ),
-    ("ovs-monitor-ipsec", "kill and mask it (docs/howto/migrate.md)"),
-    ("no certificate: set", "name the files, or have them signed (docs/howto/authentication.md)"),
-    ("no secret: set", "bring the secret's file here and name it (docs/howto/authentication.md)"),
+    ("ovs-monitor-ipsec", "stop and mask it (docs/howto/migrate.md)"),
+    (
+        "no certificate: set",
+        "set the paths of the files, or have a certificate signed (docs/howto/authentication.md)",
+    ),
+    (
+        "no secret: set",
+        "copy the secret file to this host and set its path (docs/howto/authentication.md)",
+    ),
     (
         "expire",
-        "put a new certificate in place of the old one; it is picked up without losing a packet",
+        "replace the certificate with a new one; it is picked up without losing a packet",
     ),
     ("ESP", ESP),
 )

@@ -26,7 +26,7 @@ MAKE_ROW = (
     "start ovn-controller here, and read its log: another chassis may have its address, or RBAC may"
     " refuse the row"
 )
-TAKE_BACK = "find out whose address it is, and remove the other chassis: ovn-sbctl chassis-del"
+TAKE_BACK = "find out which chassis should have it, and remove the other one: ovn-sbctl chassis-del"
 HAVE_ADDRESS = (
     "configure the address on this host, or correct external_ids:ovn-encap-ip in Open_vSwitch"
 )
@@ -41,7 +41,7 @@ RESTART = (
     "restart ovs-vswitchd: if it is started within 10 s of boot, it counts no processors, and every"
     " packet without a datapath flow is lost"
 )
-LOOK = "run this as root on the chassis itself, and see why that could not be read"
+LOOK = "run this as root on the chassis itself; if that fails too, see why it cannot be read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,7 @@ def _row(name: str, host: Host, chassis: Mapping[str, ChassisView]) -> Iterator[
 def _lonely(ours: ChassisView, others: list[ChassisView]) -> str:
     named = ", ".join(f"{view.name} has {ends(view)}" for view in others[:NAMED])
     more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-    return f"no tunnel fits: this chassis has {ends(ours)}; {named}{more}"
+    return f"no tunnel is possible: this chassis has {ends(ours)}; {named}{more}"
 
 
 def _addresses(absent: Iterable[IpAddress]) -> Iterator[Check]:

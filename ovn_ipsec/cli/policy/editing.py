@@ -129,7 +129,7 @@ def assess(proposal: Proposal) -> Assessment:
         warnings=(
             *([] if now.ipsec else [OFF]),
             *(
-                f"nothing new is taken over while this stands: {_words(fault)}"
+                f"no change takes effect until this is corrected: {_words(fault)}"
                 for fault in new
                 if _words(fault) in known
             ),

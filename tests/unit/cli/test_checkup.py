@@ -84,11 +84,11 @@ def test_each_part_is_told_by_itself(change: dict[str, Any], part: str, said: st
 @pytest.mark.parametrize(
     ("problem", "step"),
     [
-        ("pins are no more trustworthy than tcp:h:6642", "by ssl:"),
+        ("pins are no more trustworthy than tcp:h:6642", "use ssl:"),
         ("ovs-monitor-ipsec (pid 3) drives this host", "migrate.md"),
-        ("no certificate: set Open_vSwitch ...", "have them signed"),
-        ("no secret: set Open_vSwitch ...", "secret's file"),
-        ("the certificate has expired", "new certificate"),
+        ("no certificate: set Open_vSwitch ...", "certificate signed"),
+        ("no secret: set Open_vSwitch ...", "secret file"),
+        ("the certificate has expired", "a new one"),
         ("ESP over IPv4: EPROTONOSUPPORT", "modprobe esp4"),
     ],
 )

@@ -83,7 +83,9 @@ def test_peers_whose_addresses_do_not_meet_ours_are_named(number: int, more: str
     others = [chassis(f"p{n}", f"fd00::{n}") for n in range(1, number + 1)]
     ((part, said, step),) = bad(examine_host("hv1", Host(southbound=rows(*hosts(2), *others))))
     assert (part, step) == ("peers", MEET)
-    assert said.startswith("no tunnel fits: this chassis has geneve IPv4; p1 has geneve IPv6")
+    assert said.startswith(
+        "no tunnel is possible: this chassis has geneve IPv4; p1 has geneve IPv6"
+    )
     assert said.count(" has ") == 1 + min(number, NAMED)
     assert said.endswith(more)
 

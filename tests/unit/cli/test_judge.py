@@ -103,9 +103,7 @@ def test_a_cluster_on_its_way_or_degraded_is_not_well(state: str):
         (digest(phase=Phase.ESTABLISH), "still in phase establish", SEE_LOG),
         (digest(generation=8), "at generation 8, newer than the one in force", SEE_LOG),
         (digest(counts=PairCounts(blocked=3)), "3 pairs blocked", SEE_PEERS),
-        (digest(counts=PairCounts(blocked=1)), "1 pair blocked", SEE_PEERS),
-        (digest(counts=PairCounts(pending=1)), "1 pair pending", SEE_PEERS),
-        (digest(expires=NOW), "certificate expired just now (2027-01-01 00:00 UTC)", RENEW),
+        (digest(expires=NOW), "certificate expired at 2027-01-01 00:00 UTC", RENEW),
     ],
 )
 def test_each_problem_of_a_chassis_has_a_next_step(ids: dict[str, str], problem: str, step: str):
@@ -186,9 +184,7 @@ def test_what_a_chassis_warned_of_has_happened():
     """It may not have been able to say so."""
     ids = digest(warning="the certificate expires", expires=NOW - timedelta(days=1))
     status = judge(nb(), True, {"hv1": ids}, NOW)
-    assert [f.problem for f in status.findings] == [
-        "certificate expired 1 day ago (2026-12-31 00:00 UTC)"
-    ]
+    assert [f.problem for f in status.findings] == ["certificate expired at 2026-12-31 00:00 UTC"]
     assert status.exit is Exit.DEGRADED
 
 
@@ -302,7 +298,7 @@ def test_addresses_that_do_not_meet_are_not_well(other: RawChassis, said: str):
     """Neither end misses a pair there."""
     reports = {"hv1": digest(), "hv2": digest(), "hv9": digest()}
     found = about_rows(judge(nb(), True, reports, NOW, rows=(*hosts(2), other)))
-    problem = f"no tunnel fits between hv1 and 1 more (geneve IPv4) and {said}"
+    problem = f"no tunnel is possible between hv1 and 1 more (geneve IPv4) and {said}"
     assert [("hv1", problem, SAME_KIND)] == found
 
 
@@ -310,7 +306,7 @@ def test_chassis_without_any_usable_encap_meet_nobody():
     """Nor each other; one that is alone has nobody to meet."""
     rows = [chassis(name, "10.0.0.1", types=("stt",)) for name in ("hv1", "hv2")]
     reports = {"hv1": digest(), "hv2": digest()}
-    problem = "no tunnel fits among hv1 and 1 more (no encap that IPsec covers)"
+    problem = "no tunnel is possible among hv1 and 1 more (no encap that IPsec covers)"
     assert [("hv1", problem, SAME_KIND)] == about_rows(judge(nb(), True, reports, NOW, rows=rows))
     alone = judge(nb(), True, {"hv1": digest()}, NOW, rows=rows[:1])
     assert (Exit.WELL, ()) == (alone.exit, alone.findings)
@@ -325,7 +321,7 @@ def test_only_those_that_are_to_have_tunnels_are_named():
         chassis("hv4", "fd00::4", zones=["c"]),
     )
     reports = {raw.name: digest() for raw in rows}
-    problem = "no tunnel fits between hv1 (geneve IPv4) and hv3 (geneve IPv6)"
+    problem = "no tunnel is possible between hv1 (geneve IPv4) and hv3 (geneve IPv6)"
     assert [("hv1", problem, SAME_KIND)] == about_rows(judge(nb(), True, reports, NOW, rows=rows))
 
 

@@ -96,11 +96,11 @@ def test_a_profile_that_chassis_cannot_do_is_refused():
 
 
 def test_what_is_broken_already_is_a_warning():
-    """Nothing new would be taken over, but it is not this change that is at fault."""
+    """No change takes effect, but it is not this change that is at fault."""
     made = cluster(*hosts(2), rules={7: "any any of"}, switches=[("w", {"ovn-ipsec": "x"})])
     found = adding(made, "any any prefer")
     assert () == found.refusals
-    assert [True, True] == [text.startswith("nothing new is taken over") for text in found.warnings]
+    assert [True, True] == [text.startswith("no change takes effect") for text in found.warnings]
 
 
 def test_a_change_that_mends_what_is_broken_warns_of_nothing():

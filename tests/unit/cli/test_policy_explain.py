@@ -49,7 +49,7 @@ def test_a_pair_that_is_well():
     explanation = found()
     (line,) = explanation.pairs
     assert ((), Exit.WELL, "") == (explanation.findings, explanation.exit, explanation.reason)
-    assert ("encrypted", "every pair of hv1 that is to be encrypted is") == (line.state, line.why)
+    assert ("encrypted", "every pair of hv1 that should be encrypted is") == (line.state, line.why)
     assert "the default: no rule matches" == line.decided_by
     assert (Mode.REQUIRE, Mode.REQUIRE) == (line.wanted.mode, line.carried and line.carried.mode)
 
@@ -209,7 +209,7 @@ def test_a_chassis_of_another_zone_is_asked_for_nothing():
     explanation = found(near, far, privates={"hv1": report()})
     (line,) = explanation.pairs
     assert ([], "encrypted") == (steps(explanation), line.state)
-    assert "another availability zone" in line.decided_by
+    assert "across availability zones" in line.decided_by
     assert ((), "") == (line.ends[1].traits, line.ends[1].class_wanted)
 
 
@@ -239,7 +239,7 @@ def test_an_address_of_two_chassis_is_a_finding_of_both():
     """There is no pair then."""
     explanation = found(chassis("hv1", "10.0.0.1"), chassis("hv2", "10.0.0.1"))
     assert [("hv1", ONE_ADDRESS), ("hv2", ONE_ADDRESS)] == steps(explanation)
-    assert "none of their addresses fit together" == explanation.reason
+    assert "they have no addresses of the same IP version" == explanation.reason
 
 
 REMOTE, GATEWAY = {"is_remote": "true"}, {"is_interconn": "true"}
@@ -261,7 +261,7 @@ REMOTE, GATEWAY = {"is_remote": "true"}, {"is_interconn": "true"}
         (
             chassis("a", "10.0.0.1", other=REMOTE),
             chassis("b", "10.0.0.2"),
-            "a is in another availability zone, and b is no gateway to it",
+            "a is in another availability zone, and b is not a gateway to it",
         ),
         (
             chassis("a", "10.0.0.1", other=GATEWAY, zones=["x"]),
@@ -276,7 +276,7 @@ REMOTE, GATEWAY = {"is_remote": "true"}, {"is_interconn": "true"}
         (
             chassis("a", "10.0.0.1"),
             chassis("b", "fd00::2"),
-            "none of their addresses fit together",
+            "they have no addresses of the same IP version",
         ),
     ],
 )
