@@ -36,12 +36,13 @@ PAIR = Metric(
 )
 NOT_BEFORE = Metric(
     name="ovn_ipsec_certificate_not_before_timestamp_seconds",
-    meaning="When the own certificate for a way to authenticate began, in Unix time.",
+    meaning="When the chassis' certificate for an authentication method became valid, in Unix"
+    " time.",
     labels=("auth",),
 )
 NOT_AFTER = Metric(
     name="ovn_ipsec_certificate_not_after_timestamp_seconds",
-    meaning="When the own certificate for a way to authenticate ends, in Unix time.",
+    meaning="When the chassis' certificate for an authentication method expires, in Unix time.",
     labels=("auth",),
 )
 DENIED = Metric(

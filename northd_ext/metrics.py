@@ -14,7 +14,7 @@ from .rollout.census import Census
 
 ACTIVE = Metric(
     name="ovn_ipsec_northd_active",
-    meaning="1 for the ovn-ipsec-northd that decides, 0 for one that stands by or is paused; only"
+    meaning="1 for the ovn-ipsec-northd that decides, 0 for one that is standby or paused; only"
     " the active one has metrics of the cluster.",
 )
 CONNECTED = Metric(
@@ -62,7 +62,7 @@ PAIRS = Metric(
 )
 FIRST_END = Metric(
     name="ovn_ipsec_cluster_certificate_first_not_after_timestamp_seconds",
-    meaning="When the first of the certificates that chassis report ends, in Unix time.",
+    meaning="When the first of the certificates that chassis report expires, in Unix time.",
 )
 ENDING = Metric(
     name="ovn_ipsec_cluster_certificates_ending",
