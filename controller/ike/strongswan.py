@@ -56,7 +56,7 @@ class StrongSwan(CharonCredentials):
         """
         scheme, _, path = uri.partition("://")
         if scheme != "unix" or not path.startswith("/"):
-            raise IkeError(f"{uri[:80]!r} is no vici socket: expected unix:///path")
+            raise IkeError(f"{uri[:80]!r} is not a vici socket: expected unix:///path")
         self._path = path
         super().__init__(ViciSession(self._connect, deadline_s))
         self._events = ViciSession(self._connect, deadline_s)
@@ -298,7 +298,7 @@ class StrongSwan(CharonCredentials):
         if is_log and messages.REASON.search(packet) is None:
             return
         if packet[0] != Packet.EVENT:
-            raise IkeError("the IKE daemon sent something else than an event")
+            raise IkeError("the IKE daemon sent something other than an event")
         body: BytesIO = FiniteStream(packet[2 + packet[1] :])
         event = self._events.decode(body)
         if not is_log:

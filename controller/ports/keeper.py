@@ -48,7 +48,7 @@ PAUSE_S = 1.0
 LIFE_S = 5.0
 """Between two looks whether an ovn-controller runs."""
 NEVER = float("inf")
-_NOT_SEEN = Verdict(life=Life.UNKNOWN, reason="nobody has looked yet")
+_NOT_SEEN = Verdict(life=Life.UNKNOWN, reason="not checked yet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

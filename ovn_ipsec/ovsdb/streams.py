@@ -330,7 +330,7 @@ def _reason(error: Exception) -> str:
 
 
 def _no_password() -> str:
-    raise ValueError("the private key is encrypted, and there is nobody to ask for its password")
+    raise ValueError("the private key is encrypted; expected one without a password")
 
 
 def _unreadable(path: str) -> str:

@@ -218,7 +218,7 @@ def _parse_network(name: str, text: str) -> Mode:
     try:
         rules.parse_rule(place, 1, str(network_rule(name, Mode(text))))
     except rules.RuleError as error:
-        place.refuse(text, f"the network's name cannot stand in a rule: {error.reason}")
+        place.refuse(text, f"a rule cannot contain the network's name: {error.reason}")
     return Mode(text)
 
 

@@ -255,9 +255,9 @@ def test_networks_may_ask_for_themselves() -> None:
         ("web", "off", "expected require or prefer"),
         ("web", "Require", "expected require or prefer"),
         ("w\x1beb", "", "expected require or prefer"),
-        ("w\neb", "require", "cannot stand in a rule: expected only printable characters"),
-        ("", "require", 'cannot stand in a rule: expected "NAME"'),
-        ("w" * 600, "require", "cannot stand in a rule: expected at most 512 characters"),
+        ("w\neb", "require", "network's name: expected only printable characters"),
+        ("", "require", 'network\'s name: expected "NAME"'),
+        ("w" * 600, "require", "network's name: expected at most 512 characters"),
     ],
 )
 def test_a_network_that_asks_for_junk_is_named(name: str, text: str, reason: str) -> None:
