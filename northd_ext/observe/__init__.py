@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the databases say, as values: the inputs of every decision.
+"""What the databases contain, as values: the inputs of every decision.
 
-``views`` (pure) are those values. ``northbound`` reads and answers NB_Global, ``networks`` reads
-the rows behind ``network:`` selectors, and ``members`` makes chassis of them, whose memberships
-``hold`` (pure) lets end only after a while. The southbound is beside the daemon, since what is
-decided goes into it.
+``views`` (pure) are these values. ``northbound`` reads NB_Global and writes the report into it,
+``networks`` reads the rows behind ``network:`` selectors, and ``members`` determines the chassis of
+these networks, whose memberships ``hold`` (pure) ends only after a while. The southbound module is
+beside the daemon, because the result of a decision is written there.
 """

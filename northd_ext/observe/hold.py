@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: memberships as they are seen to memberships as they count, which end only after a while.
+"""Pure: from memberships as seen to memberships as they count, which end only after a while.
 
 A workload that moves, a chassis whose ovn-controller is restarted (its rows are gone for seconds)
 and a job that runs every minute would otherwise change the policy of the whole cluster each time.
-Whoever joins counts at once; whoever leaves counts for HOLD_S more. Nothing is kept on disk: a new
-process holds from what it sees first, so every process should look, the standby ones too.
+A new member counts at once; a departed one still counts for HOLD_S. Nothing is kept on disk: a new
+process starts with what it sees first, so every process should observe, including standby ones.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from ovn_ipsec.model.policy import HOLD_S
 from ovn_ipsec.policy.topology import Membership
 
 _Seen = tuple[str, str, bool]
-"""Chassis, network, and whether it hosts it (or only reaches it)."""
+"""Chassis, network, and whether the chassis hosts it (or only reaches it)."""
 _NONE = Membership()
 
 
 class Hold:
-    """What was seen, and what has gone since but still counts."""
+    """Memberships as seen, and those that have ended but still count."""
 
     def __init__(self, hold_s: float = HOLD_S) -> None:
         """Start with nothing seen.
 
         Args:
-            hold_s: Seconds that a membership outlives its last sight, not negative.
+            hold_s: Seconds for which a membership still counts after it was last seen, >= 0.
         """
         self._hold_s = hold_s
         self._seen: Mapping[str, Membership] = {}
         self._until: dict[_Seen, float] = {}
-        """What has gone, and when it ends."""
+        """Memberships that have ended, with the time until which they count."""
         self._counting: Mapping[str, Membership] | None = None
         self._unknown = True
 
     def update(
         self, now: float, memberships: Mapping[str, Membership] | None
     ) -> Mapping[str, Membership] | None:
-        """Take in what is seen now.
+        """Update to the current state.
 
         Args:
             now: Monotonic seconds, never less than before.
-            memberships: By chassis name; None when it is not known: then nothing changes.
+            memberships: By chassis name; None if they are not known: then nothing changes.
 
         Returns:
-            What counts, by chassis name; the same object as the last time if nothing has changed.
-            None as long as nothing was ever known, which is not the same as empty.
+            The memberships that count, by chassis name; the same object if nothing has changed.
+            None while nothing was ever known, which is not the same as empty.
         """
         self._unknown = memberships is None
         if memberships is None:
@@ -64,11 +64,11 @@ class Hold:
         return self._counting
 
     def last(self, hold_s: float) -> None:
-        """Set how long memberships outlive their last sight, of those that end from now on."""
+        """Set for how long memberships that end from now on still count."""
         self._hold_s = hold_s
 
     def deadline(self) -> float | None:
-        """When the next membership ends, on the clock of `now`; None when none does by itself."""
+        """When the next membership ends, on the clock of `now`; None if none is due to end."""
         return None if self._unknown else min(self._until.values(), default=None)
 
     def _differing(self, memberships: Mapping[str, Membership]) -> list[str]:
@@ -78,7 +78,7 @@ class Hold:
         return [name for name in names if self._seen.get(name) != memberships.get(name)]
 
     def _note(self, chassis: str, new: Membership, now: float) -> None:
-        """Start the time of what has gone, and stop that of what is back."""
+        """Start the hold of what has ended, and stop that of what is back."""
         old = self._seen.get(chassis, _NONE)
         pairs = ((old.hosts, new.hosts, True), (old.reaches, new.reaches, False))
         for before, after, hosts in pairs:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: the chassis of the networks that rules select, while they select any."""
+"""Shell: the chassis of the networks that rules select, while any are selected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .views import SbView
 
 
 class Members:
-    """Ports are watched only while a rule asks for a network; who leaves counts for a while."""
+    """Ports are monitored only while a rule selects a network; a departed member still counts."""
 
     def __init__(self, session: Session) -> None:
         """Store the session, of SOUTHBOUND_NETWORKS; it is opened and closed here."""
@@ -25,7 +25,7 @@ class Members:
         self._named: frozenset[str] = frozenset()
 
     def want(self, named: frozenset[str], hold_s: float) -> None:
-        """Watch the ports of these networks; of none: stop watching."""
+        """Monitor the ports of these networks; if there are none, stop monitoring."""
         if not named:
             self._hold = Hold(hold_s)
         self._hold.last(hold_s)
@@ -33,11 +33,11 @@ class Members:
         self._networks.want(bool(named))
 
     def receive(self) -> bool:
-        """Take in what has arrived; returns whether anything may have changed."""
+        """Process what has arrived; returns whether anything may have changed."""
         return self._networks.receive()
 
     def add_to(self, sb: SbView, now: float) -> SbView:
-        """Add memberships and tunnel keys to a view: None while they are not known yet."""
+        """Add memberships and tunnel keys to a view: None while they are not known."""
         if not self._named:
             return sb
         found = topology = None
@@ -51,7 +51,7 @@ class Members:
         return replace(sb, memberships=self._hold.update(now, found), tunnel_keys=keys)
 
     def deadline(self) -> float | None:
-        """When a membership ends by itself, on the clock of `now`."""
+        """When a membership is due to end, on the clock of `now`."""
         return self._hold.deadline()
 
     def wait(self, poller: ovs.poller.Poller) -> None:

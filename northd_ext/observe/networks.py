@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: the rows behind `network:` selectors: Port_Binding and its like to Topology.
+"""Edge: the rows behind `network:` selectors (Port_Binding and others) to Topology.
 
 A southbound has many times more ports than chassis, so these rows are monitored only while a rule
-asks for a network: over a connection of their own, which is opened and closed with that wish. What
-is wrong with it (a server that lacks a column, a slow dump) then does not touch policy and rollout.
+selects a network, over a separate connection that is opened and closed accordingly. So a problem
+with it (a server that lacks a column, a slow dump) does not affect policy and rollout.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Item = TypeVar("_Item")
 
 
 class Networks:
-    """Logical networks of the southbound database, while they are wanted."""
+    """Logical networks of the southbound database, while they are needed."""
 
     def __init__(self, session: Session) -> None:
         """Store the session, of SOUTHBOUND_NETWORKS; it is opened, run and closed here."""
@@ -39,7 +39,7 @@ class Networks:
         self._rows = _Rows(session)
 
     def want(self, on: bool) -> None:
-        """Start or stop monitoring; does not wait. What was known is forgotten when it stops."""
+        """Start or stop monitoring, without waiting. Stopping forgets what was known."""
         if on == self._wanted:
             return
         self._wanted, self._known, self._rows = on, False, _Rows(self._session)
@@ -49,7 +49,7 @@ class Networks:
             self._session.close()
 
     def receive(self) -> bool:
-        """Take in what has arrived.
+        """Process what has arrived.
 
         Returns:
             Whether topology() or known() may have changed.
@@ -78,7 +78,7 @@ class Networks:
 
 
 class Switches:
-    """What the northbound database says of each network: Logical_Switch.other_config:ovn-ipsec."""
+    """What the northbound says of each network: Logical_Switch.other_config:ovn-ipsec."""
 
     def __init__(self, session: Session) -> None:
         """Store the session, of NORTHBOUND; its owner opens, runs and closes it."""
@@ -89,7 +89,7 @@ class Switches:
         self._said: Mapping[str, str | None] = MappingProxyType({})
 
     def take_in(self, changes: Iterable[RowChange]) -> None:
-        """Take in all that the session says has changed since the last time, in any table."""
+        """Process all changes that the session has reported since the last time, in any table."""
         for change in changes:
             if change.table == _SWITCH:
                 self._put(change.row.uuid, _present(change))
@@ -99,11 +99,11 @@ class Switches:
             self._said = MappingProxyType(dict(self._texts))
 
     def switches(self) -> Mapping[str, str | None]:
-        """Texts of the key by name of the switch, unchecked; None where there is none.
+        """Texts of the key by name of the switch, unchecked; None if it is not set.
 
-        Switches of one name are one network: what any of them says holds for all. Where they
-        contradict each other all their texts are here with commas between, which no parser takes.
-        The same object comes back until something changes.
+        Switches with the same name are one network: what any of them says applies to all. If they
+        contradict each other, all their texts are here, comma-separated, which no parser accepts.
+        The same object is returned until something changes.
         """
         return self._said
 
@@ -129,18 +129,18 @@ class Switches:
 
 
 class _Rows:
-    """Rows as they were last seen, and which bindings depend on which of them."""
+    """Rows as last seen, and which bindings depend on which of them."""
 
     def __init__(self, session: Session) -> None:
         self.topology = Topology()
         self._session = session
         self._chassis: dict[UUID, tuple[str, str]] = {}
-        """Chassis row to hostname and name."""
+        """By Chassis row, its hostname and name."""
         self._datapaths: set[UUID] = set()
         self._bindings: dict[UUID, frozenset[Hashable]] = {}
-        """Binding row to what it depends on: texts that ask for a chassis, and HA rows."""
+        """By binding row, what it depends on: texts that request a chassis, and HA rows."""
         self._names: defaultdict[str, set[str]] = defaultdict(set)
-        """Hostname to names of chassis."""
+        """By hostname, the names of chassis."""
         self._dependents: defaultdict[Hashable, set[UUID]] = defaultdict(set)
 
     def take_in(self, changes: Iterable[RowChange]) -> None:
@@ -172,7 +172,7 @@ class _Rows:
         self.topology.put_datapath(row, _datapath(found))
 
     def _put_chassis(self, row: UUID, found: Row | None) -> set[UUID]:
-        """Take in a chassis; returns the bindings that ask for one of its hostname."""
+        """Process a chassis; returns the bindings that request one with its hostname."""
         old, new = self._chassis.pop(row, None), None
         if old is not None:
             _discard(self._names, *old)
@@ -211,10 +211,10 @@ def _present(change: RowChange) -> Row | None:
 
 
 def _unseen(held: Collection[UUID], table: str, session: Session) -> list[tuple[UUID, Row | None]]:
-    """Rows that came or went without a word, as they are now.
+    """Rows that came or went unreported, as they are now.
 
-    A full reload tells of those that came, not of those that went; a row that holds nothing but
-    defaults comes in silence; and what was there before somebody listened is no change.
+    A full reload reports the rows that came, not those that went; a row with nothing but default
+    values arrives without a report; and rows from before anyone listened are no change.
     """
     rows = session.idl.tables[table].rows
     if len(held) == len(rows):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: the northbound database: NB_Global to NbView, and the report back into it."""
+"""Edge: the northbound database: NB_Global to NbView; the report into it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Northbound:
         self._view: NbView | None = None
 
     def observe(self) -> NbView | None:
-        """Take in what has changed.
+        """Read what has changed.
 
         Returns:
-            The view; None before ovn-northd or an operator has made the row.
+            The view; None until ovn-northd or an operator has created the row.
         """
         changes = self.session.changes()
         self._switches.take_in(changes)
@@ -37,7 +37,7 @@ class Northbound:
         return self._view
 
     def publish(self, report: Mapping[str, str]) -> None:
-        """Bring the report keys to these texts, in one transaction; absent ones are removed."""
+        """Set the report keys to these texts, in one transaction; missing ones are removed."""
 
         def build(txn: ovs.db.idl.Transaction) -> None:
             row = self.session.first(nb_global.TABLE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what the two databases said, parsed: NbView and SbView, the inputs of every decision."""
+"""Pure: what the two databases contain, parsed: NbView and SbView, the inputs of every decision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ovn_ipsec.schema import nb_global
 from ovn_ipsec.schema.fields import Place
 
 DEGRADED = " (degraded)"
-"""Stands behind the state while something that should hold does not."""
+"""Suffix of the state while something that should hold does not."""
 
 STATE_PHASE: Mapping[str, Phase] = MappingProxyType(
     {
@@ -30,12 +30,12 @@ STATE_PHASE: Mapping[str, Phase] = MappingProxyType(
         "relaxing": Phase.RELAX,
     }
 )
-"""NB_Global.external_ids:ovn-ipsec-state, without DEGRADED, and the phase behind each word."""
+"""NB_Global.external_ids:ovn-ipsec-state, without DEGRADED, and the phase that each word means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NbView:
-    """NB_Global as of now."""
+    """NB_Global as it is now."""
 
     asked: nb_global.ParsedPolicy
     report: Mapping[str, str]
@@ -47,16 +47,16 @@ class NbView:
     errors: tuple[InputError, ...] = ()
     """What of the switches could not be understood."""
     origin: str = ""
-    """UUID of the row: another database has another, one that was restored has the same."""
+    """UUID of the row: a different database has a different one, a restored one has the same."""
 
     @property
     def reported_phase(self) -> Phase | None:
-        """The phase last reported to the operator; None when there is none, or junk."""
+        """The phase last reported to the operator; None if there is none, or it is invalid."""
         return STATE_PHASE.get(self.report.get(nb_global.STATE, "").removesuffix(DEGRADED))
 
     @property
     def known_generation(self) -> int | None:
-        """The generation last reported to the operator; None when there is none, or junk."""
+        """The generation last reported to the operator; None if there is none, or it is invalid."""
         text = self.report.get(nb_global.GENERATION, "")
         try:
             place = Place(table=nb_global.TABLE, row=".", key=nb_global.GENERATION)
@@ -66,7 +66,7 @@ class NbView:
 
     @property
     def reported_generation(self) -> int:
-        """The same; 0 when there is none, or junk."""
+        """The same; 0 if there is none, or it is invalid."""
         return self.known_generation or 0
 
 
@@ -76,19 +76,19 @@ class EncapFacts:
 
     row: UUID
     label: str
-    """`<chassis>/<type>/<ip>`: the same when ovn-controller replaces the row."""
+    """`<chassis>/<type>/<ip>`: it stays the same when ovn-controller replaces the row."""
     type: str
-    """As the row says; only those of EncapType are ever given a key."""
+    """As in the row; only those of EncapType are ever given a key."""
     text: str | None
-    """options:ovn-ipsec now, unchecked; None when missing."""
+    """options:ovn-ipsec now, unchecked; None if missing."""
     class_text: str | None = None
-    """options:ovn-ipsec-class now, unchecked; None when missing."""
+    """options:ovn-ipsec-class now, unchecked; None if missing."""
     ip: IpAddress | None = None
-    """None when the row's is junk: then no prefix matches it."""
+    """None if the row's address is invalid: then no prefix matches it."""
 
     @property
     def protectable(self) -> bool:
-        """Whether IPsec here covers tunnels of this type."""
+        """Whether IPsec covers tunnels of this type here."""
         return self.type in list(EncapType)
 
 
@@ -106,45 +106,45 @@ class ChassisFacts:
     azs: frozenset[str] = frozenset()
     """Availability zones in ovn-cms-options."""
     encaps: tuple[EncapFacts, ...] = ()
-    """Those that count."""
+    """The encaps that count."""
     encap_error: InputError | None = None
-    """Why others do not."""
+    """Why other encaps do not count."""
     digest: Digest | None = None
     """None: no controller of ours runs there, or its report does not parse."""
     digest_error: InputError | None = None
 
     @property
     def types(self) -> frozenset[str]:
-        """Tunnel types of its encaps that IPsec covers."""
+        """The tunnel types of its encaps that IPsec covers."""
         return frozenset(encap.type for encap in self.encaps if encap.protectable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SbView:
-    """The southbound database as of now."""
+    """The southbound database as it is now."""
 
     policy: ClusterPolicy | None = None
-    """As stored in SB_Global; None when it was never written, or does not parse (see error)."""
+    """As stored in SB_Global; None if it was never written, or does not parse (see error)."""
     error: InputError | None = None
     readable_generation: int = 0
-    """Of a policy that does not parse, where at least that can be read."""
+    """The generation of a policy that does not parse, if at least that can be read."""
     chassis: Mapping[str, ChassisFacts]
-    """By name. Digests of chassis that are gone are not here."""
+    """By name. Digests of chassis that no longer exist are not here."""
     memberships: Mapping[str, Membership] | None = field(default_factory=dict)
-    """Networks by name of the chassis; None while they are asked for and not known yet."""
+    """Networks by chassis name; None while they are needed but not known yet."""
     tunnel_keys: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Datapath_Binding.tunnel_key of the switches of each name that a rule selects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a chassis' row says."""
+    """What a chassis' row contains about its certificate."""
 
     name: str
     request: str
     """Chassis_Private.external_ids:ovn-ipsec-csr."""
     answer: str
-    """...:ovn-ipsec-crt; empty when there is none."""
+    """...:ovn-ipsec-crt; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
