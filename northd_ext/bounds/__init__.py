@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what one chassis writes is bounded work, whatever it writes.
+"""Pure: what one chassis writes causes bounded work, whatever it writes.
 
-``encaps`` bounds how many rows of it count; ``damping`` how often what it is may change, and
-``refusals`` what the log says of it, both by a ``bucket``.
+``encaps`` limits how many of its rows count, ``damping`` how often its classification may change,
+and ``refusals`` what is logged about it, both with a ``bucket``.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: a token bucket: a few at once, and after that one at a time."""
+"""Pure: a token bucket: a few at once, then one at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Bucket:
         """Start full.
 
         Args:
-            burst: How many there are at most.
+            burst: The maximum number of tokens.
             every_s: Seconds until there is one more.
         """
         self._burst, self._every_s = burst, every_s
@@ -25,9 +25,9 @@ class Bucket:
         return True
 
     def ready_at(self) -> float:
-        """When there is one, on the clock of `now`."""
+        """When there is a token, on the clock of `now`."""
         return self._full_at - (self._burst - 1) * self._every_s
 
     def is_full(self, now: float) -> bool:
-        """Whether nothing is missing: then it need not be remembered."""
+        """Whether it is full: then it need not be remembered."""
         return now >= self._full_at

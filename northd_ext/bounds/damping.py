@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: how often what a chassis is may change: its zones, its host name, its encaps, its being.
+"""Pure: how often a chassis may change its zones, host name, encaps, or its very existence.
 
-From these follow classes, and from a class of one chassis what is published to all. So a chassis
-has a few such changes at once, as a restart of ovn-controller needs them, and then one every
-EVERY_S; until the next one counts it is what it was. That costs its own pairs only. What it reports
-and what stands in its rows besides is never put off.
+Classes follow from these, and from the classes of one chassis what is published to all. So a
+chassis may make a few such changes at once, as a restart of ovn-controller needs them, and then
+one every EVERY_S; until the next one is accepted, it keeps its old classification. That costs only
+its own pairs. What it reports, and everything else in its rows, is never delayed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EVERY_S = 30.0
 
 
 class Damping:
-    """What each chassis counts as."""
+    """The accepted classification of each chassis."""
 
     def __init__(self) -> None:
         self._seen: dict[str, ChassisFacts] = {}
@@ -34,14 +34,14 @@ class Damping:
         self._started = False
 
     def update(self, chassis: Mapping[str, ChassisFacts], now: float) -> Mapping[str, ChassisFacts]:
-        """Take in what there is.
+        """Update to the current state.
 
         Args:
-            chassis: All chassis by name; one whose facts are the same object costs a lookup.
+            chassis: All chassis by name; one whose facts are the same object costs only a lookup.
             now: Monotonic seconds.
 
         Returns:
-            What counts; the same mapping every time.
+            The accepted state; the same mapping every time.
         """
         names = set(_replaced(chassis, self._seen))
         if len(chassis) != len(self._seen) or names:
@@ -55,7 +55,7 @@ class Damping:
         return MappingProxyType(self._shown)
 
     def deadline(self) -> float | None:
-        """When a change counts that had to wait, on the clock of `now`."""
+        """When a change is accepted that had to wait, on the clock of `now`."""
         return min((self._buckets[name].ready_at() for name in self._held), default=None)
 
     def _put(self, name: str, new: ChassisFacts | None, now: float) -> None:
@@ -70,7 +70,7 @@ class Damping:
         _set(self._shown, name, _blend(old, new))
 
     def _may_change(self, name: str, now: float) -> bool:
-        """Whether a change counts now; what there is at first is no change."""
+        """Whether a change is accepted now; a chassis seen for the first time is not a change."""
         if not self._started:
             return True
         return self._buckets.setdefault(name, Bucket(BURST, EVERY_S)).take(now)
@@ -84,7 +84,7 @@ def _identity(facts: ChassisFacts | None) -> object:
 
 
 def _blend(old: ChassisFacts | None, new: ChassisFacts | None) -> ChassisFacts | None:
-    """What a chassis was, with what it reports and what stands in its rows now."""
+    """What a chassis was, combined with what it now reports and the rest of its rows."""
     if old is None or new is None:
         return old
     labels = {encap.label for encap in old.encaps}

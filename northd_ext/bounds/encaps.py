@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: which encaps of a chassis count: the rows of one chassis are not everybody's work."""
+"""Pure: which encaps of a chassis count, so that one chassis' rows do not burden everyone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TEXT_MAX = 64
 
 
 class EncapRow(Protocol):
-    """A row of Encap, or what looks like one."""
+    """A row of Encap, or an object like one."""
 
     type: str
     ip: str
@@ -29,14 +29,14 @@ _Row = TypeVar("_Row", bound=EncapRow)
 
 
 def choose(chassis: str, rows: Collection[_Row]) -> tuple[list[_Row], InputError | None]:
-    """Choose the encaps that count.
+    """Select the encaps that count.
 
     Args:
         chassis: Name, for the error.
         rows: Any number.
 
     Returns:
-        The first of them by type and address, without those whose port cannot be guarded; and why
+        The first ones by type and address, without those whose port cannot be guarded; and why
         others do not count, in one error for all of them.
     """
     first = nsmallest(ENCAPS_MAX, rows, key=lambda row: (row.type, row.ip))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: which refusals are said in the log, so that no chassis fills it.
+"""Pure: which refusals are logged, so that no chassis can fill the log.
 
-What the operator has written is said whenever it is new. A chassis has a few lines at once, and
-then one every minute, whatever it writes and however often; what is left out is counted.
+What the operator has written is logged whenever it is new. Each chassis may cause a few lines at
+once, then one every minute, whatever it writes and however often; what is left out is counted.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _BY_CHASSIS = frozenset({"Chassis", encap.TABLE, report.TABLE})
 
 
 class Said(NamedTuple):
-    """A line of the log."""
+    """A line to log."""
 
     error: InputError
     more: int
-    """How many others of the same chassis are not said."""
+    """How many others of the same chassis are not logged."""
 
 
 class Refusals:
-    """What has been said of what there is."""
+    """Which of the current refusals have been logged."""
 
     def __init__(self) -> None:
         self._said: frozenset[str] = frozenset()
@@ -38,10 +38,10 @@ class Refusals:
         self._waiting: set[str] = set()
 
     def due(self, found: Iterable[InputError], now: float) -> list[Said]:
-        """Take in all that is refused now; returns what is to be said of it, in order of text.
+        """Process all current refusals; returns those to log, ordered by text.
 
         Args:
-            found: All of it, not only what is new.
+            found: All of them, not only new ones.
             now: Monotonic seconds.
         """
         errors = {str(error): error for error in found}
@@ -69,5 +69,5 @@ class Refusals:
         return lines
 
     def deadline(self) -> float | None:
-        """When something can be said that had to wait, on the clock of `now`."""
+        """When something can be logged that had to wait, on the clock of `now`."""
         return min((self._buckets[name].ready_at() for name in self._waiting), default=None)
