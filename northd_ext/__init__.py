@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The northd side: NB policy to per-encap policy in SB."""
+"""The northd side: from NB policy to per-encap policy in SB."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: certificates for the chassis that ask for one in their own Chassis_Private row.
+"""Shell: certificates for the chassis that request one in their own Chassis_Private row.
 
-A request counts as the chassis' own only where the southbound lets nobody else write that row: over
+A request counts as the chassis' own only if the southbound lets nobody else write that row: over
 TLS with the role ovn-controller (ovn-sb(5), Connection.role; RBAC in ovn-northd's rbac_perm_cfg).
 """
 
@@ -28,23 +28,23 @@ from .policy.target import NO_SIGNING, Signing
 _log = structlog.get_logger()
 
 LIFE = timedelta(days=30)
-"""Of a certificate; its chassis asks for the next one at 70 to 90 % of it."""
+"""Of a certificate; its chassis requests the next one after 70 to 90 % of it."""
 LOOK_S = 2.0
-"""Between two looks at the authority's ledger."""
+"""Between two checks of the authority's records."""
 RETRY_S = 60.0
-"""After the authority's folder could not be read or written."""
+"""Until a retry after the authority's directory could not be read or written."""
 BATCH = 50
-"""Requests looked at in one pass, each with writes to disk, so that policy never waits long."""
+"""Requests examined in one pass; each writes to disk, and policy must not wait for long."""
 TOTAL_BURST, TOTAL_EVERY_S = 200, 0.05
-"""Requests of all chassis: so many at once, and 20 a second then: a cluster of 3000 that enrols at
-once takes less than three minutes."""
+"""Requests of all chassis: this many at once, then 20 a second: a cluster of 3000 chassis that
+enrols at once takes less than three minutes."""
 ASK_BURST, ASK_EVERY_S = 4, 60.0
-"""Requests of one chassis that are looked at: whoever changes its own all the time waits."""
+"""Requests of one chassis that are examined: one that keeps changing its request waits."""
 ROLE = "ovn-controller"
 
 
 def why_unsafe(remotes: Iterable[Remote]) -> str:
-    """Why the southbound does not tell chassis apart; empty when it does."""
+    """Why the southbound does not tell chassis apart; empty if it does."""
     found = list(remotes)
     if not found:
         return "the southbound's remotes are not in its Connection table, so they cannot be judged"
@@ -57,24 +57,24 @@ def why_unsafe(remotes: Iterable[Remote]) -> str:
 
 @dataclass(slots=True)
 class _Case:
-    """One chassis."""
+    """What is known of one chassis."""
 
     looks: Allowance
     request: str = ""
-    """What was looked at last; empty: it has to be looked at."""
+    """The request that was examined last; empty: it has to be examined again."""
     found: str | InputError = ""
     """The certificate, or why there is none."""
     until: datetime | None = None
-    """When a refusal that is one for now only ends."""
+    """When a temporary refusal ends."""
     turn: int = 0
-    """Which look the last one at it was."""
+    """The number of the pass in which it was last examined."""
 
 
 class Enrolment:
-    """The authority of one folder, and what it has answered."""
+    """The authority of one directory, and what it has answered."""
 
     def __init__(self, folder: CaFolder, *, insecure: bool) -> None:
-        """Store them.
+        """Build it.
 
         Args:
             folder: The authority.
@@ -83,20 +83,20 @@ class Enrolment:
         self._folder, self._insecure = folder, insecure
         self._cases: dict[str, _Case] = {}
         self.refusals: tuple[InputError, ...] = ()
-        """At most one of each chassis."""
+        """At most one for each chassis."""
         self.signed = 0
-        """Certificates since the program started."""
+        """Certificates signed since the program started."""
         self.signing: Signing = NO_SIGNING
         self.problem = ""
         self._stamp: object = None
         self._look_at = self._now = self._sign_at = float("-inf")
         self._unwritable = ""
-        """Why nothing could be written into the ledger when that was last tried."""
+        """Why the last attempt to write to the authority's records failed."""
         self._total = Allowance.full(TOTAL_BURST, TOTAL_EVERY_S, 0.0)
         self._turn = 0
 
     def look(self, now: float) -> bool:
-        """Read the ledger if it has changed; returns whether `signing` has."""
+        """Read the records if they have changed; returns whether `signing` has changed."""
         self._now = now
         if now < self._look_at:
             return False
@@ -128,10 +128,10 @@ class Enrolment:
     def answer(
         self, asked: Iterable[Asked], remotes: Iterable[Remote], wall: datetime
     ) -> Mapping[str, str]:
-        """Sign what may be signed, as much as may be in one pass.
+        """Sign what may be signed, as much as is allowed in one pass.
 
         Returns:
-            Certificates that rows do not carry yet, PEM by chassis name.
+            Certificates that the rows do not carry yet, PEM by chassis name.
         """
         rows = list(asked)
         unsafe = "" if self._insecure else why_unsafe(remotes)
@@ -154,10 +154,10 @@ class Enrolment:
         return answers
 
     def _turns(self, rows: list[Asked], wall: datetime) -> list[Asked]:
-        """Whose request is looked at now: new ones, who has waited longest first."""
+        """The requests to examine now: new ones, longest waiting first."""
         now = self._now
         named = {row.name for row in rows}
-        # Who takes its request back and asks again has used up what it has used up.
+        # Withdrawing a request and asking again gives nothing back of what was used up.
         full = [
             n for n, c in self._cases.items() if n not in named and c.looks.left(now) >= ASK_BURST
         ]
@@ -194,13 +194,13 @@ class Enrolment:
                 self._refuse(row, error)
         if not requests:
             if not rows:
-                # Nobody asks any more, so nothing shows that it is still so.
+                # Nobody requests anything any more, so nothing shows whether it is still true.
                 self._unwritable = ""
             return
         try:
             signed = sign_all(self._folder, [request for _, request in requests], LIFE, wall)
         except PkiError as error:
-            # It was not for them that nothing came of it; a busy ledger is no fault at all.
+            # The failure is not these chassis' fault; records in use elsewhere are no fault at all.
             for row, _ in requests:
                 self._cases[row.name].looks = self._cases[row.name].looks.give_back()
                 self._total = self._total.give_back()
@@ -233,12 +233,12 @@ class Enrolment:
 
 
 def _kept(row: Asked) -> str:
-    """Of a request what tells it from another; no more of one that is too long to be one."""
+    """What distinguishes a request from another; of an overlong one only the beginning."""
     return row.request[: REQUEST_MAX + 1]
 
 
 def _all_refused(rows: list[Asked], reason: str) -> tuple[InputError, ...]:
-    """One refusal for all of them: they have one cause."""
+    """One refusal for all of them, because they have one cause."""
     if not rows:
         return ()
     more = f", and those of {len(rows) - 1} more" if len(rows) > 1 else ""

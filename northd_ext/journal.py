@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: what the log says of policies, phases, states and refusals: each once."""
+"""Shell: what is logged of policies, phases, states and refusals, each once."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .policy.evaluation import EncapChange
 from .rollout.phases import Event
 
 TELL_EVERY_S = 10.0
-"""Between two lines on a state that is degraded, and is not any more."""
+"""Minimum time between two lines about a state that becomes degraded or stops being so."""
 _TEXT_MAX = 80
 
 
 class Journal:
-    """What has been said."""
+    """What has been logged."""
 
     def __init__(self) -> None:
         self._log = structlog.get_logger()
@@ -33,7 +33,7 @@ class Journal:
     def written(
         self, policy: ClusterPolicy, event: Event | None, changes: tuple[EncapChange, ...]
     ) -> None:
-        """Say what this process has sent to SB, and why."""
+        """Log what this process has written to SB, and why."""
         if event is None:
             self._log.info("encaps_written", encaps=len(changes), first=changes[0].label)
             return
@@ -49,23 +49,23 @@ class Journal:
         )
 
     def reached(self, policy: ClusterPolicy, role: str) -> None:
-        """Say what SB carries, unless this process has said that it sent just that."""
+        """Log what SB carries, unless this process has logged that it wrote exactly that."""
         if policy != self._decided:
             phase = str(policy.phase)
             self._log.info("phase", generation=policy.generation, phase=phase, role=role)
 
     def state(self, old: str, new: str, now: float) -> None:
-        """Say what NB is told from now on."""
+        """Log the state that NB shows from now on."""
         moved = old.removesuffix(DEGRADED) != new.removesuffix(DEGRADED)
         if moved or (old != new and now >= self._told + TELL_EVERY_S):
             self._told = now
             self._log.info("state", **{"from": old, "to": new})
 
     def refused(self, found: Iterable[InputError], now: float) -> float | None:
-        """Say what of all that is refused is new, and of one chassis not too much.
+        """Log which refusals are new, limited for each chassis.
 
         Returns:
-            When there is something that had to wait, on the clock of `now`.
+            When there is something to log that had to wait, on the clock of `now`.
         """
         for error, more in self._refusals.due(found, now):
             counted = {"more": more} if more else {}

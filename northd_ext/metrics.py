@@ -107,10 +107,10 @@ WITHIN_DAYS = (7, 30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """What the active process has last made of the databases."""
+    """The active process' latest result."""
 
     state: str
-    """As NB says, with DEGRADED."""
+    """As in NB, with DEGRADED."""
     generation: int
     errors: int
     census: Census
@@ -118,7 +118,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """What this process has signed, and what it refuses."""
+    """What this process has signed and what it refuses."""
 
     signed: int
     refused: int
@@ -127,20 +127,20 @@ class Authority:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """This process at one moment; all of it are values that never change."""
+    """This process at one moment, in immutable values."""
 
     active: bool
     northbound: bool
-    """Connected, as is southbound."""
+    """Whether it is connected; likewise for southbound."""
     southbound: bool
     cluster: Cluster | None
-    """None in a process that is not active, or has decided nothing yet."""
+    """None if the process is not active, or has not decided anything yet."""
     authority: Authority | None
-    """None in a process that signs nothing: without --ca-dir, or not active."""
+    """None if the process signs nothing: without --ca-dir, or not active."""
 
 
 def samples(seen: Snapshot, now: datetime) -> Iterator[Sample]:
-    """Say what there is to say; of what is not known there is no sample."""
+    """Make the samples; there is none for what is not known."""
     yield ACTIVE.at(seen.active)
     yield CONNECTED.at(seen.northbound, "northbound")
     yield CONNECTED.at(seen.southbound, "southbound")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what an operator reads back from NB_Global.external_ids."""
+"""Pure: what the operator reads in NB_Global.external_ids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .rollout.gate import PATIENCE_S
 from .rollout.progress import JUST_NOW, Elapsed
 
 LAG_GRACE_S = 10.0
-"""A controller that has not followed within this time of a new phase is a laggard."""
+"""A controller that has not followed a new phase within this time is a laggard."""
 
 NAMED = 5
 """Chassis that are named; the others are counted."""
@@ -37,19 +37,19 @@ _ERROR_MAX = 300
 def make_report(
     nb: NbView, sb: SbView, target: Target, census: Census, elapsed: Elapsed
 ) -> dict[str, str]:
-    """Sum up for NB_Global.external_ids.
+    """Make the summary for NB_Global.external_ids.
 
     Args:
         nb: What was last reported.
-        sb: What SB carries, and what in it could not be understood.
-        target: What NB asks for, and what of it could not be understood or had.
+        sb: What SB carries, and what of it could not be understood.
+        target: What NB asks for, and what of it could not be understood or applied.
         census: Taken against that policy.
-        elapsed: Since when what SB carries holds.
+        elapsed: Since when SB carries it.
 
     Returns:
-        Texts by key, each of bounded length; a key that is not in it is to be removed. The
-        generation tells NB to be the database that SB's policy came from: it stays as it is while
-        that is in doubt, or SB's is not known.
+        Texts by key, each of bounded length; keys that are missing here are to be removed. The
+        generation marks NB as the database from which SB's policy came: it does not change while
+        NB is in doubt or SB's generation is not known.
     """
     policy = sb.policy
     errors = [*target.errors, *([sb.error] if sb.error else [])]
@@ -77,8 +77,8 @@ def make_report(
 def state_word(policy: ClusterPolicy | None, census: Census, elapsed: Elapsed = JUST_NOW) -> str:
     """Name the state.
 
-    A rollout that ends at `prefer` has ended when everybody follows, and after a while when all
-    but a few do: see gate. A generation that rows have brought about does not put that off.
+    A rollout that ends at `prefer` is complete when every chassis has followed, and after a while
+    when all but a few have: see gate. A generation that rows have caused does not delay that.
     """
     if policy is None:
         return _WORDS[Phase.OFF]
@@ -140,7 +140,7 @@ def _named(items: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _first(texts: Sequence[str], separator: str, count: int) -> str:
-    """Join the first few of so many texts; the others need not be there."""
+    """Join the first few of a number of texts; the others may be omitted from the input."""
     shown = list(texts[:NAMED])
     if count > NAMED:
         shown.append(f"and {count - NAMED} more")

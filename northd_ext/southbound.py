@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: the southbound database: rows to SbView, one row at a time, and the policy into it."""
+"""Edge: the southbound database: rows to SbView, one row at a time; the policy into it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _Report = tuple[UUID, Digest | None, InputError | None]
 
 
 class Southbound:
-    """What SB says, kept parsed: a row that has not changed is not parsed again."""
+    """SB's rows, kept parsed: a row that has not changed is not parsed again."""
 
     def __init__(self, session: Session) -> None:
         """Store the session; its owner opens, runs and closes it."""
@@ -49,10 +49,10 @@ class Southbound:
         """Chassis_Private row to the certificate request in it."""
 
     def observe(self) -> SbView | None:
-        """Take in what has changed.
+        """Read what has changed.
 
         Returns:
-            The view; None before ovn-northd has made the SB_Global row.
+            The view; None until ovn-northd has created the SB_Global row.
         """
         self._take_in(self.session.changes())
         if self._is_stale():
@@ -73,9 +73,9 @@ class Southbound:
         )
 
     def publish(self, policy: ClusterPolicy, changes: Sequence[EncapChange]) -> None:
-        """Write a policy and encap keys in one transaction, if nobody else has written meanwhile.
+        """Write a policy and encap keys in one transaction, unless another program wrote meanwhile.
 
-        Only keys that differ are written. Encap rows that are gone are passed over.
+        Only keys that differ are written. Encap rows that no longer exist are skipped.
         """
 
         def build(txn: ovs.db.idl.Transaction) -> None:
@@ -93,7 +93,7 @@ class Southbound:
         self.session.transact(build)
 
     def asked(self) -> Collection[Asked]:
-        """Chassis that ask for a certificate."""
+        """Chassis that request a certificate."""
         return self._asked.values()
 
     def remotes(self) -> list[Remote]:
@@ -150,7 +150,7 @@ class Southbound:
             self._take_in_chassis(row)
 
     def _is_stale(self) -> bool:
-        """Whether rows have gone unseen: a full reload tells of those that came, not of those."""
+        """Whether rows disappeared unnoticed: a full reload reports rows that came, not others."""
         tables = self.session.idl.tables
         return len(self._chassis) != len(tables[_CHASSIS].rows) or len(self._reports) != len(
             tables[report.TABLE].rows
@@ -195,7 +195,7 @@ class Southbound:
         self._join(name)
 
     def _take_in_report(self, row: Row) -> None:
-        """Parse a row of Chassis_Private again; its chassis may be known already, or come later."""
+        """Parse a Chassis_Private row again; its chassis may be known already, or come later."""
         name = row.name
         self._forget_report(row.uuid)
         self._reports[row.uuid] = name
