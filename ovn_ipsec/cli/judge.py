@@ -25,7 +25,7 @@ from .wording import ago, plural
 DEGRADED = " (degraded)"
 SETTLED = ("off", "enforced", "established")
 
-FIX_KEY = "correct the key that the message names; the last good policy stays in force until then"
+FIX_KEY = "correct the key that it names; the last good policy stays in force until then"
 NO_NORTHD = "start ovn-ipsec-northd beside ovn-northd, and read its log"
 NO_AGENT = "start ovn-ipsec-controller on that chassis"
 SEE_LOG = "read the log of ovn-ipsec-controller on that chassis"
@@ -35,10 +35,8 @@ WHICH_NORTHBOUND = (
     " ipsec=true; to give it up, set NB_Global options:ovn-ipsec-confirm=<generation in force>"
 )
 SEE_PEERS = "on that chassis: ovn-ipsec peers"
-RENEW = "replace the certificate with a new one; it is picked up without losing a packet"
-RENEW_SOON = (
-    f"{RENEW}; if it does not come from a file, its automatic renewal is overdue: {SEE_LOG}"
-)
+RENEW = "put a new certificate in place of the old one; it is picked up without losing a packet"
+RENEW_SOON = f"{RENEW}; if it is in no file, its automatic renewal is late: {SEE_LOG}"
 
 
 class Standing(StrEnum):
@@ -158,20 +156,90 @@ def _southbound(sb: Southbound, state: str, *, enabled: bool) -> list[Finding]:
     return [Finding(subject=CLUSTER, problem=problem, next_step=WHICH_NORTHBOUND)]
 
 
-def _one(name: str, digest: Digest | None, nb: Mapping[str, str], now: datetime) -> list[Finding]:
-    if digest is None:
-        return [Finding(subject=name, problem="no controller", next_step=NO_AGENT)]
-    found: list[tuple[str, str]] = []
-    if digest.problem:
-        found.append((digest.problem, SEE_LOG))
-    if str(digest.generation) != nb.get(nb_global.GENERATION, str(digest.generation)):
-        found.append((f"still at generation {digest.generation}", SEE_LOG))
-    if digest.counts.blocked:
-        found.append((f"{digest.counts.blocked} pairs blocked", SEE_PEERS))
-    if digest.expires is not None and digest.expires <= now:
-        found.append((f"certificate expired at {digest.expires:%Y-%m-%d %H:%M} UTC", RENEW))
-    findings = [Finding(subject=name, problem=text, next_step=step) for text, step in found]
-    return [*findings, *_soon(name, digest, now)]
+class _Judging:
+    """What one chassis is held against."""
+
+    def __init__(self, nb: Mapping[str, str], state: str, sb: Southbound, now: datetime) -> None:
+        self._generation = nb.get(nb_global.GENERATION, "")
+        self._ended = state.removesuffix(DEGRADED) in ("enforced", "established")
+        self._policy = sb.policy
+        self._now = now
+        self._absent = absent(sb.policy, sb.chassis)
+        self._kept_out = in_quarantine(sb.policy, sb.chassis)
+
+    def chassis(
+        self, name: str, external_ids: Mapping[str, str], *, active: bool
+    ) -> tuple[ChassisLine, list[Finding]]:
+        """Judge a chassis.
+
+        Args:
+            name: Of the row.
+            external_ids: Of its Chassis_Private.
+            active: Whether anything is asked of it; one that is unreadable is told in any case.
+        """
+        shown = printable(name, 253)
+        digest, refused = None, list[Finding]()
+        try:
+            digest = parse_digest(shown, external_ids)
+        except InputError as error:
+            refused = [Finding(subject=shown, problem=str(error), next_step=SEE_LOG)]
+        if name in self._kept_out:
+            return ChassisLine(name=shown, digest=digest, standing=Standing.QUARANTINED), []
+        if refused:
+            return ChassisLine(name=shown, digest=None, standing=Standing.UNREADABLE), refused
+        if digest is None:
+            return self._without(name, shown)
+        lag = _lag(digest, self._generation, self._policy) if active else ""
+        standing = Standing.BEHIND if lag else Standing.READY
+        line = ChassisLine(name=shown, digest=digest, standing=standing)
+        return line, self._reported(shown, digest, lag) if active else []
+
+    def _without(self, name: str, shown: str) -> tuple[ChassisLine, list[Finding]]:
+        if name not in self._absent:
+            return ChassisLine(name=shown, digest=None, standing=Standing.NOT_NEEDED), []
+        line = ChassisLine(name=shown, digest=None, standing=Standing.ABSENT)
+        return line, [Finding(subject=shown, problem="no controller", next_step=NO_AGENT)]
+
+    def _reported(self, name: str, digest: Digest, lag: str) -> list[Finding]:
+        """What a controller says is wrong, or shows."""
+        found: list[tuple[str, str, str]] = []
+        if digest.problem:
+            found.append((digest.problem, SEE_LOG, ""))
+        if lag:
+            found.append((lag, SEE_LOG, "not at the generation and phase in force"))
+        counts = digest.counts
+        if counts.blocked:
+            found.append((f"{plural(counts.blocked, 'pair')} blocked", SEE_PEERS, "pairs blocked"))
+        if counts.pending and self._ended:
+            found.append((f"{plural(counts.pending, 'pair')} pending", SEE_PEERS, "pairs pending"))
+        if digest.expires is not None and digest.expires <= self._now:
+            when = f"{ago(digest.expires, self._now)} ({digest.expires:%Y-%m-%d %H:%M} UTC)"
+            found.append((f"certificate expired {when}", RENEW, "certificate expired"))
+        findings = [
+            Finding(subject=name, problem=text, next_step=step, kind=kind)
+            for text, step, kind in found
+        ]
+        return [*findings, *_soon(name, digest, self._now)]
+
+
+def _lag(digest: Digest, generation: str, policy: ClusterPolicy | None) -> str:
+    """How a controller differs from what is in force; empty if it does not.
+
+    Args:
+        digest: Its report.
+        generation: What the northbound says; empty: nothing.
+        policy: What the southbound carries; None where that is not known.
+    """
+    if policy is None:
+        late = str(digest.generation) != (generation or str(digest.generation))
+        return f"still at generation {digest.generation}" if late else ""
+    if follows((digest.generation, digest.phase), policy):
+        return ""
+    if digest.generation == policy.generation:
+        return f"still in phase {digest.phase}"
+    if digest.generation > policy.generation:
+        return f"at generation {digest.generation}, newer than the one in force"
+    return f"still at generation {digest.generation}"
 
 
 def _soon(name: str, digest: Digest, now: datetime) -> list[Finding]:

@@ -103,7 +103,9 @@ def test_a_cluster_on_its_way_or_degraded_is_not_well(state: str):
         (digest(phase=Phase.ESTABLISH), "still in phase establish", SEE_LOG),
         (digest(generation=8), "at generation 8, newer than the one in force", SEE_LOG),
         (digest(counts=PairCounts(blocked=3)), "3 pairs blocked", SEE_PEERS),
-        (digest(expires=NOW), "certificate expired at 2027-01-01 00:00 UTC", RENEW),
+        (digest(counts=PairCounts(blocked=1)), "1 pair blocked", SEE_PEERS),
+        (digest(counts=PairCounts(pending=1)), "1 pair pending", SEE_PEERS),
+        (digest(expires=NOW), "certificate expired just now (2027-01-01 00:00 UTC)", RENEW),
     ],
 )
 def test_each_problem_of_a_chassis_has_a_next_step(ids: dict[str, str], problem: str, step: str):
@@ -184,7 +186,9 @@ def test_what_a_chassis_warned_of_has_happened():
     """It may not have been able to say so."""
     ids = digest(warning="the certificate expires", expires=NOW - timedelta(days=1))
     status = judge(nb(), True, {"hv1": ids}, NOW)
-    assert [f.problem for f in status.findings] == ["certificate expired at 2026-12-31 00:00 UTC"]
+    assert [f.problem for f in status.findings] == [
+        "certificate expired 1 day ago (2026-12-31 00:00 UTC)"
+    ]
     assert status.exit is Exit.DEGRADED
 
 
