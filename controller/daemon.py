@@ -21,11 +21,13 @@ import structlog
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy
 from ovn_ipsec.schema.open_vswitch import LocalChassis
 from ovn_ipsec.service import Service, notify_systemd
+from ovn_ipsec.wait import WaitLog
 
 from . import local as local_db
 from . import report
 from .chassis import Chassis, Decisions
 from .guard.host import HostGuard
+from .headline import Reached, Situation, Told, headline, waits_for
 from .identity import identify
 from .ike.conflict import ConflictWatch
 from .kernel.watch import NO_ESP, KernelWatch
@@ -84,6 +86,9 @@ class Controller:
         self._former: Former | None = None
         """What was in force before the current chassis; None: what was found at start."""
         self._told = False
+        self._waits = WaitLog()
+        self.doing = ""
+        """What this controller waits for or does, in one line."""
 
     def open_guard(self) -> None:
         """Install the guard that must be in force, before anything else that can fail."""
@@ -101,6 +106,11 @@ class Controller:
     def step(self) -> None:
         """Do one pass; no failure in it propagates."""
         now = self.outside.clock.monotonic()
+        self._step(now)
+        self._tell_ready()
+        self._part("status line", self._tell, now)
+
+    def _step(self, now: float) -> None:
         self._part("guard retry", self.guard.retry, now)
         self._part("state directory", self.outside.state.retry, now)
         self._part("local database", self._observe_local, now)
@@ -109,7 +119,6 @@ class Controller:
         chassis = self.chassis
         if chassis is None:
             self._part("kernel", self._watch_kernel, now)
-            self._tell_ready()
             return
         self._part("southbound", self._observe_southbound, chassis)
         if self.here is not None:
@@ -121,7 +130,6 @@ class Controller:
         self._part("IKE daemon", self._drive_ike, chassis, decisions, now)
         self._part("tunnel ports", self._keep_ports, chassis, now)
         self._part("report", self._report, chassis)
-        self._tell_ready()
 
     def _part(self, name: str, run: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
         """Run one part of a pass; a failure does not keep the other parts from running."""
@@ -257,6 +265,23 @@ class Controller:
 
     # --- report ----------------------------------------------------------------------------------
 
+    def _tell(self, now: float) -> None:
+        """Say what is waited for, where that has changed."""
+        seen = self._situation()
+        self._waits.note(waits_for(seen), now)
+        self.doing = headline(seen)
+
+    def _situation(self) -> Situation:
+        vswitch, chassis = self.vswitch, self.chassis
+        return Situation(
+            local=Reached(where=vswitch.remotes, up=vswitch.connected, problem=vswitch.problem),
+            here=self.here,
+            chassis=None if chassis is None else _told(chassis),
+            coming="" if self.coming is None else _waiting(self.coming),
+            fault=next(iter(self._faulty_parts()), ""),
+            conflict=self.conflict.problem,
+        )
+
     def blockers(self) -> list[str]:
         """What on this host prevents encryption."""
         words = []
@@ -334,6 +359,7 @@ class Controller:
             self.coming.wait_southbound(poller)
         for number in self.kernel.filenos():
             poller.fd_wait(number, ovs.poller.POLLIN)
+        times.append(self._waits.wake_at())
         retries = (self.guard.wake_at(), self.outside.state.wake_at())
         times += [retry_at for retry_at in retries if retry_at is not None]
         poller.timer_wait(int(max(0.0, min(times) - now) * 1000) + 1)
@@ -345,6 +371,22 @@ class Controller:
         for chassis in (self.chassis, self.coming):
             if chassis is not None:
                 chassis.close()
+
+
+def _told(chassis: Chassis) -> Told:
+    """What is known of the chassis that this host is."""
+    session, ike = chassis.southbound.session, chassis.ike
+    return Told(
+        name=chassis.identity.name,
+        southbound=Reached(where=session.remotes, up=chassis.connected, problem=session.problem),
+        ike=Reached(where=chassis.identity.vici, up=ike.ready, problem=ike.problem),
+        ready=chassis.ready,
+        has_row=chassis.has_row,
+        held=chassis.held_because,
+        policy=chassis.agent.policy,
+        applied=chassis.applied,
+        counts=chassis.agent.pair_counts(),
+    )
 
 
 def _waiting(coming: Chassis) -> str:
@@ -372,6 +414,7 @@ def loop(controller: Controller, service: Service, after_pass: Callable[[], None
     while not service.stopping:
         service.poll()
         controller.step()
+        service.tell(controller.doing)
         after_pass()
         poller = ovs.poller.Poller()
         service.wait(poller)

@@ -3,25 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import structlog
+
+from .model.wait import Wait
 
 PATIENCE_S = 5.0
 """So long an answer may be on its way before the log says that it has not come."""
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """What a daemon waits for."""
-
-    reason: str
-    """In one line, with what a person can do about it."""
-    known: bool = True
-    """False: nothing is known to be amiss, but an answer has not come yet."""
-    told: bool = False
-    """Whether the log says so in a line of its own already."""
 
 
 class WaitLog:

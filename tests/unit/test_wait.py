@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from ovn_ipsec.wait import PATIENCE_S, Wait, WaitLog
+from ovn_ipsec.model.wait import Wait
+from ovn_ipsec.wait import PATIENCE_S, WaitLog
 
 
 @pytest.fixture

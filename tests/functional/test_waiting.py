@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller on a host that lacks something: what it says, and whom it keeps waiting."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from netns import Net, namespace
+from ovsdb import REPOSITORY, wait_until
+
+from ovn_ipsec.lab.waiting import stretched
+from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
+from ovn_ipsec.schema.sb_global import format_policy
+
+OVS_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+SB_SCHEMA = Path("/usr/share/ovn/ovn-sb.ovsschema")
+PROGRAMS = ("ovsdb-tool", "ovsdb-server", "ovs-vsctl", "ovn-sbctl", "ovs-appctl")
+MISSING = [program for program in PROGRAMS if shutil.which(program) is None]
+MISSING += [str(schema) for schema in (OVS_SCHEMA, SB_SCHEMA) if not schema.exists()]
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=f"missing: {', '.join(MISSING)}"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_SYS_ADMIN and CAP_NET_ADMIN"),
+]
+
+
+class Host:
+    """A controller in a namespace of its own, and what systemd hears of it."""
+
+    def __init__(self, folder: Path, net: Net, listener: socket.socket) -> None:
+        self.folder, self._net, self._listener = folder, net, listener
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.heard: list[str] = []
+
+    def spawn(self, name: str, *argv: str) -> None:
+        """Start something that ends with the test."""
+        env = {**os.environ, "NOTIFY_SOCKET": str(self.folder / "notify")}
+        env |= {name: str(self.folder) for name in ("OVS_RUNDIR", "OVN_RUNDIR", "OVN_SYSCONFDIR")}
+        with self._net.entered(), (self.folder / f"{name}.log").open("ab") as log:
+            self._processes.append(
+                subprocess.Popen(argv, cwd=REPOSITORY, stdout=log, stderr=log, env=env)
+            )
+
+    def end(self) -> None:
+        """Kill what was started."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+    def start(self) -> None:
+        """Start the controller."""
+        where = f"unix:{self.folder}/ovs.sock", f"--vici=unix://{self.folder}/vici"
+        state = f"--state-dir={self.folder}/state"
+        argv = (sys.executable, "-m", "controller", *where, state, f"--unixctl={self.folder}/ctl")
+        self.spawn("controller", *argv)
+
+    def serve(self, name: str, schema: Path) -> None:
+        """Start a database."""
+        self.run("ovsdb-tool", "create", f"{self.folder}/{name}.db", str(schema))
+        files = f"--pidfile={self.folder}/{name}.pid", f"--unixctl={self.folder}/{name}.ctl"
+        remote = f"--remote=punix:{self.folder}/{name}.sock"
+        self.spawn(name, "ovsdb-server", remote, *files, f"{self.folder}/{name}.db")
+        wait_until((self.folder / f"{name}.sock").exists, what=f"{name} listens")
+
+    def run(self, *argv: str) -> str:
+        """Run a program to its end."""
+        done = subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=stretched(60)
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def vsctl(self, *argv: str) -> None:
+        """Run ovs-vsctl."""
+        self.run("ovs-vsctl", f"--db=unix:{self.folder}/ovs.sock", "--no-wait", *argv)
+
+    def set(self, **external_ids: str) -> None:
+        """Set keys of the local Open_vSwitch row."""
+        words = [
+            f"external_ids:{key.replace('_', '-')}={text}" for key, text in external_ids.items()
+        ]
+        self.vsctl("set", "Open_vSwitch", ".", *words)
+
+    def sbctl(self, *argv: str) -> None:
+        """Run ovn-sbctl."""
+        self.run("ovn-sbctl", f"--db=unix:{self.folder}/sb.sock", *argv)
+
+    def hears(self, pattern: str) -> str:
+        """Wait for what systemd is told."""
+        while True:
+            try:
+                said = self._listener.recv(9999).decode()
+            except TimeoutError:
+                raise AssertionError(f"no {pattern} in {self.heard}: {self.log()}") from None
+            self.heard.append(said)
+            if re.match(pattern, said):
+                return said
+
+    def log(self) -> str:
+        """What the controller has logged."""
+        return (self.folder / "controller.log").read_text("utf-8")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    """A host on which nothing runs."""
+    with ExitStack() as stack:
+        net = stack.enter_context(namespace())
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(stretched(30))
+        found = Host(tmp_path, net, listener)
+        stack.callback(found.end)
+        yield found
+
+
+def test_each_thing_that_is_waited_for_is_said_in_turn(host: Host) -> None:
+    """By STATUS= and in the log, once each, while a host is set up step by step."""
+    host.start()
+    host.hears("STATUS=waiting: no local database")
+    host.serve("ovs", OVS_SCHEMA)
+    host.hears("STATUS=waiting: the local database has no row")
+    host.vsctl("init")
+    host.hears("STATUS=waiting: no system-id")
+    host.set(system_id="hv1")
+    host.hears("STATUS=waiting: ovn-remote is not set")
+    host.set(ovn_remote=f"unix:{host.folder}/sb.sock")
+    host.hears("STATUS=waiting: southbound not reached")
+    host.serve("sb", SB_SCHEMA)
+    host.sbctl("init")
+    host.hears("STATUS=waiting: a policy")
+    host.sbctl("chassis-add", "hv1", "geneve", "10.0.0.1")
+    policy = ClusterPolicy(generation=5, phase=Phase.PREPARE, default=Mode.REQUIRE, floor=Mode.OFF)
+    words = [f"external_ids:{k}={json.dumps(v)}" for k, v in format_policy(policy).items()]
+    host.sbctl("set", "SB_Global", ".", *words)
+    host.hears("STATUS=waiting: IKE daemon not reached: .*; preparing generation 5, 0 of 0 pairs")
+    policy = ClusterPolicy(generation=6, phase=Phase.OFF, default=Mode.OFF, floor=Mode.OFF)
+    words = [f"external_ids:{k}={json.dumps(v)}" for k, v in format_policy(policy).items()]
+    host.sbctl("set", "SB_Global", ".", *words)
+    host.hears("STATUS=off generation 6")
+    said = re.findall(r"\|waiting reason='?([a-z -]+)", host.log())
+    assert said == [
+        "the local database has no row in table ",
+        "no system-id",
+        "ovn-remote is not set",
+        "a policy",
+    ]
+    assert "|waiting_over " in host.log()
