@@ -252,16 +252,26 @@ class Controller:
 
         ovn-controller is ordered after us, so it makes no tunnel before that. We are ready if the
         policy is known and the guard is in its wanted state, if an earlier guard is in force, or
-        if there is no southbound to read.
+        if there is no guard to keep and nobody to ask what should be in force.
         """
         if self._told:
             return
-        chassis = self.chassis
-        nobody = self.here is not None and chassis is None
+        chassis, standing = self.chassis, self.guard.standing
         known = chassis is not None and chassis.synced
-        if known or nobody or (self.guard.standing is not None and self.guard.keeper.holds()):
+        kept = standing is not None and self.guard.keeper.holds()
+        if known or kept or (standing is None and self._is_alone()):
             self._told = True
             notify_systemd("READY=1")
+
+    def _is_alone(self) -> bool:
+        """Whether nobody can be asked what should be, as far as the local database says.
+
+        One that cannot be reached tells nobody else either: ovn-controller makes no tunnel then.
+        """
+        if self.chassis is not None:
+            return False
+        away = bool(self.vswitch.problem) and not self.vswitch.connected
+        return away or self.here is not None or self.vswitch.loaded
 
     # --- report ----------------------------------------------------------------------------------
 

@@ -18,6 +18,10 @@ import pytest
 from netns import Net, namespace
 from ovsdb import REPOSITORY, wait_until
 
+from controller.plan.boot import BootGuard
+from controller.plan.guard import DENY_ALL
+from controller.state_dir import StateDir
+from ovn_ipsec.lab.jsonrpc import answers
 from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
 from ovn_ipsec.schema.sb_global import format_policy
@@ -69,7 +73,7 @@ class Host:
         files = f"--pidfile={self.folder}/{name}.pid", f"--unixctl={self.folder}/{name}.ctl"
         remote = f"--remote=punix:{self.folder}/{name}.sock"
         self.spawn(name, "ovsdb-server", remote, *files, f"{self.folder}/{name}.db")
-        wait_until((self.folder / f"{name}.sock").exists, what=f"{name} listens")
+        wait_until(lambda: answers(self.folder / f"{name}.sock"), what=f"{name} listens")
 
     def run(self, *argv: str) -> str:
         """Run a program to its end."""
@@ -121,6 +125,64 @@ def host(tmp_path: Path) -> Iterator[Host]:
         found = Host(tmp_path, net, listener)
         stack.callback(found.end)
         yield found
+
+
+def keep_guard(host: Host) -> None:
+    """Leave a guard that an earlier boot has kept."""
+    state = StateDir(host.folder / "state")
+    state.open()
+    assert state.keep_boot_guard(BootGuard(guard=DENY_ALL, latched=frozenset(), boot="another"))
+
+
+@pytest.mark.parametrize(
+    ("lacking", "shown"),
+    [
+        ("database", "no local database: unix:.*/ovs.sock: No such file or directory"),
+        ("row", "the local database has no row in table Open_vSwitch"),
+        ("system-id", "no system-id: set external_ids:system-id"),
+        ("ovn-remote", "ovn-remote is not set: set external_ids:ovn-remote"),
+        ("remote that is one", "Open_vSwitch . external_ids:ovn-remote='junk': expected"),
+    ],
+    ids=lambda value: value.partition(":")[0].replace(" ", "-"),
+)
+@pytest.mark.parametrize("guarded", [False, True], ids=["no guard", "guard kept"])
+def test_a_host_without_anybody_to_ask_keeps_nobody_waiting(
+    host: Host, lacking: str, shown: str, guarded: bool
+) -> None:
+    """READY=1 at once, and where a guard is kept once it stands; and what is lacking is said."""
+    if guarded:
+        keep_guard(host)
+    if lacking != "database":
+        host.serve("ovs", OVS_SCHEMA)
+    if lacking not in ("database", "row"):
+        host.vsctl("init")
+        found = {
+            "system-id": {"ovn_remote": "tcp:192.0.2.1:6642"},
+            "ovn-remote": {"system_id": "hv1"},
+            "remote that is one": {"system_id": "hv1", "ovn_remote": "junk"},
+        }
+        host.set(**found[lacking])
+    host.start()
+    host.hears("READY=1")
+    if guarded:
+        assert "table inet ovn_ipsec" in host._net.run("nft", "list", "ruleset")
+    host.hears(f"STATUS=waiting: {shown}")
+    said = shown.removeprefix("no local database: ").replace("'", ".")
+    wait_until(lambda: re.search(said, host.log()) is not None, what="the log says so")
+
+
+def test_a_host_that_can_ask_waits_for_the_policy(host: Host) -> None:
+    """No tunnel is made before it is known what may be clear."""
+    host.serve("ovs", OVS_SCHEMA)
+    host.vsctl("init")
+    host.set(system_id="hv1", ovn_remote=f"unix:{host.folder}/sb.sock")
+    host.start()
+    host.hears("STATUS=waiting: southbound not reached: .*/sb.sock: No such file or directory")
+    assert "READY=1" not in host.heard
+    host.serve("sb", SB_SCHEMA)
+    host.sbctl("init")
+    host.hears("READY=1")
+    host.hears("STATUS=waiting: a policy: the southbound has none of ovn-ipsec-northd")
 
 
 def test_each_thing_that_is_waited_for_is_said_in_turn(host: Host) -> None:
