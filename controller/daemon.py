@@ -19,6 +19,7 @@ import ovs.poller
 import structlog
 
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy
+from ovn_ipsec.model.wait import Reached
 from ovn_ipsec.schema.open_vswitch import LocalChassis
 from ovn_ipsec.service import Service, notify_systemd
 from ovn_ipsec.wait import WaitLog
@@ -27,7 +28,7 @@ from . import local as local_db
 from . import report
 from .chassis import Chassis, Decisions
 from .guard.host import HostGuard
-from .headline import Reached, Situation, Told, headline, waits_for
+from .headline import Situation, Told, headline, waits_for
 from .identity import identify
 from .ike.conflict import ConflictWatch
 from .kernel.watch import NO_ESP, KernelWatch

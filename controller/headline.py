@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Phase
 from ovn_ipsec.model.status import PairCounts
-from ovn_ipsec.model.wait import Wait
+from ovn_ipsec.model.wait import Reached, Wait, away
 from ovn_ipsec.schema.open_vswitch import LocalChassis
 
 _SYSTEM_ID = "external_ids:system-id"
@@ -20,16 +20,6 @@ _WORDS = {
     Phase.ENFORCE: "enforced",
     Phase.RELAX: "relaxing",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reached:
-    """A database, or a daemon, as far as it is reached."""
-
-    where: str
-    up: bool
-    problem: str = ""
-    """Why it is not; empty also while an answer may be on its way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +73,9 @@ def headline(seen: Situation) -> str:
 
 def _local(seen: Situation) -> Wait | None:
     """What the local database lacks."""
-    local, here = seen.local, seen.here
-    if not local.up:
-        return _away("no local database", local)
+    here = seen.here
+    if not seen.local.up:
+        return away("no local database", seen.local)
     if here is None:
         return Wait("the local database has no row in table Open_vSwitch: ovs-vsctl init makes it")
     if here.name is None:
@@ -102,19 +92,13 @@ def _missing(what: str, key: str, here: LocalChassis) -> Wait:
     return Wait(f"{what}: set {key} in the local Open_vSwitch row")
 
 
-def _away(what: str, reached: Reached) -> Wait:
-    if reached.problem:
-        return Wait(f"{what}: {reached.problem}", told=True)
-    return Wait(f"{what}: {reached.where}: no answer yet", known=False)
-
-
 def _chassis(seen: Situation) -> Wait | None:
     """What the chassis that this host is waits for."""
     told = seen.chassis
     if told is None:
         return None
     if not told.southbound.up:
-        return _away("southbound not reached", told.southbound)
+        return away("southbound not reached", told.southbound)
     return _policy(told) or _means(told)
 
 
@@ -131,7 +115,7 @@ def _policy(told: Told) -> Wait | None:
 def _means(told: Told) -> Wait | None:
     """What the chassis needs to do what the policy says."""
     if told.policy.phase is not Phase.OFF and not told.ike.up:
-        return _away("IKE daemon not reached", told.ike)
+        return away("IKE daemon not reached", told.ike)
     if not told.has_row:
         reason = f"the southbound has no Chassis row {told.name}: ovn-controller makes it"
         return Wait(reason, known=False)

@@ -18,13 +18,16 @@ import structlog
 from ovn_ipsec.clock import SYSTEM, Clock
 from ovn_ipsec.errors import InputError, OvsdbConflict
 from ovn_ipsec.model.policy import HOLD_S, ClusterPolicy, Phase
+from ovn_ipsec.model.wait import Reached
 from ovn_ipsec.ovsdb.session import Session
 from ovn_ipsec.schema.nb_global import STATE
 from ovn_ipsec.schema.sb_global import SCHEMA
 from ovn_ipsec.service import Process, notify_systemd
+from ovn_ipsec.wait import WaitLog
 
 from . import metrics
 from .bounds.damping import Damping
+from .headline import Situation, headline, waits_for
 from .journal import Journal
 from .observe.members import Members
 from .observe.northbound import Northbound
@@ -48,6 +51,8 @@ EVALUATE_SHARE = 5.0
 """Evaluations start at least this many times their duration apart, however often rows change."""
 REPORT_EVERY_S = 1.0
 RETRY_AFTER_S = 1.0
+NO_NB = "the northbound has no row in NB_Global: ovn-northd or ovn-nbctl init makes it"
+NO_SB = "the southbound has no row in SB_Global: ovn-northd makes it"
 
 
 class Northd:
@@ -88,7 +93,9 @@ class Northd:
         self._cluster: metrics.Cluster | None = None
         self._noted: tuple[InputError, ...] = ()
         """What the last evaluation refused."""
-        self._journal = Journal()
+        self._journal, self._waits = Journal(), WaitLog()
+        self._lacking = ""
+        """The missing row without which nothing can be decided."""
         self._paused = self._ready = self._active = False
         self._dirty = True
         self._due: float | None = None
@@ -111,6 +118,9 @@ class Northd:
         self._nb.open()
         self._sb.open()
         self._log.info("started", nb=self._nb.remotes, sb=self._sb.remotes)
+        if self._enrolment is not None:
+            # Also one on standby says at once that it could not sign.
+            self._enrolment.look(self._clock.monotonic())
 
     def turn(self) -> None:
         """Do one pass: observe, decide, apply, report. After a failure, the next one waits 1 s."""
@@ -120,6 +130,7 @@ class Northd:
             if now >= self._resume_at:
                 self._turn(now)
                 self._meter(now)
+                self._tell(now)
         except Exception:
             self._log.exception("turn_failed")
             self._resume_at = now + RETRY_AFTER_S
@@ -135,6 +146,8 @@ class Northd:
             self._nb.wait(poller)
             self._sb.wait(poller)
             self._members.wait(poller)
+            if self._waits.wake_at() != float("inf"):
+                poller.timer_wait(_ms(self._waits.wake_at() - now))
             due = self._next()
             if due is not None and not self._writing:
                 poller.timer_wait(_ms(due - now))
@@ -192,6 +205,7 @@ class Northd:
             return
         self._evaluate_at, self._dirty, self._due = now + EVALUATE_EVERY_S, False, None
         nb, sb = self._northbound.observe(), self._southbound.observe()
+        self._lacking = NO_NB if nb is None else NO_SB if sb is None else ""
         if nb is not None and sb is not None:
             self._members.want(self._targeting.named(nb, sb.policy), self._hold_s(nb))
             sb = self._members.add_to(sb, now)
@@ -368,6 +382,23 @@ class Northd:
         asking = () if self._enrolment is None else self._enrolment.refusals
         self._wake_at(self._journal.refused((*self._noted, *asking), now))
 
+    def _tell(self, now: float) -> None:
+        """Say what is waited for or done, where that has changed."""
+        nb, sb = (
+            Reached(where=one.remotes, up=one.connected, problem=one.problem)
+            for one in (self._nb, self._sb)
+        )
+        seen = Situation(
+            northbound=nb,
+            southbound=sb,
+            lacking=self._lacking,
+            authority="" if self._enrolment is None else self._enrolment.problem,
+            role=self._role,
+            cluster=self._cluster,
+        )
+        self._waits.note(waits_for(seen), now)
+        self._service.tell(headline(seen))
+
     @property
     def _role(self) -> str:
         if self._paused:
@@ -393,9 +424,13 @@ class Northd:
             f"Generation: {policy.generation if policy else 0}",
             f"Northbound: {'connected' if self._nb.connected else 'not connected'}",
             f"Southbound: {'connected' if self._sb.connected else 'not connected'}",
-            *(f"Problem: {problem}" for problem in self._service.problems()),
+            *(f"Problem: {problem}" for problem in self._problems()),
         ]
         return "\n".join(lines)
+
+    def _problems(self) -> list[str]:
+        problem = "" if self._enrolment is None else self._enrolment.problem
+        return [*([f"authority: {problem}"] if problem else []), *self._service.problems()]
 
 
 def _ms(seconds: float) -> int:

@@ -103,8 +103,7 @@ class Enrolment:
         self._look_at = now + LOOK_S
         before = self.signing
         try:
-            found = self._folder.index_path.stat()
-            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
+            stamp = self._stamp_now()
             if stamp != self._stamp:
                 index = self._folder.ledger().written
                 # Who was revoked by name; a certificate that was revoked by its number bars a key.
@@ -113,13 +112,26 @@ class Enrolment:
                 self._stamp = stamp
                 self._unwritable, self._sign_at = "", float("-inf")
             self._say(self._unwritable)
-        except (OSError, PkiError) as error:
+        except PkiError as error:
             self._say(str(error))
             self._stamp, self._look_at = None, now + RETRY_S
         if self.signing != before:
             for case in self._cases.values():
                 case.request, case.until = "", None
         return self.signing != before
+
+    def _stamp_now(self) -> object:
+        """What other books have another of.
+
+        Raises:
+            PkiError: There are none, or nobody may look.
+        """
+        try:
+            found = self._folder.index_path.stat()
+        except OSError as error:
+            self._folder.books()  # it says what is missing, and what to do
+            raise PkiError(str(self._folder.index_path), str(error.strerror)) from None
+        return found.st_mtime_ns, found.st_ino, found.st_size
 
     def wake_at(self) -> float:
         """When look() has something to do, on the clock of `now`."""
@@ -229,6 +241,8 @@ class Enrolment:
     def _say(self, problem: str) -> None:
         if problem and problem != self.problem:
             _log.error("authority_not_usable", reason=problem)
+        elif self.problem and not problem:
+            _log.info("authority_usable_again")
         self.problem = problem
 
 

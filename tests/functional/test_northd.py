@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -387,16 +388,69 @@ def test_ends_when_told_and_leaves_everything(ovn: Central) -> None:
     assert ovn.encap_modes() == modes("require")
 
 
-def test_systemd_hears_when_it_is_ready(
-    ovn: Central, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Systemd:
+    """What systemd hears of our northd."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._listener.bind(str(folder / "notify"))
+        self._listener.settimeout(stretched(30))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(folder / "notify"))
+        self.heard: list[str] = []
+
+    def hears(self, pattern: str) -> None:
+        """Wait for what it is told."""
+        while not (self.heard and re.match(pattern, self.heard[-1])):
+            try:
+                self.heard.append(self._listener.recv(9999).decode())
+            except TimeoutError:
+                raise AssertionError(f"no {pattern} in {self.heard}") from None
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._listener.close()
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
+    """A socket for sd_notify(3)."""
+    made = Systemd(tmp_path, monkeypatch)
+    yield made
+    made.close()
+
+
+def test_systemd_hears_when_it_is_ready(ovn: Central, systemd: Systemd) -> None:
+    """READY=1 is sent once both databases are loaded; then what it does is shown."""
+    ovn.start_northd()
+    systemd.hears("READY=1")
+    systemd.hears(r"STATUS=active: off generation 0, 3 chassis, 0 of 0 pairs encrypted")
+    enforce(ovn)
+    systemd.hears(r"STATUS=active: enforced generation \d+, 3 chassis, 6 of 6 pairs encrypted")
+    ovn.appctl("northd", "pause")
+    systemd.hears("STATUS=paused")
+
+
+def test_what_it_waits_for_is_shown(ovn: Central, systemd: Systemd) -> None:
+    """A database that is not reached, with the reason; what it does goes on."""
+    ovn.start_northd()
+    systemd.hears("READY=1")
+    ovn.processes["ovsdb-sb"].stop()
+    systemd.hears("STATUS=waiting: southbound not reached: unix:.*; ")
+    ovn.serve("sb")
+    systemd.hears("STATUS=active")
+
+
+def test_an_authority_that_is_not_there_is_said_at_once(
+    ovn: Central, systemd: Systemd, tmp_path: Path
 ) -> None:
-    """READY=1 is sent once both databases are loaded."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(tmp_path / "notify"))
-        listener.settimeout(stretched(30))
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        ovn.start_northd()
-        assert listener.recv(64) == b"READY=1"
+    """Also by one on standby, who would not sign, before it has to."""
+    ovn.start_northd("one")
+    wait_until(lambda: "Status: active" in ovn.appctl("one", "status"), what="one active")
+    ovn.start_northd("two", f"--ca-dir={tmp_path}/ca")
+    systemd.hears("STATUS=waiting: the authority cannot be used: .*/ca: no such folder.*; standby")
+    (line,) = ovn.log_events("two", "authority_not_usable")
+    assert f"{tmp_path}/ca: no such folder" in line["reason"]
+    assert f"Problem: authority: {tmp_path}/ca: no such folder" in ovn.appctl("two", "status")
 
 
 def uuid_of(ovn: Central, chassis: str) -> str:

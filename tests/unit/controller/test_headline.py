@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from controller.headline import Reached, Situation, Told, headline, waits_for
+from controller.headline import Situation, Told, headline, waits_for
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase
 from ovn_ipsec.model.status import PairCounts
-from ovn_ipsec.model.wait import Wait
+from ovn_ipsec.model.wait import Reached, Wait
 from ovn_ipsec.schema.open_vswitch import LocalChassis, parse_local
 
 UP = Reached(where="unix:/db", up=True)

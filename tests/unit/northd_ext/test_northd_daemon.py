@@ -218,7 +218,7 @@ class Process:
 class Database(Session):
     """A database that is always awake, and breaks when the test says so."""
 
-    remotes, connected = "unix:x", True
+    remotes, connected, problem = "unix:x", True, ""
     broken = False
     passes = 0
 
