@@ -129,7 +129,7 @@ class Enrolment:
         try:
             found = self._folder.index_path.stat()
         except OSError as error:
-            self._folder.books()  # it says what is missing, and what to do
+            self._folder.ledger()  # it says what is missing, and what to do
             raise PkiError(str(self._folder.index_path), str(error.strerror)) from None
         return found.st_mtime_ns, found.st_ino, found.st_size
 

@@ -46,3 +46,8 @@ def monotonic() -> float:
 def utc_now() -> datetime:
     """Wall time of the system, aware, UTC."""
     return SYSTEM.utc_now()
+
+
+def local_now() -> datetime:
+    """Wall time of the system in the time zone of who looks at the screen, aware."""
+    return SYSTEM.utc_now().astimezone()

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 CLUSTER = "cluster"
 """The subject of what is not of one chassis."""
+BLOCKED, PENDING = "pairs blocked", "pairs pending"
+"""Kinds that are mostly what comes of another problem, perhaps at the other end."""
 
 
 class Level(StrEnum):

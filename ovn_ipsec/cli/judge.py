@@ -15,7 +15,7 @@ from ..model.status import Digest
 from ..policy.judgement import follows
 from ..schema import nb_global
 from ..schema.report import parse_digest, printable
-from .finding import CLUSTER, Finding, Level
+from .finding import BLOCKED, CLUSTER, PENDING, Finding, Level
 from .rows import row_findings
 from .settings import Exit
 from .unmanaged import absent, in_quarantine
@@ -50,7 +50,9 @@ class Standing(StrEnum):
     """It has none, and others wait for it."""
     UNREADABLE = "unreadable report"
     NOT_NEEDED = "not needed"
-    """It has no controller, and no rule asks for its pairs; or it has no Chassis row."""
+    """It has no controller, and no rule asks for its pairs."""
+    NO_ROW = "no Chassis row"
+    """It has a Chassis_Private row only."""
     QUARANTINED = "quarantined"
 
 
@@ -164,6 +166,7 @@ class _Judging:
         self._ended = state.removesuffix(DEGRADED) in ("enforced", "established")
         self._policy = sb.policy
         self._now = now
+        self._rows = sb.chassis.keys() | {error.row for error in sb.refused}
         self._absent = absent(sb.policy, sb.chassis)
         self._kept_out = in_quarantine(sb.policy, sb.chassis)
 
@@ -196,7 +199,8 @@ class _Judging:
 
     def _without(self, name: str, shown: str) -> tuple[ChassisLine, list[Finding]]:
         if name not in self._absent:
-            return ChassisLine(name=shown, digest=None, standing=Standing.NOT_NEEDED), []
+            standing = Standing.NOT_NEEDED if name in self._rows else Standing.NO_ROW
+            return ChassisLine(name=shown, digest=None, standing=standing), []
         line = ChassisLine(name=shown, digest=None, standing=Standing.ABSENT)
         return line, [Finding(subject=shown, problem="no controller", next_step=NO_AGENT)]
 
@@ -209,9 +213,9 @@ class _Judging:
             found.append((lag, SEE_LOG, "not at the generation and phase in force"))
         counts = digest.counts
         if counts.blocked:
-            found.append((f"{plural(counts.blocked, 'pair')} blocked", SEE_PEERS, "pairs blocked"))
+            found.append((f"{plural(counts.blocked, 'pair')} blocked", SEE_PEERS, BLOCKED))
         if counts.pending and self._ended:
-            found.append((f"{plural(counts.pending, 'pair')} pending", SEE_PEERS, "pairs pending"))
+            found.append((f"{plural(counts.pending, 'pair')} pending", SEE_PEERS, PENDING))
         if digest.expires is not None and digest.expires <= self._now:
             when = f"{ago(digest.expires, self._now)} ({digest.expires:%Y-%m-%d %H:%M} UTC)"
             found.append((f"certificate expired {when}", RENEW, "certificate expired"))

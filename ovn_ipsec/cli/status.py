@@ -4,46 +4,128 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..clock import utc_now
+from ..clock import local_now, utc_now
 from ..errors import OvsdbError
 from ..model.status import PairCounts
-from .finding import Level
-from .judge import SETTLED, ChassisLine, Status, judge
+from . import overview
+from .judge import ChassisLine, Status, judge
 from .output import complain, say_json
 from .settings import Exit, Settings
 
-COLOURS = {Level.WARNING: "yellow", Level.URGENT: "bold red", Level.PROBLEM: "yellow"}
-COLUMNS = ("chassis", "agent", "phase", "generation", "pairs", "problem", "expires")
+if TYPE_CHECKING:
+    from ..ovsdb.commands import Commands
+    from .layout import Line
+    from .tables import Screen
+
+NO_MATCH = "no chassis has a name like this: {}"
 
 
 @click.command(name="status")
+@click.option("--problems", is_flag=True, help="Show every problem, with all names.")
+@click.option("--chassis", metavar="GLOB", help="Show only chassis like GLOB, one by one.")
+@click.option("--watch", is_flag=True, help="Show it again after each change, until interrupted.")
 @click.pass_obj
-def command(settings: Settings) -> None:
-    """Show the state of the cluster and of every chassis, with a next step for each problem."""
+def command(settings: Settings, problems: bool, chassis: str | None, watch: bool) -> None:
+    """Show the state of the cluster, counts, and what needs attention.
+
+    It fits on one screen whatever the size of the cluster; --problems and --chassis show more.
+    With --chassis, the exit status is that of these chassis. --json prints all chassis.
+    """
+    show = _Show(settings, problems=problems, glob=chassis)
     try:
-        status = _read(settings)
+        with _databases(settings) as (nb, sb):
+            exit_status = _watch(show, nb, sb) if watch else show(_look(nb, sb))
     except OvsdbError as error:
         complain(error.diagnostics())
         sys.exit(Exit.CANNOT_TELL)
-    say_json(as_json(status)) if settings.as_json else _show(status)
-    sys.exit(status.exit)
+    sys.exit(exit_status)
 
 
-def _read(settings: Settings) -> Status:
+@contextmanager
+def _databases(settings: Settings) -> Iterator[tuple[Commands, Commands]]:
     from ..ovsdb.schemas import SOUTHBOUND  # noqa: PLC0415 - --help stays quick
-    from .database import STATE, connected, global_row  # noqa: PLC0415
+    from .database import STATE, connected  # noqa: PLC0415
+
+    with (
+        connected(settings, settings.ovnnb_db, STATE) as nb,
+        connected(settings, settings.ovnsb_db, SOUTHBOUND) as sb,
+    ):
+        yield nb, sb
+
+
+def _look(nb: Commands, sb: Commands) -> Status:
+    from .database import global_row  # noqa: PLC0415 - --help stays quick
     from .gather import southbound  # noqa: PLC0415
 
-    with connected(settings, settings.ovnnb_db, STATE) as nb:
-        found = global_row(nb)
-        ipsec, external_ids = found.ipsec, dict(found.external_ids)
-    with connected(settings, settings.ovnsb_db, SOUTHBOUND) as sb:
-        return judge(external_ids, ipsec, southbound(sb), utc_now())
+    row = global_row(nb)
+    return judge(dict(row.external_ids), row.ipsec, southbound(sb), utc_now())
+
+
+def _watch(show: _Show, nb: Commands, sb: Commands) -> Exit:
+    """Show it again and again; the exit status is that of the last time."""
+    from .watching import looks  # noqa: PLC0415 - --help stays quick
+
+    last = Exit.CANNOT_TELL
+    try:
+        for status, old_because in looks((nb, sb), lambda: _look(nb, sb)):
+            found = show(status, old_because, again=True)
+            last = Exit.CANNOT_TELL if old_because else found
+    except KeyboardInterrupt:
+        pass
+    return last
+
+
+class _Show:
+    """Shows a cluster as the flags say."""
+
+    def __init__(self, settings: Settings, *, problems: bool, glob: str | None) -> None:
+        self._as_json, self._problems, self._glob = settings.as_json, problems, glob
+        self._last: object = None
+
+    def __call__(self, whole: Status, old_because: str = "", *, again: bool = False) -> Exit:
+        """Show it.
+
+        Args:
+            whole: The cluster.
+            old_because: Why there may be news that did not come; empty if there are none.
+            again: Whether it is shown whenever it changes: what looks the same is not.
+        """
+        status = whole if self._glob is None else overview.chosen(whole, self._glob)
+        if self._as_json:
+            found = as_json(status) | ({"outdated": old_because} if old_because else {})
+            if not again or found != self._last:
+                say_json(found, indent=None if again else 2)
+            self._last = found
+            return status.exit
+        from .tables import Screen  # noqa: PLC0415 - --help stays quick
+
+        screen = Screen()
+        if again:
+            screen.clear()
+        if old_because:
+            screen.line(f"what was last seen; no connection: {old_because}", "bold red")
+        screen.lines(self._lines(status, screen, used=bool(old_because) + again))
+        if again:
+            screen.line(f"as of {local_now():%Y-%m-%d %H:%M:%S}; interrupt to end", "dim")
+        return status.exit
+
+    def _lines(self, status: Status, screen: Screen, *, used: int) -> list[Line]:
+        now, width = local_now(), screen.width
+        if self._glob is not None and not status.chassis:
+            complain(NO_MATCH.format(self._glob), "ovn-ipsec status --chassis '*' shows all")
+            return []
+        if self._problems:
+            return overview.problems(status, now, width)
+        if self._glob is not None:
+            return overview.of_chassis(status, now, width)
+        return overview.first_screen(status, now, width, screen.height - used)
 
 
 def as_json(status: Status) -> dict[str, Any]:
@@ -53,6 +135,10 @@ def as_json(status: Status) -> dict[str, Any]:
         "generation": status.generation,
         "summary": status.summary,
         "error": status.error,
+        "totals": {
+            "chassis": {str(at): n for at, n in overview.standings(status.chassis).items()},
+            "pairs": asdict(overview.totals(status.chassis)),
+        },
         "chassis": [_chassis_json(line) for line in status.chassis],
         "findings": [asdict(finding) for finding in status.findings],
         "exit": int(status.exit),
@@ -90,25 +176,3 @@ def words(line: ChassisLine) -> tuple[str, ...]:
         digest.problem,
         f"{digest.expires:%Y-%m-%d}" if digest.expires else "",
     )
-
-
-def headline(status: Status) -> str:
-    """The state in one line; one that sounds well says so where not all is."""
-    generation = f", generation {status.generation}" if status.generation else ""
-    doubt = status.state in SETTLED and status.exit is not Exit.WELL
-    return f"{status.state}{generation}{', but not all is well' if doubt else ''}"
-
-
-def _show(status: Status) -> None:
-    from .tables import Screen  # noqa: PLC0415 - --help stays quick
-
-    screen = Screen()
-    colour = {Exit.WELL: "green", Exit.DEGRADED: "yellow", Exit.CANNOT_TELL: "red"}[status.exit]
-    screen.line(headline(status), colour)
-    if status.summary:
-        screen.line(status.summary)
-    if status.chassis:
-        screen.table(COLUMNS, [words(line) for line in status.chassis])
-    for finding in status.findings:
-        screen.line(f"{finding.subject}: {finding.problem}", COLOURS[finding.level])
-        screen.line(f"    next: {finding.next_step}")

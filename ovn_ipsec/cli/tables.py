@@ -6,15 +6,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from .output import CELL_MAX, shown
+from . import layout
+from .layout import Line
+from .output import CELL_MAX, LINE_MAX, shown
 
-PIPE_WIDTH = 240
-"""Into a pipe nothing is folded to the width of a screen that is not there."""
+LOWEST = 24
+"""Lines of the smallest terminal that anybody has."""
 
 
 class Screen:
@@ -22,20 +22,37 @@ class Screen:
 
     def __init__(self) -> None:
         """Look at whether it is a terminal."""
-        width = None if sys.stdout.isatty() else PIPE_WIDTH
-        self._console = Console(highlight=False, width=width)
+        self._is_terminal = sys.stdout.isatty()
+        self._console = Console(highlight=False, width=None if self._is_terminal else LINE_MAX)
+
+    @property
+    def width(self) -> int | None:
+        """Characters of a line; None in a pipe, where nothing is folded."""
+        return self._console.width if self._is_terminal else None
+
+    @property
+    def height(self) -> int:
+        """Lines that fit, and leave one for the prompt."""
+        return max(LOWEST, self._console.height if self._is_terminal else 0) - 1
+
+    def clear(self) -> None:
+        """Empty it, if it is a terminal."""
+        if self._is_terminal:
+            self._console.clear()
 
     def line(self, text: str, style: str = "") -> None:
-        """Print one line; what looks like markup in it is printed as it is."""
-        self._console.print(Text(shown(text), style=style), soft_wrap=True)
+        """Print one text, folded between words; what looks like markup is printed as it is."""
+        kept = shown(text)
+        indent = " " * (len(kept) - len(kept.lstrip()) + 4)
+        self.lines(layout.folded(kept, self.width, indent=indent, style=style))
+
+    def lines(self, lines: Iterable[Line]) -> None:
+        """Print lines that are laid out already."""
+        for text, style in lines:
+            self._console.print(Text(shown(text), style=style), soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a table; columns that are empty everywhere are left out."""
-        kept = list(rows)
-        filled = [i for i in range(len(columns)) if any(row[i] for row in kept)]
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for index in filled:
-            table.add_column(Text(columns[index]), overflow="fold")
-        for row in kept:
-            table.add_row(*(Text(shown(row[index], CELL_MAX)) for index in filled))
-        self._console.print(table)
+        heads = [shown(column, CELL_MAX) for column in columns]
+        kept = [[shown(cell, CELL_MAX) for cell in row] for row in rows]
+        self.lines(layout.table(heads, kept, self.width))

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from ovsdb import Central, central, missing_programs, wait_until
@@ -30,11 +32,13 @@ def ovn(tmp_path: Path) -> Iterator[Central]:
         yield made
 
 
-def start(ovn: Central, *argv: str) -> subprocess.Popen[str]:
+def start(
+    ovn: Central, *argv: str, stdout: IO[str] | int = subprocess.PIPE
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "ovn_ipsec.cli", *argv],
         env={**os.environ, **ovn.env},
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -60,6 +64,38 @@ def test_status_and_wait_follow_a_rollout(ovn: Central) -> None:
     assert (waiting.returncode, json.loads(output)) == (0, {"state": "enforced", "reached": True})
     code, output, errors = run(ovn, "--json", "status")
     assert (code, json.loads(output)["chassis"][0]["agent"]) == (0, "fake"), errors
+
+
+def test_status_is_shown_again_after_each_change(ovn: Central, tmp_path: Path) -> None:
+    """A line of JSON each, until it is interrupted; it ends with the status of the last one."""
+    printed = tmp_path / "printed"
+
+    def states() -> list[str]:
+        return [json.loads(line)["state"] for line in printed.read_text().splitlines()]
+
+    with printed.open("w") as output:
+        watching = start(ovn, "--json", "status", "--watch", stdout=output)
+    try:
+        wait_until(lambda: states() == ["off"], what="the first look")
+        ovn.nbctl("set", "NB_Global", ".", "ipsec=true")
+        wait_until(lambda: states()[-1] == "enforced", what="a later look")
+        watching.send_signal(signal.SIGINT)
+        _, errors = watching.communicate(timeout=stretched(60))
+    finally:
+        watching.kill()
+        watching.communicate()
+    assert (watching.returncode, errors) == (0, "")
+
+
+def test_status_of_some_chassis(ovn: Central) -> None:
+    """One by one; no match is no answer."""
+    ovn.report("hv1", generation="0", phase="off", pairs="clear=1", agent="fake 1.0")
+    code, output, errors = run(ovn, "status", "--chassis", "hv?")
+    row = "hv1      ready  1 clear  fake 1.0\n"
+    assert (code, output.splitlines(keepends=True)[1]) == (0, row), errors
+    code, output, errors = run(ovn, "status", "--chassis", "x*")
+    assert (code, output) == (2, "")
+    assert errors.startswith("ovn-ipsec: no chassis has a name like this: x*\n    next: ")
 
 
 def test_a_wait_in_vain_says_how_far_it_came(ovn: Central) -> None:

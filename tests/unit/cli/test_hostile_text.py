@@ -23,6 +23,7 @@ from ovn_ipsec.cli.policy import show as policy_show
 from ovn_ipsec.cli.policy.editing import assess, propose, to_add, to_replace
 from ovn_ipsec.cli.policy.listing import make_listing
 from ovn_ipsec.cli.policy.rulefile import parse_file
+from ovn_ipsec.cli.settings import Settings
 from ovn_ipsec.cli.trial import try_pairs
 from ovn_ipsec.cli.view import RawSouthbound
 from ovn_ipsec.model.policy import Mode
@@ -111,8 +112,13 @@ def test_a_hostile_cluster_in_status(capsys: pytest.CaptureFixture[str]):
         chassis=ROWS,
         privates={"hv1": report(problem=EVIL), "hv2": {"ovn-ipsec-agent": EVIL}, EVIL: {}},
     )
-    status._show(judge(hostile().reported, True, raw, NOW))
-    assert MARKUP in clean(capsys.readouterr().out)
+    seen = judge(hostile().reported, True, raw, NOW)
+    settings = Settings(ovnnb_db="", ovnsb_db="")
+    for problems, glob in ((False, None), (True, None), (False, "*"), (False, EVIL)):
+        status._Show(settings, problems=problems, glob=glob)(seen, EVIL, again=True)
+    printed = capsys.readouterr()
+    assert MARKUP in clean(printed.out)
+    assert MARKUP in clean(printed.err)
 
 
 def test_a_hostile_cluster_in_explain(capsys: pytest.CaptureFixture[str]):

@@ -23,9 +23,10 @@ from ovn_ipsec.cli.judge import (
     Standing,
     Status,
 )
+from ovn_ipsec.cli.overview import headline
 from ovn_ipsec.cli.rows import FIX_ROW, NO_ROW, ONE_ADDRESS, SAME_KIND, SHOWN
 from ovn_ipsec.cli.settings import Exit
-from ovn_ipsec.cli.status import as_json, headline, words
+from ovn_ipsec.cli.status import as_json, words
 from ovn_ipsec.cli.view import RawSouthbound
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import ClassName, Mode, Phase, Treatment, class_pair
@@ -241,10 +242,7 @@ def test_a_degraded_cluster_says_why_and_what_to_do(summary: str, problem: str):
     (found,) = status.findings
     assert found.problem.startswith(problem)
     assert (found.subject, found.next_step) == ("cluster", SEE_NORTHD)
-    assert (status.exit, headline(status)) == (
-        Exit.DEGRADED,
-        "enforced (degraded), generation 7",
-    )
+    assert (status.exit, headline(status).text) == (Exit.DEGRADED, "enforced (degraded)")
     blamed = judge(nb("enforced (degraded)"), True, {"hv1": digest(problem="x")}, NOW)
     assert ["hv1"] == [f.subject for f in blamed.findings]
 
@@ -252,11 +250,8 @@ def test_a_degraded_cluster_says_why_and_what_to_do(summary: str, problem: str):
 def test_a_state_beside_an_error_does_not_sound_well():
     """NB says enforced, and something is wrong all the same."""
     wrong = judge(nb(**{"ovn-ipsec-error": "no"}), True, {"hv1": digest()}, NOW)
-    assert (Exit.DEGRADED, "enforced, generation 7, but not all is well") == (
-        wrong.exit,
-        headline(wrong),
-    )
-    assert headline(judge(nb(), True, {"hv1": digest()}, NOW)) == "enforced, generation 7"
+    assert (Exit.DEGRADED, "enforced, but not all is well") == (wrong.exit, headline(wrong).text)
+    assert headline(judge(nb(), True, {"hv1": digest()}, NOW)).text == "enforced"
     assert as_json(wrong)["state"] == "enforced"
 
 
@@ -363,7 +358,7 @@ def test_a_northbound_that_says_off_beside_a_policy_in_force_is_not_well(state: 
     status = judge(asked, False, {"hv1": digest()}, NOW, sb=published())
     problem = "the northbound says that encryption is off, but generation 7 is in force (enforce)"
     assert [("cluster", problem, WHICH_NORTHBOUND)] == about_rows(status)
-    assert "but not all is well" in headline(status)
+    assert "but not all is well" in headline(status).text
     over = judge(asked, False, {"hv1": digest()}, NOW, sb=published(phase=Phase.OFF))
     assert (Exit.WELL, ()) == (over.exit, over.findings)
 
