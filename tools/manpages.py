@@ -27,8 +27,11 @@ PROGRAMS = ("ovn-ipsec(8)", "ovn-ipsec-northd(8)", "ovn-ipsec-controller(8)", "o
 STATUS = (
     ("0", "Well, or what was asked for was done."),
     ("1", "Degraded, or it could not be done."),
-    ("2", "Nobody can tell, or the command was given wrongly."),
+    ("2", "Nobody can tell."),
+    ("64", "The command line is wrong."),
 )
+COMMON = {"--help", "--json"}
+"""Flags of every command."""
 COMMON_FILES = (
     (
         "/etc/default/ovn-ipsec, /etc/sysconfig/ovn-ipsec",
@@ -117,9 +120,11 @@ def usage(command: click.Command, context: click.Context) -> str:
 
 
 def options(command: click.Command, context: click.Context) -> Iterator[str]:
-    """Every flag of a command with what it is for."""
+    """Every flag of a command with what it is for; those that all have stand at the program."""
     for parameter in command.get_params(context):
         if not isinstance(parameter, click.Option):
+            continue
+        if context.parent is not None and COMMON.intersection(parameter.opts):
             continue
         record = parameter.get_help_record(context)
         if record is None:
@@ -165,7 +170,7 @@ def see_also(own: str) -> list[str]:
 
 def command_page() -> list[str]:
     """Write ovn-ipsec(8)."""
-    context = click.Context(cli, info_name="ovn-ipsec")
+    context = click.Context(cli, info_name="ovn-ipsec", **cli.context_settings)
     return [
         *title("ovn-ipsec", 8, "see and steer the encryption of an OVN cluster's tunnels"),
         ".SH SYNOPSIS",

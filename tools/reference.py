@@ -167,7 +167,9 @@ def _helps(group: click.Group, context: click.Context) -> Iterator[tuple[str, st
 def commands() -> str:
     """Print the help of ovn-ipsec and of each of its commands."""
     lines = ["# The command ovn-ipsec", NOTE]
-    context = click.Context(cli, info_name="ovn-ipsec", max_content_width=80)
+    context = click.Context(
+        cli, info_name="ovn-ipsec", max_content_width=80, **cli.context_settings
+    )
     lines += ["```", cli.get_help(context), "```"]
     for title, text in _helps(cli, context):
         level = "#" * (1 + len(title.split()))

@@ -10,13 +10,14 @@ from pathlib import Path
 import click
 
 from .. import __version__
+from .program import HELP_NAMES, Program, with_json
 from .settings import Settings
 
 COMMANDS = ("doctor", "explain", "peers", "pki", "policy", "probe", "sandbox", "status", "wait")
 RUNDIR = os.environ.get("OVN_RUNDIR", "/var/run/ovn")
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Program):
     """A group whose commands are modules beside this one, each with a command named `command`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -30,10 +31,10 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"{__package__}.{cmd_name}")
         command: click.Command = module.command
-        return command
+        return with_json(command)
 
 
-@click.group(cls=LazyGroup, name="ovn-ipsec")
+@click.group(cls=LazyGroup, name="ovn-ipsec", context_settings=HELP_NAMES)
 @click.option(
     "--ovnnb-db",
     metavar="REMOTES",
@@ -56,13 +57,15 @@ class LazyGroup(click.Group):
     metavar="FILE",
     help="CA certificate that the server of ssl: remotes is verified with.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, here or after the command.")
 @click.version_option(__version__)
 @click.pass_context
 def main(ctx: click.Context, /, **flags: str | bool | None) -> None:
     """Inspect and control the encryption of an OVN cluster's tunnels.
 
-    Exit status of status, doctor, explain and peers: 0 healthy, 1 degraded, 2 unknown.
+    Exit status of status, doctor, explain and peers: 0 healthy, 1 degraded, 2 unknown. Of every
+    command: 64 if the command line is wrong. With --json, errors are one JSON object too, with
+    error and, where there is something to do, next_step.
     """
     ctx.obj = Settings(**flags)  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import EdgeError
-from .output import complain, say_json
+from .output import complain_of, say_json, warn
 from .settings import Exit, Settings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def command(settings: Settings, one: str, other: str, target: str | None) -> Non
     try:
         found = _explain(settings, (one, other), target)
     except EdgeError as error:
-        complain(error.diagnostics())
+        complain_of(error)
         sys.exit(Exit.CANNOT_TELL)
     say_json(as_json(found)) if settings.as_json else _show(found)
     sys.exit(found.exit)
@@ -68,7 +68,7 @@ def _live(target: str | None) -> LivePeers:
     except EdgeError as error:
         if target is not None:
             raise
-        complain(f"{error.diagnostics()}; the databases alone are asked")
+        warn(f"{error.diagnostics()}; only the databases are asked")
         return {}
 
 

@@ -14,6 +14,7 @@ from ..model.policy import ClusterPolicy, Phase
 from ..model.status import Digest
 from ..policy.judgement import follows
 from ..schema import nb_global
+from ..schema.nb_global import DEGRADED
 from ..schema.report import parse_digest, printable
 from .finding import BLOCKED, CLUSTER, PENDING, Finding, Level
 from .rows import row_findings
@@ -22,7 +23,6 @@ from .unmanaged import absent, in_quarantine
 from .view import RawSouthbound, Southbound, parse_southbound
 from .wording import ago, plural
 
-DEGRADED = " (degraded)"
 SETTLED = ("off", "enforced", "established")
 
 FIX_KEY = "correct the key that it names; the last good policy stays in force until then"

@@ -11,7 +11,10 @@ from typing import Any
 from ..errors import EdgeError
 
 PROGRAM = "ovn-ipsec-controller"
-NEXT_WITHOUT = f"start {PROGRAM} on this chassis, or name its socket with -t"
+NEXT_WITHOUT = (
+    f"run this on a chassis, as root; there, start {PROGRAM} if it does not run:"
+    f" systemctl start {PROGRAM}. Its socket can be named with -t"
+)
 """What to do when it does not answer."""
 
 Peer = dict[str, Any]
@@ -36,8 +39,12 @@ def socket_of(program: str, rundir: Path) -> str:
     pidfile = rundir / f"{program}.pid"
     try:
         pid = int(pidfile.read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
-        raise EdgeError(f"{pidfile}: {error}") from error
+    except FileNotFoundError:
+        raise EdgeError(f"there is no {pidfile}: {program} does not run on this host") from None
+    except OSError as error:
+        raise EdgeError(f"{pidfile}: {error.strerror}") from error
+    except ValueError as error:
+        raise EdgeError(f"{pidfile} has no process id in it: {error}") from error
     return str(rundir / f"{program}.{pid}.ctl")
 
 

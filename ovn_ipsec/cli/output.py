@@ -13,6 +13,7 @@ import json
 
 import click
 
+from ..errors import IPsecError
 from ..schema.report import printable
 
 LINE_MAX, CELL_MAX = 4000, 600
@@ -36,10 +37,37 @@ def say(text: str) -> None:
 
 
 def complain(problem: str, next_step: str = "") -> None:
-    """Print on standard error why there is no answer, and what to do about it."""
-    click.echo(f"ovn-ipsec: {shown(problem)}", err=True)
+    """Print why there is no answer, and what to do about it.
+
+    On standard error; for programs as the one JSON object that they wait for.
+    """
+    if wants_json():
+        say_json(as_json_error(problem, next_step))
+        return
+    warn(problem)
     if next_step:
         click.echo(f"    next: {shown(next_step)}", err=True)
+
+
+def complain_of(error: IPsecError) -> None:
+    """Print why there is no answer, with what the error itself knows to do about it."""
+    complain(error.diagnostics(), getattr(error, "next_step", ""))
+
+
+def warn(remark: str) -> None:
+    """Print on standard error what somebody should know besides the answer."""
+    click.echo(f"ovn-ipsec: {shown(remark)}", err=True)
+
+
+def wants_json() -> bool:
+    """Whether the command that runs was given --json."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(getattr(context.obj, "as_json", False))
+
+
+def as_json_error(problem: str, next_step: str = "") -> dict[str, str]:
+    """What --json prints where there is no answer."""
+    return {"error": problem} | ({"next_step": next_step} if next_step else {})
 
 
 def say_json(value: object, *, indent: int | None = 2) -> None:

@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import click
+
+from .output import say_json
+from .settings import Settings
 
 
 @click.command(name="sandbox")
@@ -15,8 +21,30 @@ import click
 )
 @click.option("--keep", is_flag=True, help="Leave a shell in the cluster at the end.")
 @click.option("--logs", type=click.Path(path_type=Path), metavar="DIR", help="Keep logs in DIR.")
-def command(chassis: int, keep: bool, logs: Path | None) -> None:
-    """Build a whole OVN cluster on this machine and watch it being encrypted."""
+@click.pass_obj
+def command(settings: Settings, chassis: int, keep: bool, logs: Path | None) -> None:
+    """Build a whole OVN cluster on this machine and watch it being encrypted.
+
+    With --json, what happens is told on standard error, and how it ended on standard output.
+    """
     from ..lab.sandbox import run  # noqa: PLC0415 - --help stays quick
 
-    sys.exit(run(chassis=chassis, keep=keep, logs=logs))
+    with _told_on_stderr() if settings.as_json else nullcontext():
+        status = run(chassis=chassis, keep=keep, logs=logs)
+    if settings.as_json:
+        say_json({"exit": status})
+    sys.exit(status)
+
+
+@contextmanager
+def _told_on_stderr() -> Iterator[None]:
+    """Send there what this process and its children print."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)

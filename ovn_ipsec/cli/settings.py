@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit statuses of the commands that judge."""
+    """Exit statuses of the commands."""
 
     WELL = 0
     DEGRADED = 1
     CANNOT_TELL = 2
+    USAGE = 64
+    """The command line is wrong: EX_USAGE of sysexits.h."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,3 +27,7 @@ class Settings:
     certificate: str | None = None
     ca_cert: str | None = None
     as_json: bool = False
+
+    def with_json(self) -> Settings:
+        """The same with --json."""
+        return replace(self, as_json=True)

@@ -16,7 +16,7 @@ from ..errors import OvsdbError
 from ..model.status import PairCounts
 from . import overview
 from .judge import ChassisLine, Status, judge
-from .output import complain, say_json
+from .output import complain, complain_of, say_json
 from .settings import Exit, Settings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def command(settings: Settings, problems: bool, chassis: str | None, watch: bool
         with _databases(settings) as (nb, sb):
             exit_status = _watch(show, nb, sb) if watch else show(_look(nb, sb))
     except OvsdbError as error:
-        complain(error.diagnostics())
+        complain_of(error)
         sys.exit(Exit.CANNOT_TELL)
     sys.exit(exit_status)
 
@@ -98,6 +98,9 @@ class _Show:
             again: Whether it is shown whenever it changes: what looks the same is not.
         """
         status = whole if self._glob is None else overview.chosen(whole, self._glob)
+        if self._glob is not None and not status.chassis:
+            complain(NO_MATCH.format(self._glob), "ovn-ipsec status --chassis '*' shows all")
+            return status.exit
         if self._as_json:
             found = as_json(status) | ({"outdated": old_because} if old_because else {})
             if not again or found != self._last:
@@ -118,9 +121,6 @@ class _Show:
 
     def _lines(self, status: Status, screen: Screen, *, used: int) -> list[Line]:
         now, width = local_now(), screen.width
-        if self._glob is not None and not status.chassis:
-            complain(NO_MATCH.format(self._glob), "ovn-ipsec status --chassis '*' shows all")
-            return []
         if self._problems:
             return overview.problems(status, now, width)
         if self._glob is not None:

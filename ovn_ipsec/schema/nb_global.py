@@ -53,6 +53,10 @@ GENERATION = "ovn-ipsec-generation"
 SUMMARY = "ovn-ipsec-summary"
 ERROR = "ovn-ipsec-error"
 REPORT_KEYS = (STATE, GENERATION, SUMMARY, ERROR)
+STATES = ("off", "preparing", "establishing", "established", "enforced", "relaxing")
+"""What STATE can be, in the order of a rollout."""
+DEGRADED = " (degraded)"
+"""Stands behind a state while something that should hold does not."""
 
 E = TypeVar("E", bound=StrEnum)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -98,6 +99,17 @@ def test_status_of_some_chassis(ovn: Central) -> None:
     assert errors.startswith("ovn-ipsec: no chassis has a name like this: x*\n    next: ")
 
 
+def test_a_wait_for_a_state_that_is_degraded_says_so(ovn: Central) -> None:
+    """It is not over, and whoever waits knows why."""
+    ovn.processes["northd"].stop()
+    key = "external_ids:ovn-ipsec-state"
+    ovn.nbctl("set", "NB_Global", ".", f'{key}="enforced (degraded)"')
+    code, output, errors = run(ovn, "wait", "enforced", "--timeout", "1")
+    told = "ovn-ipsec: waiting, but the state is enforced (degraded); see ovn-ipsec status\n"
+    last = "ovn-ipsec: still enforced (degraded); see ovn-ipsec status\n"
+    assert (code, output, errors) == (1, "", told + last)
+
+
 def test_a_wait_in_vain_says_how_far_it_came(ovn: Central) -> None:
     """In the time that it was given."""
     began = time.monotonic()
@@ -107,12 +119,28 @@ def test_a_wait_in_vain_says_how_far_it_came(ovn: Central) -> None:
 
 
 @pytest.mark.parametrize("argv", [("status",), ("wait", "off")])
+def test_a_database_that_is_not_there_cannot_be_judged(ovn: Central, argv: tuple[str, ...]):
+    """The file that is missing is named, and what to do; for programs in one object."""
+    path = f"{ovn.folder}/nowhere.sock"
+    told = f"there is no {path}: the northbound database does not run on this host"
+    step = "run this where it does, or say where: --ovnnb-db ssl:ADDRESS:6641 (or $OVN_NB_DB)"
+    code, output, errors = run(ovn, "--ovnnb-db", f"unix:{path}", *argv)
+    assert (code, output, errors) == (2, "", f"ovn-ipsec: {told}\n    next: {step}\n")
+    code, output, errors = run(ovn, "--ovnnb-db", f"unix:{path}", *argv, "--json")
+    assert (code, json.loads(output), errors) == (2, {"error": told, "next_step": step}, "")
+
+
+@pytest.mark.parametrize("argv", [("status",), ("wait", "off")])
 def test_a_database_that_does_not_answer_cannot_be_judged(ovn: Central, argv: tuple[str, ...]):
     """It is named, after a few seconds."""
-    remote = f"unix:{ovn.folder}/nowhere.sock"
-    code, output, errors = run(ovn, "--ovnnb-db", remote, *argv)
-    told = f"ovn-ipsec: no answer within 5 s: {remote}: No such file or directory\n"
-    assert (code, output, errors) == (2, "", told)
+    remote = f"unix:{ovn.folder}/silent.sock"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(f"{ovn.folder}/silent.sock")
+        silent.listen()
+        code, output, errors = run(ovn, "--ovnnb-db", remote, *argv)
+    assert (code, output) == (2, "")
+    assert errors.startswith("ovn-ipsec: ")
+    assert "no answer within 5 s" in errors
     code, _, errors = run(ovn, "--ovnnb-db", "nonsense", *argv)
     assert (code, errors.startswith("ovn-ipsec: nonsense: ")) == (2, True), errors
 

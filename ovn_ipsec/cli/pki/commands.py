@@ -14,6 +14,7 @@ import click
 from ...clock import utc_now
 from ...errors import IPsecError
 from ...pki.values import KeyKind
+from ..output import complain_of
 from ..settings import Exit, Settings
 from .options import (
     A_PATH,
@@ -21,7 +22,6 @@ from .options import (
     PkiGroup,
     authority_life,
     authority_line,
-    complain,
     key_type,
     kind,
     life,
@@ -243,9 +243,8 @@ def export_stock(pki: Pki, chassis: str, out: Path, target: str) -> None:
 
 
 @command.command(short_help="Show the certificate of every chassis, and what to do next.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.pass_obj
-def status(pki: Pki, as_json: bool) -> None:
+def status(pki: Pki) -> None:
     """Show the newest certificate of each chassis, and what to do next.
 
     Warns 30 and 7 days before a certificate expires, or in the last tenth of a shorter life. Exit
@@ -258,10 +257,10 @@ def status(pki: Pki, as_json: bool) -> None:
         index = folder.read()
         report = judge(index, folder.stale(index), now)
     except IPsecError as error:
-        complain(error)
+        complain_of(error)
         sys.exit(Exit.CANNOT_TELL)
     code = Exit.DEGRADED if report.troubles else Exit.WELL
-    if as_json or pki.settings.as_json:
+    if pki.as_json:
         click.echo(json.dumps(as_document(index.trusted, report, code), indent=2))
     else:
         show(index.trusted, report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...errors import InputError, IPsecError
-from ...pki.errors import PkiError
 from ...pki.values import AUTHORITY_LIFE, CHASSIS_LIFE, KeyKind
 from ...schema.fields import Place, duration_s
+from ..output import complain_of
+from ..program import Group
 from ..settings import Exit, Settings
 
 if TYPE_CHECKING:
@@ -61,6 +62,15 @@ class Pki:
     settings: Settings
 
     @property
+    def as_json(self) -> bool:
+        """Whether a program reads the answer."""
+        return self.settings.as_json
+
+    def with_json(self) -> Pki:
+        """The same with --json."""
+        return replace(self, settings=self.settings.with_json())
+
+    @property
     def folder(self) -> CaFolder:
         """The folder of the authority."""
         from ...pki.folder import CaFolder  # noqa: PLC0415 - --help stays quick
@@ -68,7 +78,7 @@ class Pki:
         return CaFolder(self.path)
 
 
-class PkiGroup(click.Group):
+class PkiGroup(Group):
     """Says what went wrong, and what to do next, on standard error; ends with 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -76,15 +86,8 @@ class PkiGroup(click.Group):
         try:
             return super().invoke(ctx)
         except IPsecError as error:
-            complain(error)
+            complain_of(error)
             sys.exit(Exit.DEGRADED)
-
-
-def complain(error: IPsecError) -> None:
-    """Print an error, and what to do next, on standard error."""
-    click.echo(f"ovn-ipsec: {error.diagnostics()}", err=True)
-    if isinstance(error, PkiError) and error.next_step:
-        click.echo(f"    next: {error.next_step}", err=True)
 
 
 key_type = click.option(

@@ -8,10 +8,11 @@ from datetime import timedelta
 import click
 
 from ...clock import utc_now
+from ..program import Group
 from .options import Pki, authority_life, authority_line, key_type, kind
 
 
-@click.group(short_help="Replace the authority without losing a packet.")
+@click.group(cls=Group, short_help="Replace the authority without losing a packet.")
 def rollover() -> None:
     """Replace this authority with a new one, without losing a packet.
 

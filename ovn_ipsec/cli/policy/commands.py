@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO, ParamSpec
 import click
 
 from ...errors import EdgeError, OvsdbConflict
-from ..output import complain, say
+from ..output import complain, complain_of, say
+from ..program import Group
 from ..settings import Exit, Settings
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def ends_with(command: Callable[P, Exit]) -> Callable[P, None]:
             complain(CHANGED)
             status = Exit.DEGRADED
         except EdgeError as error:
-            complain(error.diagnostics())
+            complain_of(error)
             status = Exit.CANNOT_TELL
         sys.exit(status)
 
@@ -56,7 +57,7 @@ def _file(source: BinaryIO) -> RuleFile:
     return parse_file(source.read().decode(errors="surrogateescape"))
 
 
-@click.group(name="policy")
+@click.group(cls=Group, name="policy")
 def command() -> None:
     """See and change which pairs of chassis are encrypted, and how.
 

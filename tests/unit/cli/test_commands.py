@@ -9,10 +9,12 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from ovn_ipsec.cli import local, peers, wait
+from northd_ext.observe.views import STATE_PHASE
+from ovn_ipsec.cli import local, peers, program, wait
 from ovn_ipsec.cli.__main__ import COMMANDS, main
 from ovn_ipsec.cli.settings import Exit
 from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.schema.nb_global import STATES
 
 PEER = {"peer": "hv2", "type": "geneve", "state": "encrypted", "mode": "require", "since_s": 4}
 
@@ -24,9 +26,76 @@ def test_every_command_has_help(name: str):
     assert (0, True) == (result.exit_code, result.output.startswith("Usage: "))
 
 
-def test_an_unknown_command_is_refused():
-    """With the exit status that click has for it."""
-    assert 2 == CliRunner().invoke(main, ["nonsense"]).exit_code
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_takes_json_and_short_help(name: str):
+    """Also those that are groups, and what is in them."""
+    result = CliRunner().invoke(main, [name, "-h"])
+    assert (0, True) == (result.exit_code, result.output.startswith("Usage: "))
+    assert "--json" in result.output
+
+
+WRONG = [
+    ["nonsense"],
+    ["--nonsense"],
+    ["status", "--nonsense"],
+    ["status", "surplus"],
+    ["wait"],
+    ["wait", "encrypted"],
+    ["wait", "enforced", "--timeout", "soon"],
+    ["policy", "nonsense"],
+    ["policy", "delete", "0"],
+    ["policy", "check", "/nonexistent"],
+    ["pki", "rollover", "nonsense"],
+]
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_a_wrong_command_line_is_no_verdict(words: list[str]):
+    """It ends with 64, and says how it is written on standard error."""
+    result = CliRunner().invoke(main, words)
+    assert (64, "") == (result.exit_code, result.stdout)
+    assert result.stderr.startswith("Usage: ")
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_wrong_command_line_is_one_object_for_programs(words: list[str], first: bool):
+    """Wherever it asks for JSON."""
+    result = CliRunner().invoke(main, ["--json", *words] if first else [*words, "--json"])
+    assert (64, "", ["error"]) == (
+        result.exit_code,
+        result.stderr,
+        list(json.loads(result.stdout)),
+    )
+
+
+def test_what_follows_two_dashes_is_no_flag():
+    """Even where it looks like one."""
+    assert not program.asks_for_json(["pki", "--", "--json"])
+
+
+def test_states_that_can_be_waited_for_are_named():
+    """They are those that ovn-ipsec-northd writes."""
+    result = CliRunner().invoke(main, ["wait", "encrypted"])
+    assert all(f"'{state}'" in result.stderr for state in STATES)
+    assert {*STATE_PHASE} == {*STATES}
+
+
+def test_whoever_waits_is_told_once_what_keeps_it(capsys: pytest.CaptureFixture[str]):
+    """A state that is degraded, or a database that has gone away."""
+    waiting = wait.Waiting("enforced")
+    looks = [
+        ("establishing", ""),
+        ("enforced (degraded)", ""),
+        ("enforced (degraded)", ""),
+        ("enforced", "closed"),
+        ("enforced", ""),
+    ]
+    assert [waiting.is_over(*look) for look in looks] == [False] * 4 + [True]
+    assert capsys.readouterr().err.splitlines() == [
+        "ovn-ipsec: waiting, but the state is enforced (degraded); see ovn-ipsec status",
+        "ovn-ipsec: waiting, but not connected: closed",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -60,10 +129,27 @@ def test_a_peer_is_one_row_and_absent_fields_are_empty():
 
 
 def test_a_controller_that_does_not_run_cannot_be_judged(tmp_path, monkeypatch):
-    """Exit 2, with a next step."""
+    """Exit 2, with the file that is missing and a next step; for programs in one object."""
     monkeypatch.setenv("OVS_RUNDIR", str(tmp_path))
+    told = f"there is no {tmp_path}/ovn-ipsec-controller.pid: "
+    told += "ovn-ipsec-controller does not run on this host"
     result = CliRunner().invoke(main, ["peers"])
-    assert (2, True) == (result.exit_code, "next: start ovn-ipsec-controller" in result.output)
+    expected = f"ovn-ipsec: {told}\n    next: {local.NEXT_WITHOUT}\n"
+    assert (2, "", expected) == (result.exit_code, result.stdout, result.stderr)
+    for words in (["--json", "peers"], ["peers", "--json"]):
+        result = CliRunner().invoke(main, words)
+        found = {"error": told, "next_step": local.NEXT_WITHOUT}
+        assert (2, found, "") == (result.exit_code, json.loads(result.stdout), result.stderr)
+
+
+@pytest.mark.parametrize(("text", "told"), [("x", "has no process id in it"), (None, "Is a dir")])
+def test_a_pidfile_that_is_none_is_named(tmp_path, monkeypatch, text: str | None, told: str):
+    """With what is wrong with it."""
+    monkeypatch.setenv("OVS_RUNDIR", str(tmp_path))
+    pidfile = tmp_path / "ovn-ipsec-controller.pid"
+    pidfile.mkdir() if text is None else pidfile.write_text(text)
+    with pytest.raises(EdgeError, match=f"{pidfile}.*{told}"):
+        local.own_socket()
 
 
 @pytest.mark.parametrize(

@@ -114,14 +114,14 @@ def test_options_reach_what_is_made(tmp_path: Path):
 @pytest.mark.parametrize("life", ["5", "59m", "3651d", "-1d", "soon", "1w", ""])
 def test_a_life_out_of_range_is_refused(shell: Shell, life: str):
     """With the range."""
-    text = shell.refused("issue", "hv1", "--life", life, code=2)
+    text = shell.refused("issue", "hv1", "--life", life, code=64)
     assert "expected a time from 1h to 3650d, such as 36h or 90d" in text
 
 
 @pytest.mark.parametrize("command", ["issue", "renew"])
 def test_one_folder_is_for_one_chassis(shell: Shell, command: str):
     """The next one would overwrite the key of the first."""
-    assert "--out is for one" in shell.refused(command, "a", "b", "--out", "x", code=2)
+    assert "--out is for one" in shell.refused(command, "a", "b", "--out", "x", code=64)
 
 
 def test_a_renewal_needs_to_know_which_key(shell: Shell):
@@ -129,7 +129,7 @@ def test_a_renewal_needs_to_know_which_key(shell: Shell):
     shell.ok("issue", "hv1")
     shell.ok("renew", "hv1", "--same-key")
     shell.ok("renew", "hv1", "--key-type", "ed25519")
-    text = shell.refused("renew", "hv1", "--same-key", "--key-type", "ed25519", code=2)
+    text = shell.refused("renew", "hv1", "--same-key", "--key-type", "ed25519", code=64)
     assert "cannot be combined" in text
 
 
