@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +15,6 @@ from ..local import NEXT_WITHOUT, PROGRAM, ask, ask_peers, own_socket
 from ..output import complain, say_json
 from ..settings import Exit, Settings
 from .checkup import Check, examine, verdict
-
-WORDS = {True: ("ok  ", "green"), False: ("BAD ", "bold red"), None: ("??? ", "yellow")}
 
 
 @click.command(name="doctor")
@@ -66,11 +65,13 @@ def _checks(settings: Settings, socket: str, ovs_db: str | None) -> tuple[Check,
 
 def _show(checks: tuple[Check, ...]) -> None:
     from ..tables import Screen  # noqa: PLC0415 - --help stays quick
+    from .layout import lay_out  # noqa: PLC0415
 
     screen = Screen()
-    width = max(len(check.part) for check in checks)
-    for check in checks:
-        word, colour = WORDS[check.is_well]
-        screen.line(f"{word}  {check.part.ljust(width)}  {check.said}", colour)
-        if check.next_step:
-            screen.line(f"      {' ' * width}  next: {check.next_step}")
+    for line in lay_out(checks, screen_width()):
+        screen.line(line.text, line.style)
+
+
+def screen_width() -> int | None:
+    """Columns of the terminal; None: it is none, and nothing is folded."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
