@@ -40,5 +40,5 @@ def looks(databases: tuple[Commands, ...], look: Callable[[], T]) -> Iterator[tu
             poller.timer_wait(int(((PAUSE_S if changed else REFRESH_S) - passed) * 1000) + 1)
             poller.block()
             for session in sessions:
-                changed = session.run() or changed
+                changed = session.receive() or changed
                 session.changes()
