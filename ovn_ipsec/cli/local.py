@@ -21,13 +21,18 @@ Peer = dict[str, Any]
 """One pair, as `peers/show json` of the controller prints it."""
 
 
+def own_rundir() -> Path:
+    """Where the programs of Open vSwitch have their sockets and pidfiles."""
+    return Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch"))
+
+
 def own_socket() -> str:
     """Find the control socket of the controller running here.
 
     Raises:
         EdgeError: None runs here.
     """
-    return socket_of(PROGRAM, Path(os.environ.get("OVS_RUNDIR", "/var/run/openvswitch")))
+    return socket_of(PROGRAM, own_rundir())
 
 
 def socket_of(program: str, rundir: Path) -> str:

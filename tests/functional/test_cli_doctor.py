@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,9 @@ import pytest
 from controller.kernel.watch import NO_ESP
 from ovn_ipsec.model.policy import Auth, Phase
 from tests.functional.live import MISSING, ROOT, SECRETS, Lab, until
+
+OF_THE_MACHINE = {"ESP", "modules", "module esp4", "module esp6", "settings", "clock", "units"}
+"""Where these tests run it may have no ESP, no modules, no installed package and no clock set."""
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
 
@@ -28,6 +32,7 @@ def examined(lab: Lab, *words: str, local: bool = True) -> tuple[int, str]:
     (lab.folder / "ovs-vswitchd.pid").write_text(str(os.getpid()), encoding="ascii")
     argv = ["ip", "netns", "exec", lab.daemons["chA"].netns, sys.executable, "-m", "ovn_ipsec.cli"]
     argv += [*words, "doctor", "--target", str(lab.folder / "chA.appctl")]
+    argv += ["--vici", lab.daemons["chA"].uri, "--state-dir", str(lab.folder / "state-chA")]
     argv += ["--ovs-db", f"unix:{lab.folder}/chA.sock"] if local else []
     done = subprocess.run(
         argv, check=False, env=lab.env, cwd=ROOT, capture_output=True, text=True, timeout=60
@@ -42,16 +47,16 @@ def parts(lab: Lab) -> dict[str, dict[str, object]]:
 
 
 def not_well(lab: Lab) -> set[str]:
-    """Parts that are not well; a kernel without ESP is not what these tests are about."""
+    """Parts that are not well; the machine itself is not what these tests are about."""
     found = parts(lab)
     other = {name for name, one in found.items() if one["said"] != NO_ESP and not one["is_well"]}
-    return other - {"ESP"} if found else {"?"}
+    return other - OF_THE_MACHINE if found else {"?"}
 
 
 def test_every_part_of_a_chassis_is_looked_at(lab: Lab) -> None:
     """Off all is well; then pins without TLS, an absent peer, and a daemon that is gone."""
     status, output = examined(lab)
-    assert status == 2
+    assert status == 1
     assert "next: start ovn-ipsec-controller" in output
     lab.secrets(SECRETS[0])
     lab.start("chA")
@@ -70,6 +75,10 @@ def test_every_part_of_a_chassis_is_looked_at(lab: Lab) -> None:
     found = parts(lab)
     assert str(found["IKE daemon"]["said"]).startswith("strongSwan ")
     assert str(found["guard"]["said"]).startswith("in force")
+    for part in ("guard, nftables", "guard, XFRM", "UDP port 500", "UDP port 4500", "plugins"):
+        assert found[part]["is_well"], found[part]
+    assert found["guard, XFRM"]["said"] == "4 block policies"
+    assert found["UDP port 500"]["said"] == "held by charon-systemd"
     assert "1 of 1 not up: chB blocked" in str(found["pairs"]["said"])
     assert found["pairs"]["next_step"] == "ovn-ipsec explain chA chB"
     assert "pins are no more trustworthy" in str(found["problem"]["said"])
@@ -78,9 +87,37 @@ def test_every_part_of_a_chassis_is_looked_at(lab: Lab) -> None:
     until(lambda: not parts(lab)["IKE daemon"]["is_well"], "its daemon is missed")
     status, output = examined(lab)
     assert status == 1
-    for word in ("BAD   IKE daemon", "next: start strongSwan", "ok    southbound"):
+    for word in ("BAD   IKE daemon", "BAD   vici", "next: start strongSwan", "ok    southbound"):
         assert word in output
+    assert output.index("BAD ") < output.index("ok  ")
     assert SECRETS[0] not in output
+
+
+def test_before_anything_runs_it_says_what_is_missing(lab: Lab) -> None:
+    """A guard that does not stand, a port of IKE that another has, a file that is not there."""
+    lab.daemons["chA"].kill()
+    lab.set("chA", "certificate", "/nonexistent/cert.pem")
+    state = lab.folder / "state-chA"
+    state.mkdir()
+    (state / "boot-guard.json").write_text('{"ports": [6081], "local": ["10.9.0.1"]}')
+    netns = ["ip", "netns", "exec", lab.daemons["chA"].netns]
+    hold = "import socket as s; h = s.socket(type=s.SOCK_DGRAM); h.bind(('', 500)); open(0).read()"
+    with subprocess.Popen([*netns, sys.executable, "-c", hold], stdin=subprocess.PIPE) as other:
+        until(lambda: parts(lab)["UDP port 500"]["said"] != "free", "the port is held")
+        found = parts(lab)
+        assert other.stdin is not None
+        other.stdin.close()
+    said = {name: one["said"] for name, one in found.items() if one["is_well"] is False}
+    assert said["vici"] == f"{lab.daemons['chA'].uri}: Connection refused"
+    assert said["guard, nftables"] == "the table inet ovn_ipsec is missing"
+    assert said["guard, XFRM"] == "2 of 2 block policies are missing"
+    assert re.fullmatch(rf"held by python\S* \(pid {other.pid}\)", str(said["UDP port 500"]))
+    assert said["certificate"] == "/nonexistent/cert.pem: cannot read: No such file or directory"
+    assert "does not answer" in said["controller"]
+    assert found["boot guard"]["is_well"]
+    assert found["UDP port 4500"]["said"] == "free"
+    assert found["Chassis row"]["said"] == "geneve 10.9.0.1"
+    assert not [name for name, one in found.items() if not one["is_well"] and not one["next_step"]]
 
 
 def test_what_no_controller_misses_is_seen(lab: Lab) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ...errors import EdgeError, OvsdbError
 from ...model.chassis import IpAddress
-from ...schema.open_vswitch import LocalChassis, parse_local
+from ...schema.open_vswitch import parse_local
 from ..settings import Settings
 from ..view import Southbound, parse_southbound
 from .hostcheck import HANDLER, REVALIDATOR, Host
@@ -36,21 +36,26 @@ def look(settings: Settings, name: str | None, *, rundir: Path, ovs_db: str | No
         ovs_db: The local database; None: that in `rundir`.
     """
     unseen: dict[str, str] = {}
-    threads, started_s, wanted, southbound = None, None, frozenset[IpAddress](), None
+    threads, started_s, local, southbound = None, None, None, None
     try:
         pid = vswitchd_pid(rundir)
         threads, started_s = threads_of(pid), started_after_s(pid)
     except OSError as error:
-        unseen["ovs-vswitchd"] = str(error)
+        unseen["ovs-vswitchd"] = cause(error)
     try:
-        here, tls = _local(settings, ovs_db or f"unix:{rundir}/db.sock", name)
-        wanted = here.encap_ips
-        southbound = _southbound(tls, here.remote)
-    except (EdgeError, OSError) as error:
-        unseen["Chassis row"] = str(error)
+        found, config, tls = read_local(settings, ovs_db or f"unix:{rundir}/db.sock")
+        local = parse_local(found, config, name)
+        southbound = _southbound(tls, local.remote)
+    except EdgeError as error:
+        unseen["Chassis row"] = error.diagnostics()
+    except OSError as error:
+        unseen["Chassis row"] = cause(error)
+    name = local.name if name is None and local is not None else name
+    wanted = local.encap_ips if local is not None else frozenset()
     ours = None if southbound is None or name is None else southbound.chassis.get(name)
     mine = frozenset(() if ours is None else (i.encap.ip for i in ours.chassis.encaps))
     return Host(
+        local=local,
         wanted=wanted,
         absent=absent(wanted | mine),
         threads=threads,
@@ -60,7 +65,22 @@ def look(settings: Settings, name: str | None, *, rundir: Path, ovs_db: str | No
     )
 
 
-def _local(settings: Settings, ovs_db: str, name: str | None) -> tuple[LocalChassis, Settings]:
+def cause(error: OSError) -> str:
+    """Say what the system refused, without numbers."""
+    said = error.strerror or type(error).__name__
+    return f"{error.filename}: {said}" if error.filename else said
+
+
+def read_local(settings: Settings, ovs_db: str) -> tuple[dict[str, str], dict[str, str], Settings]:
+    """Read the local database.
+
+    Returns:
+        external_ids and other_config of Open_vSwitch, and the settings with the files of its SSL
+        row, where the command line names none.
+
+    Raises:
+        OvsdbError: It does not answer, or is empty.
+    """
     from ...ovsdb.schemas import VSWITCH, part_of  # noqa: PLC0415 - --help stays quick
     from ..database import connected  # noqa: PLC0415
 
@@ -72,7 +92,6 @@ def _local(settings: Settings, ovs_db: str, name: str | None) -> tuple[LocalChas
         row = local.first("Open_vSwitch")
         if row is None:
             raise OvsdbError(f"{ovs_db}: Open_vSwitch is empty")
-        here = parse_local(dict(row.external_ids), dict(row.other_config), name)
         for ssl in () if settings.private_key else row.ssl:
             settings = replace(
                 settings,
@@ -80,7 +99,7 @@ def _local(settings: Settings, ovs_db: str, name: str | None) -> tuple[LocalChas
                 certificate=ssl.certificate,
                 ca_cert=ssl.ca_cert,
             )
-    return here, settings
+        return dict(row.external_ids), dict(row.other_config), settings
 
 
 def _southbound(settings: Settings, remote: str) -> Southbound:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ...model.chassis import IpAddress
+from ...schema.open_vswitch import LocalChassis
 from ...schema.report import printable
 from ..pairs import fits
 from ..rows import ends
@@ -48,6 +49,8 @@ LOOK = "run this as root on the chassis itself; if that fails too, see why it ca
 class Host:
     """What doctor saw for itself."""
 
+    local: LocalChassis | None = None
+    """What the local database says; None: not read."""
     wanted: frozenset[IpAddress] = frozenset()
     """external_ids:ovn-encap-ip of Open_vSwitch."""
     absent: frozenset[IpAddress] = frozenset()

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shell: a look at everything that this machine shows by itself, each part on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from ...clock import utc_now
+from ...errors import IPsecError
+from ...schema.open_vswitch import LocalChassis
+from ...schema.report import printable
+from ..machine import boot_guard, charon, credentials, kernel, nft, ports, units, xfrm
+from ..machine.values import Block, Daemon
+from .checkup import Check
+from .credentialcheck import examine_credentials
+from .daemoncheck import PORTS, examine_daemon, examine_ports
+from .host import cause
+from .hostcheck import LOOK, Host
+from .kernelcheck import (
+    MODULES,
+    examine_blocks,
+    examine_clock,
+    examine_kept,
+    examine_modules,
+    examine_nft,
+)
+from .unitcheck import UNITS, examine_units
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where to look."""
+
+    vici: str | None = None
+    """None: where Open_vSwitch says, or where strongSwan has it."""
+    state_dir: Path = boot_guard.STATE_DIR
+
+
+def vici_of(places: Places, here: LocalChassis | None) -> str:
+    """Say where the IKE daemon is asked, as the controller does."""
+    return places.vici or (here.vici if here is not None else None) or charon.DEFAULT
+
+
+def survey(host: Host, name: str | None, places: Places, *, runs: bool) -> tuple[Check, ...]:
+    """Look at everything; what cannot be seen is said to be unseen.
+
+    Args:
+        host: What was seen by way of the databases.
+        name: Of this chassis; None: it has none.
+        places: Where to look.
+        runs: Whether a controller answers.
+
+    Returns:
+        The checks, in the order in which one thing needs the other.
+    """
+    here = host.local
+    daemon, unseen = _daemon(vici_of(places, here))
+    answers = daemon is not None and not daemon.fault
+    found = [
+        *_tried("units", partial(units.units, UNITS),
+                lambda seen: examine_units(seen, runs=runs, daemon=answers)),
+        *unseen,
+        *(examine_daemon(daemon, charon.files()) if daemon is not None else ()),
+        *_tried("UDP ports", partial(ports.holders, PORTS),
+                lambda seen: examine_ports(seen, daemon=answers)),
+        *_tried("modules", partial(kernel.modules, MODULES),
+                lambda seen: examine_modules(seen, host.wanted)),
+        *_guard(places),
+    ]  # fmt: skip
+    if here is not None:
+        found += _tried(
+            "certificate",
+            partial(credentials.read, here),
+            lambda seen: examine_credentials(name, seen, utc_now()),
+        )
+    found += _tried("clock", kernel.clock_is_set, lambda seen: [examine_clock(seen)])
+    return tuple(found)
+
+
+def _daemon(uri: str) -> tuple[Daemon | None, tuple[Check, ...]]:
+    try:
+        return charon.look(uri), ()
+    except IPsecError as error:
+        return None, (_unseen("vici", error.diagnostics()),)
+
+
+def _guard(places: Places) -> tuple[Check, ...]:
+    try:
+        kept = boot_guard.kept_guard(places.state_dir)
+    except OSError as error:
+        return (_unseen("boot guard", cause(error)),)
+    return (
+        examine_kept(kept),
+        *_tried("guard, nftables", nft.guarded_ports, lambda seen: [examine_nft(kept, seen)]),
+        *_tried("guard, XFRM", _blocks, lambda seen: [examine_blocks(kept, seen)]),
+    )
+
+
+def _blocks() -> frozenset[Block]:
+    found = (policy.block() for policy in xfrm.policies())
+    return frozenset(block for block in found if block is not None)
+
+
+def _tried(
+    part: str, look: Callable[[], T], judge: Callable[[T], Iterable[Check]]
+) -> tuple[Check, ...]:
+    try:
+        seen = look()
+    except IPsecError as error:
+        return (_unseen(part, error.diagnostics()),)
+    except OSError as error:
+        return (_unseen(part, cause(error)),)
+    return tuple(judge(seen))
+
+
+def _unseen(part: str, why: str) -> Check:
+    return Check(part=part, is_well=None, said=printable(why, 400), next_step=LOOK)
