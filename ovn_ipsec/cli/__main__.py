@@ -13,7 +13,18 @@ from .. import __version__
 from .program import HELP_NAMES, Program, with_json
 from .settings import Settings
 
-COMMANDS = ("doctor", "explain", "peers", "pki", "policy", "probe", "sandbox", "status", "wait")
+COMMANDS = (
+    "doctor",
+    "explain",
+    "peers",
+    "pki",
+    "policy",
+    "probe",
+    "report",
+    "sandbox",
+    "status",
+    "wait",
+)
 RUNDIR = os.environ.get("OVN_RUNDIR", "/var/run/ovn")
 
 
