@@ -14,6 +14,7 @@ from .program import HELP_NAMES, Program, with_json
 from .settings import Settings
 
 COMMANDS = (
+    "check-wire",
     "doctor",
     "explain",
     "peers",
@@ -40,7 +41,7 @@ class LazyGroup(Program):
         """Import a command."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"{__package__}.{cmd_name}")
+        module = importlib.import_module(f"{__package__}.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return with_json(command)
 
