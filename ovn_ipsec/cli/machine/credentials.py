@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,6 +27,9 @@ def read(here: LocalChassis) -> Credentials:
 
     Args:
         here: What names them.
+
+    Raises:
+        PermissionError: One is there, and not for us to read: the controller runs as root.
     """
     named = here.files
     return Credentials(
@@ -37,6 +41,7 @@ def read(here: LocalChassis) -> Credentials:
 
 
 def _public(path: str) -> Content:
+    _knock(path)
     try:
         data = files.read(Path(path), limit=FILE_MAX)
     except (PkiError, ValueError) as error:
@@ -46,6 +51,7 @@ def _public(path: str) -> Content:
 
 def _key(path: str) -> Content:
     """Its public half alone leaves this function."""
+    _knock(path)
     try:
         data = files.read(Path(path), limit=FILE_MAX)
     except (PkiError, ValueError) as error:
@@ -62,11 +68,22 @@ def _key(path: str) -> Content:
 
 
 def _secret(path: str) -> Content:
+    _knock(path)
     try:
         files.read_secret_file(path)
     except (PkiError, ValueError) as error:
         return Content(path=path, fault=_fault(error))
     return Content(path=path, mode=_mode(path))
+
+
+def _knock(path: str) -> None:
+    """Raise PermissionError for a file that is not for us; whatever else is wrong shows later."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        return
 
 
 def _mode(path: str) -> int:

@@ -207,9 +207,24 @@ def test_a_key_that_is_of_no_use_is_told_why(tmp_path: Path, data: bytes | None,
     assert (None, None, None) == (seen.certificate, seen.ca_cert, seen.secret)
 
 
+def test_a_file_that_is_not_for_us_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The controller may read it; doctor then says that it cannot tell."""
+
+    def barred(path: str, *_words: object) -> int:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(credentials.os, "open", barred)
+    for key in ("certificate", "private_key", "ovn-ipsec-psk-file"):
+        with pytest.raises(PermissionError):
+            credentials.read(parse_local({}, {key: str(tmp_path / "x")}, "hv1"))
+
+
 def test_a_certificate_and_a_secret_that_are_not_there_are_told(tmp_path: Path):
     """With the reason."""
-    gone = str(tmp_path / "gone")
+    gone, odd = str(tmp_path / "gone"), "nul\0"
+    seen = credentials.read(parse_local({}, {"certificate": odd}, "hv1"))
+    assert seen.certificate is not None
+    assert seen.certificate.fault
     seen = credentials.read(
         parse_local({}, {"certificate": gone, "ovn-ipsec-psk-file": gone}, "hv1")
     )
