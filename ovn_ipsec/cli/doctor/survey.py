@@ -11,10 +11,11 @@ from typing import TypeVar
 
 from ...clock import utc_now
 from ...errors import IPsecError
+from ...model.observation import Known
 from ...schema.open_vswitch import LocalChassis
 from ...schema.report import printable
 from ..machine import boot_guard, charon, credentials, kernel, nft, ports, units, xfrm
-from ..machine.values import Block, Daemon
+from ..machine.values import Block
 from .checkup import Check
 from .credentialcheck import examine_credentials
 from .daemoncheck import PORTS, examine_daemon, examine_ports
@@ -60,7 +61,7 @@ def survey(host: Host, name: str | None, places: Places, *, runs: bool) -> tuple
         The checks, in the order in which one thing needs the other.
     """
     here = host.local
-    daemon, unseen = _daemon(vici_of(places, here))
+    daemon, unseen = _looked("vici", partial(charon.look, vici_of(places, here)))
     answers = daemon is not None and not daemon.fault
     found = [
         *_tried("units", partial(units.units, UNITS),
@@ -83,18 +84,11 @@ def survey(host: Host, name: str | None, places: Places, *, runs: bool) -> tuple
     return tuple(found)
 
 
-def _daemon(uri: str) -> tuple[Daemon | None, tuple[Check, ...]]:
-    try:
-        return charon.look(uri), ()
-    except IPsecError as error:
-        return None, (_unseen("vici", error.diagnostics()),)
-
-
 def _guard(places: Places) -> tuple[Check, ...]:
-    try:
-        kept = boot_guard.kept_guard(places.state_dir)
-    except OSError as error:
-        return (_unseen("boot guard", cause(error)),)
+    look = partial(boot_guard.kept_guard, places.state_dir)
+    kept, unseen = _looked("boot guard", look)
+    if unseen:
+        return unseen
     return (
         examine_kept(kept),
         *_tried("guard, nftables", nft.guarded_ports, lambda seen: [examine_nft(kept, seen)]),
@@ -110,14 +104,18 @@ def _blocks() -> frozenset[Block]:
 def _tried(
     part: str, look: Callable[[], T], judge: Callable[[T], Iterable[Check]]
 ) -> tuple[Check, ...]:
+    seen, unseen = _looked(part, lambda: Known(look()))
+    return unseen if seen is None else tuple(judge(seen.value))
+
+
+def _looked(part: str, look: Callable[[], T]) -> tuple[T | None, tuple[Check, ...]]:
+    """What was seen, or the check that says why nothing was."""
     try:
-        seen = look()
+        return look(), ()
     except IPsecError as error:
-        return (_unseen(part, error.diagnostics()),)
+        why = error.diagnostics()
     except OSError as error:
-        return (_unseen(part, cause(error)),)
-    return tuple(judge(seen))
-
-
-def _unseen(part: str, why: str) -> Check:
-    return Check(part=part, is_well=None, said=printable(why, 400), next_step=LOOK)
+        why = cause(error)
+    except (ValueError, LookupError) as error:
+        why = f"not as expected: {error!r}"
+    return None, (Check(part=part, is_well=None, said=printable(why, 400), next_step=LOOK),)
