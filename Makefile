@@ -13,7 +13,7 @@ SEEDS = 300-1299
 # Another machine than this one for the guest, such as --speed 20 or --just-booted.
 MACHINE =
 
-.PHONY: help setup deb rpm sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system bench bench-policy bench-ovn docs
+.PHONY: help setup deb rpm image sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system bench bench-policy bench-ovn docs
 
 help:
 	@echo 'setup        install what is missing: Debian packages, .venv (quick when nothing is)'
@@ -38,6 +38,7 @@ help:
 	@echo 'docs         write the generated pages, pictures and man pages again'
 	@echo 'deb          Debian packages of the committed tree, into build/deb'
 	@echo 'rpm          RPM packages of the committed tree for Fedora, into build/rpm'
+	@echo 'image        an OCI image with the Debian packages, into build/image'
 
 setup:
 	@tools/setup
@@ -47,6 +48,9 @@ deb:
 
 rpm:
 	@tools/rpm
+
+image:
+	@tools/image
 
 sandbox: setup
 	$(PYTHON) -m ovn_ipsec.cli sandbox $(ARGS)
