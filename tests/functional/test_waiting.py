@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 from netns import Net, namespace
+from ovn_ipsec.lab.jsonrpc import answers
 from ovsdb import REPOSITORY, wait_until
 
 from controller.plan.boot import BootGuard
 from controller.plan.guard import DENY_ALL
 from controller.state_dir import StateDir
-from ovn_ipsec.lab.jsonrpc import answers
 from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
 from ovn_ipsec.schema.sb_global import format_policy
