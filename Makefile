@@ -13,7 +13,7 @@ SEEDS = 300-1299
 # Another machine than this one for the guest, such as --speed 20 or --just-booted.
 MACHINE =
 
-.PHONY: help setup deb rpm image sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system bench bench-policy bench-ovn docs
+.PHONY: help setup deb rpm image sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system bench bench-policy bench-ovn docs docs-site
 
 help:
 	@echo 'setup        install what is missing: Debian packages, .venv (quick when nothing is)'
@@ -36,6 +36,7 @@ help:
 	@echo 'bench-policy what rules cost, into docs/explanation/policy-cost.md'
 	@echo 'bench-ovn    what it costs OVN itself, into docs/explanation/ovn-cost.md'
 	@echo 'docs         write the generated pages, pictures and man pages again'
+	@echo 'docs-site    the pages as a site, into build/site; broken links are errors'
 	@echo 'deb          Debian packages of the committed tree, into build/deb'
 	@echo 'rpm          RPM packages of the committed tree for Fedora, into build/rpm'
 	@echo 'image        an OCI image with the Debian packages, into build/image'
@@ -107,3 +108,6 @@ bench-ovn:
 docs:
 	$(PYTHON) tools/reference.py
 	$(PYTHON) tools/manpages.py
+
+docs-site:
+	@tools/docs-site
