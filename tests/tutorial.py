@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a reader of the tutorial types, and where.
+
+A block of commands is fenced as ``sh`` and its title names the machine, or several with commas
+between. Other blocks are shown and not typed. A command goes on behind a backslash.
+
+A test that types it all has to know two things more: after ``reboot`` the machine goes away, and a
+question (`Step.is_question`) may be asked again until it is answered well, as the page says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial.md"
+_OPENS = re.compile(r'^```sh title="([^"]+)"$')
+_CLOSES = "```"
+_QUESTIONS = ("ovn-ipsec status", "ovn-ipsec peers", "ovn-ipsec explain", "ping ", "systemctl is-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One command on one machine."""
+
+    section: str
+    """The heading above it."""
+    host: str
+    command: str
+    """For a shell of root's, in root's home; in one line."""
+    line: int
+    """Of the page, where it begins."""
+
+    @property
+    def is_question(self) -> bool:
+        """Whether it changes nothing, so that it may be asked until all is well."""
+        return self.command.startswith(_QUESTIONS)
+
+
+class TutorialError(Exception):
+    """The page has a block that nobody could type."""
+
+
+def steps(text: str) -> Iterator[Step]:
+    """Take the commands from a page, in the order of the page.
+
+    Args:
+        text: The page.
+
+    Raises:
+        TutorialError: A block of commands names no machine, does not end, or ends in the middle of
+            a command.
+    """
+    section, fence = "", ""
+    hosts: tuple[str, ...] = ()
+    command, begin = "", 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if not fence:
+            if line.startswith("#"):
+                section = line.lstrip("# ")
+            fence, hosts = _opened(line, number)
+        elif line == _CLOSES:
+            if command:
+                raise TutorialError(f"line {begin}: the command does not end in its block")
+            fence, hosts = "", ()
+        elif hosts:
+            begin = begin if command else number
+            command += line.lstrip() if command else line
+            if line.endswith("\\"):
+                command = command[:-1].rstrip() + " "
+                continue
+            for host in hosts if command.strip() else ():
+                yield Step(section=section, host=host, command=command, line=begin)
+            command = ""
+    if fence:
+        raise TutorialError("the last block does not end")
+
+
+def _opened(line: str, number: int) -> tuple[str, tuple[str, ...]]:
+    """Whether a line opens a block, and on which machines it is typed."""
+    if not line.startswith(_CLOSES):
+        return "", ()
+    if found := _OPENS.match(line):
+        return _CLOSES, tuple(name.strip() for name in found[1].split(","))
+    if line.startswith("```sh"):
+        raise TutorialError(f'line {number}: commands need a machine: ```sh title="h1"')
+    return _CLOSES, ()

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of the tutorial can be taken from its page, and our programs know them."""
+
+from __future__ import annotations
+
+import shlex
+
+import click
+import pytest
+
+from ovn_ipsec.cli.__main__ import main as cli
+from tests.tutorial import TUTORIAL, Step, TutorialError, steps
+
+STEPS = tuple(steps(TUTORIAL.read_text("utf-8")))
+OURS = [step for step in STEPS if step.command.startswith("ovn-ipsec ")]
+
+
+def typed(text: str) -> list[tuple[str, str]]:
+    return [(step.host, step.command) for step in steps(text)]
+
+
+def test_commands_are_taken_with_their_machine_section_and_line():
+    text = '# T\n\n## One\n\n```sh title="h1"\na\nb\n```\n\n## Two\n\n```sh title="h2"\nc\n```\n'
+    expected = [
+        Step(section="One", host="h1", command="a", line=6),
+        Step(section="One", host="h1", command="b", line=7),
+        Step(section="Two", host="h2", command="c", line=13),
+    ]
+    assert expected == list(steps(text))
+
+
+def test_a_command_over_several_lines_is_one():
+    text = '```sh title="h1"\none \\\n    two \\\n    three\nfour\n```'
+    assert typed(text) == [("h1", "one two three"), ("h1", "four")]
+
+
+def test_a_block_for_several_machines_is_typed_on_each():
+    assert typed('```sh title="h1, h2"\na\n```') == [("h1", "a"), ("h2", "a")]
+
+
+def test_other_blocks_and_blank_lines_are_not_typed():
+    text = '```\nshown\n```\n```text\n# no heading\n```\n```sh title="h1"\n\na\n```'
+    assert list(steps(text)) == [Step(section="", host="h1", command="a", line=9)]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("```sh\na\n```", "line 1: commands need a machine"),
+        ('```sh title="h1"\na', "the last block does not end"),
+        ('```sh title="h1"\na \\\n```', "line 2: the command does not end"),
+    ],
+)
+def test_a_block_that_nobody_could_type_is_refused(text: str, fault: str):
+    with pytest.raises(TutorialError, match=fault):
+        list(steps(text))
+
+
+def test_the_tutorial_is_about_two_machines():
+    assert {step.host for step in STEPS} == {"h1", "h2"}
+
+
+def test_the_tutorial_goes_from_an_installation_to_off():
+    """In this order, each at least once."""
+    stations = (
+        "apt install -y ./build/deb/",
+        "ovn-nbctl set NB_Global . ipsec=true",
+        "ovn-ipsec wait enforced",
+        "ovn-ipsec policy add --priority",
+        "ovs-appctl -t ovn-ipsec-controller credentials/renew",
+        "reboot",
+        "ovn-ipsec wait off",
+        "apt purge",
+    )
+    found = [
+        next(n for n, step in enumerate(STEPS) if step.command.startswith(station))
+        for station in stations
+    ]
+    assert found == sorted(found)
+
+
+def test_questions_change_nothing():
+    asked = {step.command.split()[1] for step in OURS if step.is_question}
+    assert asked == {"status", "peers", "explain"}
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: f"{step.line}-{step.host}")
+def test_a_shell_can_read_it(step: Step):
+    """Quotes are closed, and nothing waits for a keyboard."""
+    words = shlex.split(step.command)
+    assert words
+    assert words[0] != "apt" or "-y" in words
+
+
+@pytest.mark.parametrize("step", OURS, ids=lambda step: f"{step.line}-{step.command}")
+def test_our_command_knows_it(step: Step):
+    """Every word and flag, as far as that can be told without a cluster."""
+    words = shlex.split(step.command)[1:]
+    command: click.Command = cli
+    context = click.Context(cli, info_name="ovn-ipsec")
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words[0])
+        assert found is not None, words[0]
+        command, words = found, words[1:]
+        context = click.Context(command, info_name=command.name, parent=context)
+    assert command.make_context(str(command.name), words, parent=context.parent) is not None
