@@ -60,6 +60,15 @@ def test_the_tutorial_is_about_two_machines():
     assert {step.host for step in STEPS} == {"h1", "h2"}
 
 
+def test_a_code_host_shows_the_machine_too():
+    """It shows no title of a block, so the line above says it."""
+    lines = TUTORIAL.read_text("utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith('```sh title="'):
+            machine = line.split('"')[1]
+            assert lines[number - 2] == f"On `{machine}`:", f"line {number + 1}"
+
+
 def test_the_tutorial_goes_from_an_installation_to_off():
     """In this order, each at least once."""
     stations = (
