@@ -263,15 +263,15 @@ DOCUMENTED = (
     ),
     _own(
         name=VICI,
-        meaning="The socket of the IKE daemon.",
-        values="`unix:///PATH` or `tcp://ADDRESS:PORT`",
-        default="that of the IKE daemon as it is packaged",
+        meaning="The socket of the IKE daemon. `--vici` wins over it.",
+        values="`unix://` and an absolute path",
+        default="`unix:///run/charon.vici`",
         example="unix:///run/charon.vici",
     ),
     _own(
         name=PSK_FILE,
-        meaning="With `psk`: the file of the cluster's secret. The first line signs, all lines are"
-        " accepted.",
+        meaning="With `psk`: the file of the cluster's secret. The first line is used; what is on a"
+        " second one is accepted too.",
         values="a path; the file's mode is 0600",
         default="the chassis has no secret",
         example="/etc/ovn/ipsec-psk",
@@ -321,7 +321,7 @@ DOCUMENTED = (
     ),
     _shared(
         name=SYSTEM_ID,
-        meaning="Name of this chassis, and its identity. `--chassis` and the file"
+        meaning="Name of this chassis, and its identity. `--name` and the file"
         " `/etc/ovn/system-id-override` win over it.",
         values="1 to 253 of A-Z a-z 0-9 . _ -",
         default="the controller waits",
