@@ -17,7 +17,9 @@ import click
 
 import controller.metrics
 import northd_ext.metrics
+from controller.__main__ import main as controller_program
 from controller.plan.pair import replacement
+from northd_ext.__main__ import main as northd
 from ovn_ipsec.cli.__main__ import COMMANDS
 from ovn_ipsec.cli.__main__ import main as cli
 from ovn_ipsec.model.key import Key, Party
@@ -177,6 +179,16 @@ def commands() -> str:
     return "\n".join(lines) + "\n"
 
 
+def daemons() -> str:
+    """Print the help of both daemons."""
+    lines = ["# The daemons", NOTE]
+    lines += ["The units take flags from `/etc/default/ovn-ipsec`: [install](../howto/install.md)."]
+    for daemon in (northd, controller_program):
+        context = click.Context(daemon, info_name=daemon.name, max_content_width=80)
+        lines += ["", f"## {daemon.name}", "", "```", daemon.get_help(context), "```"]
+    return "\n".join(lines) + "\n"
+
+
 def _members(kind: type[Enum]) -> Iterator[tuple[str, str]]:
     """Value and docstring of every member of an enumeration."""
     tree = ast.parse(inspect.getsource(kind)).body[0]
@@ -286,6 +298,7 @@ def main() -> int:
     pages = {
         PAGES / "keys.md": keys(),
         PAGES / "cli.md": commands(),
+        PAGES / "daemons.md": daemons(),
         PAGES / "metrics.md": metrics(),
         EXPLANATION / "replacement.md": stages(),
         ARCHITECTURE: architecture(),
