@@ -115,6 +115,8 @@ def _policy(told: Told) -> Wait | None:
 def _means(told: Told) -> Wait | None:
     """What the chassis needs to do what the policy says."""
     if told.policy.phase is not Phase.OFF and not told.ike.up:
+        if "the IKE daemon" in told.ike.problem:
+            return Wait(told.ike.problem, told=True)
         return away("IKE daemon not reached", told.ike)
     if not told.has_row:
         reason = f"the southbound has no Chassis row {told.name}: ovn-controller makes it"

@@ -59,7 +59,7 @@ class ViciSession:
         except TimeoutError:
             raise IkeHungError("the IKE daemon accepts no connection") from None
         except OSError as error:
-            raise IkeError(f"cannot reach the IKE daemon: {error}") from error
+            raise IkeError(f"cannot reach the IKE daemon: {error.strerror or error}") from error
 
     def close(self) -> None:
         """Disconnect; no error when it is already."""

@@ -204,7 +204,7 @@ def test_each_thing_that_is_waited_for_is_said_in_turn(host: Host) -> None:
     policy = ClusterPolicy(generation=5, phase=Phase.PREPARE, default=Mode.REQUIRE, floor=Mode.OFF)
     words = [f"external_ids:{k}={json.dumps(v)}" for k, v in format_policy(policy).items()]
     host.sbctl("set", "SB_Global", ".", *words)
-    host.hears("STATUS=waiting: IKE daemon not reached: .*; preparing generation 5, 0 of 0 pairs")
+    host.hears("STATUS=waiting: cannot reach the IKE daemon: .*; preparing generation 5, 0 of 0 pairs")
     policy = ClusterPolicy(generation=6, phase=Phase.OFF, default=Mode.OFF, floor=Mode.OFF)
     words = [f"external_ids:{k}={json.dumps(v)}" for k, v in format_policy(policy).items()]
     host.sbctl("set", "SB_Global", ".", *words)

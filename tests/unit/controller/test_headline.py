@@ -141,6 +141,14 @@ def test_what_the_local_database_lacks(found: LocalChassis | None, reason: str, 
             Wait("IKE daemon not reached: it hangs", told=True),
         ),
         (
+            told(
+                ike=Reached(
+                    where="unix:///vici", up=False, problem="the IKE daemon does not answer"
+                )
+            ),
+            Wait("the IKE daemon does not answer", told=True),
+        ),
+        (
             told(has_row=False),
             Wait("the southbound has no Chassis row hv1: ovn-controller makes it", known=False),
         ),
