@@ -3,30 +3,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from ovn_ipsec.control import Offer
 from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.model.observation import Known
 from ovn_ipsec.service import Service
 
-from . import report
+from . import report, stock
 from .chassis import Chassis
 from .daemon import Controller
 from .plan.agent import counts_by_name
+from .plan.ports.tunnels import TunnelPort
+from .ports import ovsdb
 
 NAMELESS = "this chassis has no name or southbound yet: set external_ids system-id and ovn-remote"
+OFFERS = (
+    Offer("status", "[json]", 0, 1, "Say what the controller waits for or does, and its problems."),
+    Offer(
+        "peers/show", "[json]", 0, 1, "Show every pair of this chassis; so does ovn-ipsec peers."
+    ),
+    Offer(
+        "tunnels/show",
+        "",
+        0,
+        0,
+        "Show the pairs that are to be encrypted, in the layout of ovs-monitor-ipsec.",
+    ),
+    Offer(
+        "ipsec/status",
+        "",
+        0,
+        0,
+        "Show the SAs by tunnel port, keyed as ovs-monitor-ipsec keys them, as JSON.",
+    ),
+    Offer("is-ready", "", 0, 0, "Print true or false: whether systemd was told READY."),
+    Offer("guard/show", "", 0, 0, "Show what the guard denies and what it has counted, as JSON."),
+    Offer("xfrm/policies", "", 0, 0, "Show the IPsec policies in the kernel, one in a line."),
+    Offer("xfrm/state", "", 0, 0, "Show the SAs in the kernel, one in a line, without keys."),
+    Offer("refresh", "", 0, 0, "Decide anew about every pair, and look at the kernel at once."),
+    Offer(
+        "credentials/renew", "", 0, 0, "Ask for a new certificate at once, where enrolment is used."
+    ),
+)
 
 
 def register(service: Service, controller: Controller) -> None:
     """Offer all commands."""
     commands = _Commands(controller)
-    for name in ("peers/show", "tunnels/show"):
-        service.command(name, "[json]", 0, 1, commands.peers)
-    for name in ("status", "ipsec/status"):
-        service.command(name, "[json]", 0, 1, commands.status)
-    service.command("is-ready", "", 0, 0, lambda _: str(controller.ready).lower())
-    service.command("guard/show", "", 0, 0, commands.guard)
-    service.command("xfrm/policies", "", 0, 0, commands.policies)
-    service.command("xfrm/state", "", 0, 0, commands.states)
-    service.command("refresh", "", 0, 0, commands.refresh)
-    service.command("credentials/renew", "", 0, 0, commands.renew)
+    runs: dict[str, Callable[[list[str]], str]] = {
+        "status": commands.status,
+        "peers/show": commands.peers,
+        "tunnels/show": commands.tunnels,
+        "ipsec/status": commands.connections,
+        "is-ready": lambda _: str(controller.ready).lower(),
+        "guard/show": commands.guard,
+        "xfrm/policies": commands.policies,
+        "xfrm/state": commands.states,
+        "refresh": commands.refresh,
+        "credentials/renew": commands.renew,
+    }
+    for offer in OFFERS:
+        service.command(*offer.shape, runs[offer.name])
 
 
 class _Commands:
@@ -41,11 +79,33 @@ class _Commands:
         rows = report.peers(agent, self._now()) if agent is not None else []
         return report.as_json(rows) if argv == ["json"] else report.peers_text(rows)
 
+    def tunnels(self, _argv: list[str]) -> str:
+        controller = self._controller
+        if controller.agent is None:
+            return stock.NONE
+        here = controller.here
+        held = stock.kernel(*controller.kernel.dump())
+        files = None if here is None else here.files
+        return stock.tunnels(controller.agent, self._ports(), files, held)
+
+    def connections(self, _argv: list[str]) -> str:
+        agent = self._controller.agent
+        return "{}" if agent is None else stock.connections(agent, self._ports())
+
+    def _ports(self) -> tuple[TunnelPort, ...]:
+        """Tunnel ports; none while they cannot be read: then pairs go by the connection's name."""
+        controller = self._controller
+        if controller.here is None:
+            return ()
+        seen = ovsdb.observe(controller.vswitch, controller.here.bridge)
+        return seen.value.ports if isinstance(seen, Known) else ()
+
     def status(self, argv: list[str]) -> str:
         controller = self._controller
         agent, chassis = controller.agent, controller.chassis
         applied = controller.applied
         found: dict[str, object] = {
+            "doing": controller.doing,
             "chassis": agent.this_chassis if agent is not None else None,
             "generation": applied.generation,
             "phase": applied.phase.value,
@@ -63,7 +123,7 @@ class _Commands:
         }
         if argv == ["json"]:
             return report.as_json(found)
-        return "\n".join(f"{key}: {value}" for key, value in found.items())
+        return report.status_text(found)
 
     def guard(self, _argv: list[str]) -> str:
         guard = self._controller.guard.keeper

@@ -120,6 +120,44 @@ def _peer(agent: Agent, record: PairRecord, now: float) -> dict[str, Any]:
     }
 
 
+_ABLE = {True: "yes", False: "no", None: "not known"}
+
+
+def status_text(found: Mapping[str, Any]) -> str:
+    """The answer to `status` for people: a name and a value in each line.
+
+    Args:
+        found: What `status json` says.
+    """
+    pairs = [f"{number} {state}" for state, number in found["pairs"].items()]
+    layers = [f"{name} {_ABLE[able]}" for name, able in found["guard_layers"].items()]
+    daemon = found["ike_daemon"]
+    lines = {
+        "Status": found["doing"],
+        "Chassis": found["chassis"],
+        "Southbound": "connected" if found["southbound_connected"] else "not connected",
+        "Wanted": _policy(found["wanted_phase"], found["wanted_generation"]),
+        "Applied": _policy(found["phase"], found["generation"]),
+        "Held because": found["held_because"],
+        "Pairs": ", ".join(pairs),
+        "IKE daemon": f"strongSwan {daemon}" if daemon else "not reached",
+        "Certificate": found["certificate"],
+        "Authentication": " ".join(found["auths"]),
+        "Kernel has ESP": _ABLE[found["esp"]],
+        "Guard layers": ", ".join(layers),
+        "Tunnel ports": found["tunnel_ports"],
+        "ovn-controller": found["ovn_controller_unknown"],
+    }
+    optional = {"Held because", "ovn-controller"}
+    said = [(key, text or "none") for key, text in lines.items() if text or key not in optional]
+    said += [("Problem", problem) for problem in found["problems"]]
+    return "\n".join(f"{key}: {text}" for key, text in said)
+
+
+def _policy(phase: str | None, generation: int | None) -> str:
+    return "" if phase is None else f"{phase} generation {generation}"
+
+
 _COLUMNS = (
     "peer",
     "type",
@@ -146,7 +184,8 @@ def peers_text(rows: list[dict[str, Any]]) -> str:
     ]
     states = [row["state"] for row in rows]
     totals = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-    return "\n".join([*table, f"{len(rows)} pairs: {totals or 'none'}"])
+    pairs = "pair" if len(rows) == 1 else "pairs"
+    return "\n".join([*table, f"{len(rows)} {pairs}: {totals or 'none'}"])
 
 
 def guard_object(

@@ -8,6 +8,8 @@ what differs in one transaction, and reports to NB. A standby only observes.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ import ovs.poller
 import structlog
 
 from ovn_ipsec.clock import SYSTEM, Clock
+from ovn_ipsec.control import Offer
 from ovn_ipsec.errors import InputError, OvsdbConflict
 from ovn_ipsec.model.policy import HOLD_S, ClusterPolicy, Phase
 from ovn_ipsec.model.wait import Reached
@@ -51,6 +54,13 @@ EVALUATE_SHARE = 5.0
 """Evaluations start at least this many times their duration apart, however often rows change."""
 REPORT_EVERY_S = 1.0
 RETRY_AFTER_S = 1.0
+OFFERS = (
+    Offer("status", "[json]", 0, 1, "Say what the program waits for or does, and its problems."),
+    Offer("pause", "", 0, 0, "Give up the lock: another one takes over, or nobody decides."),
+    Offer("resume", "", 0, 0, "Take part again after pause."),
+    Offer("is-paused", "", 0, 0, "Print true or false."),
+    Offer("is-ready", "", 0, 0, "Print true or false: whether systemd was told READY."),
+)
 NO_NB = "the northbound has no row in NB_Global: ovn-northd or ovn-nbctl init makes it"
 NO_SB = "the southbound has no row in SB_Global: ovn-northd makes it"
 
@@ -94,7 +104,7 @@ class Northd:
         self._noted: tuple[InputError, ...] = ()
         """What the last evaluation refused."""
         self._journal, self._waits = Journal(), WaitLog()
-        self._lacking = ""
+        self._doing = self._lacking = ""
         """The missing row without which nothing can be decided."""
         self._paused = self._ready = self._active = False
         self._dirty = True
@@ -397,7 +407,8 @@ class Northd:
             cluster=self._cluster,
         )
         self._waits.note(waits_for(seen), now)
-        self._service.tell(headline(seen))
+        self._doing = headline(seen)
+        self._service.tell(self._doing)
 
     @property
     def _role(self) -> str:
@@ -406,27 +417,34 @@ class Northd:
         return "active" if self._active else "standby"
 
     def _offer_commands(self) -> None:
-        self._service.command("pause", "", 0, 0, lambda _: self._pause(True))
-        self._service.command("resume", "", 0, 0, lambda _: self._pause(False))
-        self._service.command("is-paused", "", 0, 0, lambda _: str(self._paused).lower())
-        self._service.command("is-ready", "", 0, 0, lambda _: str(self._ready).lower())
-        self._service.command("status", "", 0, 0, lambda _: self._status())
+        runs: tuple[Callable[[list[str]], str], ...] = (
+            self._status,
+            lambda _: self._pause(True),
+            lambda _: self._pause(False),
+            lambda _: str(self._paused).lower(),
+            lambda _: str(self._ready).lower(),
+        )
+        for offer, run in zip(OFFERS, runs, strict=True):
+            self._service.command(*offer.shape, run)
 
     def _pause(self, paused: bool) -> str:
         self._paused = paused
         return ""
 
-    def _status(self) -> str:
+    def _status(self, argv: list[str]) -> str:
         policy = self._progress.policy
-        lines = [
-            f"Status: {self._role}",
-            f"Phase: {policy.phase if policy else Phase.OFF}",
-            f"Generation: {policy.generation if policy else 0}",
-            f"Northbound: {'connected' if self._nb.connected else 'not connected'}",
-            f"Southbound: {'connected' if self._sb.connected else 'not connected'}",
-            *(f"Problem: {problem}" for problem in self._problems()),
-        ]
-        return "\n".join(lines)
+        found = {
+            "status": self._role,
+            "doing": self._doing,
+            "phase": str(policy.phase if policy else Phase.OFF),
+            "generation": policy.generation if policy else 0,
+            "northbound": "connected" if self._nb.connected else "not connected",
+            "southbound": "connected" if self._sb.connected else "not connected",
+        }
+        if argv == ["json"]:
+            return json.dumps({**found, "problems": self._problems()}, indent=1)
+        lines = [f"{key.capitalize()}: {text}" for key, text in found.items()]
+        return "\n".join([*lines, *(f"Problem: {problem}" for problem in self._problems())])
 
     def _problems(self) -> list[str]:
         problem = "" if self._enrolment is None else self._enrolment.problem

@@ -17,7 +17,7 @@ import click
 import ovs.poller
 import structlog
 
-from . import __version__, clock, log
+from . import __version__, clock, control, log
 from .clock import Clock
 from .control import MANY, ControlSocket, Offer, offer
 from .control import Run as Command
@@ -57,6 +57,8 @@ SET = Offer(
     "with --log-file), and off, err, warn, info or dbg, which is dbg where none is said. "
     "A spec that cannot be followed is refused, and then none is.",
 )
+OFFERS = (EXIT, LIST, SET, REOPEN, control.LIST, control.VERSION, *control.LIBRARY)
+"""What appctl may ask of both daemons."""
 __all__ = ["AlreadyRunningError", "Common", "Process", "Service", "notify_systemd"]
 
 

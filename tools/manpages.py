@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import click
-from reference import columns, facts
+from reference import OFFERS, columns, facts
 
 from controller.__main__ import main as controller
 from northd_ext.__main__ import main as northd
@@ -64,6 +64,8 @@ CONTROLLER_NOTES = (
     "put up, ovn-controller does not start, and no tunnel is made. See what the guard says with "
     "`systemctl status ovn-ipsec-guard`, then start ovn-controller.",
 )
+APPCTL = {"ovn-ipsec-controller": "ovs-appctl", "ovn-ipsec-northd": "ovn-appctl"}
+"""By the folder in which each looks for pidfiles."""
 SIGNALS = (
     ("SIGTERM, SIGINT", "End."),
     ("SIGHUP", "Open the log file anew, as does the control command vlog/reopen."),
@@ -201,6 +203,11 @@ def daemon_page(
     lines = [*title(name, 8, purpose), ".SH SYNOPSIS", usage(command, context)]
     lines += [".SH DESCRIPTION", *prose(command.help or "")]
     lines += [".SH OPTIONS", *options(command, context), ".SH SIGNALS", *entries(SIGNALS)]
+    lines += [".SH CONTROL COMMANDS", roff(f"Given to {APPCTL[name]} -t {name}, as root.")]
+    for whose, _, offers in OFFERS:
+        if whose in (name, "Both programs"):
+            calls = ((f"{one.name} {one.usage}".rstrip(), one.meaning) for one in offers)
+            lines += entries(tuple(calls))
     lines += [".SH FILES", *entries(files)]
     if notes:
         lines += [".SH NOTES", *prose("\n\n".join(notes))]

@@ -15,13 +15,17 @@ from pathlib import Path
 
 import click
 
+import controller.commands
 import controller.metrics
+import northd_ext.daemon
 import northd_ext.metrics
 from controller.__main__ import main as controller_program
 from controller.plan.pair import replacement
 from northd_ext.__main__ import main as northd
+from ovn_ipsec import service
 from ovn_ipsec.cli.__main__ import COMMANDS
 from ovn_ipsec.cli.__main__ import main as cli
+from ovn_ipsec.control import Offer
 from ovn_ipsec.model.key import Key, Party
 from ovn_ipsec.model.metric import LAST_PASS
 from ovn_ipsec.policy import bindings
@@ -31,6 +35,11 @@ METRICS = (
     ("Both programs", (LAST_PASS,)),
     ("ovn-ipsec-controller", controller.metrics.METRICS),
     ("ovn-ipsec-northd", northd_ext.metrics.METRICS),
+)
+OFFERS: tuple[tuple[str, str, tuple[Offer, ...]], ...] = (
+    ("ovn-ipsec-controller", "On every chassis.", controller.commands.OFFERS),
+    ("ovn-ipsec-northd", "Where ovn-northd runs.", northd_ext.daemon.OFFERS),
+    ("Both programs", "As for the daemons of Open vSwitch.", service.OFFERS),
 )
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -151,6 +160,43 @@ def metrics() -> str:
         for metric in table:
             labels = " ".join(f"`{label}`" for label in metric.labels)
             lines.append(f"| `{metric.name}` | {labels} | {metric.kind} | {metric.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def appctl() -> str:
+    """List the commands that both daemons offer to ovs-appctl."""
+    lines = ["# Commands of ovs-appctl", NOTE]
+    lines += [
+        "Ask the program on the same host, as root; each looks for pidfiles in another folder.",
+        "",
+        "```",
+        "ovs-appctl -t ovn-ipsec-controller COMMAND",
+        "ovn-appctl -t ovn-ipsec-northd COMMAND",
+        "```",
+        "",
+        "An answer is text, or with `json` an object for programs, whose keys do not change.",
+        "A command that fails says why, and ovs-appctl ends with status 2.",
+    ]
+    for title, where, offers in OFFERS:
+        lines += ["", f"## {title}", "", where, "", "| command | meaning |", "|---|---|"]
+        for offer in offers:
+            usage = " ".join(filter(None, (offer.name, offer.usage))).replace("|", "\\|")
+            lines.append(f"| `{usage}` | {offer.meaning} |")
+    lines += [
+        "",
+        "## In place of ovs-monitor-ipsec",
+        "",
+        "`tunnels/show` has the lines of that program, `Interface name: PORT v1 (CONFIGURED)` and"
+        " what follows, one block for each pair that policy wants encrypted.",
+        "The number behind `v` is always 1, for ours are changed in place.",
+        "`Pair state:` is added; `Ofport:` and `CFM state:` are not read.",
+        "A secret is never shown: `PSK:` is always `None`.",
+        "",
+        "`ipsec/status` answers by port, then by SA, one line each.",
+        "It is JSON, which Python reads as well: that program prints what only Python reads.",
+        "",
+        "`xfrm/policies` and `xfrm/state` have the same names there, and one entry in a line here.",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -300,6 +346,7 @@ def main() -> int:
         PAGES / "cli.md": commands(),
         PAGES / "daemons.md": daemons(),
         PAGES / "metrics.md": metrics(),
+        PAGES / "appctl.md": appctl(),
         EXPLANATION / "replacement.md": stages(),
         ARCHITECTURE: architecture(),
     }

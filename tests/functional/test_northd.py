@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 from ovsdb import Central, missing_programs, wait_until
 
+from northd_ext import daemon
+from ovn_ipsec import service
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.lab.waiting import stretched
 
@@ -428,6 +431,28 @@ def test_systemd_hears_when_it_is_ready(ovn: Central, systemd: Systemd) -> None:
     systemd.hears(r"STATUS=active: enforced generation \d+, 3 chassis, 6 of 6 pairs encrypted")
     ovn.appctl("northd", "pause")
     systemd.hears("STATUS=paused")
+
+
+def test_status_is_lines_for_people_and_an_object_for_programs(ovn: Central) -> None:
+    """Both say the same; every command that is offered is documented."""
+    ovn.start_northd()
+    enforce(ovn)
+    found = json.loads(ovn.appctl("northd", "status", "json"))
+    assert (found["status"], found["phase"], found["problems"]) == ("active", "enforce", [])
+    lines = ovn.appctl("northd", "status").splitlines()
+    assert lines == [f"{key.capitalize()}: {found[key]}" for key in found if key != "problems"]
+    listed = ovn.appctl("northd", "list-commands").splitlines()[1:]
+    documented = {one.name for one in (*daemon.OFFERS, *service.OFFERS)}
+    assert {line.split()[0] for line in listed} - {"set-options"} == documented - {"set-options"}
+
+
+def test_ovn_appctl_finds_it_by_its_name(ovn: Central) -> None:
+    """Its pidfile and its socket lie where those of ovn-northd do."""
+    argv = [sys.executable, "-m", "northd_ext"]
+    ovn.add("named", argv)
+    pidfile = ovn.folder / "ovn-ipsec-northd.pid"
+    wait_until(lambda: pidfile.exists() and bool(list(ovn.folder.glob("ovn-ipsec-northd.*.ctl"))))
+    assert "Status: " in ovn.run("ovn-appctl", "-t", "ovn-ipsec-northd", "status")
 
 
 def test_what_it_waits_for_is_shown(ovn: Central, systemd: Systemd) -> None:

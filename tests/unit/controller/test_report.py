@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from controller.plan.connection import ConnName
-from controller.report import FAULT_MAX, fault, undecided_problems
+from controller.report import FAULT_MAX, fault, status_text, undecided_problems
 from ovn_ipsec.errors import EdgeError
 
 
@@ -25,3 +25,70 @@ def test_pairs_that_cannot_be_decided_are_one_problem() -> None:
     assert one == f"pair {names[0]} cannot be decided: KeyError"
     (many,) = undecided_problems(dict.fromkeys(names, "KeyError"))
     assert many.startswith(f"pair {names[1]} and 2 more cannot be decided")
+
+
+STATUS = {
+    "doing": "enforced generation 7, 3 of 4 pairs encrypted",
+    "chassis": "chA",
+    "generation": 7,
+    "phase": "enforce",
+    "wanted_generation": 7,
+    "wanted_phase": "enforce",
+    "pairs": {"encrypted": 3, "blocked": 1},
+    "held_because": "",
+    "southbound_connected": True,
+    "ike_daemon": "5.9.8",
+    "certificate": "CN=chA",
+    "auths": ["ca", "psk"],
+    "esp": True,
+    "guard_layers": {"nft": True, "xfrm": None},
+    "tunnel_ports": "adopt",
+    "ovn_controller_unknown": "",
+    "problems": ["one", "another"],
+}
+
+
+def test_status_is_a_name_and_a_value_in_each_line() -> None:
+    """For people, and for those who cut at the colon."""
+    assert status_text(STATUS).splitlines() == [
+        "Status: enforced generation 7, 3 of 4 pairs encrypted",
+        "Chassis: chA",
+        "Southbound: connected",
+        "Wanted: enforce generation 7",
+        "Applied: enforce generation 7",
+        "Pairs: 3 encrypted, 1 blocked",
+        "IKE daemon: strongSwan 5.9.8",
+        "Certificate: CN=chA",
+        "Authentication: ca psk",
+        "Kernel has ESP: yes",
+        "Guard layers: nft yes, xfrm not known",
+        "Tunnel ports: adopt",
+        "Problem: one",
+        "Problem: another",
+    ]
+
+
+def test_status_of_a_host_that_knows_nothing_holds_no_word_of_python() -> None:
+    """What there is none of is called none; what is not doubted is left out."""
+    nothing = {
+        **STATUS,
+        "chassis": None,
+        "wanted_generation": None,
+        "wanted_phase": None,
+        "pairs": {},
+        "held_because": "it is older",
+        "southbound_connected": False,
+        "ike_daemon": None,
+        "certificate": None,
+        "auths": [],
+        "esp": None,
+        "guard_layers": {},
+        "ovn_controller_unknown": "its pidfile cannot be read",
+        "problems": [],
+    }
+    text = status_text(nothing)
+    assert not any(word in text for word in ("None", "True", "False", "{", "["))
+    assert "Wanted: none" in text.splitlines()
+    assert "Held because: it is older" in text.splitlines()
+    assert "IKE daemon: not reached" in text.splitlines()
+    assert "ovn-controller: its pidfile cannot be read" in text.splitlines()
