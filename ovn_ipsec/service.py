@@ -44,7 +44,14 @@ OVN_RUNDIR = os.environ.get("OVN_RUNDIR", "/var/run/ovn")
 OVN_SYSCONFDIR = os.environ.get("OVN_SYSCONFDIR", "/etc/ovn")
 RETRY_S = 10.0
 """Between attempts at what could not be opened."""
-EXIT = Offer("exit", "", 0, 1, "End the program; what is in force stays in force.")
+NO_CLEANUP = "--no-cleanup"
+EXIT = Offer(
+    "exit",
+    f"[{NO_CLEANUP}]",
+    0,
+    1,
+    f"End the program. What is in force stays in force, with {NO_CLEANUP} and without.",
+)
 REOPEN = Offer("vlog/reopen", "", 0, 0, "Open the log file anew, after logrotate has moved it.")
 LIST = Offer("vlog/list", "", 0, 0, "Print from which level on each module writes to the log.")
 SET = Offer(
@@ -329,7 +336,9 @@ class Service:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._hang_up)
 
-    def _exit(self, _argv: list[str]) -> str:
+    def _exit(self, argv: list[str]) -> str:
+        if argv not in ([], [NO_CLEANUP]):
+            raise IPsecError(f"exit: expected {EXIT.usage}; nothing is ever cleaned up by it")
         self._stop()
         return ""
 

@@ -65,7 +65,7 @@ def parse(words: Sequence[str], modules: Collection[str], destination: str) -> t
 
 def _parse_one(text: str, modules: Collection[str], destination: str) -> Setting:
     found: dict[str, str] = {}
-    for word in filter(None, re.split(r"[ :,]", text.lower())):
+    for word in filter(None, re.split(r"[ ,:\t]", text.lower())):
         kind = _kind(word, modules, destination)
         if kind and kind in found:
             raise SpecError(f"cannot specify multiple {kind}s")

@@ -292,8 +292,20 @@ def test_commands_are_listed_as_by_ovs_vswitchd(start):
     assert found == daemon.appctl("help").stdout
     head, *lines = found.splitlines()
     assert head == "The available commands are:"
-    assert {"  exit", "  list-commands", "  version", "  vlog/reopen"} <= set(lines)
+    assert {"  list-commands", "  version", "  vlog/reopen"} <= set(lines)
     assert daemon.appctl("version").stdout.startswith(f"{PROGRAM} {__version__}\nOpen vSwitch ")
+
+
+def test_a_way_to_end_that_there_is_not_is_refused(start):
+    """As scripts for ovs-vswitchd may ask; the one of ovs-monitor-ipsec is what always happens."""
+    daemon = start()
+    assert [] == daemon.problems()
+    refused = daemon.appctl("exit", "--cleanup")
+    assert "exit: expected [--no-cleanup]" in refused.stderr
+    assert 2 == refused.returncode
+    assert [] == daemon.problems()
+    assert 0 == daemon.appctl("exit", "--no-cleanup").returncode
+    assert 0 == daemon.process.wait(stretched(10))
 
 
 def test_levels_are_set_and_listed_by_appctl(start):

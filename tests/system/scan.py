@@ -27,7 +27,14 @@ from ovn_ipsec.lab.errors import LabError
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.pki.psk import psk_for_pair
 
-_NO_QUESTION = ("exit", "credentials/renew", "refresh", "set-options", "vlog/reopen")
+_NO_QUESTION = (
+    "exit",
+    "credentials/renew",
+    "refresh",
+    "set-options",
+    "vlog/reopen",
+    "vlog/set",
+)
 _LINE_MIN = 32
 _KEY = re.compile(r"-----BEGIN PRIVATE KEY-----.*?-----END PRIVATE KEY-----\n", re.DOTALL)
 

@@ -23,6 +23,7 @@ def one(text: str, destination: str = "console") -> Setting:
         ("any:any:warn", None, "warn"),
         ("console:off", None, "off"),
         ("controller.chassis:info", "controller.chassis", "info"),
+        ("err,console\tcontroller.chassis", "controller.chassis", "err"),
         ("ERR controller.chassis console", "controller.chassis", "err"),
         ("controller.chassis", "controller.chassis", "dbg"),
         ("console", None, "dbg"),
