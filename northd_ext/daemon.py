@@ -106,7 +106,7 @@ class Northd:
         self._journal, self._waits = Journal(), WaitLog()
         self._doing = self._lacking = ""
         """The missing row without which nothing can be decided."""
-        self._paused = self._ready = self._active = False
+        self._paused = self._told = self._ready = self._active = False
         self._dirty = True
         self._due: float | None = None
         self._resume_at = self._evaluate_at = self._reported = float("-inf")
@@ -202,9 +202,10 @@ class Northd:
         self._dirty |= any([*changed, self._members.receive()])
         self._note_failures(now)
         self._note_role()
+        self._tell_ready()
         if self._writing or not (self._nb.loaded and self._sb.loaded):
             return
-        self._tell_ready()
+        self._note_ready()
         looked = self._look(now)
         if not self._dirty and (self._due is None or now < self._due):
             if looked:
@@ -242,9 +243,21 @@ class Northd:
                 self._log.warning("write_failed", error=failure.diagnostics())
 
     def _tell_ready(self) -> None:
+        """Tell systemd, once, that the program does what it can.
+
+        Where a database cannot be reached that is to wait for it: systemd would end the program
+        after 90 s, again and again, and whoever installs it before the databases would wait.
+        """
+        sessions = (self._nb, self._sb)
+        away = any(one.problem and not one.connected for one in sessions)
+        if not self._told and (away or all(one.loaded for one in sessions)):
+            self._told = True
+            notify_systemd("READY=1")
+
+    def _note_ready(self) -> None:
+        """Note that both databases have been read."""
         if not self._ready:
             self._ready = True
-            notify_systemd("READY=1")
             self._log.info("ready")
 
     def _note_role(self) -> None:

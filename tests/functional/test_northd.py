@@ -423,7 +423,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd
 
 
 def test_systemd_hears_when_it_is_ready(ovn: Central, systemd: Systemd) -> None:
-    """READY=1 is sent once both databases are loaded; then what it does is shown."""
+    """READY=1 is sent once both databases are loaded, and then what it does is shown."""
     ovn.start_northd()
     systemd.hears("READY=1")
     systemd.hears(r"STATUS=active: off generation 0, 3 chassis, 0 of 0 pairs encrypted")
@@ -453,6 +453,25 @@ def test_ovn_appctl_finds_it_by_its_name(ovn: Central) -> None:
     pidfile = ovn.folder / "ovn-ipsec-northd.pid"
     wait_until(lambda: pidfile.exists() and bool(list(ovn.folder.glob("ovn-ipsec-northd.*.ctl"))))
     assert "Status: " in ovn.run("ovn-appctl", "-t", "ovn-ipsec-northd", "status")
+
+
+@pytest.mark.parametrize(
+    ("remote", "shown"),
+    [
+        ("unix:/none.sock", "unix:/none.sock: No such file or directory"),
+        ("junk", "junk: expected ssl:HOST"),
+    ],
+)
+def test_a_database_that_cannot_be_reached_keeps_nobody_waiting(
+    ovn: Central, systemd: Systemd, remote: str, shown: str
+) -> None:
+    """Whoever starts the unit; what is waited for is shown and logged, once."""
+    ovn.start_northd("northd", f"--ovnsb-db={remote}")
+    systemd.hears("READY=1")
+    systemd.hears(f"STATUS=waiting: southbound not reached: {shown}.*; standby")
+    (line,) = ovn.log_events("northd", "database_problem")
+    assert line["problem"].startswith(shown)
+    assert [] == ovn.log_events("northd", "ready")
 
 
 def test_what_it_waits_for_is_shown(ovn: Central, systemd: Systemd) -> None:

@@ -38,7 +38,8 @@ class Time:
 class Session:
     """A database that is there, in which nothing happens."""
 
-    loaded = has_lock = can_write = True
+    loaded = connected = has_lock = can_write = True
+    problem = ""
     busy = False
 
     def receive(self) -> bool:
