@@ -12,8 +12,7 @@ from ..errors import EdgeError
 
 PROGRAM = "ovn-ipsec-controller"
 NEXT_WITHOUT = (
-    f"run this on a chassis, as root; there, start {PROGRAM} if it does not run:"
-    f" systemctl start {PROGRAM}. Its socket can be named with -t"
+    f"start {PROGRAM}, if this is a chassis: systemctl start {PROGRAM}; or name its socket with -t"
 )
 """What to do when it does not answer."""
 
