@@ -83,14 +83,25 @@ def _rank(group: Group) -> tuple[int, bool, bool, int, str]:
     return (*urgency, -len(group.subjects), group.problem)
 
 
-def told(group: Group, width: int | None, limits: Limits = EVERYTHING) -> list[Line]:
-    """The lines of one problem.
+def told(groups: Sequence[Group], width: int | None, limits: Limits = EVERYTHING) -> list[Line]:
+    """The lines of problems; what helps against several in a row is said once, below them.
 
     Args:
-        group: The problem.
+        groups: The problems.
         width: Of the screen.
-        limits: How much is shown.
+        limits: How much of each is shown.
     """
+    lines: list[Line] = []
+    for index, group in enumerate(groups):
+        lines += _problem(group, width, limits)
+        following = groups[index + 1 : index + 2]
+        if not following or following[0].next_step != group.next_step:
+            step = f"{_INDENT}next: {group.next_step}"
+            lines += folded(step, width, indent=" " * 10, limit=limits.next_step)
+    return lines
+
+
+def _problem(group: Group, width: int | None, limits: Limits) -> list[Line]:
     many = len(group.subjects) > 1
     subject = of_chassis(len(group.subjects)) if many else group.subjects[0]
     lines = folded(
@@ -106,8 +117,7 @@ def told(group: Group, width: int | None, limits: Limits = EVERYTHING) -> list[L
         if limits.names:
             names = first_names(group.subjects, room - len(_INDENT))
         lines += folded(f"{_INDENT}{names}", room, indent=_INDENT)
-    step = f"{_INDENT}next: {group.next_step}"
-    return [*lines, *folded(step, width, indent=" " * 10, limit=limits.next_step)]
+    return lines
 
 
 def heading(groups: Sequence[Group]) -> str:
@@ -134,21 +144,14 @@ def as_many_as_fit(
         room: Lines that there are.
         see_all: The command that tells all.
     """
-    everything = [told(group, width) for group in groups]
-    for limits in (UNCUT, BRIEF):
-        blocks = [told(group, width, limits) for group in groups]
-        cut = blocks != everything
-        if sum(height(block, width) for block in blocks) + cut <= room:
-            break
-    lines: list[Line] = []
-    left = len(blocks)
-    for block in blocks:
-        if lines and height([*lines, *block], width) + (cut or left > 1) > room:
-            break
-        lines += block
-        left -= 1
-    if left:
-        lines.append(Line(f"and {left} more: {see_all}"))
-    elif cut:
-        lines.append(Line(f"in full: {see_all}"))
-    return lines
+    everything = told(groups, width)
+    uncut = told(groups, width, UNCUT)
+    if height(uncut, width) + (uncut != everything) <= room:
+        return uncut if uncut == everything else [*uncut, Line(f"in full: {see_all}")]
+    shown = len(groups)
+    lines = told(groups, width, BRIEF)
+    while shown > 1 and height(lines, width) + 1 > room:
+        shown -= 1
+        lines = told(groups[:shown], width, BRIEF)
+    left = len(groups) - shown
+    return [*lines, Line(f"and {left} more: {see_all}" if left else f"in full: {see_all}")]

@@ -6,7 +6,7 @@ A width of None is that of a pipe: there, lines are as long as they are, and one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 from typing import NamedTuple
 
@@ -87,11 +87,6 @@ def height(lines: Iterable[Line], width: int | None) -> int:
     return sum(max(1, -(-len(line.text) // width)) for line in lines)
 
 
-def is_flat(lines: Sequence[Line], rows: int) -> bool:
-    """Whether a table with so many rows has each of them on one line."""
-    return len(lines) == rows + 1
-
-
 def _widths(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
     return [max(len(row[i]) for row in (heads, *cells)) for i in range(len(heads))]
 
@@ -119,12 +114,23 @@ def _stacked(
     heads: Sequence[str], cells: list[list[str]], width: int | None, styles: list[str]
 ) -> list[Line]:
     """Each row as a heading with what is said of it below."""
-    longest = max(len(head) for head in heads[1:]) if len(heads) > 1 else 0
     lines: list[Line] = []
     for row, style in zip(cells, styles, strict=True):
         lines.append(Line(row[0], style or "bold"))
-        for head, text in zip(heads[1:], row[1:], strict=True):
-            if text:
-                start = f"  {head:<{longest}}  "
-                lines.extend(folded(f"{start}{text}", width, indent=" " * len(start), style=style))
+        said = [f"{h} {text}" for h, text in zip(heads[1:], row[1:], strict=True) if text]
+        for text in _packed(said, width):
+            lines.extend(folded(f"  {text}", width, indent="    ", style=style))
     return lines
+
+
+def _packed(texts: Sequence[str], width: int | None) -> Iterator[str]:
+    """Put texts beside each other as far as there is room; one alone may be too long."""
+    line = ""
+    for index, text in enumerate(texts):
+        piece = text if index == len(texts) - 1 else f"{text},"
+        if line and width is not None and 2 + len(line) + 1 + len(piece) > width:
+            yield line
+            line = ""
+        line = f"{line} {piece}" if line else piece
+    if line:
+        yield line

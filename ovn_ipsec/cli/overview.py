@@ -17,7 +17,7 @@ from ..model.status import PairCounts
 from .finding import Level
 from .groups import as_many_as_fit, grouped, heading, told
 from .judge import SETTLED, ChassisLine, Standing, Status
-from .layout import Line, folded, height, is_flat, table
+from .layout import Line, folded, height, table
 from .settings import Exit
 from .wording import ago, day, first_names, plural
 
@@ -26,6 +26,7 @@ WIDTH = 14
 FEW = 10
 """Chassis that are listed one by one, where there is room for them."""
 SEE_ALL = "ovn-ipsec status --problems"
+SEE_EACH = "one by one: ovn-ipsec status --chassis '*'"
 COLUMNS = ("chassis", "state", "pairs", "certificate ends", "controller")
 PROGRAM = "ovn-ipsec-controller "
 COLOURS = {Exit.WELL: "bold green", Exit.DEGRADED: "bold yellow", Exit.CANNOT_TELL: "bold red"}
@@ -91,10 +92,11 @@ def first_screen(status: Status, now: datetime, width: int | None, lines: int) -
     few = _table(status.chassis, now, width) if len(status.chassis) <= FEW else []
     bad = [Line(""), Line(heading(groups), "bold")] if groups else []
     room = lines - height([*shown, *bad], width)
-    everything = [line for group in groups for line in told(group, width)]
-    if is_flat(few, len(status.chassis)) and height([*few, *everything], width) + 1 <= room:
+    if few and height([*few, *told(groups, width)], width) + 1 <= room:
         shown += [Line(""), *few]
-        room -= len(few) + 1
+        room -= height(few, width) + 1
+    elif status.chassis and not groups:
+        shown.append(Line(SEE_EACH, "dim"))
     return [*shown, *bad, *(as_many_as_fit(groups, width, room, SEE_ALL) if groups else [])]
 
 
@@ -112,8 +114,7 @@ def _all(status: Status, width: int | None) -> Iterator[Line]:
     groups = grouped(status.findings)
     yield Line("")
     yield Line(heading(groups) or "no problems", "bold" if groups else "green")
-    for group in groups:
-        yield from told(group, width)
+    yield from told(groups, width)
 
 
 def totals(chassis: Iterable[ChassisLine]) -> PairCounts:

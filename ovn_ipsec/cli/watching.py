@@ -42,3 +42,10 @@ def looks(databases: tuple[Commands, ...], look: Callable[[], T]) -> Iterator[tu
             for session in sessions:
                 changed = session.receive() or changed
                 session.changes()
+
+
+def pause(seconds: float) -> None:
+    """Wait, where nothing tells of changes."""
+    poller = ovs.poller.Poller()
+    poller.timer_wait(int(seconds * 1000))
+    poller.block()

@@ -10,13 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from northd_ext.observe.views import STATE_PHASE
-from ovn_ipsec.cli import local, peers, program, wait
+from ovn_ipsec.cli import local, program, wait
 from ovn_ipsec.cli.__main__ import COMMANDS, main
-from ovn_ipsec.cli.settings import Exit
 from ovn_ipsec.errors import EdgeError
 from ovn_ipsec.schema.nb_global import STATES
-
-PEER = {"peer": "hv2", "type": "geneve", "state": "encrypted", "mode": "require", "since_s": 4}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -98,34 +95,11 @@ def test_whoever_waits_is_told_once_what_keeps_it(capsys: pytest.CaptureFixture[
     ]
 
 
-@pytest.mark.parametrize(
-    ("states", "expected"),
-    [
-        ([], Exit.WELL),
-        (["encrypted", "clear", "lingering"], Exit.WELL),
-        (["encrypted", "blocked"], Exit.DEGRADED),
-        (["pending"], Exit.DEGRADED),
-    ],
-)
-def test_a_pair_that_is_wanted_and_not_up_degrades(states: list[str], expected: Exit):
-    """Pending and blocked are not well; the rest is."""
-    assert expected == peers.judge_peers([{"state": state} for state in states])
-
-
 @pytest.mark.parametrize("text", ["", "hv2 up", "{}", '["hv2"]'])
 def test_an_answer_that_is_no_list_of_peers_is_refused(text: str):
     """An older or newer controller is not guessed at."""
     with pytest.raises(EdgeError):
         local.read_peers(text)
-
-
-def test_a_peer_is_one_row_and_absent_fields_are_empty():
-    """Another version may not say all of it."""
-    (peer,) = local.read_peers(json.dumps([PEER]))
-    assert dict(zip(peers.COLUMNS, peers.words(peer), strict=True)) == {
-        **dict.fromkeys(peers.COLUMNS, ""),
-        **{key: str(value) for key, value in PEER.items()},
-    }
 
 
 def test_a_controller_that_does_not_run_cannot_be_judged(tmp_path, monkeypatch):

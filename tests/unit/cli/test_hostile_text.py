@@ -152,8 +152,11 @@ def test_a_hostile_cluster_in_policy(capsys: pytest.CaptureFixture[str]):
 
 def test_a_hostile_answer_in_peers_and_doctor(capsys: pytest.CaptureFixture[str]):
     """The controller repeats what rows and peers have said."""
-    peer = dict.fromkeys(peers.COLUMNS, EVIL)
-    peers._show([peer])
+    keys = ("peer", "type", "local", "remote", "mode", "state", "since_s", "ike", "last_error")
+    peer = dict.fromkeys(keys, EVIL)
+    settings = Settings(ovnnb_db="", ovnsb_db="")
+    for problems, glob in ((False, None), (True, None), (False, "*"), (False, EVIL)):
+        peers._Show(settings, problems=problems, glob=glob)([peer], again=True)
     told = {
         "chassis": EVIL,
         "ike_daemon": EVIL,

@@ -133,10 +133,15 @@ def test_a_certificate_that_has_ended_is_told_as_such():
 
 def test_names_that_leave_no_room_for_a_table_are_not_listed_on_the_first_screen():
     """The table is told row by row where it is asked for."""
-    seen = status(line(LONG, encrypted=1))
-    assert not [text for text in shown(seen) if text.startswith("controller")]
+    seen = status(*(line(f"{n}-{LONG}", encrypted=1) for n in range(9)))
+    assert shown(seen)[-1] == overview.SEE_EACH
+    assert len(shown(seen)) == 7
     asked = [one.text for one in overview.of_chassis(seen, NOW, 80)]
-    assert asked[:2] == [LONG, "  state             ready"]
+    assert asked[:3] == [
+        f"0-{LONG}",
+        "  state ready, pairs 1 encrypted, certificate ends 2027-07-20,",
+        "  controller 1.0 strongSwan 5.9.8",
+    ]
     assert asked[-1] == "no problems"
 
 
@@ -194,10 +199,14 @@ def test_of_what_does_not_fit_the_number_is_told():
     groups = grouped(
         [problem("hv1", "word " * 80), problem("hv2", "other"), problem("hv3", "last")]
     )
-    assert [one.text for one in as_many_as_fit(groups, 80, 7, "all")][-1] == "and 1 more: all"
+    assert [one.text for one in as_many_as_fit(groups, 80, 5, "all")][-1] == "and 1 more: all"
     few = [one.text for one in as_many_as_fit(groups, 80, 1, "all")]
     assert few[-1] == "and 2 more: all"
-    assert [one.text for one in told(groups[0], None)] == ["hv3: last", "    next: start it"]
+    assert [one.text for one in told(groups[:2], None)] == [
+        "hv3: last",
+        "hv2: other",
+        "    next: start it",
+    ]
     whole = [one.text for one in as_many_as_fit(groups, 80, 40, "all")]
     assert "all" not in whole[-1]
 

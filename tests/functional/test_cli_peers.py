@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ovn-ipsec peers` and a controller that answers over its control socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import ovs.poller
+import ovs.unixctl
+import ovs.unixctl.server
+from ovsdb import wait_until
+
+from ovn_ipsec.lab.waiting import stretched
+
+PEER = {"peer": "hv2", "local": "10.0.0.1", "remote": "10.0.0.2", "since_s": 61}
+REPLIES: list[str] = []
+
+
+@contextmanager
+def controller(path: Path, replies: list[str]) -> Iterator[None]:
+    """Answer on a control socket as a controller does, with the last reply again and again."""
+    # The library keeps the first function that a command was given in this process.
+    REPLIES[:] = replies
+
+    def peers(conn: Any, _argv: object, _aux: object) -> None:
+        conn.reply(REPLIES.pop(0) if len(REPLIES) > 1 else REPLIES[0])
+
+    ovs.unixctl.command_register("peers/show", "[json]", 0, 1, peers, None)
+    error, server = ovs.unixctl.server.UnixctlServer.create(str(path))
+    assert not error
+    done = threading.Event()
+
+    def serve() -> None:
+        while not done.is_set():
+            server.run()
+            poller = ovs.poller.Poller()
+            server.wait(poller)
+            poller.timer_wait(50)
+            poller.block()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        server.close()
+
+
+def start(*argv: str, stdout: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ovn_ipsec.cli", "peers", *argv],
+        env=dict(os.environ),
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*argv: str) -> tuple[int, str, str]:
+    with start(*argv) as program:
+        output, errors = program.communicate(timeout=stretched(60))
+    return program.returncode, output, errors
+
+
+def test_pairs_are_shown_as_the_controller_tells_them(tmp_path: Path) -> None:
+    """For people and for programs."""
+    socket = tmp_path / "controller.ctl"
+    pairs = [{**PEER, "state": "blocked", "last_error": "no answer"}]
+    with controller(socket, [json.dumps(pairs)]):
+        code, output, errors = run("-t", str(socket))
+        assert (code, errors) == (1, "")
+        assert output.splitlines()[0] == "1 pair: 1 blocked"
+        assert "hv2: blocked: no answer" in output.splitlines()
+        code, output, errors = run("-t", str(socket), "--json")
+        assert (code, json.loads(output), errors) == (1, pairs, "")
+        code, output, errors = run("-t", str(socket), "--chassis", "hv3", "--json")
+        assert (code, json.loads(output)["error"], errors) == (
+            2,
+            "no peer has a name like this: hv3",
+            "",
+        )
+
+
+def test_pairs_are_asked_for_again_and_again(tmp_path: Path) -> None:
+    """Until it is interrupted; it ends with the status of the last answer."""
+    socket, printed = tmp_path / "controller.ctl", tmp_path / "printed"
+    replies = [json.dumps([{**PEER, "state": state}]) for state in ("blocked", "encrypted")]
+
+    def states() -> list[str]:
+        lines = printed.read_text().splitlines()
+        return [pair["state"] for line in lines for pair in json.loads(line)]
+
+    with controller(socket, replies), printed.open("w") as output:
+        words = ("-t", str(socket), "--json", "--watch", "--interval", "0.1")
+        watching = start(*words, stdout=output)
+        try:
+            wait_until(lambda: states()[:2] == ["blocked", "encrypted"], what="two answers")
+            watching.send_signal(signal.SIGINT)
+            _, errors = watching.communicate(timeout=stretched(60))
+        finally:
+            watching.kill()
+            watching.communicate()
+    assert (watching.returncode, errors) == (0, "")
+
+
+def test_a_socket_that_nobody_serves_is_named(tmp_path: Path) -> None:
+    """With what to do."""
+    code, output, errors = run("-t", f"{tmp_path}/nowhere.ctl")
+    assert (code, output) == (2, "")
+    assert errors.startswith(f"ovn-ipsec: {tmp_path}/nowhere.ctl: No such file or directory\n")
+    assert "\n    next: start ovn-ipsec-controller, if this is a chassis" in errors
