@@ -75,9 +75,9 @@ class LazyGroup(Program):
 def main(ctx: click.Context, /, **flags: str | bool | None) -> None:
     """Inspect and control the encryption of an OVN cluster's tunnels.
 
-    Exit status of status, doctor, explain and peers: 0 healthy, 1 degraded, 2 unknown. Of every
-    command: 64 if the command line is wrong. With --json, errors are one JSON object too, with
-    error and, where there is something to do, next_step.
+    Exit status of status, doctor, explain and peers: 0 healthy, 1 degraded, 2 unknown; of every
+    command, 64 if the command line is wrong. With --json, an error is one JSON object: error, and
+    next_step if something helps.
     """
     ctx.obj = Settings(**flags)  # type: ignore[arg-type]
 

@@ -31,9 +31,10 @@ COLOURS = {"encrypted": "green", "pending": "yellow", "blocked": "red"}
 )
 @click.pass_obj
 def command(settings: Settings, one: str, other: str, target: str | None) -> None:
-    """Explain how the pairs of the chassis A and B are treated, why, and what is wrong.
+    """Explain how the pairs of the chassis A and B are treated, and why.
 
-    Run on A or B, it also asks the controller there.
+    If something is wrong, it says what to do. If it runs on A or B, it also asks the controller of
+    that chassis.
     """
     try:
         found = _explain(settings, (one, other), target)

@@ -21,6 +21,7 @@ from .pairs import Ends, between, has_tunnels
 from .rows import ONE_ADDRESS
 from .settings import Exit
 from .view import ChassisView, Snapshot
+from .wording import duration
 
 LivePeers = Mapping[tuple[str, str, str], Mapping[str, Any]]
 """What the controller of this host says: by peer, local and remote address."""
@@ -238,7 +239,8 @@ def _live(ends: Ends, live: LivePeers) -> tuple[str, str] | None:
             peer = live[key]
             parts = [f"says the controller of {ours.view.name}"]
             parts += [f"treats it as {peer['mode']}"] if "mode" in peer else []
-            parts += [f"for {peer['since_s']} s"] if "since_s" in peer else []
+            since = peer.get("since_s")
+            parts += [f"for {duration(since)}"] if isinstance(since, int | float) else []
             parts += [str(peer["suite"])] if peer.get("suite") else []
             parts += [f"last error: {peer['last_error']}"] if peer.get("last_error") else []
             return printable(str(peer.get("state", UNKNOWN)), 40), printable(", ".join(parts), 400)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 PRIORITY = click.IntRange(1, 32767)
-CHANGED = "others change NB_Global.options all the time; nothing was written, run this again"
+CHANGED = "others kept changing NB_Global.options, so nothing was written; try again"
 
 
 def ends_with(command: Callable[P, Exit]) -> Callable[P, None]:
@@ -59,19 +59,32 @@ def _file(source: BinaryIO) -> RuleFile:
 
 @click.group(cls=Group, name="policy")
 def command() -> None:
-    """See and change which pairs of chassis are encrypted, and how.
+    """See and change the rules that decide which pairs of chassis are encrypted.
 
-    A rule is SELECTOR SELECTOR MODE [profile=NAME]; the highest priority that matches a pair
-    decides. The selectors are any, chassis:GLOB, host:GLOB, zone:NAME, az:NAME, cidr:PREFIX and
-    network:NAME, the modes off, prefer and require.
-    """
+    A rule is SELECTOR SELECTOR MODE [profile=NAME]. It applies to tunnels between what one selector
+    matches and what the other matches. If several rules match, the highest priority decides; if
+    none does, NB_Global options:ovn-ipsec-mode.
+
+    \b
+    selectors  any, chassis:GLOB, host:GLOB, zone:NAME, az:NAME, cidr:PREFIX,
+               network:NAME
+    modes      off      not encrypted
+               prefer   encrypted if both ends can, clear until then
+               require  encrypted or dropped
+    profiles   default, chacha20, aes256-sha256, cnsa, pq
+
+    Example: ovn-ipsec policy add zone:dc1 zone:dc2 require profile=cnsa
+    """  # noqa: D301 - click keeps the lines behind a backspace
 
 
 @command.command(name="list")
 @click.pass_obj
 @ends_with
 def list_command(settings: Settings) -> Exit:
-    """Show the rules, how many pairs each decides, and what is in force."""
+    """Show the rules, how many pairs each of them decides, and what is in force.
+
+    Exit status: 0 if everything that is asked for is in force, 1 if not (yet), 2 if unknown.
+    """
     from ..evaluate import asked  # noqa: PLC0415 - --help stays quick
     from ..gather import with_networks  # noqa: PLC0415
     from .listing import make_listing  # noqa: PLC0415
@@ -86,40 +99,46 @@ def list_command(settings: Settings) -> Exit:
 
 @command.command(name="add")
 @click.argument("words", metavar="RULE...", nargs=-1, required=True)
-@click.option("--priority", type=PRIORITY, metavar="N", help="1 to 32767; the highest decides.")
-@click.option("--replace", is_flag=True, help="Replace the rule of that priority.")
-@click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
+@click.option(
+    "--priority", type=PRIORITY, metavar="N", help="If several rules match, the highest decides."
+)
+@click.option("--replace", is_flag=True, help="Replace the rule that has this priority.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, but write nothing.")
 @click.pass_obj
 @ends_with
 def add_command(
     settings: Settings, words: tuple[str, ...], priority: int | None, replace: bool, dry_run: bool
 ) -> Exit:
-    """Add a rule, such as: zone:dc1 zone:dc2 require profile=cnsa.
+    """Add a rule after checking it, and show which pairs it changes.
 
-    Without --priority it gets the lowest free hundred above the highest that there is.
+    RULE is as in ovn-ipsec policy -h, such as zone:dc1 zone:dc2 require profile=cnsa. Quote what
+    the shell would change: 'chassis:lab-*'. Nothing is written if the rule is wrong, or if it would
+    not be put into force.
+
+    Without --priority, it gets the next multiple of 100 above the highest priority in use.
     """
     from ...schema.rules import RuleError, parse_rule  # noqa: PLC0415 - --help stays quick
     from .editing import decide_to_add, place_of  # noqa: PLC0415
     from .show import refuse  # noqa: PLC0415
 
+    if replace and priority is None:
+        raise click.UsageError("--replace needs --priority")
     text = " ".join(words)
     try:
         parse_rule(place_of(priority), priority or 1, text)
     except RuleError as error:
         return refuse([error], as_json=settings.as_json)
-    if replace and priority is None:
-        return refuse(["--replace needs --priority"], as_json=settings.as_json)
     decide = partial(decide_to_add, text=text, priority=priority, replace=replace)
     return _change(settings, decide, dry_run=dry_run)
 
 
 @command.command(name="delete")
 @click.argument("priority", type=PRIORITY)
-@click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, but write nothing.")
 @click.pass_obj
 @ends_with
 def delete_command(settings: Settings, priority: int, dry_run: bool) -> Exit:
-    """Delete the rule of a priority."""
+    """Delete the rule that has PRIORITY, and show which pairs that changes."""
     from .editing import decide_to_delete  # noqa: PLC0415 - --help stays quick
 
     return _change(settings, partial(decide_to_delete, priority=priority), dry_run=dry_run)
@@ -145,9 +164,10 @@ def _change(settings: Settings, decide: Decide, *, dry_run: bool) -> Exit:
 @click.pass_obj
 @ends_with
 def check_command(settings: Settings, file: BinaryIO) -> Exit:
-    """Check a file of rules, PRIORITY RULE a line; needs no database.
+    """Check a file of rules, and show every error in it; needs no database.
 
-    Lines that begin with # are ignored. FILE may be - for standard input.
+    FILE has one rule a line, PRIORITY RULE, such as 100 zone:dc1 zone:dc2 require. Empty lines and
+    lines that begin with # are ignored. If FILE is -, standard input is read.
     """
     from ..evaluate import shadowed  # noqa: PLC0415 - --help stays quick
     from .show import show_check  # noqa: PLC0415
@@ -164,7 +184,7 @@ def check_command(settings: Settings, file: BinaryIO) -> Exit:
 def diff_command(settings: Settings, file: BinaryIO) -> Exit:
     """Show what would change if FILE replaced all rules; writes nothing.
 
-    FILE is as for check.
+    FILE is as for ovn-ipsec policy check.
     """
     from ...schema.rules import RuleError  # noqa: PLC0415 - --help stays quick
     from ..evaluate import missing  # noqa: PLC0415
@@ -195,7 +215,7 @@ def diff_command(settings: Settings, file: BinaryIO) -> Exit:
 @click.pass_obj
 @ends_with
 def test_command(settings: Settings, one: str, other: str) -> Exit:
-    """Show which rule decides each pair of the chassis A and B."""
+    """Show which rule decides each pair of the chassis A and B, in force or not."""
     from ..evaluate import asked  # noqa: PLC0415 - --help stays quick
     from ..gather import with_networks  # noqa: PLC0415
     from ..trial import try_pairs, unknown  # noqa: PLC0415

@@ -18,7 +18,7 @@ from .rulefile import free_priority, taken_priorities
 
 Changes = Mapping[str, str | None]
 """Keys of NB_Global.options; None removes one."""
-OFF = "the switch is off: rules count once NB_Global ipsec is true"
+OFF = "encryption is switched off: rules take effect once NB_Global ipsec is true"
 CLAIMED = frozenset({SelectorKind.HOST, SelectorKind.ZONE, SelectorKind.AZ, SelectorKind.NETWORK})
 """What a chassis says of itself in rows that it may write; its name it cannot choose under RBAC,
 and an address it can only claim where packets to it arrive."""
@@ -96,16 +96,16 @@ def decide_to_add(
     """
     chosen = priority or free_priority(taken_priorities(snapshot.options))
     if chosen is None:
-        return "no hundred is free above the highest priority; choose one with --priority"
+        return "no multiple of 100 is left above the highest priority; choose one with --priority"
     if key_of(chosen) in snapshot.options and not replace:
-        return f"priority {chosen} is taken; choose another, or put this there: --replace"
+        return f"priority {chosen} is in use; choose another, or use --replace"
     return to_add(parse_rule(place_of(chosen), chosen, text))
 
 
 def decide_to_delete(snapshot: Snapshot, *, priority: int) -> Changes | str:
     """What deletes a rule, or why it cannot be deleted."""
     if key_of(priority) not in snapshot.options:
-        return f"there is no rule of priority {priority}; see ovn-ipsec policy list"
+        return f"there is no rule with priority {priority}; see ovn-ipsec policy list"
     return to_delete(priority)
 
 
@@ -156,7 +156,7 @@ def _words(fault: str | RuleError) -> str:
 def _changed_shadows(proposal: Proposal) -> list[str]:
     old = shadowed(proposal.now.asked.rules)
     return [
-        f"rule {low} can never decide: rule {high} matches all of its pairs"
+        f"rule {low} never applies: rule {high} matches all of its pairs"
         for low, high in shadowed(proposal.after.rules).items()
         if old.get(low) != high
     ]
@@ -166,8 +166,8 @@ def _claimed(proposal: Proposal) -> list[str]:
     """Name the new rules that weaken pairs by what a chassis may say of itself."""
     old = {str(rule) for rule in proposal.now.asked.rules}
     return [
-        f"rule {rule.priority} weakens by {kind}:, which a chassis can claim of itself; "
-        "chassis: is tied to its certificate"
+        f"rule {rule.priority} weakens pairs by {kind}:, which any chassis can claim for itself; "
+        "chassis: is bound to its certificate"
         for rule in proposal.after.rules
         if rule.mode is not Mode.REQUIRE and str(rule) not in old
         for kind in sorted({one.kind for one in rule.selectors} & CLAIMED)

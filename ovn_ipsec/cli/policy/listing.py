@@ -98,9 +98,9 @@ def _lines(snapshot: Snapshot, rules: RuleSet) -> tuple[RuleLine, ...]:
     for rule in rules.rules:
         notes = []
         if rule.priority in hidden:
-            notes.append(f"can never decide: {hidden[rule.priority]} matches all its pairs")
+            notes.append(f"never applies: {hidden[rule.priority]} matches all its pairs")
         elif not counts.rules.get(rule.priority):
-            notes.append("decides no pair now")
+            notes.append("applies to no pair now")
         lines.append(
             RuleLine(
                 label=str(rule.priority),

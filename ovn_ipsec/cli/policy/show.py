@@ -15,6 +15,7 @@ from ..output import say_json
 from ..settings import Exit
 from ..tables import Screen
 from ..trial import Trial
+from ..wording import plural
 from .editing import Assessment
 from .listing import Listing, RuleLine, caret_of
 from .rulefile import Fault, RuleFile
@@ -112,7 +113,8 @@ def show_listing(listing: Listing, *, as_json: bool) -> None:
         _show_fault(screen, problem)
     held = listing.held
     if held is None:
-        screen.line("in force: nothing" + ("" if listing.switch else ", the switch is off"))
+        why = "" if listing.switch else ": encryption is switched off"
+        screen.line(f"nothing is in force{why}")
         return
     counts = ", ".join(f"{mode} {count}" for mode, count in held.modes.items() if count)
     screen.line(
@@ -122,7 +124,7 @@ def show_listing(listing: Listing, *, as_json: bool) -> None:
     if held.vnis:
         screen.line(f"VNIs that are never clear: {held.vnis}")
     for text in held.leftover:
-        screen.line(f"still in force, and not asked for: {text}", WARN)
+        screen.line(f"still in force, but no longer asked for: {text}", WARN)
 
 
 def _notes(listing: Listing, line: RuleLine) -> list[str]:
@@ -153,14 +155,14 @@ def _difference_json(difference: Difference) -> dict[str, Any]:
 
 def _show_changes(screen: Screen, difference: Difference) -> None:
     if not difference.changes:
-        screen.line(f"no pair changes; {difference.same} unchanged")
+        screen.line(f"no pair changes; {plural(difference.same, 'pair')} unchanged")
         return
     for change in difference.changes:
-        pairs = "1 pair" if change.count == 1 else f"{change.count} pairs"
+        pairs = plural(change.count, "pair")
         mark = ", weakened" if change.weakens else ""
         text = f"{pairs}: {words(change.old)} -> {words(change.new)}{mark}"
         screen.line(text, BAD if change.weakens else "")
-    screen.line(f"{difference.same} unchanged")
+    screen.line(f"{plural(difference.same, 'pair')} unchanged")
 
 
 def _show_examples(screen: Screen, difference: Difference) -> None:
@@ -233,9 +235,9 @@ def show_check(found: RuleFile, hidden: Mapping[int, int], *, as_json: bool) -> 
         _show_line_fault(screen, fault)
     for low, high in hidden.items():
         number = found.lines[low][0]
-        text = f"line {number}: rule {low} can never decide: rule {high} matches all of its pairs"
+        text = f"line {number}: rule {low} never applies: rule {high} matches all of its pairs"
         screen.line(text, WARN)
-    counts = f"good rules: {len(found.rules)}, faults: {len(found.faults)}"
+    counts = f"{plural(len(found.rules), 'good rule')}, {plural(len(found.faults), 'error')}"
     screen.line(counts, BAD if found.faults else GOOD)
 
 
@@ -263,7 +265,7 @@ def show_difference(assessment: Assessment, faults: Sequence[Fault], *, as_json:
     for reason in rest:
         screen.line(_text(reason), BAD)
     if assessment.refusals:
-        screen.line("these rules would be refused, and the last good policy stay in force", BAD)
+        screen.line("these rules would be refused, and the policy would stay as it is", BAD)
         return
     _show_changes(screen, assessment.difference)
     _show_examples(screen, assessment.difference)

@@ -41,6 +41,7 @@ WRONG = [
     ["wait", "enforced", "--timeout", "soon"],
     ["policy", "nonsense"],
     ["policy", "delete", "0"],
+    ["policy", "add", "any", "any", "off", "--replace"],
     ["policy", "check", "/nonexistent"],
     ["pki", "rollover", "nonsense"],
 ]

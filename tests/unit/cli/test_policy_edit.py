@@ -48,12 +48,12 @@ def test_a_rule_that_is_added_is_compared_with_what_there_is():
         (7, None, False, {"ovn-ipsec-rule-100": "any any off"}),
         (100, None, False, {"ovn-ipsec-rule-200": "any any off"}),
         (7, 7, True, {"ovn-ipsec-rule-7": "any any off"}),
-        (7, 7, False, "priority 7 is taken; choose another, or put this there: --replace"),
+        (7, 7, False, "priority 7 is in use; choose another, or use --replace"),
         (
             32767,
             None,
             False,
-            "no hundred is free above the highest priority; choose one with --priority",
+            "no multiple of 100 is left above the highest priority; choose one with --priority",
         ),
     ],
 )
@@ -69,7 +69,7 @@ def test_what_is_not_there_is_not_deleted() -> None:
     """Deleting it twice is a mistake."""
     made = cluster(*hosts(2), rules={7: "any any prefer"})
     assert {"ovn-ipsec-rule-7": None} == decide_to_delete(made, priority=7)
-    said = "there is no rule of priority 8; see ovn-ipsec policy list"
+    said = "there is no rule with priority 8; see ovn-ipsec policy list"
     assert said == decide_to_delete(made, priority=8)
 
 
@@ -121,7 +121,7 @@ def test_a_rule_that_can_never_decide_is_said(priority: int, warned: bool):
     """Only when the change makes it so."""
     made = cluster(*hosts(2), rules={100: "any any off", 10: "chassis:hv1 any require"})
     warnings = adding(made, "chassis:hv1 chassis:hv2 require", priority).warnings
-    assert warned == ("rule 50 can never decide: rule 100 matches all of its pairs" in warnings)
+    assert warned == ("rule 50 never applies: rule 100 matches all of its pairs" in warnings)
     assert not any("rule 10 " in text for text in warnings)
 
 
@@ -138,7 +138,7 @@ def test_a_rule_that_weakens_by_what_a_chassis_claims_is_said(text: str, kinds: 
     """Once for each kind of selector; not again for a rule that is there already."""
     made = cluster(*hosts(2), rules={7: "az:x any off"})
     warned = [one for one in adding(made, text).warnings if "claim" in one]
-    assert kinds == [one.split("weakens by ")[1].split(":")[0] for one in warned]
+    assert kinds == [one.split("weakens pairs by ")[1].split(":")[0] for one in warned]
 
 
 def test_a_file_takes_the_place_of_all_rules():

@@ -66,9 +66,9 @@ def test_both_ends_are_shown_with_what_they_match():
 
 def test_the_controller_of_either_chassis_knows_best():
     """From both sides; its words are made fit for a terminal."""
-    live = {"state": "encrypted", "since_s": 3.5, "suite": "aes\x1b", "last_error": ""}
+    live = {"state": "encrypted", "since_s": 203.5, "suite": "aes\x1b", "last_error": ""}
     live |= {"mode": "require"}
-    assert ("encrypted", "says the controller of hv1, treats it as require, for 3.5 s, aes?") == (
+    assert ("encrypted", "says the controller of hv1, treats it as require, for 3 min, aes?") == (
         found(live=live).pairs[0].state,
         found(live=live).pairs[0].why,
     )

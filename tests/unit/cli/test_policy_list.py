@@ -20,8 +20,8 @@ def test_rules_have_their_pairs_and_their_notes():
     listing = make_listing(cluster(*hosts(3), rules=RULES, sb=published(*TEXTS)))
     assert [
         ("200", 2, True, ()),
-        ("100", 0, True, ("can never decide: 200 matches all its pairs",)),
-        ("50", 0, True, ("decides no pair now",)),
+        ("100", 0, True, ("never applies: 200 matches all its pairs",)),
+        ("50", 0, True, ("applies to no pair now",)),
         ("default", 1, True, ()),
     ] == [(line.label, line.pairs, line.in_force, line.notes) for line in listing.lines]
     assert Exit.WELL == listing.exit
