@@ -26,17 +26,17 @@ from .wording import ago, plural
 SETTLED = ("off", "enforced", "established")
 
 FIX_KEY = "correct the key that it names; the last good policy stays in force until then"
-NO_NORTHD = "start ovn-ipsec-northd beside ovn-northd, and read its log"
-NO_AGENT = "start ovn-ipsec-controller on that chassis"
-SEE_LOG = "read the log of ovn-ipsec-controller on that chassis"
-SEE_NORTHD = "read the log of ovn-ipsec-northd"
+NO_NORTHD = "start it beside ovn-northd: systemctl start ovn-ipsec-northd; then read its log"
+NO_AGENT = "on the chassis: systemctl start ovn-ipsec-controller"
+SEE_LOG = "on the chassis: ovn-ipsec doctor; journalctl -u ovn-ipsec-controller"
+SEE_NORTHD = "read the log of ovn-ipsec-northd: journalctl -u ovn-ipsec-northd"
 WHICH_NORTHBOUND = (
     "check that this is the right northbound, neither empty nor restored. To keep encryption, set"
     " ipsec=true; to give it up, set NB_Global options:ovn-ipsec-confirm=<generation in force>"
 )
-SEE_PEERS = "on that chassis: ovn-ipsec peers"
+SEE_PEERS = "on the chassis: ovn-ipsec peers"
 RENEW = "put a new certificate in place of the old one; it is picked up without losing a packet"
-RENEW_SOON = f"{RENEW}; if it is in no file, its automatic renewal is late: {SEE_LOG}"
+RENEW_SOON = f"{RENEW}. If it is in no file, its automatic renewal is late; {SEE_LOG}"
 
 
 class Standing(StrEnum):
