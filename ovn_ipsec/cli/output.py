@@ -16,6 +16,7 @@ import click
 from ..errors import IPsecError
 from ..schema.report import printable
 
+JSON = "--json"
 LINE_MAX, CELL_MAX = 4000, 600
 """Characters of a line, and of a cell of a table."""
 
@@ -62,7 +63,9 @@ def warn(remark: str) -> None:
 def wants_json() -> bool:
     """Whether the command that runs was given --json."""
     context = click.get_current_context(silent=True)
-    return context is not None and bool(getattr(context.obj, "as_json", False))
+    if context is None:
+        return False
+    return bool(context.meta.get(JSON) or getattr(context.obj, "as_json", False))
 
 
 def as_json_error(problem: str, next_step: str = "") -> dict[str, str]:

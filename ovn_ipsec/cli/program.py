@@ -14,10 +14,9 @@ from typing import Any, TypeVar
 
 import click
 
-from .output import as_json_error, say_json, warn
+from .output import JSON, as_json_error, say_json, warn
 from .settings import Exit
 
-JSON = "--json"
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 C = TypeVar("C", bound=click.Command)
 
@@ -39,6 +38,7 @@ def with_json(command: C) -> C:
 def _note(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value and ctx.obj is not None:
         ctx.obj = ctx.obj.with_json()
+        ctx.meta[JSON] = True  # for the groups above, which print what their commands raise
 
 
 class Group(click.Group):

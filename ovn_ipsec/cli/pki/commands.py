@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,23 +14,26 @@ import click
 from ...clock import utc_now
 from ...errors import IPsecError
 from ...pki.values import KeyKind
-from ..output import complain_of
+from ..output import complain_of, say_json
 from ..settings import Exit, Settings
 from .options import (
     A_PATH,
     Pki,
     PkiGroup,
+    authority_facts,
     authority_life,
     authority_line,
     key_type,
     kind,
     life,
     out,
+    tell,
 )
 from .rollover import rollover
 from .show import as_document, show
 
 if TYPE_CHECKING:
+    from ...pki.index import Entry
     from ...pki.issuance import Issued
 
 CA_FOLDER = "/var/lib/ovn-ipsec/ca"
@@ -84,9 +87,17 @@ def init(pki: Pki, name: str, key_type: str, life: timedelta, permit: tuple[str,
     folder = pki.folder
     shape = Shape(name=name, life=life, permitted=permit)
     entry = folder.init(shape, KeyKind(key_type), utc_now())
-    click.echo(f"{authority_line(entry)}, in {pki.path}")
-    click.echo(f"every chassis must trust {folder.bundle_path}")
-    click.echo("    next: ovn-ipsec pki issue CHASSIS")
+    tell(
+        pki,
+        {
+            "authority": authority_facts(entry),
+            "folder": str(pki.path),
+            "bundle": str(folder.bundle_path),
+        },
+        f"{authority_line(entry)}, in {pki.path}",
+        f"every chassis must trust {folder.bundle_path}",
+        "    next: ovn-ipsec pki issue CHASSIS",
+    )
 
 
 @command.command(short_help="Create a key and a certificate for chassis.")
@@ -108,8 +119,7 @@ def issue(
 
     options = issuance.IssueOptions(life=life, kind=kind(key_type), out=out)
     _one_folder(chassis, out)
-    for name in chassis:
-        _written(issuance.issue(pki.folder, name, options, utc_now()))
+    _written(pki, (issuance.issue(pki.folder, name, options, utc_now()) for name in chassis))
 
 
 @command.command(short_help="Sign the request of a chassis.")
@@ -136,10 +146,13 @@ def sign(pki: Pki, csr: BinaryIO, chassis: str | None, life: timedelta, out: Pat
     text = text[max(text.find("-----BEGIN"), 0) :]  # ovs-pki and openssl -text put words before it
     name = checked_name(chassis) if chassis else request.requested_name(text)
     pem = issuance.sign(pki.folder, request.check_request(text, name), life, utc_now())
+    if out is not None:
+        files.write(out, pem.encode("ascii"))
+    if pki.as_json:
+        say_json({"chassis": name, "certificate": pem, "file": None if out is None else str(out)})
+        return
     if out is None:
         click.echo(pem, nl=False)
-    else:
-        files.write(out, pem.encode("ascii"))
     click.echo(f"signed for {name}", err=True)
 
 
@@ -163,8 +176,7 @@ def renew(pki: Pki, /, chassis: tuple[str, ...], **flags: Any) -> None:
         out=flags["out"],
     )
     _one_folder(chassis, options.out)
-    for name in chassis:
-        _written(issuance.renew(pki.folder, name, options, utc_now()))
+    _written(pki, (issuance.renew(pki.folder, name, options, utc_now()) for name in chassis))
 
 
 @command.command(short_help="Revoke a chassis, or one certificate.")
@@ -182,16 +194,21 @@ def revoke(pki: Pki, what: str) -> None:
 
     folder = pki.folder
     done = issuance.revoke(folder, what, utc_now())
-    for entry in done.entries:
-        click.echo(f"revoked {issuance.describe(entry)}")
+    lines = [f"revoked {issuance.describe(entry)}" for entry in done.entries]
     if not done.entries:
-        click.echo("nothing to do: already revoked")
+        lines.append("nothing to do: already revoked")
     if done.chassis:
-        click.echo(
+        lines.append(
             f"{done.chassis} gets no certificate until you run:"
             f" ovn-ipsec pki readmit {done.chassis}"
         )
-    click.echo(f"    next: copy {folder.crl_path} to every host that reads it")
+    lines.append(f"    next: copy {folder.crl_path} to every host that reads it")
+    facts = {
+        "revoked": [_facts(entry) for entry in done.entries],
+        "chassis": done.chassis,
+        "crl": str(folder.crl_path),
+    }
+    tell(pki, facts, *lines)
 
 
 @command.command(short_help="Allow a revoked chassis to get certificates again.")
@@ -202,8 +219,12 @@ def readmit(pki: Pki, chassis: str) -> None:
     from ...pki import issuance  # noqa: PLC0415 - --help stays quick
 
     issuance.readmit(pki.folder, chassis, utc_now())
-    click.echo(f"{chassis} may get certificates again")
-    click.echo(f"    next: ovn-ipsec pki issue {chassis}, or sign a request with a new key")
+    tell(
+        pki,
+        {"chassis": chassis},
+        f"{chassis} may get certificates again",
+        f"    next: ovn-ipsec pki issue {chassis}, or sign a request with a new key",
+    )
 
 
 @command.command(short_help="Write ca.pem and crl.pem again.")
@@ -214,7 +235,9 @@ def refresh(pki: Pki) -> None:
 
     folder = pki.folder
     index = issuance.refresh(folder, utc_now())
-    click.echo(f"{folder.crl_path}: valid until {index.crl_until:%Y-%m-%d %H:%M} UTC")
+    until = index.crl_until
+    facts = {"crl": str(folder.crl_path), "valid_until": until.isoformat()}
+    tell(pki, facts, f"{folder.crl_path}: valid until {until:%Y-%m-%d %H:%M} UTC")
 
 
 @command.command(
@@ -235,6 +258,10 @@ def export_stock(pki: Pki, chassis: str, out: Path, target: str) -> None:
     from ...pki import stock  # noqa: PLC0415 - --help stays quick
 
     done = stock.export(pki.folder, chassis, out, target.rstrip("/"), utc_now())
+    if pki.as_json:
+        files = [str(path) for path in done.written]
+        say_json({"files": files, "remarks": list(done.remarks), "command": done.command})
+        return
     for path in done.written:
         click.echo(f"wrote {path}")
     for remark in done.remarks:
@@ -261,7 +288,7 @@ def status(pki: Pki) -> None:
         sys.exit(Exit.CANNOT_TELL)
     code = Exit.DEGRADED if report.troubles else Exit.WELL
     if pki.as_json:
-        click.echo(json.dumps(as_document(index.trusted, report, code), indent=2))
+        say_json(as_document(index.trusted, report, code))
     else:
         show(index.trusted, report)
     sys.exit(code)
@@ -272,12 +299,31 @@ def _one_folder(chassis: tuple[str, ...], out: Path | None) -> None:
         raise click.UsageError("--out is for one CHASSIS: the next one would overwrite its files")
 
 
-def _written(done: Issued) -> None:
+def _written(pki: Pki, issued: Iterable[Issued]) -> None:
+    """Print what was issued, each as it comes."""
     from ...pki.issuance import describe  # noqa: PLC0415 - --help stays quick
 
-    click.echo(describe(done.entry))
-    for path in done.written:
-        click.echo(f"    {path}")
+    facts = []
+    for done in issued:
+        files = [str(path) for path in done.written]
+        facts.append({**_facts(done.entry), "files": files})
+        if not pki.as_json:
+            click.echo(describe(done.entry))
+            for path in files:
+                click.echo(f"    {path}")
+    if pki.as_json:
+        say_json({"issued": facts})
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    """Write a certificate for programs."""
+    from ...pki.index import format_serial  # noqa: PLC0415 - --help stays quick
+
+    return {
+        "chassis": entry.chassis,
+        "serial": format_serial(entry.serial),
+        "not_after": entry.not_after.isoformat(),
+    }
 
 
 command.add_command(rollover)

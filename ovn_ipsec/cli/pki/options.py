@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ import click
 from ...errors import InputError, IPsecError
 from ...pki.values import AUTHORITY_LIFE, CHASSIS_LIFE, KeyKind
 from ...schema.fields import Place, duration_s
-from ..output import complain_of
+from ..output import complain_of, say_json
 from ..program import Group
 from ..settings import Exit, Settings
 
@@ -112,6 +112,20 @@ out = click.option(
 def kind(text: str | None) -> KeyKind | None:
     """What --key-type says, if it was given."""
     return KeyKind(text) if text else None
+
+
+def tell(pki: Pki, facts: Mapping[str, Any], *lines: str) -> None:
+    """Print what was done: facts for programs, lines for people."""
+    if pki.as_json:
+        say_json(facts)
+        return
+    for line in lines:
+        click.echo(line)
+
+
+def authority_facts(entry: AuthorityEntry) -> dict[str, Any]:
+    """Write an authority for programs."""
+    return {"name": entry.title, "not_after": entry.not_after.isoformat()}
 
 
 def authority_line(entry: AuthorityEntry) -> str:

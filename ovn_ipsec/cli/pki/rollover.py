@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
 from ...clock import utc_now
 from ..program import Group
-from .options import Pki, authority_life, authority_line, key_type, kind
+from .options import Pki, authority_facts, authority_life, authority_line, key_type, kind, tell
+
+if TYPE_CHECKING:
+    from ...pki.index import AuthorityEntry
 
 
 @click.group(cls=Group, short_help="Replace the authority without losing a packet.")
@@ -32,9 +36,13 @@ def start(pki: Pki, name: str | None, key_type: str | None, life: timedelta) -> 
 
     folder = pki.folder
     entry = steps.start(folder, life=life, kind=kind(key_type), name=name, now=utc_now())
-    click.echo(f"{authority_line(entry)}: trusted, does not sign yet")
-    click.echo(f"    next: copy {folder.bundle_path} to every chassis; then")
-    click.echo("          ovn-ipsec pki rollover switch")
+    tell(
+        pki,
+        {"trusted": authority_facts(entry), "bundle": str(folder.bundle_path)},
+        f"{authority_line(entry)}: trusted, does not sign yet",
+        f"    next: copy {folder.bundle_path} to every chassis; then",
+        "          ovn-ipsec pki rollover switch",
+    )
 
 
 @rollover.command(short_help="Let the new authority sign.")
@@ -44,9 +52,13 @@ def switch(pki: Pki) -> None:
     from ...pki import rollover as steps  # noqa: PLC0415 - --help stays quick
 
     entry = steps.switch(pki.folder, utc_now())
-    click.echo(f"{authority_line(entry)}: signs from here on")
-    click.echo("    next: ovn-ipsec pki renew CHASSIS..., for every chassis; then")
-    click.echo("          ovn-ipsec pki rollover finish, which names those that are missing")
+    tell(
+        pki,
+        {"signs": authority_facts(entry)},
+        f"{authority_line(entry)}: signs from here on",
+        "    next: ovn-ipsec pki renew CHASSIS..., for every chassis; then",
+        "          ovn-ipsec pki rollover finish, which names those that are missing",
+    )
 
 
 @rollover.command(short_help="Drop the old authority and its key.")
@@ -55,9 +67,7 @@ def finish(pki: Pki) -> None:
     """Drop the old authority and its key, once no chassis has a certificate of it."""
     from ...pki import rollover as steps  # noqa: PLC0415 - --help stays quick
 
-    folder = pki.folder
-    click.echo(f"{authority_line(steps.finish(folder, utc_now()))}: dropped")
-    click.echo(f"    next: copy {folder.bundle_path} to every chassis")
+    _dropped(pki, steps.finish(pki.folder, utc_now()))
 
 
 @rollover.command(short_help="Drop the new authority before it signs.")
@@ -66,6 +76,14 @@ def cancel(pki: Pki) -> None:
     """Drop the new authority while it has not signed anything."""
     from ...pki import rollover as steps  # noqa: PLC0415 - --help stays quick
 
-    folder = pki.folder
-    click.echo(f"{authority_line(steps.cancel(folder, utc_now()))}: dropped")
-    click.echo(f"    next: copy {folder.bundle_path} to every chassis")
+    _dropped(pki, steps.cancel(pki.folder, utc_now()))
+
+
+def _dropped(pki: Pki, entry: AuthorityEntry) -> None:
+    bundle = pki.folder.bundle_path
+    tell(
+        pki,
+        {"dropped": authority_facts(entry), "bundle": str(bundle)},
+        f"{authority_line(entry)}: dropped",
+        f"    next: copy {bundle} to every chassis",
+    )

@@ -252,3 +252,34 @@ def test_the_group_stands_alone():
 
     result = CliRunner().invoke(command, ["--ca", "/nonexistent", "status"])
     assert (2, True) == (result.exit_code, "no such folder" in result.output)
+
+
+def test_programs_get_one_object_from_every_command(shell: Shell, tmp_path: Path):
+    """Wherever --json stands; an error is one too, and the exit status stays."""
+
+    def told(*words: str, code: int = 0) -> dict[str, Any]:
+        result = shell.run(*words, "--json", apart=True)
+        assert (result.exit_code, result.stderr) == (code, "")
+        found: dict[str, Any] = json.loads(result.stdout)
+        return found
+
+    (tmp_path / "csr.pem").write_text(CSR)
+    assert told("init", code=1)["next_step"]
+    (issued,) = told("issue", "hv1")["issued"]
+    assert (issued["chassis"], len(issued["files"])) == ("hv1", 3)
+    assert told("renew", "hv1")["issued"][0]["serial"] != issued["serial"]
+    signed = told("sign", str(tmp_path / "csr.pem"))
+    assert (signed["chassis"], signed["file"]) == ("hv3", None)
+    assert x509.load_pem_x509_certificate(signed["certificate"].encode())
+    out = str(tmp_path / "stock")
+    assert "ovs-vsctl" in told("export-stock", "hv1", "--out", out)["command"]
+    assert told("refresh")["crl"] == str(shell.ca / "crl.pem")
+    assert told("rollover", "start")["trusted"]["not_after"]
+    assert told("rollover", "cancel")["dropped"]["name"]
+    told("rollover", "start")
+    assert told("rollover", "switch")["signs"]["name"]
+    assert "error" in told("rollover", "finish", code=1)
+    revoked = told("revoke", "hv3")
+    assert (revoked["chassis"], len(revoked["revoked"])) == ("hv3", 1)
+    assert told("readmit", "hv3") == {"chassis": "hv3"}
+    assert told("status")["exit"] == 0
