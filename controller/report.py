@@ -13,6 +13,7 @@ from ovn_ipsec import __version__
 from ovn_ipsec.errors import InputError, IPsecError
 from ovn_ipsec.model.policy import ClusterPolicy, Profile
 from ovn_ipsec.model.status import Digest
+from ovn_ipsec.model.text import plural
 
 from .plan.agent import Agent
 from .plan.connection import ConnName, established
@@ -71,7 +72,7 @@ def undecided_problems(undecided: Mapping[ConnName, str]) -> list[str]:
 def profile_problem(agent: Agent) -> str:
     """Name the profiles that pairs are to have and the IKE daemon cannot do; empty: none."""
     lacking = [
-        f"{profile} ({agent.profiles[profile]} pairs)"
+        f"{profile} ({plural(agent.profiles[profile], 'pair')})"
         for profile in Profile
         if agent.able is not None and profile not in agent.able and agent.profiles[profile] > 0
     ]
@@ -83,7 +84,7 @@ def refusal_summary(refusals: Iterable[InputError], limit: int = 3) -> str:
     found = list(refusals)
     words = "; ".join(error.diagnostics() for error in found[:limit])
     rest = len(found) - limit
-    return f"{words}; and {rest} more refusals" if rest > 0 else words
+    return f"{words}; and {plural(rest, 'more refusal')}" if rest > 0 else words
 
 
 def peers(agent: Agent, now: float) -> list[dict[str, Any]]:
@@ -184,8 +185,7 @@ def peers_text(rows: list[dict[str, Any]]) -> str:
     ]
     states = [row["state"] for row in rows]
     totals = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-    pairs = "pair" if len(rows) == 1 else "pairs"
-    return "\n".join([*table, f"{len(rows)} {pairs}: {totals or 'none'}"])
+    return "\n".join([*table, f"{plural(len(rows), 'pair')}: {totals or 'none'}"])
 
 
 def guard_object(

@@ -7,20 +7,11 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from ..model.text import plural as plural  # noqa: PLC0414 - where others look for it
+
 _UNITS = ((86_400, "day", "days"), (3_600, "h", "h"), (60, "min", "min"), (1, "s", "s"))
 _TWO_PARTS_FROM = 3_600
 _DIGITS = re.compile(r"(\d{1,18})")
-
-
-def plural(number: int, one: str, many: str = "") -> str:
-    """A number of things: `1 pair`, `2 pairs`.
-
-    Args:
-        number: How many.
-        one: The word for one.
-        many: The word for more; empty: with an s.
-    """
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def of_chassis(number: int) -> str:

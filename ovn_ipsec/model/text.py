@@ -23,3 +23,14 @@ def printable_lines(text: str) -> str:
     if text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """A number of things: `1 pair`, `2 pairs`.
+
+    Args:
+        number: How many.
+        one: The word for one.
+        many: The word for more; empty: with an s.
+    """
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
