@@ -46,7 +46,11 @@ _WORDS = {
     Standing.NO_ROW: "without a Chassis row",
     Standing.QUARANTINED: "in quarantine",
 }
-_OFF_WORDS = {**_WORDS, Standing.READY: "with a controller", Standing.NOT_NEEDED: "without one"}
+_OFF_WORDS = {
+    **_WORDS,
+    Standing.READY: "with a controller",
+    Standing.NOT_NEEDED: "without a controller",
+}
 _OLDEST_MS = 1_577_836_800_000
 """The year 2020: a generation from before is a number and no time."""
 
@@ -135,7 +139,7 @@ def standings(chassis: Iterable[ChassisLine]) -> dict[Standing, int]:
 
 def _counts(status: Status, now: datetime, width: int | None) -> Iterator[Line]:
     rows: list[tuple[str, str]] = []
-    if status.generation:
+    if status.generation.strip("0"):
         rows.append(("generation", f"{status.generation}{_made(status.generation, now)}"))
     words = _OFF_WORDS if status.state == "off" else _WORDS
     found = [f"{n} {words[at]}" for at, n in standings(status.chassis).items() if n]

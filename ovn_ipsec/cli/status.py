@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .layout import Line
     from .tables import Screen
 
+OUTDATED = "not connected, so this is what was last seen: {}"
 NO_MATCH = "no chassis has a name like this: {}"
 
 
@@ -112,9 +113,8 @@ class _Show:
         screen = Screen()
         if again:
             screen.clear()
-        if old_because:
-            screen.line(f"what was last seen; no connection: {old_because}", "bold red")
-        screen.lines(self._lines(status, screen, used=bool(old_because) + again))
+        old = screen.folded(OUTDATED.format(old_because), "bold red") if old_because else []
+        screen.lines([*old, *self._lines(status, screen, used=len(old) + again)])
         if again:
             screen.line(f"as of {local_now():%Y-%m-%d %H:%M:%S}; interrupt to end", "dim")
         return status.exit

@@ -42,9 +42,13 @@ class Screen:
 
     def line(self, text: str, style: str = "") -> None:
         """Print one text, folded between words; what looks like markup is printed as it is."""
+        self.lines(self.folded(text, style))
+
+    def folded(self, text: str, style: str = "") -> list[Line]:
+        """Lay one text out, folded between words."""
         kept = shown(text)
         indent = " " * (len(kept) - len(kept.lstrip()) + 4)
-        self.lines(layout.folded(kept, self.width, indent=indent, style=style))
+        return layout.folded(kept, self.width, indent=indent, style=style)
 
     def lines(self, lines: Iterable[Line]) -> None:
         """Print lines that are laid out already."""
