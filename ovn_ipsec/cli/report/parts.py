@@ -71,6 +71,8 @@ OPEN_VSWITCH = (
     *("certificate", "private_key", "ca_cert", "ovn-enable-flow-based-tunnels"),
 )
 """Keys of others that matter here; those of files are paths."""
+OF_A_CHASSIS = ("ovn-encap-", "ovn-remote-")
+"""How keys begin that may be for one of several chassis here, by a name at their end."""
 NB_GLOBAL = ("ipsec_encapsulation", "ipsec_forceencaps", "northd_probe_interval")
 
 
@@ -268,7 +270,7 @@ def _told(asked: Asked, *words: str) -> str:
 
 def _open_vswitch(asked: Asked) -> str:
     external_ids, other_config, _ = asked.local()
-    names = [*OPEN_VSWITCH, *(key for key in external_ids if key.startswith("ovn-encap"))]
+    names = [*OPEN_VSWITCH, *(key for key in external_ids if key.startswith(OF_A_CHASSIS))]
     return _json(
         {"external_ids": ours(external_ids, names), "other_config": ours(other_config, names)}
     )

@@ -23,6 +23,7 @@ from ovn_ipsec.cli.report.redaction import (
     without_bytes,
     without_password,
 )
+from ovn_ipsec.cli.settings import Settings
 from ovn_ipsec.errors import EdgeError, OvsdbError
 from ovn_ipsec.schema.open_vswitch import parse_local
 
@@ -162,6 +163,22 @@ def test_the_secrets_of_a_host_are_known(tmp_path: Path):
     assert [] == parts.secrets_of(parse_local({}, gone, None))
     assert [] == parts.secrets_of(parse_local({}, {}, None))
     assert [] == parts.secrets_of(None)
+
+
+def test_rows_of_this_host_are_ours_and_a_few_of_ovns():
+    """Also those for one of several chassis; nothing that somebody else keeps there."""
+    asked = parts.Asked(
+        Settings(ovnnb_db="", ovnsb_db=""),
+        parts.Places(target=None, ovs_db=None, vici=None, state_dir=Path("/x")),
+    )
+    external_ids = {"system-id": "hv1", "ovn-encap-ip-hv1": "10.0.0.1", "token": "x"}
+    other_config = {"certificate": "/c.pem", "ovn-ipsec-psk-file": "/psk", "secret": "x"}
+    asked.local = parts.Once(lambda: (external_ids, other_config, asked.settings))
+    (made,) = [part.make for part in parts.parts(asked) if part.name == "rows/open_vswitch.json"]
+    assert {
+        "external_ids": {"ovn-encap-ip-hv1": "10.0.0.1", "system-id": "hv1"},
+        "other_config": {"certificate": "/c.pem", "ovn-ipsec-psk-file": "/psk"},
+    } == json.loads(made())
 
 
 def raising(error: Exception) -> Callable[[], str]:
