@@ -17,7 +17,7 @@ from pathlib import Path
 from netns import Net, namespace
 from ovsdb import REPOSITORY, wait_until
 
-from ovn_ipsec.lab.jsonrpc import answers
+from ovn_ipsec.lab.cluster.jsonrpc import answers
 from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
 from ovn_ipsec.schema.sb_global import format_policy
