@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The language that both daemons and the command line share."""
+"""What both daemons and the command line share: values, schemas, edges, and the command itself."""
 
 __version__ = "0.1.0"

@@ -3,7 +3,7 @@
 
 Intervals are monotonic seconds; wall time is for certificates, and for generations of a policy.
 
-A daemon is given a Clock, so that a test can run it in a time of its own.
+A daemon is given a Clock, so that a test can run it in virtual time.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every exception of the project: what happened, whose fault, and when a retry makes sense."""
+"""Every exception of the project: what happened, who has to act, and when a retry makes sense."""
 
 from __future__ import annotations
 

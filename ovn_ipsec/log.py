@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Edge: structured logs, as text for people or JSON lines for programs.
 
-A line holds what others wrote into databases, and how many lines there are may be up to them. So
-every value is made printable and short, a line has a limit, and what reports trouble is held to a
-rate (Limiter). Changes of state are never held back: they are few, and each of them counts.
-Nothing here raises: a log that cannot be written is a problem to report and no reason to stop.
+A line contains text that others wrote into databases, and others may determine how many lines there
+are. So every value is made printable and short, a line has a maximum length, and lines that report
+trouble are rate-limited (Limiter). Changes of state are never limited: they are few, and each of
+them matters. Nothing here raises: a log that cannot be written is a problem to report, but no
+reason to stop.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Edge: metrics over HTTP, for Prometheus, from a thread of its own.
 
-The loop hands over a function of the time, made of values that never change again; a request calls
-the one that was handed over last. That reference, and in the other direction one text that says why
-a request could not be answered, is all that the two threads share.
+The loop hands over a function of the time, made of immutable values; each request calls the most
+recent one. That reference, and in the other direction a text that says why a request could not be
+answered, is all that the two threads share.
 """
 
 from __future__ import annotations

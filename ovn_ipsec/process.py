@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: a process among others: that it runs, that it can be read by nobody, and systemd."""
+"""Edge: this process among others: is it running, can others read it, and systemd."""
 
 from __future__ import annotations
 
