@@ -39,11 +39,11 @@ class Agent:
     """The state of one chassis; every method is a function of it and its arguments."""
 
     def __init__(self, this_chassis: ChassisName, configs: MakesConfigs | None = None) -> None:
-        """Start knowing nothing, with the policy that says nothing.
+        """Start with no knowledge, and with the policy that states nothing.
 
         Args:
             this_chassis: Our name.
-            configs: What makes the connections; None: Configs, without any credential.
+            configs: Makes the connections; None: Configs, without any credential.
         """
         self.this_chassis = this_chassis
         self.configs: MakesConfigs = Configs() if configs is None else configs
@@ -54,12 +54,12 @@ class Agent:
         self.refusals: dict[str, tuple[InputError, ...]] = {}
         self.counts: Counter[PairState] = Counter()
         self.able: frozenset[Profile] | None = None
-        """Cipher suites that the IKE daemon can do, when it was last asked; None: it never was."""
+        """Cipher suites that the IKE daemon can do, as last read; None: not read yet."""
         self.profiles: Counter[Profile] = Counter()
-        """How many pairs are to have each cipher suite."""
+        """By cipher suite, the number of pairs that should have it."""
         self.former = NOTHING_FORMER
         self.undecided: dict[ConnName, str] = {}
-        """Pairs whose last decision failed, and how: a fault of this program."""
+        """Pairs whose last decision raised an exception, each with the cause: a bug of ours."""
         self.reqids: dict[ConnName, Reqids] = {}
         self._unnumbered: dict[ConnName, None] = {}
         self._contested: dict[ConnName, tuple[Address, str]] = {}
@@ -80,13 +80,13 @@ class Agent:
     def put(
         self, policy: ClusterPolicy | None, rows: Iterable[tuple[str, ParsedChassis | None]] = ()
     ) -> bool:
-        """Take in what one look at the southbound found, as one change.
+        """Process what one observation of the southbound found, as one change.
 
-        A weaker label counts only together with the generation that came in its transaction.
+        A weaker label counts only together with the generation from the same transaction.
 
         Args:
-            policy: None: it says none, and what held goes on. A new one marks every pair.
-            rows: Chassis rows that changed; with None one that is gone.
+            policy: None: it states none, and the last one still applies. A new one marks all pairs.
+            rows: Chassis rows that changed; None for one that is gone.
 
         Returns:
             Whether the policy was new.
@@ -110,21 +110,21 @@ class Agent:
         return is_new
 
     def put_policy(self, policy: ClusterPolicy) -> bool:
-        """Take in a policy. Returns whether it was new."""
+        """Set the policy. Returns whether it was new."""
         return self.put(policy)
 
     def put_chassis(self, name: str, parsed: ParsedChassis | None) -> None:
-        """Take in a chassis row, or with None that it is gone."""
+        """Set a chassis row; None if it is gone."""
         self.put(None, [(name, parsed)])
 
     def put_sas(self, name: ConnName, sas: tuple[IkeSa, ...]) -> None:
-        """Take in the SAs of one connection."""
+        """Set the SAs of one connection."""
         self.put_seen(name, replace(self.seen.get(name, NOTHING_SEEN), sas=sas))
 
     def put_seen(self, name: ConnName, seen: ConnSeen) -> None:
-        """Take in all that is known of one connection; what is new marks its pair.
+        """Set everything that was seen of one connection; a difference marks its pair.
 
-        Counters count on without that.
+        Counters that merely advance are no difference.
         """
         before = self.seen.get(name, NOTHING_SEEN)
         seen = replace(seen, missing=still_missing(before, seen))
@@ -138,10 +138,10 @@ class Agent:
             self.touch(name)
 
     def _prove(self, name: ConnName, seen: ConnSeen) -> frozenset[str]:
-        """Give an address to the peer that has authenticated from there.
+        """Assign an address to the peer that has authenticated from there.
 
         Returns:
-            Chassis whose pairs may have changed by that.
+            Chassis whose pairs may have changed because of that.
         """
         if not (seen.orphaned or any(established(sa) for sa in seen.sas)):
             return frozenset()
@@ -157,20 +157,20 @@ class Agent:
         return self.world.hold(address, peer)
 
     def put_reqids(self, name: ConnName, reqids: Reqids) -> None:
-        """Take in the reqids of a connection."""
+        """Set the reqids of a connection."""
         self.reqids[name] = reqids
         self._unnumbered.pop(name, None)
 
     def unnumbered(self) -> list[ConnName]:
-        """Connections that have no reqids: they are told of until these are put in."""
+        """Connections without reqids: they are listed until these are set."""
         return list(self._unnumbered)
 
     def release(self, name: ConnName) -> None:
-        """Take back the reqids of a connection that is gone."""
+        """Drop the reqids of a connection that no longer exists."""
         self.reqids.pop(name, None)
 
     def put_failure(self, name: ConnName, cause: str) -> None:
-        """Take in that a pair could not be decided; what is in force for it stays."""
+        """Note that a pair could not be decided; what is in force for it stays."""
         self.undecided[name] = cause
 
     def put_error(self, name: ConnName, error: str) -> bool:
@@ -182,19 +182,19 @@ class Agent:
         return True
 
     def touch(self, name: ConnName) -> None:
-        """Mark a pair to be looked at."""
+        """Mark a pair to be decided."""
         self._dirty[name] = None
 
     def touch_at(self, name: ConnName, when: float) -> None:
-        """Mark a pair to be looked at later, monotonic seconds."""
+        """Mark a pair to be decided at a later time, monotonic seconds."""
         heapq.heappush(self._timers, (when, name))
 
     def touch_all(self) -> None:
-        """Mark every pair to be looked at."""
+        """Mark every pair to be decided."""
         self._dirty.update(dict.fromkeys(chain(self.records, self._intents, self.seen)))
 
     def touch_peer(self, peer: str) -> None:
-        """Mark the pairs with one chassis to be looked at."""
+        """Mark the pairs with one chassis to be decided."""
         self._dirty.update(dict.fromkeys(self._by_peer.get(peer, ())))
 
     def _refresh_all(self, peers: Iterable[str]) -> None:
@@ -236,10 +236,10 @@ class Agent:
         self._refresh_all(touched - {peer})
 
     def _contest(self, peer: str, offers: Offers) -> frozenset[str]:
-        """Remember which connections would be a peer's if the address were.
+        """Remember which connections a peer would have if a contested address were its own.
 
         Returns:
-            Chassis whose pairs may have changed, as one has proved to be there long ago.
+            Chassis whose pairs may have changed, because one of them had proved to be there.
         """
         for name in self._contested_by.pop(peer, ()):
             self._contested.pop(name, None)
@@ -262,15 +262,15 @@ class Agent:
 
     @property
     def idle(self) -> bool:
-        """Whether every marked pair has been looked at."""
+        """Whether every marked pair has been decided."""
         return not self._dirty
 
     def wake_at(self) -> float | None:
-        """When the next timer of a pair runs out, monotonic seconds."""
+        """When the next timer of a pair expires, monotonic seconds."""
         return self._timers[0][0] if self._timers else None
 
     def due(self, now: float, limit: int) -> list[ConnName]:
-        """Take up to limit marked pairs, those whose time has come among them."""
+        """Take up to ``limit`` marked pairs, including those whose time has come."""
         while self._timers and self._timers[0][0] <= now:
             self.touch(heapq.heappop(self._timers)[1])
         taken = list(self._dirty)[:limit]
@@ -279,7 +279,7 @@ class Agent:
         return taken
 
     def retries(self, name: ConnName, context: Context) -> bool:
-        """Whether the SAs of a pair have to be read before it is decided about."""
+        """Whether the SAs of a pair have to be read before a decision about it."""
         record = self.records.get(name)
         return record is not None and looks_first(record, context)
 
@@ -287,7 +287,7 @@ class Agent:
         """Decide about one pair and remember the outcome.
 
         Returns:
-            None when there is nothing to decide: neither wanted, known, nor seen.
+            None if there is nothing to decide: the pair is neither wanted, known, nor seen.
         """
         intent = self._intents.get(name)
         record = self.records.get(name)
@@ -327,10 +327,10 @@ class Agent:
         return replace(record, error=self.configs.lack(self.policy, record.pair.peer))
 
     def _stray(self, name: ConnName, seen: ConnSeen, context: Context) -> Decision | None:
-        """A connection of ours that nobody wants, left by an earlier life of this program."""
+        """Decide about an unwanted connection of ours, left by an earlier run of this program."""
         if not (seen.present or seen.sas or seen.traps):
             self._strays.pop(name, None)
-            # An intent that was gone before it was decided about has been given reqids.
+            # An intent that disappeared before it was decided has been given reqids.
             return Decision(record=None) if name in self.reqids else None
         first = self._strays.setdefault(name, context.now)
         ends = first if context.phase is Phase.OFF else first + LINGER_S
@@ -362,7 +362,7 @@ class Agent:
         self.profiles[record.profile] += by * (record.mode is not Mode.OFF)
 
     def _let_go(self, record: PairRecord) -> None:
-        """Give an address back whose last pair is forgotten."""
+        """Give up an address whose last pair is forgotten."""
         address, peer = (record.pair.type, record.pair.remote), str(record.pair.peer)
         if self.world.holder(address) != peer:
             return
@@ -371,18 +371,18 @@ class Agent:
             self._refresh_all(self.world.hold(address, None))
 
     def settling(self, now: float) -> bool:
-        """Whether a pair is still on its way: back to clear text, or to be closed under enforce."""
+        """Whether a pair is still switching: to clear text, or to closed under enforce."""
         return any(
             now < record.send_from or (record.closes_at is not None and now < record.closes_at)
             for record in self.records.values()
         )
 
     def pair_counts(self) -> PairCounts:
-        """How many pairs are in each state."""
+        """The number of pairs in each state."""
         return PairCounts(**{state.value: self.counts[state] for state in PairState})
 
     def all_refusals(self) -> Iterable[InputError]:
-        """Everything that was refused, each once, in order of the chassis' names."""
+        """Everything that was refused, each once, ordered by chassis name."""
         found = chain.from_iterable(self.refusals[name] for name in sorted(self.refusals))
         return {error.diagnostics(): error for error in found}.values()
 
@@ -392,24 +392,24 @@ class Agent:
         return bool(self._intents)
 
     def undecided_intents(self) -> Iterator[tuple[ConnName, PairIntent]]:
-        """Pairs that were never decided about."""
+        """Pairs that have never been decided."""
         return ((name, one) for name, one in self._intents.items() if name not in self.records)
 
     def intent(self, name: ConnName) -> PairIntent | None:
-        """What the southbound wants of a pair; None when the peer's rows are gone."""
+        """What the southbound wants of a pair; None if the peer's rows are gone."""
         return self._intents.get(name)
 
     def guard(self, floor: GuardState | None) -> GuardState | None:
-        """The guard as it shall be.
+        """The wanted guard.
 
         Args:
-            floor: Ports and addresses that the guard had before; while it stands it only grows,
+            floor: Ports and addresses that the guard had before; while it exists it only grows,
                 so that the loss of our own rows opens nothing.
 
         Returns:
-            None in off once no SA is left. In prepare it stands with every pair open: the peer may
-            be a phase ahead, and without a guard the SAs that it makes would not let clear text
-            pass. In relax it does so that both ends can change back in turn.
+            None in off, once no SA is left. In prepare it exists with every pair open: the peer may
+            be a phase ahead, and without a guard the SAs that it makes would block clear text. In
+            relax it exists so that both ends can switch back, one after the other.
         """
         if self.policy.phase is Phase.OFF and not self._holds_sas():
             return None
@@ -432,25 +432,25 @@ class Agent:
         )
 
     def succeed(self, before: Agent) -> None:
-        """Take over what was closed under the name that this chassis had before.
+        """Take over what was closed under the previous name of this chassis.
 
         Args:
-            before: Of that name.
+            before: The agent of that name.
         """
         if self.policy.phase not in (Phase.OFF, Phase.RELAX):
             self._latches.inherit(before._latches)
 
     def settle(self) -> None:
-        """Every pair is decided: of what was in force before, only what is away still counts."""
+        """Every pair is decided: of what was in force before, only absent peers still matter."""
         if self.policy.phase not in (Phase.OFF, Phase.RELAX):
             ways = {(record.pair.local, record.pair.remote) for record in self.records.values()}
             self._latches.remember(self.former.latched, ways)
         self.former = NOTHING_FORMER
 
     def latched(self) -> frozenset[ClearFlow]:
-        """The flows out of pairs that are never clear again, for the boot guard.
+        """The outgoing flows of pairs that must never be clear again, for the boot guard.
 
-        The same object while none changes.
+        The same object while unchanged.
         """
         return self._latches.flows()
 
@@ -464,7 +464,7 @@ def _pair_of(record: PairRecord | None) -> Pair | None:
 
 
 def _treating(policy: ClusterPolicy) -> tuple[object, ...]:
-    """What of a policy says how pairs are treated."""
+    """The part of a policy that determines how pairs are treated."""
     return (policy.generation, policy.default, policy.floor, policy.profile, policy.pairs)
 
 
