@@ -31,11 +31,11 @@ class Tracked:
     """Of the children out and in."""
     seen: ConnSeen
     off: bool = False
-    """Policy wants it clear, and nothing of it is to be left: it sends clear text by now."""
+    """Policy wants it clear, and nothing of it should be left: it sends clear text by now."""
 
     @property
     def is_leftover(self) -> bool:
-        """Whether whatever the kernel has of it is of nobody any more."""
+        """Whether whatever the kernel has of it belongs to nothing any more."""
         return self.off and not (self.seen.sas or self.seen.traps or self.seen.present)
 
 
@@ -44,15 +44,15 @@ class Findings:
     """What the audit found."""
 
     missing: Mapping[ConnName, frozenset[str]] = field(default_factory=dict)
-    """Children that the daemon takes for up and that lack their policy or an SA."""
+    """Children that the daemon considers up but that lack their policy or an SA."""
     orphaned: frozenset[ConnName] = frozenset()
-    """Pairs that the kernel protects both ways with SAs that the daemon does not know."""
+    """Pairs that the kernel protects in both directions with SAs that the daemon does not know."""
     orphans: tuple[XfrmState, ...] = ()
-    """Those SAs of pairs that are up again, or off: they can go."""
+    """Those SAs of pairs that are up again, or off: they can be deleted."""
     leftovers: tuple[XfrmPolicy, ...] = ()
-    """Policies of ours for pairs that are off, and that the daemon does not know."""
+    """Policies of ours for pairs that are off, which the daemon does not know."""
     foreign: frozenset[PolicyKey] = frozenset()
-    """What somebody else has ESP policies for, going out."""
+    """Outgoing traffic for which another program has ESP policies."""
 
 
 def audit(
@@ -61,10 +61,10 @@ def audit(
     states: Iterable[XfrmState],
     own_reqids: Container[int],
 ) -> Findings:
-    """Compare.
+    """Compare the kernel's tables with what the daemon reports.
 
     Args:
-        tracked: The pairs with what the daemon says of them.
+        tracked: The pairs, with what the daemon reports of them.
         policies: The kernel's SPD.
         states: The kernel's SAD.
         own_reqids: Every reqid that was ever given to a connection of ours.
@@ -116,7 +116,7 @@ def audit(
 
 
 def is_protected(foreign: frozenset[PolicyKey], pair: Pair) -> bool:
-    """Whether somebody else's policies encrypt what a pair sends, as ``Findings.foreign`` says."""
+    """Whether another program's policies encrypt what a pair sends, by ``Findings.foreign``."""
     return _keys(pair)[OUT] in foreign
 
 
@@ -126,9 +126,9 @@ def _leftovers(
     policies: Iterable[XfrmPolicy],
     own_reqids: Container[int],
 ) -> Iterator[XfrmPolicy]:
-    """By reqid; and by flow, as the chassis may have had another name then.
+    """Find leftovers by reqid, and by flow, since the chassis may have had another name then.
 
-    A flow may be that of two pairs, of two tunnel types: what the other one has is left alone.
+    Two pairs of two tunnel types may share a flow: what the other one has is left alone.
     """
     keys = {key for one in off for key in _keys(one.pair).values()}
     reqids = {reqid for one in off for reqid in one.reqids}
@@ -159,7 +159,7 @@ def _key(policy: XfrmPolicy) -> PolicyKey | None:
 
 
 def _keys(pair: Pair) -> dict[str, PolicyKey]:
-    """The policy that matters of each child; its reverse half carries nothing."""
+    """The policy that matters for each child; its reverse half carries nothing."""
     return {
         OUT: (PolicyDirection.OUT, pair.local, pair.remote, pair.out_port),
         IN: (PolicyDirection.IN, pair.remote, pair.local, pair.in_port),
