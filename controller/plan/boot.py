@@ -15,35 +15,35 @@ from .guard import ClearFlow, GuardState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootGuard:
-    """What was to be denied when it was written to disk."""
+    """What had to be denied when it was written to disk."""
 
     guard: GuardState
     latched: frozenset[ClearFlow] = frozenset()
-    """Flows out of pairs that are never clear again."""
+    """Outgoing flows of pairs that must never be clear again."""
     boot: str = ""
     """The boot in which it was written (/proc/sys/kernel/random/boot_id)."""
     fault: str = ""
-    """Why it could not be read, so that everything is denied; empty: it could."""
+    """Why it could not be read, so that everything is denied; empty if it could."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """With what this program starts."""
+    """What this program starts with."""
 
     standing: GuardState | None
-    """What is to be in force until the southbound is known; None: nothing was."""
+    """What must be in force until the southbound is known; None: nothing was."""
     closed_by: GuardState | None
-    """Pairs that this does not let out were closed before. None: only those that are latched."""
+    """Pairs that this guard does not let out were closed before. None: only latched pairs were."""
     latched: frozenset[ClearFlow] = frozenset()
 
 
 def start_guard(found: GuardState | None, stored: BootGuard | None, boot: str) -> Start:
-    """Put together what is in force at the start.
+    """Determine what is in force at start.
 
     Args:
-        found: What the kernel has, the layers taken together; None: nothing of ours.
-        stored: What the disk has; None: nothing was to be denied.
-        boot: The boot in which we are; empty: not known, so that none is the same.
+        found: What the kernel has, all layers together; None: nothing of ours.
+        stored: What is on disk; None: nothing had to be denied.
+        boot: The current boot; empty: not known, so that no stored boot matches.
     """
     if stored is None:
         return Start(standing=found, closed_by=found)
@@ -58,7 +58,7 @@ def start_guard(found: GuardState | None, stored: BootGuard | None, boot: str) -
 
 
 def joined(one: GuardState, other: GuardState) -> GuardState:
-    """Deny what either denies; what may be clear is the first one's."""
+    """Deny what either denies; what may be clear is taken from the first."""
     return replace(
         one,
         ports=one.ports | other.ports,
