@@ -11,29 +11,29 @@ from collections.abc import Iterable
 
 BURST = 10.0
 RATE = 1.0
-"""Changes of one chassis a second that are taken in, in the long run."""
+"""Changes of one chassis that are processed in a second, in the long run."""
 
 
 class Intake:
-    """Names of chassis that have changed, and when each may be looked at."""
+    """Names of chassis that have changed, and when each may be processed."""
 
     def __init__(self, always: str) -> None:
-        """Start without any.
+        """Start empty.
 
         Args:
-            always: This chassis: what its rows say is never put off.
+            always: This chassis: its own rows are never delayed.
         """
         self._always = always
         self._changed: dict[str, None] = {}
         self._levels: dict[str, tuple[float, float]] = {}
-        """What is left of the burst, and when that was so; a full one is forgotten."""
+        """What is left of the burst, and as of when; a full one is forgotten."""
 
     def note(self, names: Iterable[str]) -> None:
         """Note that rows of these chassis have changed."""
         self._changed.update(dict.fromkeys(names))
 
     def take(self, now: float) -> list[str]:
-        """Take the chassis that may be looked at now, oldest change first."""
+        """Take the chassis that may be processed now, oldest change first."""
         taken: list[str] = []
         for name in list(self._changed):
             level = self._level(name, now)
@@ -47,7 +47,7 @@ class Intake:
         return taken
 
     def wake_at(self) -> float | None:
-        """When the next one may be looked at that was put off; None: none was."""
+        """When the next delayed one may be processed; None: none is delayed."""
         times = [at + (1.0 - level) / RATE for level, at in map(self._known, self._changed)]
         return min(times, default=None)
 
