@@ -21,14 +21,14 @@ _PEM_END = "-----END CERTIFICATE-----"
 
 
 def refuse_regress(kept: ClusterPolicy | None, offered: ClusterPolicy) -> InputError | None:
-    """Say why a policy is not obeyed.
+    """Say why a policy is not obeyed, if so.
 
     Args:
-        kept: What this chassis has obeyed last, also in an earlier life; None: nothing.
-        offered: What the southbound says now.
+        kept: What this chassis last obeyed, even before a restart; None: nothing.
+        offered: What the southbound states now.
 
     Returns:
-        None when it is obeyed.
+        None if it is obeyed.
     """
     if kept is None or offered.generation > kept.generation:
         return None
@@ -53,10 +53,10 @@ def refuse_regress(kept: ClusterPolicy | None, offered: ClusterPolicy) -> InputE
 
 
 def mark(kept: ClusterPolicy | None, obeyed: ClusterPolicy) -> ClusterPolicy:
-    """What the next policy is compared with.
+    """Return what the next policy is compared with.
 
-    Its generation never goes back: an older one that is obeyed, as it weakens nothing, makes no
-    room for another.
+    Its generation never goes back: an older one that is obeyed because it weakens nothing does not
+    make room for a further one.
 
     Args:
         kept: What was obeyed before; None: nothing.
