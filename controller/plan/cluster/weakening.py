@@ -29,38 +29,38 @@ from .world import Label, PairIntent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """The last statement of a pair that was taken, hence the strongest of its generation."""
+    """The last statement of a pair that was accepted, hence the strongest of its generation."""
 
     generation: int
     treatment: Treatment
     labels: tuple[Label, Label]
-    """The rows' words for it: the local and the remote encap's."""
+    """The labels of its rows: the local and the remote encap's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruling:
-    """How a pair is treated, and what is remembered for the next time."""
+    """How a pair is treated, and what is remembered for the next ruling."""
 
     intent: PairIntent
     statement: Statement | None
     refused: bool = False
-    """Whether the rows ask for less than holds."""
+    """Whether the rows ask for less than what applies."""
 
 
 def rule(statement: Statement | None, offered: PairIntent, policy: ClusterPolicy) -> Ruling:
-    """Rule on what the rows of a pair say.
+    """Rule on what the rows of a pair state.
 
     Args:
-        statement: What was last taken; None for a pair that is new.
-        offered: What the rows and the policy say now.
+        statement: What was last accepted; None for a new pair.
+        offered: What the rows and the policy state now.
         policy: The policy that it was computed from.
 
     Returns:
-        The intent that holds: within one generation never weaker than any that was stated.
+        The intent that applies: within a generation never weaker than any that was stated.
     """
     generation = policy.generation
     if statement is not None:
-        # An older one than that of the statement was restored: it is no new one.
+        # A generation older than the statement's was restored from a backup: it is not a new one.
         generation = max(generation, statement.generation)
     taken = Statement(generation=generation, treatment=offered.treatment, labels=offered.labels)
     if statement is None:
@@ -81,7 +81,7 @@ def _kept(statement: Statement, offered: PairIntent, policy: ClusterPolicy) -> P
 
 
 def refusal(this_chassis: ChassisName, ruling: Ruling, offered: PairIntent) -> InputError:
-    """Say which row asks for less than holds, and what.
+    """Say which row asks for less than what applies, and for what.
 
     Args:
         this_chassis: Our name.
@@ -106,18 +106,18 @@ def refusal(this_chassis: ChassisName, ruling: Ruling, offered: PairIntent) -> I
 
 
 class Statements:
-    """The last statement of each pair; of a chassis whose pairs are gone one for all of them.
+    """The last statement of each pair; for pairs that are gone, one for each chassis.
 
-    So an address that comes and goes weakens nothing, and costs no memory for each time.
+    So an address that comes and goes weakens nothing, and does not use more memory each time.
     """
 
     def __init__(self) -> None:
         self.pairs: dict[ConnName, Statement] = {}
         self.peers: dict[str, Statement] = {}
-        """The strongest of pairs that are gone, by chassis."""
+        """By chassis, the strongest statement of pairs that are gone."""
 
     def rule(self, offered: PairIntent, policy: ClusterPolicy) -> Ruling:
-        """Rule on what the rows of a pair say, and remember it."""
+        """Rule on what the rows of a pair state, and remember it."""
         name = conn_name(offered.pair)
         stated = self.pairs.get(name, self.peers.get(offered.pair.peer))
         ruling = rule(stated, offered, policy)
@@ -126,7 +126,7 @@ class Statements:
         return ruling
 
     def merge(self, name: ConnName, peer: str) -> None:
-        """Take note that a pair is gone."""
+        """Note that a pair is gone."""
         found, known = self.pairs.pop(name, None), self.peers.get(peer)
         if found is None:
             return
@@ -134,12 +134,12 @@ class Statements:
             self.peers[peer] = found
 
     def forget(self, kept: Callable[[ConnName], bool]) -> None:
-        """Under a new generation: forget what was stated of pairs that there are none of."""
+        """Under a new generation: forget the statements of pairs that no longer exist."""
         self.peers.clear()
         for name in [name for name in self.pairs if not kept(name)]:
             del self.pairs[name]
 
     def clear(self) -> None:
-        """Forget all: encryption is off."""
+        """Forget everything, because encryption is off."""
         self.pairs.clear()
         self.peers.clear()
