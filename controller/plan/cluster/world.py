@@ -28,30 +28,30 @@ NAMED_MAX = 3
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What an Encap row says of itself; nothing where the row has lost its keys."""
+    """What an Encap row states; nothing if the row has lost its keys."""
 
     mode: Mode | None = None
     class_name: ClassName | None = None
 
     @property
     def is_missing(self) -> bool:
-        """Whether the row says nothing."""
+        """Whether the row states nothing."""
         return self == Label()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairIntent:
-    """A pair and how policy wants it treated."""
+    """A pair, and how the policy wants it treated."""
 
     pair: Pair
     mode: Mode
     csum: bool | None
-    """options:csum of the remote encap, which own tunnels repeat."""
+    """options:csum of the remote encap, which our own tunnel ports repeat."""
     profile: Profile = Profile.DEFAULT
     labels: tuple[Label, Label] = (Label(), Label())
-    """What the rows of the local and of the remote encap say."""
+    """What the rows of the local and of the remote encap state."""
     stated: bool = False
-    """Whether both rows say something. Rows of is-remote chassis need not: nobody writes them."""
+    """Whether both rows state something. Rows of ovn-ic chassis need not: we never write them."""
 
     @property
     def treatment(self) -> Treatment:
@@ -63,7 +63,7 @@ def intents(local: Chassis, peer: Chassis, policy: ClusterPolicy) -> tuple[PairI
     """All pairs between two chassis: every local with every remote address of the preferred type.
 
     Returns:
-        Sorted by local, then remote address; empty when there are no tunnels between the two.
+        Sorted by local, then remote address; empty if there are no tunnels between the two.
         Only addresses of one family form a pair.
     """
     if not tunnels_to(local, peer):
@@ -106,18 +106,18 @@ Address = tuple[EncapType, IpAddress]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offers:
-    """What the rows of a peer make of the pairs with it."""
+    """The pairs with a peer that follow from its rows."""
 
     intents: tuple[PairIntent, ...] = ()
     """Sorted by local, then remote address."""
     contested: tuple[Pair, ...] = ()
-    """Pairs whose remote address belongs to another chassis, or to nobody."""
+    """Pairs whose remote address belongs to another chassis, or to none."""
     errors: tuple[InputError, ...] = ()
-    """What was refused, at most ERRORS_MAX."""
+    """What was refused, at most ERRORS_MAX errors."""
 
 
 class World:
-    """The chassis that are known, by the name in their row."""
+    """The known chassis, by the name in their row."""
 
     def __init__(self) -> None:
         self._chassis: dict[str, ParsedChassis] = {}
@@ -125,11 +125,11 @@ class World:
         self._holders: dict[Address, str] = {}
 
     def names(self) -> Iterator[str]:
-        """Names of all rows, also of those that could not be parsed."""
+        """Names of all rows, including those that could not be parsed."""
         return iter(self._chassis)
 
     def get(self, name: str) -> Chassis | None:
-        """A chassis, or None when it has no row or one that cannot be a peer."""
+        """A chassis, or None if it has no row or one that cannot be a peer."""
         parsed = self._chassis.get(name)
         return parsed.chassis if parsed is not None else None
 
@@ -170,10 +170,10 @@ class World:
         return frozenset(self._claims.get(address, ()))
 
     def hold(self, address: Address, name: str | None) -> frozenset[str]:
-        """Take in who has proved to be at an address; None: nobody holds it any more.
+        """Set which chassis has proved to be at an address; None: none holds it any more.
 
         Returns:
-            Names whose pairs may have changed by that: none where nobody else claims it.
+            Names whose pairs may have changed because of that: none if nobody else claims it.
         """
         if self._holders.get(address) == name:
             return frozenset()
@@ -185,11 +185,11 @@ class World:
         return frozenset(claims) if claims - {name} else frozenset()
 
     def holder(self, address: Address) -> str | None:
-        """Who has proved to be at an address."""
+        """The chassis that has proved to be at an address."""
         return self._holders.get(address)
 
     def pairs_with(self, local_name: ChassisName, peer_name: str, policy: ClusterPolicy) -> Offers:
-        """What runs between this chassis and a peer, and what of the peer was refused."""
+        """The pairs between this chassis and a peer, and what of the peer was refused."""
         parsed = self._chassis.get(peer_name)
         if parsed is None or peer_name == local_name:
             return Offers()
@@ -210,9 +210,9 @@ class World:
         return Offers(intents=tuple(good), contested=tuple(contested), errors=tuple(errors))
 
     def _rivals(self, pair: Pair) -> frozenset[str]:
-        """Other chassis to whom the peer's end of a pair belongs as much, or more.
+        """Other chassis that have at least as good a claim to the peer's end of a pair.
 
-        A port that is not the type's own may be another type's, and then its pairs' too.
+        A port that is not the type's own may be another type's; then that type's claims count, too.
         """
         address = (pair.type, pair.remote)
         holder = self._holders.get(address)
