@@ -33,7 +33,7 @@ DEFAULT_IKE_PROPOSALS = (
     "aes256gcm16-prfsha256-x25519-ecp256",
     "aes256gcm16-prfsha256-modp2048",
 )
-"""Modern groups first; the last is what a stock ovs-monitor-ipsec offers."""
+"""Modern groups first; the last one is what a stock ovs-monitor-ipsec offers."""
 
 DEFAULT_ESP_PROPOSALS = (
     "aes256gcm16-x25519-ecp256-modp2048-esn-noesn",
@@ -45,18 +45,18 @@ proposal without a group for the child that IKE_AUTH makes."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
-    """A profile in strongSwan's words.
+    """A profile in strongSwan's spelling.
 
-    As in the default, ESP is offered with every group of IKE, and once without for IKE_AUTH.
+    As with the default, ESP is offered with every group of IKE, and once without, for IKE_AUTH.
     """
 
     ike: tuple[str, ...]
     esp: tuple[str, ...]
     needs: frozenset[str]
-    """Algorithms, as get-algorithms names them, without which it cannot be negotiated: the daemon
-    loads a proposal that it has no plugin for, and starts with the first group of all."""
+    """Algorithms, by their names in get-algorithms, without which it cannot be negotiated: the
+    daemon loads a proposal even without a plugin for it, and starts with the very first group."""
     shown: str
-    """How IkeSa.suite begins when it was negotiated, as a regular expression. Each is another."""
+    """How IkeSa.suite begins if it was negotiated, as a regular expression; all differ."""
 
 
 _X25519, _SHA256, _SHA384 = "CURVE_25519", "PRF_HMAC_SHA2_256", "PRF_HMAC_SHA2_384"
@@ -101,7 +101,7 @@ def able(algorithms: frozenset[str]) -> frozenset[Profile]:
     """Tell which profiles a daemon can do.
 
     Args:
-        algorithms: What it has plugins for, as get-algorithms names them.
+        algorithms: Those for which it has plugins, by their names in get-algorithms.
     """
     return frozenset(profile for profile, suite in SUITES.items() if suite.needs <= algorithms)
 
@@ -114,14 +114,14 @@ _GONE = frozenset({"DELETED", "REKEYED"})
 
 
 def conn_name(pair: Pair) -> ConnName:
-    """Name the connection of a pair, as OVN names its tunnel, behind ``ovn-``.
+    """Name the connection of a pair: ``ovn-`` and OVN's name of the tunnel.
 
     Args:
         pair: the pair.
 
     Returns:
         At most 206 ASCII characters. A chassis name of more than 120 characters is cut, and a
-        digest of the whole stands behind it: a vici key holds 255 bytes.
+        digest of the whole name is appended: a vici key holds 255 bytes.
 
     Source:
         ovn controller/encaps.c, encaps_tunnel_id_create; strongSwan vici README, "Messages".
@@ -145,9 +145,9 @@ def is_ours(name: str) -> bool:
 
 
 def spelled(name: ConnName, auth: Auth) -> str:
-    """Name the connection of a pair for one way of authentication, as the daemon knows it.
+    """Name the connection of a pair for one authentication method, as the daemon knows it.
 
-    Each way is a connection of its own there, so an SA tells by its name how it came about.
+    Each method is a separate connection there, so an SA's name tells how it was authenticated.
     """
     return str(name) if auth is Auth.CA else f"{name}{_WAY}{auth}"
 
@@ -162,22 +162,22 @@ def parse_spelled(text: str) -> tuple[ConnName, Auth] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnConfig:
-    """One connection as it shall be loaded."""
+    """One connection as it should be loaded."""
 
     name: ConnName
     pair: Pair
     local_id: ChassisName
     remote_id: ChassisName
     reqid_out: int
-    """Static and unique on this node: a restarted daemon then carries on without loss."""
+    """Static and unique on this host: a restarted daemon then continues without loss."""
     reqid_in: int
     esp_proposals: tuple[str, ...] = DEFAULT_ESP_PROPOSALS
     ike_proposals: tuple[str, ...] = DEFAULT_IKE_PROPOSALS
     tuning: Tuning
     proofs: tuple[Proof, ...]
-    """How both ends authenticate: by the first, and by the others if the peer begins so."""
+    """How both ends authenticate: with the first; the others are accepted if the peer uses them."""
     epoch: int = 0
-    """Sets it apart from an equal one of before: the daemon then makes a new IKE_SA for it."""
+    """Distinguishes it from an earlier equal one: the daemon then makes a new IKE_SA for it."""
     _marks: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
     _fingerprint: str = field(default="", init=False, repr=False, compare=False)
 
@@ -194,8 +194,8 @@ class ConnConfig:
     def marks(self) -> tuple[str, ...]:
         """What SAs are made from: a digest of the settings, then one of each proof; computed once.
 
-        A CHILD_SA of other settings, or whose IKE_SA is of another proof than the first, has to be
-        made anew. What we accept from the peer is no part of any.
+        A CHILD_SA with other settings, or whose IKE_SA was not made with the first proof, has to be
+        replaced. What we accept from the peer is not part of either digest.
         """
         if not self._marks:
             found = (f"{proof.auth}:{_digest(proof.mark)}" for proof in self.proofs)
@@ -225,20 +225,20 @@ class ChildSa:
     """A CHILD_SA."""
 
     name: str
-    """Of the child that it was made from, ``out`` or ``in``; a peer's own naming is not seen."""
+    """Of the child from which it was made, ``out`` or ``in``; the peer's name is not visible."""
     id: int
-    """Unique in the daemon's life; what terminate_child and rekey_child take."""
+    """Unique in the daemon's lifetime; the argument of terminate_child and rekey_child."""
     state: str
     """As strongSwan spells it: CREATED, ROUTED, INSTALLING, INSTALLED, UPDATING, REKEYING,
     REKEYED, RETRYING, DELETING, DELETED, DESTROYING."""
     reqid: int
     spi_in: int
-    """0 while there is none, as for spi_out."""
+    """0 while there is none; likewise for spi_out."""
     spi_out: int
     install_s: int = field(default=0, compare=False)
     """Seconds since it was installed."""
     packets_in: int = field(default=0, compare=False)
-    """How many have come over it."""
+    """Packets received over it."""
     esn: bool = False
     udp_encap: bool = False
     suite: str = ""
@@ -251,24 +251,24 @@ class IkeSa:
 
     conn: ConnName
     id: int
-    """Unique in the daemon's life; what terminate_ike takes."""
+    """Unique in the daemon's lifetime; the argument of terminate_ike."""
     state: str
     """CREATED, CONNECTING, ESTABLISHED, PASSIVE, REKEYING, REKEYED, DELETING or DESTROYING."""
     initiator: bool
     """Whether this end initiated it."""
     initiator_spi: int
-    """The same number at both ends."""
+    """The same number on both ends."""
     children: tuple[ChildSa, ...] = ()
     established_s: int = field(default=0, compare=False)
     """Seconds since it was established; 0 while it is not."""
     remote_id: str = ""
-    """The peer's identity, empty before it authenticated."""
+    """The peer's identity, empty until it has authenticated."""
     local_spi: int = 0
     remote_spi: int = 0
     suite: str = ""
     """Such as ``AES_GCM_16-256/PRF_HMAC_SHA2_256/CURVE_25519``, for people."""
     auth: Auth = Auth.CA
-    """How both ends have authenticated."""
+    """How both ends authenticated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,26 +276,26 @@ class DaemonSeen:
     """Everything of ours that the daemon holds."""
 
     since: str
-    """When it started, in its own words: another text is another daemon, that holds nothing."""
+    """When it started, in its own words: another text means another daemon, which has nothing."""
     version: str
     conns: frozenset[ConnName]
     sas: Mapping[ConnName, tuple[IkeSa, ...]]
     """Sorted by id; a connection without an IKE_SA has no key."""
     traps: frozenset[tuple[ConnName, str]]
     profiles: frozenset[Profile]
-    """What it can do."""
+    """Profiles that it can do."""
     unreadable: Mapping[ConnName, str] = field(default_factory=dict)
-    """Connections with an SA that could not be read, and why: of theirs nothing is known."""
+    """Connections with an SA that could not be read, and why: nothing is known of their SAs."""
 
 
 def profile_of(sa: IkeSa) -> Profile | None:
-    """Tell which profile an IKE_SA was negotiated for; None when its suite is of none of them."""
+    """Tell with which profile an IKE_SA was negotiated; None if its suite belongs to none."""
     found = (p for p, suite in SUITES.items() if re.match(rf"{suite.shown}(/|\Z)", sa.suite))
     return next(found, None)
 
 
 def installed(child: ChildSa) -> bool:
-    """Tell whether a CHILD_SA carries traffic: also while its successor is negotiated."""
+    """Tell whether a CHILD_SA carries traffic, including while its successor is negotiated."""
     return child.state in ("INSTALLED", "UPDATING", "REKEYING", "RETRYING")
 
 
@@ -305,7 +305,7 @@ def gone(child: ChildSa) -> bool:
 
 
 def established(sa: IkeSa) -> bool:
-    """Tell whether an IKE_SA is authenticated and not on its way out."""
+    """Tell whether an IKE_SA is authenticated and not being deleted."""
     return sa.state in ("ESTABLISHED", "REKEYING")
 
 
