@@ -30,7 +30,7 @@ EVERYWHERE: frozenset[IpAddress] = frozenset({IPv4Address("0.0.0.0"), IPv6Addres
 
 
 class Direction(StrEnum):
-    """Which way a packet goes, seen from this chassis."""
+    """The direction of a packet, seen from this chassis."""
 
     OUT = "out"
     IN = "in"
@@ -44,7 +44,7 @@ class ClearFlow:
     local: IpAddress
     remote: IpAddress
     port: int
-    """UDP destination port: the remote's when going out, ours when coming in."""
+    """UDP destination port: the remote's for outgoing packets, ours for incoming ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +54,9 @@ class ClearPair:
     local: IpAddress
     remote: IpAddress
     out_port: int
-    """UDP destination port of what leaves."""
+    """UDP destination port of outgoing packets."""
     in_port: int
-    """UDP destination port of what arrives."""
+    """UDP destination port of incoming packets."""
 
     def flows(self) -> tuple[ClearFlow, ClearFlow]:
         """Split the pair into its directions.
@@ -84,7 +84,7 @@ class Denial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerPort:
-    """What leaves for a port that one peer has named: denied towards that peer."""
+    """Packets to a port that only one peer has named: denied towards that peer."""
 
     local: IpAddress
     remote: IpAddress
@@ -97,15 +97,15 @@ class GuardState:
     """The whole guard; no guard at all is ``None``."""
 
     ports: frozenset[int]
-    """UDP destination ports of tunnel traffic, to and from whomever."""
+    """UDP destination ports of tunnel traffic, to and from any address."""
     local: frozenset[IpAddress]
-    """The encap addresses of this chassis; an unspecified one stands for all of its family."""
+    """The encap addresses of this chassis; an unspecified one stands for its whole family."""
     may_clear: frozenset[ClearFlow]
     """The flows that may be clear."""
     peer_ports: frozenset[PeerPort] = frozenset()
     vnis: frozenset[int] = frozenset()
-    """Datapath_Binding.tunnel_key of logical networks that are never clear, not even on flows that
-    may be; 1 to 2**24 - 1. A layer that cannot look into packets does without: GuardLayer.part_of.
+    """Datapath_Binding.tunnel_key of logical networks that must never be clear, not even on flows
+    that may be; 1 to 2**24 - 1. A layer that cannot inspect packets omits them: GuardLayer.part_of.
     """
 
     def denials(self) -> frozenset[Denial]:
@@ -124,9 +124,9 @@ class GuardObserved:
     """What a layer holds in the kernel now."""
 
     state: GuardState | None
-    """The state that is in force; ``None`` when the layer holds nothing of ours."""
+    """The state that is in force; ``None`` if the layer holds nothing of ours."""
     damage: tuple[str, ...] = ()
-    """What is missing or foreign inside our entries, for people; then ``rebuild`` is due."""
+    """What is missing or foreign in our entries, for people; if any, ``rebuild`` is needed."""
 
     @property
     def sound(self) -> bool:
@@ -136,14 +136,14 @@ class GuardObserved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardCounters:
-    """Packets since the layer was built; negative differences mean that it was rebuilt."""
+    """Packets since the layer was built; a decrease means that it was rebuilt."""
 
     out_denied: int
     out_clear: int | None
-    """Left clear because the pair is in the set; None: this layer does not count them."""
+    """Left in clear because the pair is in the set; None: this layer does not count them."""
     in_denied: int
     in_clear: int | None
-    """Arrived clear because the pair is in the set; None as above."""
+    """Arrived in clear because the pair is in the set; None as above."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,10 +181,10 @@ class GuardDifference:
 
 
 DENY_ALL = GuardState(ports=ALWAYS, local=EVERYWHERE, may_clear=frozenset())
-"""Where what has to be denied is not known: all tunnel traffic of this host."""
+"""If it is not known what must be denied: all tunnel traffic of this host."""
 
 NO_GUARD = GuardState(ports=frozenset(), local=frozenset(), may_clear=frozenset())
-"""Stands for ``None`` where a difference is made."""
+"""Stands for ``None`` when a difference is computed."""
 
 
 def difference(before: GuardState | None, after: GuardState | None) -> GuardDifference:
@@ -192,7 +192,7 @@ def difference(before: GuardState | None, after: GuardState | None) -> GuardDiff
 
     Args:
         before: what is in force.
-        after: what shall be.
+        after: what should be.
 
     Returns:
         The additions and removals, disjoint.
@@ -219,15 +219,15 @@ def difference(before: GuardState | None, after: GuardState | None) -> GuardDiff
 def narrowed(
     standing: GuardState | None, wanted: GuardState | None, phase: Phase
 ) -> GuardState | None:
-    """What of a guard can be put up while somebody else drives the IKE daemon: nothing that opens.
+    """What of a guard can be applied while another program drives the IKE daemon: nothing opens.
 
-    A flow that may be clear is clear here although an SA is up, so that both ends can change over.
-    What somebody else encrypts is not to be opened so.
+    A flow that may be clear stays clear although an SA is up, so that both ends can switch. What
+    another program encrypts must not be opened that way.
 
     Args:
         standing: What is in force; None: nothing.
-        wanted: What would be, were the daemon ours.
-        phase: Of the policy: only under enforce is a guard put up where there is none.
+        wanted: What would be in force if the daemon were ours.
+        phase: Of the policy: only under enforce is a guard installed if there is none.
     """
     if standing is None and phase is not Phase.ENFORCE:
         return None
