@@ -14,7 +14,7 @@ from .pair.facts import NOTHING_SEEN, ConnSeen
 from .pair.record import PairRecord
 
 MAX_VIOLATIONS = 10
-"""More are not named: one is a bug already."""
+"""Further ones are not named: a single one is already a bug."""
 
 
 def never_clear(
@@ -26,10 +26,10 @@ def never_clear(
 ) -> tuple[str, ...]:
     """Name the pairs whose traffic could be clear and must not be.
 
-    A pair is bound when it is closed, in quarantine, or required under enforce; one that was clear
-    when a class changed has a while until then. It is held when the guard is in force for it, or
-    when SAs protect it both ways. Relax and off bind nothing. While a pair changes over, clear text
-    that arrives is still taken; none leaves.
+    A pair is bound if it is closed, in quarantine, or required under enforce; one that was clear
+    when its class changed has some time until then. It is held if the guard is in force for it, or
+    if SAs protect it in both directions. Relax and off bind nothing. While a pair is switching,
+    incoming clear text is still accepted; none leaves.
 
     Args:
         records: The pairs, as they were last decided.
@@ -39,7 +39,7 @@ def never_clear(
         now: Monotonic seconds.
 
     Returns:
-        One sentence for each violation, at most MAX_VIOLATIONS; none when all is well.
+        One sentence for each violation, at most MAX_VIOLATIONS; none if everything is well.
     """
     if policy.phase in (Phase.OFF, Phase.RELAX):
         return ()
@@ -64,7 +64,7 @@ def _is_bound(record: PairRecord, policy: ClusterPolicy, now: float) -> bool:
 
 
 def denies(guard: GuardState | None, record: PairRecord, now: float) -> bool:
-    """Whether a guard keeps a pair's clear text: none leaves, and none arrives once it is due."""
+    """Whether a guard denies a pair's clear text: outgoing, and incoming once that is due."""
     if guard is None:
         return False
     pair = record.pair
