@@ -21,18 +21,18 @@ from .pair.record import PairRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Former:
-    """What was found of an earlier life: a pair that did not send clear text then does not now."""
+    """What an earlier run left: a pair that sent no clear text then does not send any now."""
 
     guard: GuardState | None = None
-    """What was in force; None: nothing."""
+    """The guard that was in force; None: none."""
     foreign: frozenset[PolicyKey] | None = frozenset()
-    """What somebody else's policies encrypt; None: not known, so that every pair counts as closed.
+    """What other programs' policies encrypt; None: not known, so every pair counts as closed.
     """
     latched: frozenset[ClearFlow] = frozenset()
     """Flows out of pairs that the boot guard names."""
 
     def closed(self, record: PairRecord) -> bool:
-        """Whether a pair, new here, sent nothing in clear."""
+        """Whether a pair that is new here sent nothing in clear before."""
         if record.mode is Mode.OFF:
             return False
         out, _ = flows_of(record)
@@ -45,38 +45,38 @@ class Former:
 
 NOTHING_FORMER = Former()
 Way = tuple[IpAddress, IpAddress]
-"""The addresses of a pair: ours, and that of the peer."""
+"""The addresses of a pair: ours, then the peer's."""
 
 
 class Latches:
-    """The pairs that are closed, and what is remembered of those that are forgotten."""
+    """The pairs that are closed, and what is remembered of forgotten ones."""
 
     def __init__(self) -> None:
         self._closed: dict[ConnName, tuple[ClearFlow, str]] = {}
-        """The flow out of each pair that is closed now, and its chassis."""
+        """By pair, the outgoing flow and the chassis of each that is closed now."""
         self._frozen: frozenset[ClearFlow] | None = None
         self._peers: set[str] = set()
-        """Chassis of which a closed pair was forgotten: what comes back starts closed."""
+        """Chassis with a closed pair that was forgotten: a pair that comes back starts closed."""
         self._ways: dict[Way, ClearFlow] = {}
-        """Addresses of closed pairs that were up, so that somebody has proven to be there, and the
-        flow out: under another name they start closed, too, and so they do in another life."""
+        """Addresses of closed pairs that had been up (so somebody had proved to be there), with the
+        outgoing flow: they start closed under another name, too, and after a restart."""
 
     def inherit(self, before: Latches) -> None:
-        """Take over what is closed under the name that this chassis had before.
+        """Take over what is closed under the previous name of this chassis.
 
         Args:
-            before: Of that name.
+            before: The latches of that name.
         """
         self._peers |= before._peers | {peer for _, peer in before._closed.values()}
         self._ways |= before._ways
         self._frozen = None
 
     def remember(self, flows: Iterable[ClearFlow], decided: Container[Way]) -> None:
-        """Take over what an earlier life has left, of peers that are not there now.
+        """Take over what an earlier run left, for peers that are absent now.
 
         Args:
-            flows: Out of pairs that were closed.
-            decided: Addresses of the pairs that are there: it is known what becomes of them.
+            flows: Outgoing flows of pairs that were closed.
+            decided: Addresses of the existing pairs, about which it is decided otherwise.
         """
         for flow in flows:
             way = (flow.local, flow.remote)
@@ -85,12 +85,12 @@ class Latches:
         self._frozen = None
 
     def put(self, name: ConnName, before: PairRecord, record: PairRecord | None) -> None:
-        """Take in how a pair is now.
+        """Record a change of a pair.
 
         Args:
-            name: Of the pair.
-            before: As it was.
-            record: As it is; None: it is forgotten.
+            name: The pair.
+            before: The pair as it was.
+            record: The pair as it is; None if it is forgotten.
         """
         old = self._closed.pop(name, None)
         if record is not None and record.closed:
@@ -109,13 +109,13 @@ class Latches:
             self._frozen = None
 
     def holds(self, record: PairRecord) -> bool:
-        """Whether a pair that is new, or was forgotten, starts closed."""
+        """Whether a pair that is new or was forgotten starts closed."""
         way = (record.pair.local, record.pair.remote)
         known = record.pair.peer in self._peers or way in self._ways
         return known and record.mode is not Mode.OFF
 
     def flows(self) -> frozenset[ClearFlow]:
-        """The flows out of pairs that are closed, or were; the same object while none changes."""
+        """The outgoing flows of pairs that are or were closed; the same object while unchanged."""
         if self._frozen is None:
             closed = (flow for flow, _ in self._closed.values())
             self._frozen = frozenset((*closed, *self._ways.values()))
