@@ -20,19 +20,19 @@ from types import MappingProxyType
 
 
 class Kind(StrEnum):
-    """What a start is, for its pace."""
+    """The kind of a start, which determines its queue."""
 
     ANSWERED = "answered"
     """Towards a peer with which there was an IKE_SA."""
     FIRST = "first"
-    """The first one towards a peer."""
+    """The first attempt towards a peer."""
     SILENT = "silent"
-    """Another one, or a look at the last one, towards a peer that has never answered."""
+    """A further attempt, or a read of the last one, towards a peer that has never answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """How many starts are allowed now, and how that grows back; below zero are reservations."""
+    """How many starts are allowed now, and how fast that refills; negative means reservations."""
 
     rate: float
     """Starts a second in the long run."""
@@ -42,17 +42,17 @@ class Bucket:
     """When level was true, monotonic seconds."""
 
     def refill(self, now: float) -> Bucket:
-        """The bucket at a later time."""
+        """Return the bucket at a later time."""
         level = min(self.burst, self.level + max(0.0, now - self.at) * self.rate)
         return replace(self, level=level, at=max(self.at, now))
 
     def slot(self, now: float) -> float:
-        """The earliest time at which one may start that has nothing reserved yet."""
+        """Return the earliest time for a start without a reservation."""
         level = self.refill(now).level
         return now if level >= 1.0 else now + (1.0 - level) / self.rate
 
     def take(self, now: float) -> Bucket:
-        """The bucket after that time was taken."""
+        """Return the bucket after that time was reserved."""
         full = self.refill(now)
         return replace(full, level=full.level - 1.0)
 
@@ -68,7 +68,7 @@ BUCKETS: Mapping[Kind, Bucket] = MappingProxyType(
         Kind.SILENT: _full(10.0, 20.0),
     }
 )
-"""At the start of the program."""
+"""The buckets at the start of the program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,26 +80,26 @@ class Slots:
     silent: float = float("-inf")
 
     def of(self, kind: Kind) -> float:
-        """That of one kind."""
+        """Return the time for one kind."""
         times = {Kind.ANSWERED: self.answered, Kind.FIRST: self.first, Kind.SILENT: self.silent}
         return times[kind]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """What is left of each kind."""
+    """What is left for each kind."""
 
     buckets: Mapping[Kind, Bucket] = field(default_factory=lambda: BUCKETS)
 
     def slot(self, kind: Kind, now: float) -> float:
-        """The earliest time for one of a kind."""
+        """Return the earliest time for a start of this kind."""
         return self.buckets[kind].slot(now)
 
     def slots(self, now: float) -> Slots:
-        """The earliest time for one of each kind."""
+        """Return the earliest time for a start of each kind."""
         return Slots(**{kind.value: self.slot(kind, now) for kind in Kind})
 
     def take(self, kind: Kind, now: float) -> Pace:
-        """The pace after that time was taken."""
+        """Return the pace after that time was reserved."""
         taken = {**self.buckets, kind: self.buckets[kind].take(now)}
         return Pace(buckets=MappingProxyType(taken))
