@@ -91,7 +91,7 @@ def main(
             controller.open_guard()
             _end_with_guard(controller)
             return
-        # Before anything else that can fail: whatever does, the guard of before stands.
+        # This comes before anything else that can fail: then the previous guard stays in force.
         controller.open()
         service.open()
         commands.register(service, controller)
@@ -105,7 +105,7 @@ def main(
 
 
 def _end_with_guard(controller: daemon.Controller) -> None:
-    """Raise EdgeError unless the guard that is to stand does."""
+    """Raise EdgeError unless the wanted guard is in force."""
     if controller.faults:
         raise EdgeError("; ".join(f"{part}: {cause}" for part, cause in controller.faults.items()))
     standing = controller.guard.standing
