@@ -49,7 +49,7 @@ OFFERS = (
 
 
 def register(service: Service, controller: Controller) -> None:
-    """Offer all commands."""
+    """Register all commands."""
     commands = _Commands(controller)
     runs: dict[str, Callable[[list[str]], str]] = {
         "status": commands.status,
