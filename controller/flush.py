@@ -22,7 +22,7 @@ _log = structlog.get_logger()
 
 
 def flush(state: State, guard: HostGuard, backend: IkeBackend) -> None:
-    """Take the guard, every connection, SA and key of ours away, and the memory of the policy.
+    """Remove the guard, every connection, SA and key of ours, and the stored policy.
 
     Raises:
         EdgeError: The guard could not be removed.
@@ -35,7 +35,7 @@ def flush(state: State, guard: HostGuard, backend: IkeBackend) -> None:
         backend.set_ocsp((), "")
         Keyring(state).tidy(backend, frozenset())
     except IkeError as error:
-        # Without the daemon there is nothing to unload, and the guard has to go all the same.
+        # Without the daemon there is nothing to unload, but the guard still has to be removed.
         _log.warning("ike_daemon_not_flushed", reason=error.diagnostics())
     finally:
         backend.close()
