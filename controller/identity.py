@@ -14,21 +14,21 @@ from .outside import SouthboundAddress, TlsFiles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What a Chassis is built for; another one is another Chassis."""
+    """What a Chassis is created for; another identity means another Chassis."""
 
     name: ChassisName
     southbound: SouthboundAddress
     vici: str
-    """Of the IKE daemon."""
+    """The URI of the IKE daemon."""
 
 
 def identify(here: LocalChassis, tls: TlsFiles | None, vici: str | None) -> Identity | None:
-    """Say who this chassis is.
+    """Determine who this chassis is.
 
     Args:
         here: What the local database says.
         tls: Files for ssl: remotes.
-        vici: What the command line says of the IKE daemon; None: nothing.
+        vici: The IKE daemon's URI from the command line; None: not given.
 
     Returns:
         None while the local database does not say who we are, or where the southbound is.
