@@ -25,11 +25,11 @@ from .backend import IkeBackend
 def apply_steps(
     backend: IkeBackend, steps: tuple[Step, ...], seen: ConnSeen
 ) -> tuple[ConnSeen, IkeError | None]:
-    """Do steps in order and stop at the first that fails.
+    """Apply steps in order and stop at the first that fails.
 
     Returns:
-        What the daemon holds of this connection now, as far as the steps that succeeded tell, and
-        the failure.
+        What the daemon now holds of this connection, as far as the successful steps tell, and the
+        failure.
     """
     for step in steps:
         try:
@@ -77,6 +77,6 @@ def _after(step: Step, seen: ConnSeen) -> ConnSeen:
 def after_restart(seen: ConnSeen) -> ConnSeen:
     """What is left of a connection when the daemon that held it is gone.
 
-    Its SAs are taken to live on in the kernel until an audit, a moment later, says otherwise.
+    Its SAs are assumed to live on in the kernel until an audit, a moment later, finds otherwise.
     """
     return replace(NOTHING_SEEN, orphaned=seen.up or seen.orphaned)
