@@ -10,7 +10,7 @@ from ovn_ipsec.schema.open_vswitch import LocalChassis, parse_local
 
 
 def name_override(given: str | None, sysconfdir: Path) -> str | None:
-    """The chassis name that wins over external_ids:system-id.
+    """The chassis name that takes precedence over external_ids:system-id.
 
     Source: ovn controller/ovn-controller.c get_ovs_chassis_id: option -n, then the file
     system-id-override.
