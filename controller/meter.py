@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from ovn_ipsec.metrics import Exporter
 
 COUNTERS_S = 10.0
-"""Between two looks at the guard's counters: libnftables 1.0.6 reads all sets for them, which took
+"""Between two reads of the guard's counters: libnftables 1.0.6 reads all sets for them, which took
 33 ms with 3000 peers that may be clear."""
 
 
 class Meter:
-    """A snapshot of one controller, now and then."""
+    """Takes a snapshot of a controller from time to time."""
 
     def __init__(self, controller: Controller, exporter: Exporter | None, *, peers: bool) -> None:
-        """Store them.
+        """Keep the arguments.
 
         Args:
-            controller: Looked at.
-            exporter: Given what was seen; None where nobody asked for metrics.
-            peers: Whether there is to be a sample for each pair.
+            controller: The controller to read.
+            exporter: It is given the snapshots; None if metrics are not enabled.
+            peers: Whether to make a sample for each pair.
         """
         self._controller, self._exporter, self._peers = controller, exporter, peers
         self._counters_at = float("-inf")
