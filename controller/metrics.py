@@ -89,42 +89,42 @@ METRICS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validity:
-    """The life of a certificate, UTC."""
+    """The validity of a certificate, UTC."""
 
     auth: Auth
-    """The way to authenticate that it is for."""
+    """The authentication method for which it is used."""
     not_before: datetime
     not_after: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """This chassis at one moment; all of it are values that never change."""
+    """This chassis at one moment, in immutable values."""
 
     generation: int
-    """Applied, as is phase."""
+    """The applied one; likewise for phase."""
     phase: Phase
     counts: PairCounts | None
-    """None while the chassis has no name, and so no pairs."""
+    """None while the chassis has no name, and therefore no pairs."""
     pairs: tuple[tuple[Pair, PairState], ...] = ()
-    """Every pair, where that is asked for."""
+    """Every pair, if that is enabled."""
     certificates: tuple[Validity, ...]
-    """Of the ways to authenticate that policy accepts."""
+    """Those for the authentication methods that the policy accepts."""
     guard: tuple[tuple[str, GuardCounters | None], ...]
-    """By layer; None where the counters cannot be read."""
+    """By layer; None if the counters cannot be read."""
     problems: int
     ike_up: bool
     connected: bool
-    """To the southbound."""
+    """Whether the southbound is connected."""
 
 
 def pair_states(records: Iterable[PairRecord]) -> tuple[tuple[Pair, PairState], ...]:
-    """Copy what PAIR says of every pair."""
+    """Copy the part of every pair that the metric PAIR shows."""
     return tuple((record.pair, record.state) for record in records)
 
 
 def samples(seen: Snapshot, _now: datetime) -> Iterator[Sample]:
-    """Say what there is to say; of what is not known there is no sample."""
+    """Make the samples; there is none for what is not known."""
     yield GENERATION.at(seen.generation)
     yield from PHASE.one_of(Phase, seen.phase)
     if seen.counts is not None:
