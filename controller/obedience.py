@@ -15,32 +15,32 @@ from .state_dir import State
 _log = structlog.get_logger()
 
 RETRY_S = 1.0
-"""Between two attempts to keep a policy on disk."""
+"""Between two attempts to store a policy on disk."""
 
 
 class Obedience:
-    """What was obeyed last, and why what is stated now is not."""
+    """What was last obeyed, and why what is stated now is not."""
 
     def __init__(self, state: State) -> None:
-        """Read what an earlier life has obeyed."""
+        """Read what an earlier run has obeyed."""
         self._state = state
         self._obeyed: ClusterPolicy | None = state.policy()
         self._stored = self._obeyed
         self._store_at = float("-inf")
         self.held_because = ""
-        """Why what was in force stays, whatever the southbound says; empty: it is obeyed."""
+        """Why what is in force is kept, whatever the southbound says; empty if it is obeyed."""
 
     def admit(
         self, stated: Known[ClusterPolicy] | Unknown, *, guarded: bool
     ) -> ClusterPolicy | None:
-        """The policy to obey; None: there is none, and what held before goes on.
+        """The policy to obey; None if there is none: then what applied before still applies.
 
         Args:
             stated: What the southbound says.
-            guarded: Whether something is in force on this host.
+            guarded: Whether a guard is in force on this host.
         """
         before, why, policy = self.held_because, "", None
-        # Nobody has ever asked for encryption here: no policy was obeyed, none stands.
+        # Encryption was never asked for here: no policy was obeyed, and no guard is in force.
         untouched = self._obeyed is None and not guarded
         match stated:
             case Known(value=offered):
@@ -59,17 +59,17 @@ class Obedience:
         return policy
 
     def note(self, policy: ClusterPolicy) -> None:
-        """Take in that a policy is obeyed."""
+        """Note that a policy is obeyed."""
         if policy is not NO_POLICY:
             self._obeyed = mark(self._obeyed, policy)
 
     def store(self, now: float) -> None:
-        """Keep on disk what is obeyed, so that no older one weakens it."""
+        """Store on disk what is obeyed, so that no older policy weakens it."""
         if self._obeyed != self._stored and now >= self._store_at:
             self._store_at = now + RETRY_S
             if self._state.keep_policy(self._obeyed):
                 self._stored = self._obeyed
 
     def wake_at(self) -> float | None:
-        """When to try again to keep it, monotonic seconds; None: it is kept."""
+        """When to try again to store it, monotonic seconds; None: it is stored."""
         return self._store_at if self._obeyed != self._stored else None
