@@ -35,22 +35,22 @@ TlsFiles = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SouthboundAddress:
-    """Where the southbound is, and what is asked of it."""
+    """Where the southbound is, and what is monitored there."""
 
     remotes: str
-    """Comma list of OVSDB remotes (ovsdb(7))."""
+    """Comma-separated OVSDB remotes (ovsdb(7))."""
     probe_interval_s: float
     digests: tuple[str, ...]
-    """Chassis whose Chassis_Private rows are asked for, and no others: our own first."""
+    """Chassis whose Chassis_Private rows are monitored, and no others: our own first."""
     tls: TlsFiles | None
     """For ssl: remotes."""
 
 
 class Opens(Protocol):
-    """Makes a session to a southbound; it is opened by whoever gets it."""
+    """Makes a session to a southbound, which the caller opens."""
 
     def __call__(self, address: SouthboundAddress) -> Session:
-        """Make it."""
+        """Make the session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,29 +62,29 @@ class Outside:
     """The local Open_vSwitch database."""
     southbound: Opens
     layers: tuple[GuardLayer, ...]
-    """Of the guard: nftables first, which judges last."""
+    """The layers of the guard: nftables first, which judges last."""
     ike: Callable[[str], IkeBackend]
-    """The IKE daemon behind a vici URI.
+    """The IKE daemon at a vici URI.
 
-    Raises IkeError when that is no such URI."""
+    Raises IkeError if the URI is invalid."""
     kernel: KernelTables
     state: State
     credentials: Callable[[], CredentialSource]
-    """For one chassis name; another name gets another."""
+    """Makes the source for one chassis name; another name gets another source."""
     ports: PortKeeper
     knock: Callable[[Pair], None]
-    """Lets a peer hear ESP of a pair, without any traffic."""
+    """Sends a datagram over a pair, so that the peer hears ESP without any traffic."""
     monitor_ipsec: Callable[[], int | None]
     """The process id of a live ovs-monitor-ipsec."""
     name_override: Callable[[], str | None]
-    """The chassis name that wins over external_ids:system-id."""
+    """The chassis name that takes precedence over external_ids:system-id."""
     boot: str
-    """Names this boot of the machine; empty: not known."""
+    """Identifies this boot of the machine; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where the real things are, as the command line and the environment say."""
+    """Where the real things are, according to the command line and the environment."""
 
     ovs_remote: str
     name: str | None
@@ -94,7 +94,7 @@ class Places:
 
 
 def real(places: Places) -> Outside:
-    """Make the edges to the real things; nothing is opened or read but the name of the boot."""
+    """Make the edges to the real things; nothing is opened, and only the boot's id is read."""
     return Outside(
         clock=clock.SYSTEM,
         vswitch=Session(places.ovs_remote, VSWITCH, probe_interval_s=0),
