@@ -22,7 +22,7 @@ from .plan.pair.facts import NOTHING_SEEN, initiates
 from .plan.pair.record import PairRecord
 
 FAULT_MAX = 300
-"""Characters of what went wrong."""
+"""Maximum length of the text about a failure, in characters."""
 
 
 def digest(
@@ -33,14 +33,14 @@ def digest(
     problems: Iterable[str],
     expires: datetime | None,
 ) -> Digest:
-    """Sum this chassis up.
+    """Summarise this chassis.
 
     Args:
         agent: Its pairs.
-        applied: The policy that every pair has been brought to.
+        applied: The policy that every pair follows.
         daemon: The IKE daemon and its version, for people.
         problems: What is wrong, most important first; empty texts are skipped.
-        expires: When the certificate ends.
+        expires: When the certificate expires.
     """
     return Digest(
         generation=applied.generation,
@@ -54,14 +54,14 @@ def digest(
 
 
 def fault(error: Exception) -> str:
-    """What went wrong, in one bounded line without the values that it went wrong with."""
+    """What went wrong, in one bounded line, without the values that it went wrong with."""
     if isinstance(error, IPsecError):
         return error.diagnostics()[:FAULT_MAX]
     return f"internal error {type(error).__name__} (see the log)"
 
 
 def undecided_problems(undecided: Mapping[ConnName, str]) -> list[str]:
-    """Name the pairs that could not be decided: at most one, and how many there are."""
+    """Name the pairs that could not be decided: at most one, and the number of the others."""
     if not undecided:
         return []
     name = min(undecided)
@@ -70,7 +70,7 @@ def undecided_problems(undecided: Mapping[ConnName, str]) -> list[str]:
 
 
 def profile_problem(agent: Agent) -> str:
-    """Name the profiles that pairs are to have and the IKE daemon cannot do; empty: none."""
+    """Name the profiles that pairs should have and the IKE daemon cannot do; empty: none."""
     lacking = [
         f"{profile} ({plural(agent.profiles[profile], 'pair')})"
         for profile in Profile
@@ -80,7 +80,7 @@ def profile_problem(agent: Agent) -> str:
 
 
 def refusal_summary(refusals: Iterable[InputError], limit: int = 3) -> str:
-    """The first refusals in words and the number of the rest."""
+    """The first refusals in words, and the number of the others."""
     found = list(refusals)
     words = "; ".join(error.diagnostics() for error in found[:limit])
     rest = len(found) - limit
@@ -193,7 +193,7 @@ def guard_object(
     counters: Mapping[str, GuardCounters | None],
     problems: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The guard for programs: what is in force, what it counted, what is wrong."""
+    """The guard as an object for JSON: what is in force, what it counted, what is wrong."""
     return {
         "in_force": wanted is not None,
         "ports": sorted(wanted.ports) if wanted else [],
@@ -205,5 +205,5 @@ def guard_object(
 
 
 def as_json(value: object) -> str:
-    """Format for programs."""
+    """Format as JSON."""
     return json.dumps(value, indent=1)
