@@ -30,15 +30,15 @@ class Trust:
         self.keeper = keeper
         self.keys = keys
         self.configs = Configs()
-        """What the agent makes connections from: given to it."""
+        """Makes the agent's connections."""
         self._pins = Pins()
         self._plain = PlainPeers()
         self._ways: tuple[Auth, ...] = ()
         self._unpinned: set[str] = set()
-        """Chassis whose certificates have not been handed on: they are read when they are used."""
+        """Chassis whose certificates have not been passed on: they are read when needed."""
 
     def note(self, changed: Iterable[ChassisSeen], now: float) -> None:
-        """Take in what rows publish that have changed."""
+        """Note what changed rows publish."""
         for one in changed:
             if self._pins.note(one.name, one.pin, now):
                 self._unpinned.add(one.name)
@@ -50,12 +50,12 @@ class Trust:
         seen: SouthboundSeen | None,
         times: tuple[float, datetime],
     ) -> None:
-        """Look at the credentials; what changed there marks the pairs that it is for.
+        """Check the credentials; a change there marks the pairs that it affects.
 
         Args:
-            agent: Given what is in use.
+            agent: It is given what is in use.
             here: What the operator has set up.
-            seen: What the southbound says; None before it has said anything.
+            seen: The southbound's contents; None before anything has arrived.
             times: Monotonic seconds, and wall time.
         """
         now, wall = times
@@ -88,7 +88,7 @@ class Trust:
         self._hand_on(agent, now, wall)
 
     def _hand_on(self, agent: Agent, now: float, wall: datetime) -> None:
-        """Give the agent the certificates of peers, once they are used at all."""
+        """Pass the certificates of peers on to the agent, once they are used at all."""
         self._unpinned.update(self._pins.due(now))
         if Auth.PINNED in agent.policy.auth:
             names, self._unpinned = self._unpinned, set()
@@ -101,15 +101,15 @@ class Trust:
 
     @property
     def auths(self) -> frozenset[Auth]:
-        """Ways for which everything is there, good, and taken by the IKE daemon, now."""
+        """Methods for which everything exists, is valid, and was accepted by the IKE daemon."""
         return self.keeper.auths - self.keys.lacking
 
     def wake_at(self) -> float | None:
-        """When certificates of peers have to be looked at again; None: not by themselves."""
+        """When certificates of peers have to be checked again; None: not by time."""
         return self._pins.wake_at()
 
     def problems(self, policy: ClusterPolicy, remotes: str) -> list[str]:
-        """What is wrong, most important first; with the policy off only what was set up.
+        """What is wrong, most important first; while off, only what was set up is checked.
 
         Args:
             policy: Of the cluster.
