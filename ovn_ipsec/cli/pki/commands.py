@@ -187,8 +187,8 @@ def revoke(pki: Pki, what: str) -> None:
 
     A revoked chassis gets no certificate until it is readmitted; if ovn-ipsec-northd uses this
     authority, it puts the chassis into quarantine. Revoking one certificate only blocks its key.
-    Waits while another process signs in the folder. Writes crl.pem: whoever does not read it goes
-    on trusting the certificate until it expires.
+    Waits while another process signs in the folder. Writes crl.pem: a peer that does not read it
+    trusts the certificate until it expires.
     """
     from ...pki import issuance  # noqa: PLC0415 - --help stays quick
 
