@@ -28,7 +28,7 @@ from tests.functional.test_tunnels import Machine  # noqa: E402
 PAGE = ROOT / "docs" / "explanation" / "ovn-cost.md"
 BEGIN, END = "<!-- bench begin -->", "<!-- bench end -->"
 QUIET_S, LONG_S = 1.5, 30.0
-HEAD = ("event", "Encap rows written", "transactions of ours in SB")
+HEAD = ("event", "Encap rows written", "our transactions in SB")
 HEAD += ("ovn-northd recomputes", "ovn-controller recomputes")
 
 
@@ -128,16 +128,16 @@ class Bench:
         assert quiet is not None
         self.measure("switch on, until enforced", self._switch_on)
         self.measure("one chassis reports (its digest)", self._digest)
-        self.measure("lost key of one Encap row put right", self._lost)
+        self.measure("lost key of one Encap row restored", self._lost)
         zones = {"rule_100": "zone:dc1 zone:dc2 require", "rule_1": "any any prefer"}
         self.measure("two rules by zone, until enforced", lambda: self._rules(**zones))
         turned = {"rule_100": "zone:dc1 zone:dc1 require"}
-        self.measure("one of them turned round", lambda: self._rules(**turned))
+        self.measure("one of them changed", lambda: self._rules(**turned))
         nets = {"rule_100": "network:payments any require", "hold": "1s"}
-        self.measure("a rule by network instead", lambda: self._rules(**nets))
+        self.measure("a network rule in its place", lambda: self._rules(**nets))
         bind = self.ovn.sbctl
-        self.measure("a port of it appears on one chassis", lambda: self._moved(bind, True))
-        self.measure("it goes again, after the hold", lambda: self._moved(bind, False))
+        self.measure("a port of that network appears", lambda: self._moved(bind, True))
+        self.measure("the port disappears, after the hold", lambda: self._moved(bind, False))
         self.measure("switch off, until off", self._switch_off)
 
     def _switch_on(self) -> None:

@@ -316,7 +316,7 @@ def main() -> int:
     given = parser.parse_args()
     found = [measure(int(size)) for size in given.sizes.split(",")]
     time_head = ["chassis", "rules", "classes", "full decision ms", "one changed chassis ms"]
-    time_head += ["nothing changed ms", "pair by pair s (scaled)", "times dearer"]
+    time_head += ["nothing changed ms", "pair by pair s (scaled)", "times more expensive"]
     size_head = ["chassis", "`-pairs`", "`-rules`", "all class keys", "class key of a chassis"]
     size_head += ["together, bytes"]
     lines = [machine(), "", row(time_head), "|" + "---|" * len(time_head)]
