@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: OVSDB, by the ovs package's IDL, without threads."""
+"""Edge: OVSDB through the ovs package's IDL, without threads."""

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Edge: ovsdbapp's commands on the IDL of an open Session, without a thread.
 
-A command decides in its ``run_idl()``, on the rows as they are then. ``Commands.run()`` commits
-and waits; after a conflict the command decides anew. In a daemon's loop nobody waits: there
-``run_idl()`` is called with the transaction of ``Session.transact()``.
+A command decides in its ``run_idl()``, on the rows at that moment. ``Commands.run()`` commits and
+waits; after a conflict the command decides again. A daemon's loop never waits: it calls
+``run_idl()`` with the transaction of ``Session.transact()``.
 
-ovsdbapp's own connection is not used: it runs in a thread, and reaches its server by streams that
-do not fail as ours do. Its ``db_set`` writes a whole map back. It serves for rows that nobody else
-writes; single keys of any other are changed by ``SetKeys``.
+ovsdbapp's own connection is not used: it runs in a thread, and reaches its server through streams
+that do not fail as ours do. Its ``db_set`` writes a whole map back, which is acceptable only for
+rows that nobody else writes; single keys of any other row are changed with ``SetKeys``.
 """
 
 from __future__ import annotations

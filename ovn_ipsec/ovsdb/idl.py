@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: the IDL of the ovs library, a copy of a database, and what a Session needs of it.
+"""Edge: the IDL of the ovs library, a copy of a database, with what a Session needs of it.
 
-Everything that the library does not offer by a public name is reached here and nowhere else.
+Everything for which the library has no public name is accessed here and nowhere else.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: host names to addresses, without holding up the loop.
+"""Edge: host names to addresses, without delaying the loop.
 
 The ovs library resolves names only with libunbound, which few hosts have for Python. So the
-system's resolver is asked, which blocks: in a thread for each name, of which the loop takes nothing
-but a finished answer. A name whose servers do not answer keeps its last addresses.
+system's resolver is used, which blocks: in one thread for each name, from which the loop takes only
+a finished answer. A name whose servers do not answer keeps its last addresses.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: the tables and columns that are read or written here, as the IDL wants them.
+"""Edge: the tables and columns that are read or written here, in the form that the IDL expects.
 
-Only these columns are asked for, so a southbound of a thousand chassis costs what they cost, and
-a start does not parse the whole schema. Every column here has been in OVN since 20.09.
+Only these columns are monitored, so a southbound of a thousand chassis costs no more than they do,
+and a start does not parse the whole schema. Every column here has been in OVN since 20.09.
 
 Source: ovn-nb.ovsschema, ovn-sb.ovsschema, vswitch.ovsschema of OVN 23.03 and OVS 3.1.
 """

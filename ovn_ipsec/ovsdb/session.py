@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Edge: one OVSDB database: its rows as of the last receive(), what changed, and writes.
 
-A Session is driven by the daemon's one loop: receive() takes in what has arrived, changes() says
-which rows that touched, transact() sends a write and lets receive() collect its answer. Nothing
-here decides or waits. While disconnected, rows() are the last known ones: *unknown* is never
-*empty*.
+A Session is driven by the daemon's single loop: receive() processes what has arrived, changes()
+says which rows that affected, transact() sends a write, whose answer a later receive() collects.
+Nothing here decides or waits. While disconnected, rows() are the last known ones: *unknown* is
+never *empty*.
 
-A connection that cannot be made raises nothing: `problem` says why, the log does when that changes,
-and it is tried again, later each time up to some 10 s, and at once when the TLS files have changed.
-A write that the server refuses is not sent again before `retry_at`.
+A connection that cannot be made raises nothing: `problem` says why, which is logged when it
+changes, and it is tried again, at growing intervals up to about 10 s, and at once when the TLS
+files change. A write that the server refuses is not sent again before `retry_at`.
 """
 
 from __future__ import annotations

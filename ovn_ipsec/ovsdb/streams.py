@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: how sessions reach a server: the ovs library's streams, made to fail as streams should.
+"""Edge: how sessions reach a server: replaces the ovs library's streams, which fail badly.
 
-The library knows one set of TLS files for a whole process, raises out of the loop when it is not
-set or does not load, asks for the password of an encrypted key on the terminal, cannot resolve
-names, spins while a TLS server is silent, and tells nobody why a connection failed. The streams
-here take the place of its three methods (ssl, tcp, unix). Each attempt belongs to the Dialer of the
-session that runs (``with dialing(...)``): that says what to authenticate with, and is told why an
-attempt failed. Other users of the library in this process have no Dialer, and no TLS.
+The library has one set of TLS files for a whole process, raises out of the loop if it is not set or
+does not load, asks for the password of an encrypted key on the terminal, cannot resolve names,
+spins while a TLS server is silent, and does not say why a connection failed. The streams here
+replace its three methods (ssl, tcp, unix). Each attempt belongs to the Dialer of the session that
+is running (``with dialing(...)``), which provides the credentials and is told why an attempt
+failed. Other users of the library in this process have no Dialer, and no TLS.
 
-Every failure becomes an errno, which the library's own back-off takes from there.
+Every failure becomes an errno, with which the library's own back-off continues.
 """
 
 from __future__ import annotations

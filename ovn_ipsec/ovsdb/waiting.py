@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: a session waited for, with a time limit; for programs that have nothing else to do."""
+"""Edge: waits for a session, with a timeout; for programs that have nothing else to do."""
 
 from __future__ import annotations
 
