@@ -17,14 +17,14 @@ from ..plan.credentials.credential import Credential, Secret
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Events:
-    """What the daemon said since the last time; a hint to look, not the truth."""
+    """What the daemon reported since the last call; a hint to look, not the truth."""
 
     conns: frozenset[ConnName] = frozenset()
-    """Ours whose SAs changed."""
+    """Connections of ours whose SAs changed."""
     lost: bool = False
-    """Events may have been missed: the session ended, or it did not keep up. Observe it all."""
+    """Events may have been missed: the session ended, or fell behind. Observe everything again."""
     messages: tuple[tuple[ConnName, str], ...] = ()
-    """The last reason for a failure of a connection, in the daemon's words, sorted by name."""
+    """The last reason why a connection failed, in the daemon's words, sorted by name."""
 
 
 class IkeBackend(Protocol):
@@ -36,17 +36,17 @@ class IkeBackend(Protocol):
 
     @property
     def fetches(self) -> bool:
-        """Whether the daemon that is or was connected last can fetch over http."""
+        """Whether the currently or last connected daemon can fetch over http."""
 
     def open(self) -> None:
-        """Connect both sessions and register for events; twice is no error.
+        """Connect both sessions and subscribe to events; doing so twice is not an error.
 
         Raises:
-            IkeError: the daemon is not there or does not answer.
+            IkeError: the daemon is not running or does not answer.
         """
 
     def close(self) -> None:
-        """Drop both sessions; what the daemon holds stays."""
+        """Close both sessions; what the daemon holds stays."""
 
     def observe(self) -> Known[DaemonSeen] | Unknown:
         """Read everything of ours."""
@@ -62,35 +62,35 @@ class IkeBackend(Protocol):
         """
 
     def unload(self, name: ConnName) -> None:
-        """Unload a connection; SAs and traps stay. One that is not loaded is no error.
+        """Unload a connection; SAs and traps stay. If it is not loaded, that is not an error.
 
         Raises:
             IkeError: the daemon is gone.
         """
 
     def install(self, name: ConnName, child: str) -> None:
-        """Install the trap of a child, in place of its older one without a gap.
+        """Install the trap of a child, replacing an older one without a gap.
 
         Raises:
             IkeError: the connection is not loaded, or the daemon is gone.
         """
 
     def uninstall(self, name: ConnName, child: str) -> None:
-        """Remove the trap of a child; none is no error.
+        """Remove the trap of a child; if there is none, that is not an error.
 
         Raises:
             IkeError: the daemon is gone.
         """
 
     def initiate(self, name: ConnName, child: str) -> None:
-        """Start to bring a child up, and do not wait: the outcome is in events and SAs.
+        """Start to bring a child up, without waiting: events and SAs show the outcome.
 
         Raises:
             IkeError: the connection is not loaded, or the daemon is gone.
         """
 
     def terminate_ike(self, ike_id: int, *, force: bool = False) -> None:
-        """Start to take an IKE_SA down with its children; one that is gone is no error.
+        """Start to take an IKE_SA down with its children; if it is gone, that is not an error.
 
         Args:
             ike_id: its id.
@@ -101,28 +101,28 @@ class IkeBackend(Protocol):
         """
 
     def terminate_child(self, child_id: int) -> None:
-        """Start to take a CHILD_SA down; one that is gone is no error.
+        """Start to take a CHILD_SA down; if it is gone, that is not an error.
 
         Raises:
             IkeError: the daemon is gone.
         """
 
     def rekey_child(self, child_id: int) -> None:
-        """Start to rekey a CHILD_SA; one that is gone is no error.
+        """Start to rekey a CHILD_SA; if it is gone, that is not an error.
 
         Raises:
             IkeError: the daemon is gone.
         """
 
     def try_credential(self, credential: Credential) -> None:
-        """See whether the daemon takes a credential; it changes nothing that is in use.
+        """Test whether the daemon accepts a credential, without changing what is in use.
 
         Raises:
             IkeError: the daemon refused it, or is gone.
         """
 
     def load_key(self, key: Secret) -> str:
-        """Give the daemon a private key.
+        """Load a private key into the daemon.
 
         Args:
             key: PEM or DER, not encrypted.
@@ -135,45 +135,45 @@ class IkeBackend(Protocol):
         """
 
     def keys(self) -> Known[frozenset[str]] | Unknown:
-        """Read the ids of the private keys that were loaded over this interface."""
+        """Read the ids of the private keys that were loaded through this interface."""
 
     def unload_key(self, key_id: str) -> None:
-        """Take a private key away; SAs stay. One that is not loaded is no error.
+        """Unload a private key; SAs stay. If it is not loaded, that is not an error.
 
         Raises:
             IkeError: the daemon is gone.
         """
 
     def shared_keys(self) -> Known[frozenset[str]] | Unknown:
-        """Read the ids of the shared keys that were loaded over this interface."""
+        """Read the ids of the shared keys that were loaded through this interface."""
 
     def load_crl(self, der: bytes) -> None:
-        """Give the daemon a list of revoked certificates; SAs stay.
+        """Load a CRL into the daemon; SAs stay.
 
         Raises:
             IkeError: the daemon refused it, or is gone.
         """
 
     def set_ocsp(self, authorities: tuple[bytes, ...], uri: str) -> None:
-        """Say where the daemon shall ask whether certificates are revoked (OCSP).
+        """Set where the daemon asks whether certificates are revoked (OCSP).
 
         Args:
-            authorities: Those whose certificates it is about, DER; no others are asked about.
-            uri: Whom to ask, http; empty: nobody but whom a certificate names itself.
+            authorities: Those whose certificates are meant, DER; no others are asked about.
+            uri: The responder, http; empty: only those that the certificates themselves name.
 
         Raises:
             IkeError: the daemon refused it, or is gone.
         """
 
     def unload_shared(self, key_id: str) -> None:
-        """Take a shared key away; SAs stay. One that is not loaded is no error.
+        """Unload a shared key; SAs stay. If it is not loaded, that is not an error.
 
         Raises:
             IkeError: the daemon is gone.
         """
 
     def fileno(self) -> int:
-        """Give the descriptor that is readable when events wait; -1 while not connected."""
+        """Return the descriptor that is readable when events wait; -1 while not connected."""
 
     def drain(self) -> Events:
-        """Take what events wait, without blocking; ``lost`` is said once."""
+        """Read all waiting events, without blocking; ``lost`` is reported once."""
