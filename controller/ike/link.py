@@ -27,22 +27,22 @@ _log = structlog.get_logger()
 WhatMade = Callable[[ConnName], str]
 RETRY_S = 1.0
 RETRY_MAX_S = 30.0
-"""Between two attempts to reach a daemon: doubling, as one that hangs holds us up each time."""
+"""Upper limit between two attempts to connect, which doubles: a hanging daemon delays us."""
 RECOVERING_S = 60.0
 BULK = 40
 """More touched connections than this are read in one dump instead of one by one."""
 
 
 class IkeLink:
-    """One backend and what was last seen of it, written into the agent."""
+    """A backend and what was last seen of it, which is written into the agent."""
 
     def __init__(self, backend: IkeBackend, keys: Keyring, known: WhatMade | None = None) -> None:
-        """Store the backend; it is opened by sync().
+        """Keep the backend; sync() opens it.
 
         Args:
             backend: The daemon.
-            keys: What it shall hold besides connections.
-            known: What SAs were made from that an earlier life of this program has left.
+            keys: What it should hold besides connections.
+            known: What the SAs were made from that an earlier run of this program has left.
         """
         self.backend = backend
         self.keys = keys
@@ -56,18 +56,18 @@ class IkeLink:
         self._retry_at = float("-inf")
         self._retry_s = RETRY_S
         self._was_away = False
-        """Whether it could not be reached when it was first asked."""
+        """Whether it could not be reached at the first attempt."""
         self._up = False
         self._unread: dict[ConnName, str] = {}
-        """Connections whose SAs could not be read, and why: what was seen of them before stands."""
+        """Connections whose SAs could not be read, and why: the last observation still counts."""
         self._missed = ""
-        """Why a whole look failed that had to be; it is still owed."""
+        """Why a complete observation failed; it still has to be made."""
         self._read_at = float("-inf")
-        """When what could not be read is read again."""
+        """When to read again what could not be read."""
 
     @property
     def problem(self) -> str:
-        """What is wrong with the daemon, or with what it was given; empty when nothing is."""
+        """What is wrong with the daemon, or with what it was given; empty if nothing is."""
         return self._problem or self._missed or self._unread_problem or self._key_problem
 
     @property
@@ -83,17 +83,17 @@ class IkeLink:
         return self._up and self.backend.connected
 
     def sync(self, agent: Agent, now: float) -> bool:
-        """Connect if need be and take in events.
+        """Connect if necessary, and process events.
 
         Returns:
-            Whether the daemon came or went: the kernel has to be looked at.
+            Whether the daemon came or went: then the kernel has to be audited.
         """
         try:
             return self._sync(agent, now)
         except Exception:
             if not self._up:
                 self.backend.close()
-            # What the daemon has told is told once: what was not taken in is read again.
+            # The daemon reports an event only once: what was not processed is read again.
             self._missed = "its events could not be processed"
             self._read_at = now + RETRY_S
             raise
@@ -185,7 +185,7 @@ class IkeLink:
             for name in sorted(names):
                 self._read(agent, name, now)
                 agent.touch(name)
-        # What a session that broke meanwhile still owed is read when there is another.
+        # What a session that broke meanwhile left unread is read with the next one.
         return False if self.backend.connected else self._lose(agent)
 
     def look(self, agent: Agent, name: ConnName) -> None:
@@ -219,7 +219,7 @@ class IkeLink:
             agent.put_error(name, reason)
 
     def wake_at(self) -> float | None:
-        """When to try again, monotonic seconds; None while connected, and all is read."""
+        """When to try again, monotonic seconds; None while connected and everything is read."""
         if not self.backend.connected:
             return self._retry_at
         return self._read_at if self._unread or self._missed else None
@@ -232,16 +232,16 @@ def mirror(
     keep_configs: bool = False,
     known: WhatMade = lambda _name: "",
 ) -> None:
-    """Write a full observation into the agent; what the daemon does not have is gone from there.
+    """Write a complete observation into the agent; what the daemon lacks is removed there.
 
-    SAs that could not be read stay as they were: unknown is not gone.
+    SAs that could not be read stay as they were: unknown does not mean gone.
 
     Args:
-        agent: Whose picture of the daemon it is.
-        seen: All of it.
-        keep_configs: Whether it is the daemon that we have loaded; else its configurations are
-            somebody else's, and `known` says what SAs were made from.
-        known: What ``settled_mark`` said of a connection; empty: nothing.
+        agent: The agent to update.
+        seen: The complete observation.
+        keep_configs: Whether this is the daemon that we have loaded; otherwise we did not load its
+            configurations, and `known` says what SAs were made from.
+        known: The ``settled_mark`` of a connection; empty: none.
     """
     names: set[ConnName] = set(agent.seen) | set(seen.conns) | set(seen.sas)
     names |= {name for name, _ in seen.traps} | set(seen.unreadable)
