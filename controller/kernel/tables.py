@@ -23,21 +23,21 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelEvents:
-    """What happened since the last look; a hint to look, not the truth."""
+    """What happened since the last call; a hint to look, not the truth."""
 
     guard_touched: bool = False
-    """Somebody else may have changed a layer of the guard."""
+    """Something else may have changed a layer of the guard."""
     flushed: bool = False
-    """Somebody else emptied the SPD or the SAD."""
+    """Something else emptied the SPD or the SAD."""
     deleted: bool = False
-    """Somebody else deleted a policy or an SA."""
+    """Something else deleted a policy or an SA."""
 
 
 class KernelTables(Protocol):
-    """What the controller asks the kernel besides the layers of its guard."""
+    """What the controller needs of the kernel besides the layers of its guard."""
 
     def open(self) -> None:
-        """Subscribe to events; what the kernel lacks is looked at by time alone."""
+        """Subscribe to events; where the kernel has none, only the audits find changes."""
 
     def close(self) -> None:
         """Release the sockets."""
@@ -46,7 +46,7 @@ class KernelTables(Protocol):
         """Descriptors that are readable when something happened."""
 
     def drain(self) -> KernelEvents:
-        """Take what events wait, without blocking."""
+        """Read all waiting events, without blocking."""
 
     def dump(self) -> tuple[tuple[XfrmPolicy, ...], tuple[XfrmState, ...]]:
         """Read the SPD and the SAD.
@@ -63,17 +63,17 @@ class KernelTables(Protocol):
         """
 
     def delete_policies(self, policies: Iterable[XfrmPolicy]) -> None:
-        """Delete policies; one that is gone is no error.
+        """Delete policies; one that is already gone is not an error.
 
         Raises:
             EdgeError: The kernel refused.
         """
 
     def esp(self, versions: Iterable[int]) -> Known[bool] | Unknown:
-        """Try whether this kernel can do ESP.
+        """Test whether this kernel can do ESP.
 
         Args:
-            versions: Of IP, those of the local addresses.
+            versions: IP versions, those of the local addresses.
         """
 
 
@@ -86,7 +86,7 @@ class NetlinkTables:
         self._nft_events = NftEvents()
 
     def open(self) -> None:
-        """Subscribe to events; what the kernel lacks is looked at by time alone."""
+        """Subscribe to events; where the kernel has none, only the audits find changes."""
         for events in (self._xfrm_events, self._nft_events):
             try:
                 events.open()
@@ -105,7 +105,7 @@ class NetlinkTables:
         return [number for number in numbers if number >= 0]
 
     def drain(self) -> KernelEvents:
-        """Take what events wait, without blocking."""
+        """Read all waiting events, without blocking."""
         found = self._xfrm_events.drain(own_ports=frozenset({self._xfrm.port_id}))
         return KernelEvents(
             guard_touched=self._nft_events.drain(),
@@ -130,7 +130,7 @@ class NetlinkTables:
         self._xfrm.send(messages.delete_state(state) for state in states)
 
     def delete_policies(self, policies: Iterable[XfrmPolicy]) -> None:
-        """Delete policies; one that is gone is no error.
+        """Delete policies; one that is already gone is not an error.
 
         Raises:
             EdgeError: The kernel refused.
@@ -139,9 +139,9 @@ class NetlinkTables:
         self._xfrm.send(requests, ignore=frozenset({errno.ENOENT}))
 
     def esp(self, versions: Iterable[int]) -> Known[bool] | Unknown:
-        """Try whether this kernel can do ESP.
+        """Test whether this kernel can do ESP.
 
         Args:
-            versions: Of IP, those of the local addresses.
+            versions: IP versions, those of the local addresses.
         """
         return self._xfrm.esp_available(versions)
