@@ -24,16 +24,16 @@ from .tables import KernelTables
 _log = structlog.get_logger()
 
 AUDIT_S = 30.0
-"""Between two full looks at the kernel when nothing seems to have happened."""
+"""Between two audits of the kernel while nothing seems to have happened."""
 AGAIN_S = 2.0
-"""After a look that found entries missing."""
+"""After an audit that found entries missing."""
 SETTLE_S = 0.3
-"""After a change by somebody else, so that its author is done."""
+"""After a change by something else, so that it can complete its changes first."""
 NO_ESP = "this kernel cannot do ESP: nothing can be encrypted (is module esp4 or esp6 blacklisted?)"
 
 
 class KernelWatch:
-    """What was last seen of the kernel's tables, and when to look again."""
+    """What was last seen of the kernel's tables, and when to audit them again."""
 
     def __init__(self, tables: KernelTables, guard: HostGuard, state: State) -> None:
         self._tables = tables
@@ -42,17 +42,17 @@ class KernelWatch:
         self._due = float("-inf")
         self._suspects: frozenset[tuple[object, int]] = frozenset()
         self.foreign: frozenset[PolicyKey] | None = None
-        """What somebody else has ESP policies for, going out; None: not known."""
+        """Outgoing traffic for which another program has ESP policies; None: not known."""
         self._known: Agent | None = None
-        """Whose pairs were looked for before they were decided about."""
+        """The agent whose pairs were audited before they were decided."""
         self.problem = ""
         self.esp: bool | None = None
         """Whether this kernel can do ESP for the addresses of this chassis; None: not known."""
         self._asked: tuple[int, frozenset[int]] = (0, frozenset())
-        """For which ``prepare`` and versions of IP that was asked last: modules come and go."""
+        """For which ``prepare`` and IP versions this was last tested: modules come and go."""
 
     def open(self) -> None:
-        """Subscribe to events; a kernel without them is audited by time alone."""
+        """Subscribe to events; without them, only the audits find changes."""
         self._tables.open()
 
     def close(self) -> None:
@@ -64,20 +64,20 @@ class KernelWatch:
         return self._tables.filenos()
 
     def hurry(self, now: float) -> None:
-        """Look soon."""
+        """Audit soon."""
         self._due = min(self._due, now + SETTLE_S)
 
     def wake_at(self) -> float:
-        """When the next look is due, monotonic seconds."""
+        """When the next audit is due, monotonic seconds."""
         return self._due
 
     def look(self, agent: Agent | None, now: float, *, daemon_ready: bool) -> None:
-        """Take in events; look when it is time, and before the first decisions of an agent.
+        """Process events; audit when it is time, and before the first decisions of an agent.
 
         Args:
-            agent: Whose pairs are looked for; None: of nobody yet.
+            agent: Its pairs are audited; None: there is none yet.
             now: Monotonic seconds.
-            daemon_ready: Whether the IKE daemon says what it holds.
+            daemon_ready: Whether the IKE daemon reports what it holds.
         """
         events = self._tables.drain()
         if events.guard_touched or events.flushed:
@@ -145,7 +145,7 @@ class KernelWatch:
                 self._due = now + AGAIN_S
             orphaned = name in found.orphaned
             agent.put_seen(name, replace(one.seen, missing=missing, orphaned=orphaned))
-        # What is left of a pair that is to be clear goes when that begins.
+        # What is left of a pair that should be clear is deleted when that begins.
         begins = (one.send_from for one in agent.records.values() if _is_off(one))
         self._due = min((self._due, *(at for at in begins if now < at)))
         if daemon_ready:
@@ -153,7 +153,7 @@ class KernelWatch:
             self._drop_orphans(found.orphans)
 
     def _drop_leftovers(self, leftovers: tuple[XfrmPolicy, ...]) -> None:
-        """Delete policies of an IKE daemon that was killed, for pairs that are off."""
+        """Delete policies left by a killed IKE daemon for pairs that are off."""
         if not leftovers:
             return
         try:
@@ -163,7 +163,7 @@ class KernelWatch:
             _log.warning("orphan_policies_kept", reason=error.diagnostics())
 
     def _drop_orphans(self, orphans: tuple[XfrmState, ...]) -> None:
-        """Delete SAs that two looks in a row found without an owner: one look may be too early."""
+        """Delete SAs that two audits in a row found without an owner: one may come too early."""
         keys = frozenset((state.dst, state.spi) for state in orphans)
         confirmed = [s for s in orphans if (s.dst, s.spi) in self._suspects]
         self._suspects = keys
@@ -191,7 +191,7 @@ def _tracked(agent: Agent, now: float) -> dict[ConnName, Tracked]:
         for name, record in agent.records.items()
         if name in agent.reqids
     }
-    # What an earlier life has left is known before the first decision.
+    # What an earlier run has left is known before the first decision.
     for name, intent in agent.undecided_intents():
         if name in agent.reqids:
             seen = agent.seen.get(name, NOTHING_SEEN)
