@@ -28,45 +28,45 @@ SILENT = f"the southbound has no policy of ovn-ipsec-northd ({sb_global.TABLE} {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChassisSeen:
-    """What the rows of one chassis say that have changed."""
+    """What has changed in the rows of one chassis."""
 
     name: str
     parsed: ParsedChassis | None
     """None: its row is gone."""
     pin: str | None
-    """The certificate that it publishes, any text; None: its row is gone."""
+    """The certificate that it publishes, unchecked; None: its row is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SouthboundSeen:
-    """What the southbound says, as one value."""
+    """The contents of the southbound, as one value."""
 
     policy: Known[ClusterPolicy] | Unknown
-    """Unknown: nothing was ever said, or it does not parse, or it is of another schema. That is not
-    *off*: whatever held before goes on."""
+    """Unknown: nothing was ever written, it does not parse, or it has another schema. That does not
+    mean *off*: what applied before still applies."""
     error: InputError | None
     """What in SB_Global does not parse."""
     own_pin: str
     """What our Chassis row publishes."""
     answer: str
-    """What our Chassis_Private row says to our request for a certificate."""
+    """The answer in our Chassis_Private row to our certificate request."""
     reporting: frozenset[str]
-    """Chassis for which a controller of ours has reported, of those whose rows come."""
+    """Chassis, of those whose rows are monitored, for which a controller of ours has reported."""
     has_row: bool
     """Whether there is a Chassis row of our name."""
     sb_global: tuple[bool, Mapping[str, str]] | None
-    """SB_Global's ipsec and options; None before there is such a row."""
+    """SB_Global's ipsec and options; None until there is such a row."""
 
 
 class Southbound:
-    """The southbound as rows change."""
+    """The southbound, followed row by row."""
 
     def __init__(self, session: Session, name: str) -> None:
-        """Store the session; it is opened by its owner.
+        """Keep the session, which its owner opens.
 
         Args:
-            session: Of the southbound.
-            name: Of this chassis.
+            session: To the southbound.
+            name: The name of this chassis.
         """
         self.session = session
         self._name = name
@@ -74,10 +74,10 @@ class Southbound:
         self._private: dict[str, Row] = {}
         self._intake = Intake(name)
         self._given: list[str] = []
-        """Chassis that were given out last; those whose rows are gone are in no other place."""
+        """Chassis that were last handed out; those whose rows are gone are known only from here."""
 
     def receive(self) -> bool:
-        """Take in what has arrived; whether anything may have changed."""
+        """Process what has arrived; returns whether anything may have changed."""
         changed = self.session.receive()
         if changed and self.session.loaded:
             self._intake.note(self._take_in())
@@ -88,15 +88,15 @@ class Southbound:
 
     @property
     def loaded(self) -> bool:
-        """Whether all rows have come once."""
+        """Whether all rows have arrived once."""
         return self.session.loaded
 
     def wake_at(self) -> float | None:
-        """When rows may be taken in that were put off, monotonic seconds."""
+        """When delayed rows may be processed, monotonic seconds."""
         return self._intake.wake_at()
 
     def changed_chassis(self, now: float) -> list[ChassisSeen]:
-        """Chassis whose rows or encaps changed and have not been given out since."""
+        """Chassis whose rows or encaps changed and that have not been handed out since."""
         found: list[ChassisSeen] = []
         self._given = self._intake.take(now)
         for name in self._given:
@@ -110,15 +110,15 @@ class Southbound:
         return found
 
     def give_again(self, names: Iterable[str]) -> None:
-        """Give chassis out again, as they are by then."""
+        """Hand out chassis again, in the state that they have by then."""
         self._intake.note(names)
 
     def start_over(self) -> None:
-        """Give every chassis out again: what was given out last was not taken in."""
+        """Hand out every chassis again, because what was last handed out was not processed."""
         self._intake.note([*self._rows, *self._given])
 
     def observe(self) -> SouthboundSeen:
-        """Read what is not a chassis' alone."""
+        """Read what does not belong to a single chassis."""
         policy: Known[ClusterPolicy] | Unknown = Unknown(SILENT)
         error, sb_global_seen = None, None
         row = self.session.first("SB_Global")
@@ -153,7 +153,7 @@ class Southbound:
         return [*names, *self._vanished()]
 
     def _vanished(self) -> list[str]:
-        """Chassis that went while the connection was down: the IDL reloads without saying so."""
+        """Chassis that disappeared while disconnected: the IDL reloads without reporting them."""
         gone: list[str] = []
         for table, rows in (("Chassis", self._rows), ("Chassis_Private", self._private)):
             if len(rows) == self.session.count(table):
@@ -166,7 +166,7 @@ class Southbound:
 
     @staticmethod
     def _note(rows: dict[str, Row], change: RowChange) -> list[str]:
-        """Take in one row; a chassis that changes its name keeps it (ovn controller/chassis.c)."""
+        """Process one row; a renamed chassis keeps its row (ovn controller/chassis.c)."""
         row, name, names = change.row, change.row.name, [change.row.name]
         before = change.before.get("name", name)
         if before != name and rows.get(before) is row:
@@ -179,17 +179,17 @@ class Southbound:
         return names
 
     def publish(self, digest: Mapping[str, str], pin: str, *, makes_row: bool = False) -> bool:
-        """Write the digest, and the certificate to pin, where they differ.
+        """Write the digest, and the certificate to pin, if they differ.
 
         Args:
-            digest: Keys for our Chassis_Private row; those of ours that are not there go.
+            digest: Keys for our Chassis_Private row; other keys of ours are removed.
             pin: For our Chassis row; empty: none.
-            makes_row: Whether a Chassis_Private row is made where there is none, for nobody else
-                makes one: PortKeeper.makes_row.
+            makes_row: Whether to create a missing Chassis_Private row, because no other program
+                does: PortKeeper.makes_row.
 
         Returns:
-            Whether the rows now say so, or a write is on its way, or this chassis has no row, whose
-            coming wakes; False when it has to be tried again.
+            Whether the rows are up to date, a write is in progress, or this chassis has no row
+            (whose arrival wakes the loop); False if it has to be tried again.
         """
         if self.session.busy or not self.session.can_write:
             return False
@@ -208,14 +208,14 @@ class Southbound:
         return True
 
     def _may_own(self, private: Row | None) -> bool:
-        """Whether our Chassis_Private row is known to be missing, or to hang on no chassis."""
+        """Whether our Chassis_Private row is known to be missing, or to belong to no chassis."""
         if not (self.session.loaded and self.session.connected):
             return False
         return private is None or not private.chassis
 
 
 def _parse(name: str, row: Row) -> ParsedChassis:
-    """Parse a row; one that breaks the parser is refused, and the rest goes on."""
+    """Parse a row; one that breaks the parser is refused, and the others are processed."""
     try:
         return parse_chassis(raw_chassis(row))
     except Exception as error:  # noqa: BLE001 - rows are hostile, and one chassis is one chassis
@@ -235,8 +235,8 @@ def _differences(
 
 
 NEVER_BEHIND = 2**31 - 1
-"""Chassis_Private.nb_cfg of a chassis without ovn-controller. With 0 `ovn-nbctl --wait=hv` would
-wait for it for ever; an ovn-controller that comes writes the true one.
+"""Chassis_Private.nb_cfg of a chassis without ovn-controller. With 0, `ovn-nbctl --wait=hv` would
+wait for it for ever; an ovn-controller that takes over writes the true value.
 
 Source: OVN northd/ovn-northd.c, update_sequence_numbers: more than INT32_MAX ahead is an overflow.
 """
@@ -244,7 +244,7 @@ Source: OVN northd/ovn-northd.c, update_sequence_numbers: more than INT32_MAX ah
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OwnRow:
-    """The Chassis_Private row of a chassis on which no ovn-controller runs, as it shall be."""
+    """The wanted Chassis_Private row of a chassis on which no ovn-controller runs."""
 
     name: str
     chassis: Row
@@ -253,7 +253,7 @@ class _OwnRow:
 
 
 def _make(txn: Transaction, own: _OwnRow) -> None:
-    """Make the row as ovn-controller would, which looks for it by its name and keeps it."""
+    """Create the row as ovn-controller would, which finds it by its name and keeps it."""
     private = own.private
     if private is None:
         txn.add_comment("ovn-ipsec-controller: Chassis_Private row")
