@@ -33,53 +33,53 @@ from .plan.connection import ConnName
 from .plan.guard import DENY_ALL, ClearFlow, Direction, GuardState, PeerPort
 
 FIRST_REQID = 100_000
-"""Above what strongSwan counts up from 1 for connections of others, below 2^32."""
+"""Above those that strongSwan counts up from 1 for other connections, below 2^32."""
 
 NEAR = 1_000_000
-"""No journal is so many reqids behind the kernel."""
+"""No journal is this many reqids behind the kernel."""
 
 RETRY_S = 1.0
-"""Between two attempts at a journal that could not be written."""
+"""Until a journal that could not be written is tried again."""
 
 SLACK = 1000
-"""Outdated lines that a journal may have before it is written anew."""
+"""Outdated lines that a journal may have before it is rewritten."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class State(Protocol):
-    """What the controller remembers over restarts and reboots."""
+    """What the controller remembers across restarts and reboots."""
 
     @property
     def problem(self) -> str:
-        """What could not be read or written; empty when nothing."""
+        """What could not be read or written; empty if nothing."""
 
     def open(self) -> None:
-        """Read what there is."""
+        """Read what is stored."""
 
     def retry(self, now: float) -> None:
-        """Write what could not be written, where it is time to; monotonic seconds."""
+        """Write what could not be written, if it is time to; monotonic seconds."""
 
     def wake_at(self) -> float | None:
-        """When to try that again, monotonic seconds; None: nothing is missing."""
+        """When to try that again, monotonic seconds; None: everything is written."""
 
     def reqids(self, name: ConnName) -> tuple[int, int]:
         """The reqids of the children out and in, the same until the name is released."""
 
     def release(self, name: ConnName) -> None:
-        """Forget a connection that is gone."""
+        """Forget a connection that no longer exists."""
 
     def own_reqids(self) -> Container[int]:
-        """Every reqid that was ever given out, and may be in the kernel."""
+        """Every reqid that was ever given out and may be in the kernel."""
 
     def note_used(self, reqid: int) -> None:
-        """Take in a reqid that the kernel has: it is not given out again."""
+        """Note a reqid that the kernel has: it is not given out again."""
 
     def mark(self, name: ConnName) -> str:
-        """What the SAs of a pair were made from, when they were last all of one; empty: unknown."""
+        """The mark of what all SAs of a pair were last made from; empty: unknown."""
 
     def keep_mark(self, name: ConnName, mark: str) -> None:
-        """Remember that."""
+        """Remember that mark."""
 
     def key_ids(self) -> frozenset[str]:
         """Ids of the private keys that the IKE daemon was given."""
@@ -95,17 +95,17 @@ class State(Protocol):
         """What to deny from the first packet on; None: nothing was ever enforced."""
 
     def keep_boot_guard(self, kept: BootGuard | None) -> bool:
-        """Store what to deny after a reboot, or that nothing is to be; whether it is stored."""
+        """Store what to deny after a reboot; None: nothing. Returns whether it is stored."""
 
     def policy(self) -> ClusterPolicy | None:
-        """The policy that was obeyed last; None: none, or it cannot be read."""
+        """The last policy that was obeyed; None: none, or it cannot be read."""
 
     def keep_policy(self, policy: ClusterPolicy | None) -> bool:
-        """Store it; whether it is stored."""
+        """Store the policy; returns whether it is stored."""
 
 
 class StateDir:
-    """A directory of this program's own, mode 0700."""
+    """A directory that belongs to this program alone, mode 0700."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -114,9 +114,9 @@ class StateDir:
         self._marks: dict[str, str] = {}
         self._lines = {"reqids": 0, "made-from": 0}
         self._torn: set[str] = set()
-        """Journals that lack a line, or have half of one: to be written anew."""
+        """Journals that lack a line or have an incomplete one: they have to be rewritten."""
         self._failed: set[str] = set()
-        """Files that could not be replaced; they are as they were."""
+        """Files that could not be replaced; they still have their old content."""
         self._retry_at = float("-inf")
         self._problems: dict[str, str] = {}
 
@@ -127,11 +127,11 @@ class StateDir:
 
     @property
     def problem(self) -> str:
-        """What could not be read or written; empty when nothing."""
+        """What could not be read or written; empty if nothing."""
         return "; ".join(f"{self._path / name}: {why}" for name, why in self._problems.items())
 
     def open(self) -> None:
-        """Create the directory and read the journals; lines that make no sense are passed over."""
+        """Create the directory and read the journals; lines that make no sense are skipped."""
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -150,10 +150,10 @@ class StateDir:
                 self._take_in(name, int(number))
 
     def retry(self, now: float) -> None:
-        """Write what could not be written, where it is time to; monotonic seconds.
+        """Write what could not be written, if it is time to; monotonic seconds.
 
-        Journals that lack a line are written anew. A file that could not be replaced is written as
-        it is: whoever still wants it otherwise says so again, and nobody may.
+        Journals that lack a line are rewritten. A file that could not be replaced is rewritten with
+        its old content: whoever still wants another one stores it again, and possibly nobody does.
         """
         if not (self._torn or self._failed) or now < self._retry_at:
             return
@@ -171,7 +171,7 @@ class StateDir:
         self._replace(name, text)
 
     def wake_at(self) -> float | None:
-        """When to try that again, monotonic seconds; None: nothing is missing."""
+        """When to try that again, monotonic seconds; None: everything is written."""
         return self._retry_at if self._torn or self._failed else None
 
     def _take_in(self, name: str, number: int) -> None:
@@ -186,9 +186,9 @@ class StateDir:
             self._reqids.setdefault(name, number)
 
     def note_used(self, reqid: int) -> None:
-        """Take in a reqid that the kernel has: it is not given out, though no line says so.
+        """Note a reqid that the kernel has: it is not given out, though no line names it.
 
-        One that is far from ours is somebody else's.
+        One that is far from ours belongs to another program.
         """
         if FIRST_REQID <= reqid < min(_REQID_END, self._next + NEAR):
             self._next = max(self._next, reqid + 2 - reqid % 2)
@@ -218,7 +218,7 @@ class StateDir:
         return first, first + 1
 
     def release(self, name: ConnName) -> None:
-        """Forget a connection that is gone; its reqids are not given out again."""
+        """Forget a connection that no longer exists; its reqids are not given out again."""
         first = self._reqids.pop(name, None)
         if first is None:
             return
@@ -227,28 +227,28 @@ class StateDir:
         self._append("reqids", f"{first} {_RELEASED}{name}\n")
 
     def own_reqids(self) -> Container[int]:
-        """Every reqid that was ever given out, and may be in the kernel."""
+        """Every reqid that was ever given out and may be in the kernel."""
         return range(FIRST_REQID, self._next)
 
     # --- marks and keys --------------------------------------------------------------------------
 
     def mark(self, name: ConnName) -> str:
-        """What the SAs of a pair were made from, when they were last all of one; empty: unknown."""
+        """The mark of what all SAs of a pair were last made from; empty: unknown."""
         return self._marks.get(name, "")
 
     def keep_mark(self, name: ConnName, mark: str) -> None:
-        """Remember it over restarts; nothing is written when it is the same."""
+        """Remember it across restarts; nothing is written if it is unchanged."""
         if self._marks.get(name) == mark:
             return
         self._marks[name] = mark
         self._append("made-from", f"{mark} {name}\n")
 
     def key_ids(self) -> frozenset[str]:
-        """Ids of the private keys that the IKE daemon was given; junk counts as none."""
+        """Ids of the private keys that the IKE daemon was given; invalid content counts as none."""
         return frozenset(self._read("key-ids").split())
 
     def keep_key_ids(self, ids: frozenset[str]) -> None:
-        """Remember them over restarts.
+        """Remember them across restarts.
 
         Raises:
             EdgeError: They cannot be written.
@@ -272,11 +272,11 @@ class StateDir:
             return _denying(f"cannot be read ({error!r}"[:200] + ")")
 
     def keep_boot_guard(self, kept: BootGuard | None) -> bool:
-        """Store what to deny after a reboot, or that nothing is to be; whether it is stored."""
+        """Store what to deny after a reboot; None: nothing. Returns whether it is stored."""
         return self._keep(_BOOT, None if kept is None else _format_boot(kept))
 
     def policy(self) -> ClusterPolicy | None:
-        """The policy that was obeyed last; None: none, or it cannot be read."""
+        """The last policy that was obeyed; None: none, or it cannot be read."""
         text = self._read(_POLICY)
         if not text:
             return None
@@ -289,14 +289,14 @@ class StateDir:
         return None
 
     def keep_policy(self, policy: ClusterPolicy | None) -> bool:
-        """Store it; whether it is stored."""
+        """Store the policy; returns whether it is stored."""
         text = None if policy is None else json.dumps(sb_global.format_policy(policy))
         return self._keep(_POLICY, text)
 
     # --- files -----------------------------------------------------------------------------------
 
     def _append(self, name: str, line: str) -> None:
-        """Add a line to a journal, or write it anew when most of it is outdated."""
+        """Add a line to a journal, or rewrite it if most of it is outdated."""
         known = self._reqids if name == "reqids" else self._marks
         self._lines[name] += 1
         if name in self._torn or self._lines[name] > 2 * len(known) + SLACK:
@@ -333,7 +333,7 @@ class StateDir:
         return True
 
     def _fails(self, name: str, why: str) -> bool:
-        """Take note that a file is not as it was to be."""
+        """Note that a file does not have the content that it should."""
         self._failed.add(name)
         self._problems[name] = why
         return False
@@ -352,9 +352,9 @@ class StateDir:
 _REQID_END = 2**32 - 2
 _BOOT, _POLICY = "boot-guard.json", "policy.json"
 _RELEASED = "-"
-"""Before a name in the journal of reqids: it was released. No connection's name begins so."""
+"""Before a name in the journal of reqids: it was released. No connection name begins with it."""
 _NOBODY = "."
-"""A name in the journal of reqids that stands for the highest number that was given out."""
+"""In place of a name in the journal of reqids: the highest number that was ever given out."""
 
 
 def _cause(error: OSError) -> str:
@@ -401,7 +401,7 @@ def _parse_boot(stored: Any) -> BootGuard:
 
 
 def boot_id() -> str:
-    """Name the boot of this machine; empty when the kernel does not tell."""
+    """Identify the current boot of this machine; empty if the kernel does not tell."""
     try:
         return BOOT_ID.read_text("ascii").strip()
     except (OSError, ValueError):
