@@ -22,15 +22,15 @@ Reqids = tuple[int, int]
 
 
 class MakesConfigs(Protocol):
-    """What an Agent asks for the connections of its pairs."""
+    """Makes the connections of an Agent's pairs."""
 
     def make(
         self, this: ChassisName, intent: PairIntent, policy: ClusterPolicy, reqids: Reqids
     ) -> ConnConfig | None:
-        """The connection of a pair; None while there is no way to authenticate with its peer."""
+        """The connection of a pair; None if there is no way to authenticate with its peer."""
 
     def drop(self, name: ConnName) -> None:
-        """Forget one: its pair is gone."""
+        """Forget one, because its pair is gone."""
 
     def lack(self, policy: ClusterPolicy, peer: ChassisName) -> str:
         """Why there is no way to authenticate with a peer."""
@@ -52,14 +52,14 @@ class Configs:
     def put_credentials(
         self, credentials: LocalCredentials, plain: frozenset[ChassisName] = frozenset()
     ) -> bool:
-        """Take in what this chassis proves itself with, and demands of peers.
+        """Set what this chassis authenticates with and what it demands of peers.
 
         Args:
             credentials: All of it.
-            plain: Towards whom the secret is the key as it is.
+            plain: Peers for which the secret is used directly as the key.
 
         Returns:
-            Whether that is news: then every pair has to be looked at.
+            Whether that is news: then every pair has to be decided.
         """
         if (credentials, plain) == (self._credentials, self._plain):
             return False
@@ -68,10 +68,10 @@ class Configs:
         return True
 
     def put_pins(self, peer: str, found: tuple[bytes, ...]) -> bool:
-        """Take in the good certificates that a peer has published, DER.
+        """Set the valid certificates that a peer has published, DER.
 
         Returns:
-            Whether they are others than before: then the pairs with it have to be looked at.
+            Whether they have changed: then the pairs with it have to be decided.
         """
         if self._pins.get(peer, ()) == found:
             return False
@@ -84,7 +84,7 @@ class Configs:
         return True
 
     def drop(self, name: ConnName) -> None:
-        """Forget one: its pair is gone."""
+        """Forget one, because its pair is gone."""
         self._made.pop(name, None)
 
     def shared_ids(self) -> frozenset[str]:
@@ -105,7 +105,7 @@ class Configs:
     def make(
         self, this: ChassisName, intent: PairIntent, policy: ClusterPolicy, reqids: Reqids
     ) -> ConnConfig | None:
-        """The connection of a pair; None while there is no way to authenticate with its peer."""
+        """The connection of a pair; None if there is no way to authenticate with its peer."""
         name, suite = conn_name(intent.pair), SUITES[intent.profile]
         found = self._found(this, intent.pair, policy.auth)
         if not found:
@@ -131,7 +131,7 @@ class Configs:
         return config
 
     def _found(self, this: ChassisName, pair: Pair, ways: tuple[Auth, ...]) -> tuple[Proof, ...]:
-        """Made once for a peer, whatever addresses it has had."""
+        """The proofs, made once for a peer, whatever addresses it has had."""
         key, credentials = (pair.peer, ways), self._credentials
         found = self._proofs.get(key)
         if found is None:
