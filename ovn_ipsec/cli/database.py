@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: a database read once or waited for, always with a time limit, by commands."""
+"""Edge: how commands read a database once, or wait for it, always with a timeout."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: rules and a cluster to what each rule decides, what a change would change, and faults."""
+"""Pure: from rules and a cluster to what each rule decides, what a change would do, and errors."""
 
 from __future__ import annotations
 

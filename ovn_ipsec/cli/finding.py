@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: something that is not well, and what to do about it."""
+"""Pure: something that is wrong, and what to do about it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: rows of both databases to what is well, what is not, and what to do next."""
+"""Pure: from rows of both databases to what is healthy, what is not, and what to do next."""
 
 from __future__ import annotations
 

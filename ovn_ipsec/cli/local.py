@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: what the controller of this host says, if there is one."""
+"""Edge: what the controller of this host answers, if there is one."""
 
 from __future__ import annotations
 

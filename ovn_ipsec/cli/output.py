@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge (the terminal): the one way by which text gets there, whoever wrote it.
+"""Edge (the terminal): the only way by which text gets there, whoever wrote it.
 
 Names, problems and keys come from rows that others write. A terminal acts on control characters,
-turns text around for bidirectional overrides, and rich acts on `[markup]`. So each text is made
-printable and cut at the last step, here and in Screen, and not where it is read: nothing between
-has to remember it. JSON goes out as ASCII, with everything else escaped.
+bidirectional overrides reverse text, and rich acts on `[markup]`. So each text is made printable
+and cut at the last step, here and in Screen, and not where it is read: nothing in between has to
+remember to do it. JSON is written as ASCII, with everything else escaped.
 """
 
 from __future__ import annotations

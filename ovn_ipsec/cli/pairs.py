@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: the pairs of encaps between which OVN makes tunnels, counted without listing them all.
 
-Three thousand chassis make millions of pairs and few kinds of them. Chassis that differ in nothing
-that a question asks about are one kind, and pairs of kinds are counted by multiplication.
+Three thousand chassis form millions of pairs, but few kinds of them. Chassis that do not differ in
+anything that a question is about are one kind, and pairs of kinds are counted by multiplication.
 """
 
 from __future__ import annotations

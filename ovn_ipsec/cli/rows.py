@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: what is wrong with the Chassis and Encap rows themselves, whatever controllers report.
 
-A chassis that has no row, or whose addresses meet nobody's, has no pairs: none of them is missing
-anywhere, and its controller has nothing to complain of.
+A chassis without a row, or with addresses that fit no other chassis, has no pairs: so none is
+missing anywhere, and its controller has nothing to report.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what the flags in front of the command say, and how a command ends."""
+"""Pure: the flags in front of the command, and the exit statuses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what both databases say, as one value that every question about policy is put to."""
+"""Pure: both databases as one value, from which every question about policy is answered."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what the controller of a chassis says of itself to what is well there, part by part.
+"""Pure: from what a controller reports of its chassis to what is healthy there, part by part.
 
 Input: its answers to ``status json``, ``guard/show`` and ``peers/show json``. Output: Checks.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: what of this host can be seen without its controller: addresses, ovs-vswitchd, rows."""
+"""Edge: what can be seen of this host without its controller: addresses, ovs-vswitchd, rows."""
 
 from __future__ import annotations
 

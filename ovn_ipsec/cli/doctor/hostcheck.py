@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what a host and the rows about it say, to what is well there, whatever its controller says.
+"""Pure: from a host and the rows about it to what is healthy there, whatever its controller says.
 
-A controller judges the pairs that it knows. Where this chassis has no row, or an address that it
-does not have, it knows of none, and none is missing; so doctor looks for itself.
+A controller judges the pairs that it knows. If this chassis has no row, or a row with an address
+that it does not have, there are no pairs, and none is missing; so doctor checks for itself.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: what the commands of `ovn-ipsec pki` share: their flags, their folder, their errors."""
+"""Shell: what the `ovn-ipsec pki` commands share: their flags, directory and errors."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: what `ovn-ipsec pki status` prints, for people and for programs."""
+"""Shell: prints `ovn-ipsec pki status`, for people and for programs."""
 
 from __future__ import annotations
 

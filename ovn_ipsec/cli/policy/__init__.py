@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: `ovn-ipsec policy`, the rules: listed, checked, compared, tried, added and deleted.
+"""Shell: `ovn-ipsec policy`, which lists, checks, compares, tries out, adds and deletes rules.
 
-``commands`` ask ``listing``, ``editing`` and ``rulefile`` (pure), and ``show`` prints what these
+``commands`` use ``listing``, ``editing`` and ``rulefile`` (pure), and ``show`` prints what these
 found.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge: a change of the rules in NB, decided on the rows as they are when it is written."""
+"""Edge: a change of the rules in NB, decided on the rows at the moment when it is written."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: `ovn-ipsec policy`: rules listed, checked, compared, tried, added and deleted."""
+"""Shell: `ovn-ipsec policy`: list, check, compare, try out, add and delete rules."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: a change of the rules in NB: what it would do, and what speaks against it."""
+"""Pure: a change of the rules in NB: what it would do, and what is wrong with it."""
 
 from __future__ import annotations
 

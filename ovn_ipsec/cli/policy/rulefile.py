@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: a file of rules, `PRIORITY RULE` a line, to rules and every fault in it."""
+"""Pure: a file of rules, one `PRIORITY RULE` on each line, to rules and every error in it."""
 
 from __future__ import annotations
 

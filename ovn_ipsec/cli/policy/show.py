@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge (the screen): what the commands of `ovn-ipsec policy` found, for people and for programs."""
+"""Edge (the screen): prints what the `ovn-ipsec policy` commands found, for people and programs."""
 
 from __future__ import annotations
 
