@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what people are told of a key of the databases; the reference pages are made of these."""
+"""Pure: the documentation of a database key; the reference pages are made from these."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ class Party(StrEnum):
     OVN_IC = "ovn-ic"
     MONITOR = "ovs-monitor-ipsec"
     VSWITCHD = "ovs-vswitchd"
-    PORT_MAKER = "whoever makes the tunnel ports"
+    PORT_MAKER = "the program that makes the tunnel ports"
     """ovn-controller or ovn-ipsec-controller: Open_vSwitch.other_config:ovn-ipsec-tunnels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """One key of a column, or a column that is no map."""
+    """One key of a column, or a column that is not a map."""
 
     column: str
     """`NB_Global.options`: table and column."""
     name: str
-    """The key; what stands in `<>` is for the reader to fill in. Empty: the column is no map."""
+    """The key; the reader fills in what is in `<>`. Empty: the column is not a map."""
     meaning: str
-    """One or a few sentences. Code stands in backquotes; no other markup, as man pages have it."""
+    """One or a few sentences, with code in backquotes and no other markup, for the man pages."""
     values: str
-    """What may stand there."""
+    """The allowed values."""
     default: str
-    """What holds without it."""
+    """What applies if it is not set."""
     example: str
-    """A value that the parser takes."""
+    """A value that the parser accepts."""
     writer: Party
     readers: tuple[Party, ...]
     """Programs that act on it or show it."""
     page: str = ""
-    """Where there is more about it: a page, relative to docs/."""
+    """A page with more about it, relative to docs/."""
 
     @property
     def path(self) -> str:

@@ -87,16 +87,16 @@ DOCUMENTED = (
     *(
         _option(
             name=name,
-            meaning="Where the port is to be: it counts as hosted there before it is bound.",
-            values="names or host names of chassis with commas between them",
+            meaning="Where the port is requested: it counts as hosted there before it is bound.",
+            values="names or host names of chassis, separated by commas",
             example="hv1",
         )
         for name in WANTED_AT
     ),
     _option(
         name="virtual-parents",
-        meaning="Ports that may have this one: it counts as hosted where they are.",
-        values="names of ports with commas between them",
+        meaning="Ports that may carry this one: it counts as hosted where they are.",
+        values="names of ports, separated by commas",
         example="vm1,vm2",
     ),
     _option(

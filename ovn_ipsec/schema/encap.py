@@ -208,26 +208,27 @@ _config = partial(Key, column="Chassis.other_config", readers=_ALL)
 DOCUMENTED = (
     _option(
         name=MODE,
-        meaning="The mode that this encap falls back to. Of a pair the stronger mode of both ends"
-        " holds, and none goes below the floor of SB_Global.",
+        meaning="The fallback mode of this encap. The stronger mode of a pair's two ends"
+        " applies, and never less than the floor of SB_Global.",
         values=one_of(Mode),
-        default="the default of SB_Global holds",
+        default="the default of SB_Global applies",
         example=Mode.REQUIRE,
         writer=Party.NORTHD,
         page="explanation/classes.md",
     ),
     _option(
         name=CLASS,
-        meaning="The class of this encap: all those that no rule can tell apart.",
+        meaning="The class of this encap, which it shares with all encaps that no rule can tell"
+        " apart from it.",
         values="1 to 16 of a-z 0-9",
-        default="the modes of both rows hold",
+        default="the stronger mode of both rows applies",
         example="a1b2c3",
         writer=Party.NORTHD,
         page="explanation/classes.md",
     ),
     _option(
         name=DST_PORT,
-        meaning="UDP port at which this encap receives.",
+        meaning="UDP port on which this encap receives.",
         values=f"{PORT_LOW} to {PORT_HIGH}, but {IKE_NAT_PORT}; at most {PORTS_MAX} different"
         " ones count for a chassis",
         default=", ".join(f"{port} for {kind}" for kind, port in DEFAULT_PORT.items()),
@@ -237,18 +238,18 @@ DOCUMENTED = (
     ),
     _option(
         name=CSUM,
-        meaning="Whether tunnels to this encap have UDP checksums; tunnel ports that"
-        " ovn-ipsec-controller makes repeat it.",
+        meaning="Whether tunnels to this encap use UDP checksums; tunnel ports that"
+        " ovn-ipsec-controller makes repeat this.",
         values=one_of(("true", "false")),
-        default="the tunnel port says nothing about it",
+        default="the option is not set on the tunnel port",
         example="true",
         writer=Party.OVN_CONTROLLER,
         readers=(Party.CONTROLLER,),
     ),
     _config(
         name=IS_REMOTE,
-        meaning="The chassis is one of another availability zone. Its Encap rows are never written,"
-        " no rule matches it, and the default holds for its pairs.",
+        meaning="The chassis belongs to another availability zone. Its Encap rows are never"
+        " written, no rule matches it, and the default applies to its pairs.",
         values=one_of(("true", "false")),
         default="`false`",
         example="true",
@@ -257,7 +258,7 @@ DOCUMENTED = (
     ),
     _config(
         name=IS_INTERCONN,
-        meaning="The chassis has tunnels to those of other availability zones.",
+        meaning="The chassis has tunnels to chassis of other availability zones.",
         values=one_of(("true", "false")),
         default="`false`",
         example="true",
@@ -266,9 +267,9 @@ DOCUMENTED = (
     ),
     _config(
         name=CMS_OPTIONS,
-        meaning="Of its words, `availability-zones=AZ1:AZ2` says which zones `az:` in a rule"
+        meaning="The word `availability-zones=AZ1:AZ2` in it says which zones `az:` in a rule"
         " matches.",
-        values="words with commas between them",
+        values="comma-separated words",
         default="the chassis is in no availability zone",
         example="enable-chassis-as-gw,availability-zones=az1",
         writer=Party.OVN_CONTROLLER,

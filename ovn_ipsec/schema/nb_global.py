@@ -248,9 +248,9 @@ _OPTIONS = (
     ),
     _option(
         name=MODE,
-        meaning="How pairs are treated that no rule matches: encrypted or dropped, or encrypted"
-        " where both ends can. It decides where a rollout ends: `require` at `enforced`, `prefer`"
-        " at `established` unless a rule asks for more.",
+        meaning="How pairs that no rule matches are treated: encrypted or dropped (`require`),"
+        " or encrypted if both ends can (`prefer`). It decides where a rollout ends: `require`"
+        " at `enforced`, `prefer` at `established` unless a rule asks for more.",
         values=one_of((Mode.REQUIRE, Mode.PREFER)),
         default=f"`{Mode.REQUIRE}`",
         example=Mode.PREFER,
@@ -258,9 +258,8 @@ _OPTIONS = (
     ),
     _option(
         name=f"{rules.PREFIX}<priority>",
-        meaning="One rule: which pairs it matches and how they are treated. The rule of the"
-        " highest priority that matches decides. `ovn-ipsec policy add` checks it before it is"
-        " written.",
+        meaning="One rule: which pairs it matches and how they are treated. The highest-priority"
+        " rule that matches decides. `ovn-ipsec policy add` checks a rule before it writes it.",
         values=f"`SELECTOR SELECTOR MODE [profile=NAME]`, at most {rules.TEXT_MAX} characters;"
         f" priority 1 to {rules.PRIORITY_MAX}",
         default="no rule",
@@ -269,7 +268,7 @@ _OPTIONS = (
     ),
     _option(
         name=PROFILE,
-        meaning="Cipher suite of pairs whose rule names none.",
+        meaning="Cipher suite of pairs whose rule does not name one.",
         values=one_of(Profile),
         default=f"`{Profile.DEFAULT}`",
         example=Profile.CNSA,
@@ -277,7 +276,7 @@ _OPTIONS = (
     ),
     _option(
         name=AUTH,
-        meaning="How chassis prove who they are to each other.",
+        meaning="How chassis authenticate to each other.",
         values=one_of(Auth),
         default=f"`{Auth.CA}`",
         example=Auth.PINNED,
@@ -285,7 +284,7 @@ _OPTIONS = (
     ),
     _option(
         name=ROLLOUT,
-        meaning="Whether clear text is denied only when the wanted pairs are up, or at once.",
+        meaning="Whether clear text is denied only once the wanted pairs are up, or at once.",
         values=one_of(Rollout),
         default=f"`{Rollout.GATED}`",
         example=Rollout.IMMEDIATE,
@@ -293,8 +292,8 @@ _OPTIONS = (
     ),
     _option(
         name=HOLD,
-        meaning="How long a chassis counts as a network's after the network's last port has left"
-        " it.",
+        meaning="How long a chassis still counts as a member of a network after its last port of"
+        " that network has left.",
         values=f"a time from 0 to {_HOLD_MAX_S} s: seconds, or a number with `s`, `m`, `h` or `d`",
         default=f"{HOLD_S} s",
         example="10m",
@@ -302,19 +301,19 @@ _OPTIONS = (
     ),
     _option(
         name=QUARANTINE,
-        meaning="Chassis that nobody talks to: their SAs end at every peer, and clear text is"
-        " denied too.",
-        values="chassis names with blanks or commas between them",
-        default="nobody is in quarantine",
+        meaning="Chassis with which no other communicates: every peer ends its SAs, and clear"
+        " text is denied, too.",
+        values="chassis names, separated by spaces or commas",
+        default="no chassis is in quarantine",
         example="hv3 hv7",
         page="howto/rollover.md#quarantine-a-chassis",
     ),
     _option(
         name=READMIT,
-        meaning="Chassis that a certificate authority has put into quarantine, and that may be"
-        " talked to again although that authority is no longer there.",
-        values="chassis names with blanks or commas between them",
-        default="what the authority has revoked stays in quarantine",
+        meaning="Chassis that a certificate authority has put into quarantine and that are"
+        " admitted again although that authority is no longer there.",
+        values="chassis names, separated by spaces or commas",
+        default="chassis that the authority has revoked stay in quarantine",
         example="hv3",
         page="howto/rollover.md#quarantine-a-chassis",
     ),
@@ -323,17 +322,18 @@ _OPTIONS = (
         meaning="The generation in force, when this northbound is to be followed although it was"
         f" emptied, restored or is another one. `{ERROR}` names the number.",
         values=f"a whole number from 0 to {GENERATION_MAX}",
-        default="a northbound that is in doubt weakens nothing",
+        default="a northbound in doubt weakens nothing",
         example="1764230000000",
         page="howto/diagnose.md#the-northbound-was-emptied-or-restored",
     ),
     Key(
         column=f"{NETWORK_TABLE}.other_config",
         name=NETWORK_MODE,
-        meaning="How pairs are at least treated that carry the traffic of this network: short for"
-        " a rule `network:NAME any MODE`, without a priority, and never weaker than rules.",
+        meaning="The least that applies to pairs that carry the traffic of this network:"
+        " shorthand for a rule `network:NAME any MODE`, without a priority, and never weaker"
+        " than the rules.",
         values=one_of((Mode.REQUIRE, Mode.PREFER)),
-        default="rules decide alone",
+        default="only the rules decide",
         example=Mode.REQUIRE,
         writer=Party.OPERATOR,
         readers=_READERS,
@@ -343,7 +343,7 @@ _OPTIONS = (
 _REPORT = (
     _report(
         name=STATE,
-        meaning="How far the cluster is. ` (degraded)` stands behind it while something that"
+        meaning="How far the rollout has come, with ` (degraded)` after it while something that"
         " should hold does not. `ovn-ipsec wait` waits for one of these.",
         values=f"{one_of(STATES)}, each also with ` (degraded)`",
         default="ovn-ipsec-northd has never run",
@@ -352,8 +352,8 @@ _REPORT = (
     ),
     _report(
         name=GENERATION,
-        meaning="The generation of the policy in force. It also shows that this northbound is the"
-        " one that the policy came from.",
+        meaning="The generation of the policy in force. It also shows that this northbound is"
+        " the one from which the policy came.",
         values=f"a whole number from 0 to {GENERATION_MAX}",
         default="this northbound is in doubt while a policy is in force",
         example="1764230000000",
@@ -361,8 +361,8 @@ _REPORT = (
     ),
     _report(
         name=SUMMARY,
-        meaning="Chassis, pairs, who lags, problems and what will soon be one, in one line for"
-        " people; the first few by name.",
+        meaning="Chassis, pairs, laggards, problems and warnings, in one line for people; only"
+        " the first few by name.",
         values="text of bounded length",
         default="ovn-ipsec-northd has never run",
         example="chassis 3 ready 3 lagging 0 | pairs 6 encrypted 6 pending 0 blocked 0",
@@ -370,8 +370,8 @@ _REPORT = (
     ),
     _report(
         name=ERROR,
-        meaning="What of the policy could not be understood or put into force: table, key, text"
-        " and what was expected. The last good policy stays in force meanwhile.",
+        meaning="What could not be understood or applied in the policy: table, key, text and"
+        " what was expected. Meanwhile the last good policy stays in force.",
         values="text of bounded length",
         default="nothing is wrong with the policy",
         example="NB_Global . ovn-ipsec-mode='requier': expected one of off, prefer, require",

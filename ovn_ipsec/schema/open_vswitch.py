@@ -226,11 +226,13 @@ _shared = partial(
 _FILES = "howto/authentication.md#files-of-your-own"
 _REVOKED = "howto/authentication.md#what-must-be-known-about-a-certificate"
 _PORTS = "howto/without-ovn-controller.md"
-_NO_FILES = "without all three the chassis asks for a certificate, where somebody signs"
+_NO_FILES = (
+    "unless all three are set, the chassis requests a certificate, if an authority signs them"
+)
 DOCUMENTED = (
     _stock(
         name=CERTIFICATE,
-        meaning="File of the chassis' certificate, and of the authorities between it and the root.",
+        meaning="File with the chassis' certificate, followed by its intermediates, if any.",
         values="a path; PEM",
         default=_NO_FILES,
         example="/etc/ovn/ipsec-cert.pem",
@@ -238,7 +240,7 @@ DOCUMENTED = (
     ),
     _stock(
         name=PRIVATE_KEY,
-        meaning="File of the certificate's key.",
+        meaning="File with the private key of the certificate.",
         values="a path; PEM, without a passphrase",
         default=_NO_FILES,
         example="/etc/ovn/ipsec-key.pem",
@@ -246,7 +248,7 @@ DOCUMENTED = (
     ),
     _stock(
         name=CA_CERT,
-        meaning="File of the authorities that this chassis trusts.",
+        meaning="File with the authorities that this chassis trusts.",
         values="a path; PEM, one or more certificates",
         default=_NO_FILES,
         example="/etc/ovn/ipsec-ca.pem",
@@ -254,8 +256,9 @@ DOCUMENTED = (
     ),
     _own(
         name=TUNNELS,
-        meaning="Who makes the tunnel ports: ovn-controller, ovn-ipsec-controller, or the latter"
-        " only while the former is known to be dead.",
+        meaning="Which program makes the tunnel ports: ovn-controller (`adopt`),"
+        " ovn-ipsec-controller (`own`), or the latter only while the former is known to be dead"
+        " (`auto`).",
         values=one_of(Tunnels),
         default=f"`{Tunnels.AUTO}`",
         example=Tunnels.OWN,
@@ -263,40 +266,40 @@ DOCUMENTED = (
     ),
     _own(
         name=VICI,
-        meaning="The socket of the IKE daemon. `--vici` wins over it.",
+        meaning="The socket of the IKE daemon. `--vici` takes precedence.",
         values="`unix://` and an absolute path",
         default="`unix:///run/charon.vici`",
         example="unix:///run/charon.vici",
     ),
     _own(
         name=PSK_FILE,
-        meaning="With `psk`: the file of the cluster's secret. The first line is used; what is on a"
-        " second one is accepted too.",
-        values="a path; the file's mode is 0600",
+        meaning="With `psk`: the file with the cluster's secret. The first line is used; a"
+        " secret on the second line is accepted, too.",
+        values="a path; the file must have mode 0600",
         default="the chassis has no secret",
         example="/etc/ovn/ipsec-psk",
         page="howto/authentication.md#a-secret",
     ),
     _own(
         name=PSK_PLAIN,
-        meaning="Stock chassis whose `options:psk` is the secret itself, and no derived key.",
-        values="chassis names with blanks or commas between them",
+        meaning="Stock chassis whose `options:psk` is the secret itself instead of a derived key.",
+        values="chassis names, separated by spaces or commas",
         default="every peer has a derived key",
         example="gw1,gw2",
         page="howto/authentication.md#a-stock-chassis-with-a-secret",
     ),
     _own(
         name=CRL_FILE,
-        meaning="File of what authorities have revoked.",
-        values="a path; PEM, one or more lists",
-        default="nothing is known from a file",
+        meaning="File with the CRLs of the authorities.",
+        values="a path; PEM, one or more CRLs",
+        default="no CRL is read from a file",
         example="/etc/ovn/ipsec-crl.pem",
         page=_REVOKED,
     ),
     _own(
         name=REVOCATION,
-        meaning="What must be known of a peer's certificate, besides that it is not known to be"
-        " revoked.",
+        meaning="What must be known about a peer's certificate, besides that it is not known to"
+        " be revoked.",
         values=f"{one_of(Revocation)}; anything else counts as `{Revocation.STRICT}`",
         default=f"`{Revocation.RELAXED}`",
         example=Revocation.STRICT,
@@ -304,16 +307,16 @@ DOCUMENTED = (
     ),
     _own(
         name=OCSP_URI,
-        meaning="Who is asked whether a certificate is revoked.",
+        meaning="The OCSP responder that is asked whether a certificate is revoked.",
         values="`http://HOST[:PORT][/PATH]`, at most 255 characters",
-        default="only those are asked whom certificates name",
+        default="only the responders named in certificates are asked",
         example="http://192.0.2.9:8080/ocsp",
         page=_REVOKED,
     ),
     _own(
         name=f"{CHASSIS_INDEX}<chassis>",
-        meaning="A character in the names of the tunnel ports of this chassis, where a host has"
-        " several.",
+        meaning="A character in the names of this chassis' tunnel ports, on a host with several"
+        " chassis.",
         values="one of 0-9 a-z",
         default="the host has one chassis",
         example="0",
@@ -322,7 +325,7 @@ DOCUMENTED = (
     _shared(
         name=SYSTEM_ID,
         meaning="Name of this chassis, and its identity. `--name` and the file"
-        " `/etc/ovn/system-id-override` win over it.",
+        " `/etc/ovn/system-id-override` take precedence.",
         values="1 to 253 of A-Z a-z 0-9 . _ -",
         default="the controller waits",
         example="hv1",
@@ -331,15 +334,15 @@ DOCUMENTED = (
     _shared(
         name=REMOTE,
         meaning="Where the southbound database is.",
-        values="`ssl:HOST[:PORT]`, `tcp:HOST[:PORT]` or `unix:FILE`, with commas between them",
+        values="`ssl:HOST[:PORT]`, `tcp:HOST[:PORT]` or `unix:FILE`, comma-separated",
         default="the controller waits",
         example="ssl:192.0.2.1:6642",
         page="howto/diagnose.md#a-database-that-cannot-be-reached",
     ),
     _shared(
         name=PROBE_INTERVAL,
-        meaning="How long the connection to the southbound may be idle before it is probed; 0:"
-        " never.",
+        meaning="How long the connection to the southbound may be idle before it is probed; 0"
+        " means never.",
         values="milliseconds",
         default=f"{_PROBE_INTERVAL_MS}",
         example="30000",
@@ -355,25 +358,25 @@ DOCUMENTED = (
     ),
     _shared(
         name=ENCAP_IP,
-        meaning="Where the tunnels of this chassis end. The guard protects these addresses before"
-        " there are rows in the southbound.",
-        values="addresses with commas between them",
-        default="ovn-controller makes no chassis",
+        meaning="The tunnel addresses of this chassis. The guard protects them even before there"
+        " are rows in the southbound.",
+        values="comma-separated addresses",
+        default="ovn-controller creates no chassis",
         example="192.0.2.11",
         page="explanation/guard.md#what-it-covers",
     ),
     _shared(
         name=ENCAP_TYPE,
-        meaning="Types of tunnels that this chassis can end; of them `geneve` and `vxlan` are"
+        meaning="Tunnel types that this chassis supports; of these, `geneve` and `vxlan` are"
         " protected.",
-        values="types with commas between them",
-        default="ovn-controller makes no chassis",
+        values="comma-separated types",
+        default="ovn-controller creates no chassis",
         example="geneve",
     ),
     _shared(
         name=ENCAP_TOS,
-        meaning="What tunnel packets carry as TOS; tunnel ports that ovn-ipsec-controller makes"
-        " repeat it.",
+        meaning="The TOS of tunnel packets; tunnel ports that ovn-ipsec-controller makes repeat"
+        " it.",
         values="`none`, `inherit` or a number",
         default=f"`{_TOS}`",
         example="inherit",
@@ -382,18 +385,18 @@ DOCUMENTED = (
     ),
     _shared(
         name=ENCAP_DF,
-        meaning="Whether tunnel packets may not be fragmented; tunnel ports that"
-        " ovn-ipsec-controller makes repeat it.",
+        meaning="Whether tunnel packets must not be fragmented; tunnel ports that"
+        " ovn-ipsec-controller makes repeat this.",
         values=one_of(("true", "false")),
-        default="the tunnel port says nothing about it",
+        default="the option is not set on the tunnel port",
         example="false",
         readers=(Party.CONTROLLER, Party.OVN_CONTROLLER),
         page=_PORTS,
     ),
     _shared(
         name=SET_LOCAL_IP,
-        meaning="Whether tunnel ports name the address that they send from, as newer"
-        " ovn-controllers always have it; tunnel ports that ovn-ipsec-controller makes follow it.",
+        meaning="Whether tunnel ports name the address from which they send, as they always do"
+        " with newer ovn-controllers; tunnel ports that ovn-ipsec-controller makes follow this.",
         values=one_of(("true", "false")),
         default="`false`",
         example="true",
@@ -402,8 +405,8 @@ DOCUMENTED = (
     ),
     _shared(
         name=BRIDGE_REMOTE,
-        meaning="From where the bridge is driven. Where that is no local socket, nobody can know"
-        " here that ovn-controller is dead, and `auto` leaves the tunnel ports alone.",
+        meaning="From where the bridge is controlled. If that is not a local socket, it cannot"
+        " be known here that ovn-controller is dead, and `auto` leaves the tunnel ports alone.",
         values="an OpenFlow remote",
         default="a local socket",
         example="unix:/run/openvswitch/br-int.mgmt",

@@ -130,7 +130,7 @@ DOCUMENTED = (
     ),
     _key(
         name=GENERATION,
-        meaning="The generation of the policy that every pair of this chassis has been brought to.",
+        meaning="The generation of the policy that every pair of this chassis follows.",
         values=f"a whole number from 0 to {GENERATION_MAX}",
         default="the report cannot be read",
         example="1764230000000",
@@ -138,7 +138,7 @@ DOCUMENTED = (
     ),
     _key(
         name=PHASE,
-        meaning="The phase that it has been brought to: with it the chassis acknowledges a step.",
+        meaning="The phase that the chassis has applied: this acknowledges a step of the rollout.",
         values=one_of(Phase),
         default="the report cannot be read",
         example=Phase.ENFORCE,
@@ -146,8 +146,8 @@ DOCUMENTED = (
     ),
     _key(
         name=PAIRS,
-        meaning="How many pairs of this chassis are in each state.",
-        values=f"`STATE=NUMBER` with blanks between them, of "
+        meaning="The number of pairs of this chassis in each state.",
+        values=f"`STATE=NUMBER`, separated by spaces, of "
         f"{one_of(field.name for field in fields(PairCounts))}",
         default="no pairs",
         example="clear=0 pending=0 blocked=0 encrypted=2 lingering=0 quarantined=0",
@@ -163,7 +163,7 @@ DOCUMENTED = (
     ),
     _key(
         name=WARNING,
-        meaning="What will be wrong if nobody does anything.",
+        meaning="What will become wrong unless someone acts.",
         values=f"text of at most {PROBLEM_MAX} characters",
         default="nothing will be wrong soon",
         example="the certificate ends on 2027-01-31",
@@ -171,7 +171,7 @@ DOCUMENTED = (
     ),
     _key(
         name=EXPIRES,
-        meaning="When the chassis' own certificate ends.",
+        meaning="When the chassis' own certificate expires.",
         values="a time in UTC",
         default="it has no certificate",
         example="2027-01-31T00:00:00Z",
@@ -180,24 +180,24 @@ DOCUMENTED = (
     _key(
         name=PROFILES,
         meaning="Cipher suites that its IKE daemon can do.",
-        values=f"{one_of(Profile)}, with blanks between them",
+        values=f"{one_of(Profile)}, separated by spaces",
         default=f"`{Profile.DEFAULT}`",
         example="aes256-sha256 chacha20 cnsa default",
         page="reference/policy.md#profiles",
     ),
     _key(
         name=AUTHS,
-        meaning="Ways in which it could prove who it is, here and now.",
-        values=f"{one_of(Auth)}, with blanks between them",
+        meaning="Methods with which it could authenticate here and now.",
+        values=f"{one_of(Auth)}, separated by spaces",
         default="none",
         example="ca psk",
         page="howto/authentication.md",
     ),
     _key(
         name=REQUEST,
-        meaning="The certificate that the chassis asks for.",
+        meaning="The chassis' certificate request.",
         values="a certificate request in PEM",
-        default="it asks for none",
+        default="it requests none",
         example="-----BEGIN CERTIFICATE REQUEST-----…",
         readers=(Party.NORTHD,),
         page=_ENROLMENT,
@@ -206,7 +206,7 @@ DOCUMENTED = (
         name=ANSWER,
         meaning="The certificate that the authority has signed.",
         values="a certificate in PEM",
-        default="none was signed",
+        default="none has been signed",
         example="-----BEGIN CERTIFICATE-----…",
         writer=Party.NORTHD,
         readers=(Party.CONTROLLER, Party.NORTHD),
@@ -215,9 +215,9 @@ DOCUMENTED = (
     _key(
         column="Chassis.external_ids",
         name=PIN,
-        meaning="With `pinned`: the certificate that peers take this chassis by.",
+        meaning="With `pinned`: the certificate that peers accept from this chassis.",
         values="a certificate in PEM",
-        default="peers that pin refuse the chassis",
+        default="peers that use `pinned` refuse the chassis",
         example="-----BEGIN CERTIFICATE-----…",
         readers=(Party.CONTROLLER,),
         page="howto/authentication.md#pins",

@@ -188,7 +188,7 @@ def _parse_vnis(place: Place, text: str) -> list[int]:
 _key = partial(
     Key,
     column="SB_Global.external_ids",
-    default="the policy cannot be read, and what was obeyed last goes on",
+    default="the policy cannot be read, and the last obeyed one stays in force",
     writer=Party.NORTHD,
     readers=(Party.CONTROLLER, Party.NORTHD, Party.COMMAND),
 )
@@ -196,13 +196,13 @@ _TREATMENT = "`MODE` or `MODE/PROFILE`"
 _PHASES = "explanation/phases.md"
 _CLASSES = "explanation/classes.md"
 _PUT_OUT = "howto/rollover.md#quarantine-a-chassis"
-_NAMES = "chassis names with blanks between them; may be empty"
+_NAMES = "chassis names, separated by spaces; may be empty"
 DOCUMENTED = (
     Key(
         column="SB_Global.ipsec",
         name="",
-        meaning="What the northbound's switch says, copied by ovn-northd. What is encrypted follows"
-        " the keys below and not this; tunnel ports that ovn-ipsec-controller makes follow it, as"
+        meaning="The northbound's switch, copied by ovn-northd. Encryption follows the keys"
+        " below instead; tunnel ports that ovn-ipsec-controller makes follow the switch, as"
         " those of ovn-controller do.",
         values=one_of(("true", "false")),
         default="`false`",
@@ -224,16 +224,17 @@ DOCUMENTED = (
     ),
     _key(
         name=SCHEMA,
-        meaning="The language that the other keys are written in. A controller that speaks another"
-        " one says so, and keeps what it obeyed last.",
+        meaning="The version of the format of the other keys. A controller that knows only"
+        " another version reports that, and keeps what it last obeyed.",
         values=f"`{VERSION}`",
-        default="no policy was ever stated, which is not `off`",
+        default="no policy was ever stated, which does not mean `off`",
         example=VERSION,
         page="explanation/guard.md#how-long-it-stays-in-place",
     ),
     _key(
         name=GENERATION,
-        meaning="Names one policy. A controller refuses an older one that would weaken something.",
+        meaning="Identifies one policy. A controller refuses an older one that would weaken"
+        " something.",
         values=f"a whole number from 0 to {GENERATION_MAX}, in general milliseconds since 1970",
         example="1764230000000",
         page="explanation/phases.md#generations",
@@ -261,8 +262,8 @@ DOCUMENTED = (
     ),
     _key(
         name=AUTH,
-        meaning="How chassis prove who they are: by the first; the others are accepted too.",
-        values=f"one or more of {one_of(Auth)}, with blanks between them",
+        meaning="How chassis authenticate: they use the first method, and accept the others, too.",
+        values=f"one or more of {one_of(Auth)}, separated by spaces",
         example="ca pinned",
         page="howto/authentication.md#change-it-live",
     ),
@@ -270,14 +271,14 @@ DOCUMENTED = (
         name=TUNING,
         meaning="The `ipsec_` options of the northbound that differ from their defaults, with times"
         " in seconds.",
-        values="`NAME=VALUE` with blanks between them; may be empty",
+        values="`NAME=VALUE`, separated by spaces; may be empty",
         example="dpd-delay=10 salifetime=3600",
     ),
     _key(
         name=PAIRS,
-        meaning="The matrix of classes: how each pair of them is treated that is not treated by"
-        " default.",
-        values=f"`CLASS:CLASS=MODE[/PROFILE]` with blanks between them; at most {TEXT_MAX}"
+        meaning="The matrix of classes: every pair of classes whose treatment is not the"
+        " default, with that treatment.",
+        values=f"`CLASS:CLASS=MODE[/PROFILE]`, separated by spaces; at most {TEXT_MAX}"
         " characters, may be empty",
         example="a1b2c3:d4e5f6=require/cnsa rest:rest=off",
         page=_CLASSES,
@@ -285,36 +286,36 @@ DOCUMENTED = (
     _key(
         name=RULES,
         meaning="The rules behind the matrix, for people, and for an ovn-ipsec-northd that finds"
-        " those of the northbound broken.",
+        " those of the northbound invalid.",
         values="`PRIORITY RULE` on each line, the highest priority first; may be empty",
         example="100 zone:dc1 zone:dc2 require profile=cnsa",
         page="reference/policy.md",
     ),
     _key(
         name=VNIS,
-        meaning="Logical networks, by their tunnel keys, whose packets no guard lets pass in"
-        " clear.",
-        values=f"numbers from 1 to {_VNI_MAX} with blanks between them; may be empty",
+        meaning="Logical networks, by their tunnel keys, whose packets every guard drops if they"
+        " are in clear.",
+        values=f"numbers from 1 to {_VNI_MAX}, separated by spaces; may be empty",
         example="3 17",
         page="explanation/guard.md#protected-networks",
     ),
     _key(
         name=AUTHORITIES,
-        meaning="The authorities that sign what chassis ask for. Empty: nobody signs.",
+        meaning="The authorities that sign the requests of chassis. Empty: there is none.",
         values="certificates in PEM; may be empty",
         example="",
         page="howto/authentication.md#certificates-that-nobody-carries-around",
     ),
     _key(
         name=QUARANTINE,
-        meaning="Chassis in quarantine, by the operator's word or the authority's.",
+        meaning="Chassis in quarantine, listed by the operator or revoked by the authority.",
         values=_NAMES,
         example="hv3",
         page=_PUT_OUT,
     ),
     _key(
         name=REVOKED,
-        meaning="Those of them that the certificate authority has put there.",
+        meaning="Those of them that the certificate authority has revoked.",
         values=_NAMES,
         default="an older ovn-ipsec-northd did not say",
         example="hv3",
@@ -322,7 +323,7 @@ DOCUMENTED = (
     ),
     _key(
         name=ORIGIN,
-        meaning="The northbound that the policy came from: the UUID of its NB_Global row.",
+        meaning="The northbound from which the policy came: the UUID of its NB_Global row.",
         values="a UUID",
         default="an older ovn-ipsec-northd did not say",
         example="0ad7f3a1-8d4f-4c53-9a55-1b1f4f2f6f21",

@@ -97,35 +97,35 @@ _SWITCHED = "`true` or `false`; also `yes`, `on`, `1`, `no`, `off`, `0`"
 _MEANT: Mapping[str, tuple[str, str, str]] = MappingProxyType(
     {
         "encapsulation": (
-            "Send ESP in UDP (RFC 3948) even where no NAT is seen.",
+            "Send ESP in UDP (RFC 3948) even if no NAT is detected.",
             "`false`",
             "true",
         ),
-        "forceencaps": ("The other stock name of the setting before.", "`false`", "true"),
+        "forceencaps": ("The other stock name of the previous setting.", "`false`", "true"),
         "replay-window": (
-            "How many packets may overtake each other before one is taken for a replay. 0 turns"
-            " the check off.",
+            "The replay window: how many packets late a packet may arrive before it is taken for a"
+            " replay. 0 disables the check.",
             "1024",
             "4096",
         ),
         "dpd-delay": (
-            "How long a peer may be silent before it is asked whether it is alive.",
+            "How long a peer may be silent before it is probed.",
             "30 s",
             "10s",
         ),
         "dpd-timeout": (
-            "How long it may then stay silent before it is dead. With IKEv2 the retransmissions"
-            " of the IKE daemon decide instead.",
-            "what the IKE daemon does by itself",
+            "How long it may then stay silent before it is considered dead. With IKEv2 the"
+            " retransmissions of the IKE daemon decide instead.",
+            "the IKE daemon's own setting",
             "60s",
         ),
         "salifetime": (
-            "The longest life of a CHILD_SA; it is rekeyed before.",
+            "The maximum lifetime of a CHILD_SA; it is rekeyed before.",
             "3960 s",
             "1h",
         ),
         "ikelifetime": (
-            "The longest life of an IKE_SA; it is rekeyed before.",
+            "The maximum lifetime of an IKE_SA; it is rekeyed before.",
             "15840 s",
             "8h",
         ),
