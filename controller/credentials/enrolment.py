@@ -36,7 +36,7 @@ TEXT_MAX = 1 << 16
 
 
 class Enrolment:
-    """What was signed for this chassis, and what it asks for."""
+    """What was signed for this chassis, and what it requests."""
 
     def __init__(self, folder: Path) -> None:
         self._path, self._asked_path = folder / "enrolled.pem", folder / "enrolling.pem"
@@ -50,11 +50,11 @@ class Enrolment:
         self.credential: Credential | None = None
         self.key: Secret | None = None
         self.request = ""
-        """What the own row shall ask for; empty: nothing."""
+        """The request for our own row; empty: none."""
         self.problem = ""
 
     def forget(self) -> None:
-        """Use nothing of it any more: nobody signs. What is on the disk stays there."""
+        """Use nothing of it any more, because no authority signs. What is on disk stays there."""
         if self.credential is not None:
             _log.warning("credential_not_configured", subject=self.credential.subject)
         self._current = self._asked = self._chassis = self.credential = self.key = None
@@ -65,12 +65,12 @@ class Enrolment:
         self._renew = True
 
     def refresh(self, chassis: ChassisName, authorities: str, answer: str, wall: datetime) -> bool:
-        """Take in an answer, and ask when it is time.
+        """Process an answer, and send a request when it is time.
 
         Args:
             chassis: Our name.
-            authorities: PEM bundle of those that sign; the first one is to have signed ours.
-            answer: What the own row says, PEM; empty: nothing.
+            authorities: PEM bundle of those that sign; the first one must have signed ours.
+            answer: The answer in our own row, PEM; empty: none.
             wall: Wall time, aware.
 
         Returns:
@@ -109,7 +109,7 @@ class Enrolment:
     def _judge(
         self, bundle: Sequence[x509.Certificate], chassis: ChassisName, wall: datetime
     ) -> str:
-        """Hold what is in use against the authorities of now; says what is wrong."""
+        """Check what is in use against the current authorities; returns what is wrong."""
         self._good = False
         if self._current is None:
             return ""
@@ -140,7 +140,7 @@ class Enrolment:
     def _take(
         self, answer: str, bundle: Sequence[x509.Certificate], chassis: ChassisName, wall: datetime
     ) -> str:
-        """Check an answer and use it; says why it is not used."""
+        """Check an answer and use it; returns why it is not used."""
         asked, current, problem = self._asked, self._current, ""
         if asked is None:
             return ""
@@ -199,7 +199,7 @@ class Enrolment:
 
 
 def _certified(text: str) -> tuple[str, ...]:
-    """Whom a certificate of ours stands for."""
+    """The names for which a certificate of ours is valid."""
     return names(parse_certificates(ANSWER, text.encode(), "certificate")[0])
 
 

@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 LINKS_MAX = 40
 """As the kernel allows on one way (path_resolution(7))."""
 TRIES = 5
-"""Looks at a way that changes while it is looked at."""
+"""Attempts at a path that changes while it is being followed."""
 _NAMED = (
     flags.CREATE
     | flags.MOVED_TO
@@ -37,7 +37,7 @@ _NAMED = (
     | flags.ATTRIB
 )
 _WHOLE = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.Q_OVERFLOW
-"""Of the folder itself, whatever the name."""
+"""Events of the directory itself, whatever the name."""
 
 
 class FileWatch:
@@ -52,7 +52,7 @@ class FileWatch:
     def watch(self, paths: Iterable[str]) -> bool:
         """Watch what leads to these files, and nothing else.
 
-        Look at them behind it: what happens from here on makes the descriptor readable.
+        Read the files afterwards: whatever happens from now on makes the descriptor readable.
 
         Returns:
             Whether all of it is watched; else somebody has to look from time to time, as on a file
@@ -90,7 +90,7 @@ class FileWatch:
         self._names = names
 
     def drain(self) -> bool:
-        """Take in what happened; whether it was to one of the files, or may have been."""
+        """Process events; returns whether one of the files was, or may have been, affected."""
         if self._inotify is None:
             return False
         return any(
@@ -99,11 +99,11 @@ class FileWatch:
         )
 
     def fileno(self) -> int:
-        """Give the descriptor that is readable when something happened; -1: there is none."""
+        """Return the descriptor that is readable when something happened; -1: there is none."""
         return -1 if self._inotify is None else int(self._inotify.fileno())
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
         if self._inotify is not None:
             self._inotify.close()
         self._inotify, self._names = None, {}
@@ -119,7 +119,7 @@ def leading(paths: Iterable[str]) -> dict[str, frozenset[str]]:
     """Find what leads to files.
 
     Args:
-        paths: Whatever a database says.
+        paths: Whatever a database contains.
 
     Returns:
         Folders without a symbolic link in them, and the names in each that lead on, or that would.

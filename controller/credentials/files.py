@@ -40,15 +40,15 @@ Stamp: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
 
 def stamp(files: CredentialFiles) -> Stamp:
-    """Look whether the files are still the same, without reading them.
+    """Check whether the files are still the same, without reading them.
 
-    Take it before ``read``: a change in between then shows the next time.
+    Call it before ``read``: a change in between then shows the next time.
     """
     return tuple(map(stamp_of, (files.certificate, files.private_key, files.ca_cert)))
 
 
 def stamp_of(path: str) -> tuple[int, int, int] | None:
-    """Look at one file: modification time in ns, size and inode; None when it is not there."""
+    """Check one file: modification time in ns, size and inode; None if it does not exist."""
     try:
         found = os.stat(path)  # noqa: PTH116 - a path from a database may hold a null byte
     except (OSError, ValueError):
@@ -84,7 +84,7 @@ def read(files: CredentialFiles, chassis: ChassisName, now: datetime) -> tuple[C
 
 
 def read_secrets(path: str) -> tuple[Secret, ...]:
-    """Read the secret that a cluster shares, and at most one more that is accepted besides.
+    """Read the secret that a cluster shares, and at most one more that is also accepted.
 
     Args:
         path: A file of mode 0600 with one secret a line.
@@ -93,7 +93,7 @@ def read_secrets(path: str) -> tuple[Secret, ...]:
         The first line is the one to use.
 
     Raises:
-        CredentialError: It is not such a file; says nothing of its content.
+        CredentialError: It is not such a file; the error says nothing about its content.
     """
     try:
         lines = [line.removesuffix(b"\r") for line in read_secret_file(path).split(b"\n")]

@@ -33,11 +33,12 @@ __all__ = ["NO_FILES", "NO_SECRET", "CredentialInputs", "CredentialKeeper"]
 _log = structlog.get_logger()
 
 LOOK_S = 1.0
-"""Between two looks at files that cannot be watched, or while a new pin waits to be used."""
+"""Between two checks of files that cannot be watched, or while a new pin waits to be used."""
 SLOW_S = 10.0
-"""Between two looks at files that are: time passes too, and there are file systems of others."""
+"""Between two checks of watched files: certificates expire, and other hosts may change files."""
 SETTLE_S = 0.3
-"""From the first event until a look: a certificate and its key come one after the other."""
+"""From the first event until a check: a certificate and its key are replaced one after the other.
+"""
 
 
 class CaFiles:
@@ -50,7 +51,7 @@ class CaFiles:
         self._seen: object = None
 
     def read(self, files: CredentialFiles | None, chassis: ChassisName, wall: datetime) -> None:
-        """Read the files if they have changed, or were bad; none are named: forget what they held.
+        """Read the files if they changed or were invalid; if none are set, forget the old ones.
 
         A name that is missing of three makes the others worthless, too.
         """
@@ -94,7 +95,7 @@ class SecretFile:
         self._seen: object = None
 
     def read(self, path: str) -> None:
-        """Read the file if it has changed, or was bad; none is named: forget what it held."""
+        """Read the file if it changed or was invalid; if none is set, forget the old content."""
         if not path:
             if self.secrets:
                 _log.warning("secret_not_configured")
@@ -126,7 +127,7 @@ class CrlFile:
         self._seen: object = None
 
     def read(self, path: str, wall: datetime) -> None:
-        """Read the file; a bad one leaves what was read before, none leaves nothing.
+        """Read the file; an invalid one changes nothing, and without one nothing is kept.
 
         A daemon that was given a list keeps it until it ends: what was revoked stays so until then.
         """
@@ -160,7 +161,7 @@ class CredentialKeeper:
         self.credentials = LocalCredentials()
         self.watch = FileWatch()
         self.expiry = Expiry.VALID
-        """Of the certificate in use."""
+        """How near the end of the certificate in use is."""
         self._needs: CredentialInputs | None = None
         self._look_at = float("-inf")
         self._wall: datetime | None = None
@@ -171,12 +172,12 @@ class CredentialKeeper:
         return self.crl.crls
 
     def heed(self, now: float) -> None:
-        """Take in that files may have changed."""
+        """Note that files may have changed."""
         if self.watch.drain():
             self._look_at = min(self._look_at, now + SETTLE_S)
 
     def refresh(self, inputs: CredentialInputs, now: float, wall: datetime) -> bool:
-        """Look at everything when it is time or something else is asked for.
+        """Check everything if it is time to, or if the inputs have changed.
 
         Returns:
             Whether something else is in use, or demanded of peers, now.
@@ -210,7 +211,7 @@ class CredentialKeeper:
         return self.credentials != before
 
     def _warn(self, wall: datetime) -> None:
-        """Say once how near the end of the certificate in use is: each time that it is nearer."""
+        """Log how near the end of the certificate in use is, once for each step nearer."""
         own, before = self._used, self.expiry
         self.expiry = Expiry.VALID if own is None else expiry(own.not_before, own.until, wall)
         if own is None or self.expiry in (before, Expiry.VALID):
@@ -235,7 +236,7 @@ class CredentialKeeper:
 
     @property
     def keys(self) -> dict[str, Secret]:
-        """The private keys that the IKE daemon is to have, by its ids: of the ways of policy."""
+        """The private keys for the policy's methods, by the IKE daemon's ids."""
         ways = self._needs.ways if self._needs is not None else ()
         found = (self.files, self.enrolment, self.own_pin)
         owned = {Auth.CA: self.credentials.ca, Auth.PINNED: self.credentials.pinned}
@@ -248,13 +249,13 @@ class CredentialKeeper:
 
     @property
     def request(self) -> str:
-        """What the own Chassis_Private row shall ask for; empty: nothing."""
+        """The request for our own Chassis_Private row; empty: none."""
         inputs = self._needs
         return self.enrolment.request if inputs is not None and self._enrols(inputs) else ""
 
     @property
     def pin(self) -> str:
-        """What the own Chassis row shall publish; empty: nothing."""
+        """The certificate to publish in our own Chassis row; empty: none."""
         inputs = self._needs
         return self.own_pin.text if inputs is not None and Auth.PINNED in inputs.ways else ""
 
@@ -283,13 +284,13 @@ class CredentialKeeper:
 
     @property
     def warning(self) -> str:
-        """What will be wrong if nobody brings another certificate; empty when nothing will."""
+        """What will become wrong unless someone provides another certificate; empty if nothing."""
         if self._used is None or self.expiry not in (Expiry.EXPIRING, Expiry.URGENT):
             return ""
         return f"the certificate expires at {moment(self._used.until)}"
 
     def problems(self) -> list[str]:
-        """What is wrong with the ways that policy asks for, or that the operator has set up."""
+        """What is wrong with the methods that the policy uses, or that the operator has set up."""
         inputs = self._needs
         if inputs is None:
             return []
@@ -313,7 +314,7 @@ class CredentialKeeper:
         return [word for word in words if word]
 
     def wake_at(self) -> float:
-        """When it is time to look again, monotonic seconds."""
+        """When the next check is due, monotonic seconds."""
         return self._look_at
 
 

@@ -47,7 +47,7 @@ class KeyPair:
         return spki(self.key.public_key())
 
     def secret(self) -> Secret:
-        """The private half as the IKE daemon takes it: PKCS #8 in DER."""
+        """The private half in the form that the IKE daemon accepts: PKCS #8 in DER."""
         return Secret(self.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
 
 
@@ -57,10 +57,10 @@ def make_key() -> PrivateKey:
 
 
 def load(path: Path) -> KeyPair | None:
-    """Read a pair; None when there is none.
+    """Read a pair; None if there is none.
 
     Raises:
-        PkiError: There is a file that cannot be read, that others may read, or of junk.
+        PkiError: There is a file that cannot be read, that others may read, or that is invalid.
     """
     if not path.exists():
         return None
@@ -71,7 +71,7 @@ def load(path: Path) -> KeyPair | None:
 def load_for(
     path: Path, chassis: ChassisName, owners: Callable[[str], Sequence[str]]
 ) -> KeyPair | None:
-    """Read the pair of one chassis; None when there is none.
+    """Read the pair of one chassis; None if there is none.
 
     What is not its own is never overwritten: the pair of another name, which this chassis had
     before, is put aside and found again if the name comes back; one that is damaged is kept as
@@ -80,7 +80,7 @@ def load_for(
     Args:
         path: Where it is.
         chassis: Our name.
-        owners: Says whom the text beside the key is for; raises what it likes if it is junk.
+        owners: Returns the names that the text beside the key is for; may raise if it is invalid.
 
     Raises:
         EdgeError: A file cannot be put aside.
@@ -135,7 +135,7 @@ def store(path: Path, pair: KeyPair) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a pair; none is no error.
+    """Delete a pair; if there is none, that is not an error.
 
     Raises:
         EdgeError: It cannot be deleted.

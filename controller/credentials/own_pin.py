@@ -44,7 +44,7 @@ class OwnPin:
         self.credential: Credential | None = None
         self.key: Secret | None = None
         self.text = ""
-        """What the own row shall say."""
+        """The certificate for our own row."""
         self.problem = ""
 
     def renew(self) -> None:
@@ -61,7 +61,7 @@ class OwnPin:
 
         Args:
             chassis: Our name.
-            published: What the own row says now.
+            published: The certificate in our own row now.
             now: Monotonic seconds.
             wall: Wall time, aware.
 
@@ -140,5 +140,5 @@ class OwnPin:
 
 
 def _pinned(text: str) -> tuple[str, ...]:
-    """Whom a certificate of ours stands for."""
+    """The names for which a certificate of ours is valid."""
     return names(parse_certificates("the pinned certificate", text.encode(), "certificate")[0])

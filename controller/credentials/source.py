@@ -26,36 +26,36 @@ NO_SECRET = f"no secret: set Open_vSwitch other_config {PSK_FILE}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialInputs:
-    """What is asked of this chassis, and what it has been given.
+    """What this chassis needs to authenticate, and what it has been given.
 
-    A setting that is empty is an order: what it named is used no more. A file that cannot be read
-    is none: what was read before stays.
+    An empty setting is an order: what it named is no longer used. A file that cannot be read is not
+    an order: what was read before stays in use.
     """
 
     chassis: ChassisName
     ways: tuple[Auth, ...]
-    """How policy lets chassis authenticate: the way in use first."""
+    """The authentication methods that the policy accepts: the one in use first."""
     authorities: str | None = ""
-    """Of those that sign requests, PEM; empty: nobody does; None: the southbound has not been read,
+    """Those that sign requests, PEM; empty: there are none; None: the southbound has not been read,
     so that what was signed stays in use."""
     files: CredentialFiles | None = None
     psk_file: str = ""
     crl_file: str = ""
     revocation: Revocation = Revocation.RELAXED
     pin: str = ""
-    """What the own Chassis row says."""
+    """The certificate in our own Chassis row."""
     answer: str = ""
-    """What the own Chassis_Private row says."""
+    """The answer in our own Chassis_Private row."""
 
 
 class Watch(Protocol):
     """What may wake the loop."""
 
     def fileno(self) -> int:
-        """Give a descriptor that is readable when something may have changed; -1: there is none."""
+        """Return a descriptor that is readable when something may have changed; -1: none."""
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
 
 
 class CredentialSource(Protocol):
@@ -75,11 +75,11 @@ class CredentialSource(Protocol):
 
     @property
     def request(self) -> str:
-        """What the own Chassis_Private row shall ask for; empty: nothing."""
+        """The request for our own Chassis_Private row; empty: none."""
 
     @property
     def pin(self) -> str:
-        """What the own Chassis row shall publish; empty: nothing."""
+        """The certificate to publish in our own Chassis row; empty: none."""
 
     @property
     def auths(self) -> frozenset[Auth]:
@@ -91,20 +91,20 @@ class CredentialSource(Protocol):
 
     @property
     def warning(self) -> str:
-        """What will be wrong if nobody brings another certificate; empty when nothing will."""
+        """What will become wrong unless someone provides another certificate; empty if nothing."""
 
     @property
     def watch(self) -> Watch:
-        """What is readable when ``heed`` has something to take in."""
+        """Readable when ``heed`` has something to process."""
 
     def problems(self) -> list[str]:
-        """What is wrong with the ways that policy asks for, or that the operator has set up."""
+        """What is wrong with the methods that the policy uses, or that the operator has set up."""
 
     def heed(self, now: float) -> None:
-        """Take in that files may have changed (monotonic seconds)."""
+        """Note that files may have changed (monotonic seconds)."""
 
     def refresh(self, inputs: CredentialInputs, now: float, wall: datetime) -> bool:
-        """Look at everything when it is time or something else is asked for.
+        """Check everything if it is time to, or if the inputs have changed.
 
         Args:
             inputs: All of it, each time.
@@ -119,4 +119,4 @@ class CredentialSource(Protocol):
         """Make new keys for what is made here, whatever the age of those in use."""
 
     def wake_at(self) -> float:
-        """When it is time to look again, monotonic seconds."""
+        """When the next check is due, monotonic seconds."""
