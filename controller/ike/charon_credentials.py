@@ -22,7 +22,7 @@ class CharonCredentials:
         self._commands = commands
 
     def try_credential(self, credential: Credential) -> None:
-        """See whether charon takes a credential, by a connection that matches no peer.
+        """Test whether charon accepts a credential, with a connection that matches no peer.
 
         Raises:
             IkeError: charon refused it, or is gone.
@@ -56,7 +56,7 @@ class CharonCredentials:
             return Unknown(str(error))
 
     def unload_key(self, key_id: str) -> None:
-        """Take a private key away; SAs stay. One that is not loaded is no error.
+        """Unload a private key; SAs stay. If it is not loaded, that is not an error.
 
         Raises:
             IkeError: charon is gone.
@@ -71,7 +71,7 @@ class CharonCredentials:
             return Unknown(str(error))
 
     def unload_shared(self, key_id: str) -> None:
-        """Take a shared key away; SAs stay. One that is not loaded is no error.
+        """Unload a shared key; SAs stay. If it is not loaded, that is not an error.
 
         Raises:
             IkeError: charon is gone.
@@ -90,7 +90,7 @@ class CharonCredentials:
         self._call("flush-certs", {"type": "X509_CRL"})
 
     def set_ocsp(self, authorities: tuple[bytes, ...], uri: str) -> None:
-        """Say by whom charon has the certificates of authorities checked.
+        """Set who checks the certificates of these authorities for charon (OCSP).
 
         Raises:
             IkeError: charon refused it, or is gone.

@@ -16,7 +16,7 @@ class ConflictWatch:
     """Whether an ovs-monitor-ipsec lives on this host."""
 
     def __init__(self, find: Callable[[], int | None]) -> None:
-        """Start without having looked.
+        """Start without having checked.
 
         Args:
             find: Gives the process id of one that lives.
@@ -26,7 +26,7 @@ class ConflictWatch:
         self.look_at = float("-inf")
 
     def look(self, now: float) -> bool:
-        """Look when it is time. Returns whether there is a conflict now."""
+        """Check if it is time to. Returns whether there is a conflict now."""
         if now >= self.look_at:
             self.look_at = now + LOOK_S
             pid = self._find()
@@ -39,7 +39,7 @@ class ConflictWatch:
 
     @property
     def problem(self) -> str:
-        """The conflict in words; empty when there is none."""
+        """The conflict in words; empty if there is none."""
         if self._pid is None:
             return ""
         return (

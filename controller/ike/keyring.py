@@ -35,7 +35,7 @@ NO_FETCHER = f"cannot fetch over HTTP, so {OCSP_URI} has no effect: its plugin c
 RETRY_S, RETRY_MAX_S = 10.0, 600.0
 """From a refusal until the same is offered again, twice as long each time."""
 LOOK_S = 60.0
-"""Between two looks whether the daemon still has what it was given: others may clear it."""
+"""Between two checks that the daemon still has what it was given: others may clear it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ class _Refusal:
 
 
 class Keyring:
-    """What the daemon shall hold besides connections, and what of it it has confirmed."""
+    """What the daemon should hold besides connections, and what of it the daemon has confirmed."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._offered = LocalCredentials()
         self.credentials = LocalCredentials()
-        """What may be used: of what was offered what the daemon has taken."""
+        """What may be used: the part of the offer that the daemon has accepted."""
         self._secrets: dict[str, Secret] = {}
         """By the ids of their keys: of what is offered, of what is in use, and of `_extra`."""
         self._with_key: frozenset[str] = frozenset()
@@ -60,9 +60,9 @@ class Keyring:
         self._extra: frozenset[str] = frozenset()
         self._loaded: set[str] = set()
         self._confirmed: set[str] = set()
-        """Of these, those that it lists."""
+        """Those of them that it lists."""
         self._accepted: set[str] = set()
-        """Fingerprints of credentials that it has taken."""
+        """Fingerprints of credentials that it has accepted."""
         self._given: frozenset[str] | None = None
         self._tidy = True
         self._tidy_at = float("-inf")
@@ -82,24 +82,24 @@ class Keyring:
         """Set what this chassis would prove itself with.
 
         Secrets and what is demanded of peers are in use at once: they come with connections. What
-        is not offered any more is not used any more, now; its key goes with the next ``tidy``.
+        is no longer offered is no longer used, at once; its key goes with the next ``tidy``.
 
         Args:
             credentials: What was judged to be good.
-            keys: Private keys by the daemon's ids; a credential without one is not looked at.
+            keys: Private keys by the daemon's ids; a credential without one is ignored.
         """
         self._offered, self._with_key = credentials, frozenset(keys)
         self._secrets.update(keys)
         self._use()
 
     def want(self, keys: Mapping[str, Secret]) -> None:
-        """Set private keys that every daemon is given besides, whatever they are for."""
+        """Set private keys that every daemon is given in addition, for whatever purpose."""
         self._extra = frozenset(keys)
         self._secrets.update(keys)
         self._use()
 
     def _use(self) -> None:
-        """Take into use what is offered and confirmed; what is not offered any more goes."""
+        """Use what is offered and confirmed; stop using what is no longer offered."""
         before, wanted = self.credentials, self._secrets.keys()
         self.credentials = replace(
             self._offered,
@@ -142,7 +142,7 @@ class Keyring:
             self._ocsp, self._ocsp_set = (authorities, uri), False
 
     def lost(self) -> None:
-        """Take note that the daemon is gone, and all that it held."""
+        """Note that the daemon is gone, with everything that it held."""
         for held in (self._loaded, self._confirmed, self._accepted, self._crls_loaded):
             held.clear()
         self._refusals.clear()
@@ -163,7 +163,7 @@ class Keyring:
 
     @property
     def lacking(self) -> frozenset[Auth]:
-        """Ways for which a credential with a key was offered and none is in use."""
+        """Methods for which a credential with a key was offered but none is in use."""
         offers, credentials = self._offers(), self.credentials
         ways = {
             Auth.CA: (self._offered.ca, credentials.ca),
@@ -179,7 +179,7 @@ class Keyring:
         return NO_FETCHER if self._ocsp[1] and not self._fetches else ""
 
     def _pending(self) -> list[Credential]:
-        """Credentials that the daemon has to take yet: what is offered, and what is in use."""
+        """Credentials that the daemon still has to accept: those offered, and those in use."""
         found = (*self._offers(), self.credentials.ca, self.credentials.pinned)
         wanted = {one.fingerprint: one for one in found if one is not None}
         return [one for name, one in wanted.items() if name not in self._accepted]
@@ -194,14 +194,14 @@ class Keyring:
     # --- the daemon ------------------------------------------------------------------------------
 
     def load(self, backend: IkeBackend, now: float | None = None) -> str:
-        """Give the daemon what it lacks, and look at what it has made of it.
+        """Give the daemon what it lacks, and check what it has accepted.
 
         Args:
             backend: The daemon.
             now: Monotonic seconds; None: what was refused is offered again at once.
 
         Returns:
-            What is wrong, as `problem` says it; empty while the daemon is away.
+            What is wrong, as in `problem`; empty while the daemon is away.
         """
         if not backend.connected:
             return ""
@@ -248,7 +248,7 @@ class Keyring:
             raise IkeError(f"the IKE daemon loaded the key {key_id} for {found[:80]}")
 
     def _confirm(self, backend: IkeBackend, attempt: _Attempts, now: float | None) -> None:
-        """Hold what was given against what the daemon lists, now and then all of it."""
+        """Compare what was given with what the daemon lists, from time to time all of it."""
         is_due = now is not None and now >= self._look_at
         if self._loaded <= self._confirmed and not (is_due and self._loaded):
             return
@@ -277,7 +277,7 @@ class Keyring:
     # --- what nothing uses any more --------------------------------------------------------------
 
     def take_cleared(self) -> bool:
-        """Whether somebody has taken credentials out of the daemon since the last call.
+        """Whether something else has removed credentials from the daemon since the last call.
 
         The certificates that came with connections are gone with them.
         """
@@ -285,7 +285,7 @@ class Keyring:
         return cleared
 
     def dirty(self) -> None:
-        """Take note that something may not be wanted any more."""
+        """Note that something may no longer be wanted."""
         self._tidy = True
 
     def tidy(
@@ -295,7 +295,7 @@ class Keyring:
         own: frozenset[str] = frozenset(),
         now: float | None = None,
     ) -> None:
-        """Take away what is not wanted any more, once after dirty().
+        """Remove what is no longer wanted, once after dirty().
 
         Args:
             backend: The daemon, connected.
@@ -312,7 +312,7 @@ class Keyring:
         except EdgeError as error:
             _log.warning("old_keys_kept", reason=error.diagnostics())
             return
-        # What some connection still uses is looked at again when it may have gone over.
+        # What a connection still uses is checked again when the connection may have changed.
         self._tidy = bool((self._given or frozenset()) - self._secrets.keys())
         if not self._tidy:
             self._tidy_at = float("-inf")
@@ -345,7 +345,7 @@ class _Attempts:
         self._backend, self._refusals, self._now = backend, refusals, now
 
     def __call__(self, name: str, offer: Callable[[], object]) -> bool:
-        """Offer something if its time has come; whether it was taken."""
+        """Offer something if its time has come; returns whether it was accepted."""
         before = self._refusals.get(name)
         if before is not None and self._now is not None and self._now < before.again_at:
             return False
@@ -360,7 +360,7 @@ class _Attempts:
         return True
 
     def refuse(self, name: str, reason: str) -> None:
-        """Take down a refusal."""
+        """Record a refusal."""
         before = self._refusals.get(name)
         wait_s = RETRY_S if before is None else min(2 * before.wait_s, RETRY_MAX_S)
         if before is None or before.reason != reason:
@@ -369,6 +369,6 @@ class _Attempts:
         self._refusals[name] = _Refusal(reason, now + wait_s, wait_s)
 
     def forget_all_but(self, names: set[str]) -> None:
-        """Drop refusals of what nobody wants any more."""
+        """Drop refusals of what is no longer wanted."""
         for name in self._refusals.keys() - names:
             del self._refusals[name]
