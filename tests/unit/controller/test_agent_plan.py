@@ -227,7 +227,7 @@ def test_junk_is_refused_by_name() -> None:
     assert "d; rm" in words[2]
     agent.put_chassis(B, worlds.two_chassis()[B])
     assert B not in agent.refusals
-    assert "and 1 more refusals" in report.refusal_summary(agent.all_refusals(), 1)
+    assert "and 1 more refusal" in report.refusal_summary(agent.all_refusals(), 1)
     assert words[1] in report.refusal_summary(agent.all_refusals())
 
 
@@ -670,7 +670,7 @@ def test_profiles_are_counted_and_those_that_cannot_be_are_named() -> None:
     agent.put_chassis(B, None)
     agent.put(replace(agent.policy, generation=3, profile=Profile.CNSA))
     settle(agent)
-    assert "the IKE daemon cannot do profile pq (1 pairs)" == report.profile_problem(agent)
+    assert "the IKE daemon cannot do profile pq (1 pair)" == report.profile_problem(agent)
     settle(agent, 500)
     assert "" == report.profile_problem(agent)
 

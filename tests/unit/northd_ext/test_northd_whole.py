@@ -55,7 +55,7 @@ class Database:
     """A database and the session to it; a write is on its way until the next run."""
 
     loaded = connected = has_lock = can_write = True
-    remotes = "memory"
+    remotes, problem = "memory", ""
 
     def __init__(self) -> None:
         self.tables: defaultdict[str, dict[UUID, Row]] = defaultdict(dict)
@@ -183,6 +183,8 @@ class World:
             open=lambda: None,
             close=lambda: None,
             poll=lambda: None,
+            tell=lambda _: None,
+            problems=list,
             command=lambda *_: None,
             wait=lambda _: None,
         )

@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "reference" / "keys.md"
 MODULES = (nb_global, sb_global, encap, report, open_vswitch, port, bindings)
 KEYS = [key for module in MODULES for key in module.DOCUMENTED]
-PROGRAMS = {"ovn-ipsec", "ovn-ipsec-northd", "ovn-ipsec-controller"}
-"""Names that look like keys."""
+PROGRAMS = {"ovn-ipsec", "ovn-ipsec-northd", "ovn-ipsec-controller", "ovn-ipsec-guard"}
+"""Programs and units, whose names look like keys."""
 
 
 class Asked(dict[str, str]):
