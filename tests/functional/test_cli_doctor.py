@@ -82,7 +82,7 @@ def test_every_part_of_a_chassis_is_looked_at(lab: Lab) -> None:
     assert "1 of 1 not up: chB blocked" in str(found["pairs"]["said"])
     assert found["pairs"]["next_step"] == "ovn-ipsec explain chA chB"
     assert "pins are no more trustworthy" in str(found["problem"]["said"])
-    assert "by ssl:" in str(found["problem"]["next_step"])
+    assert "ssl:" in str(found["problem"]["next_step"])
     lab.daemons["chA"].kill()
     until(lambda: not parts(lab)["IKE daemon"]["is_well"], "its daemon is missed")
     status, output = examined(lab)
