@@ -292,7 +292,7 @@ def _southbound(asked: Asked) -> str:
                         for e in chassis.encaps
                     ],
                 }
-                for chassis in raw.chassis
+                for chassis in sorted(raw.chassis, key=lambda one: one.name)
             ],
             "Chassis_Private": {name: ours(ids) for name, ids in sorted(raw.privates.items())},
         }
