@@ -15,7 +15,10 @@ from alone import MISSING, OVS_SCHEMA, SB_SCHEMA, Host, alone
 
 from controller import commands
 from ovn_ipsec import service
-from ovn_ipsec.model.policy import Phase
+from ovn_ipsec.lab.jsonrpc import answers
+from ovn_ipsec.model.policy import Auth, Phase
+from tests.functional import live
+from tests.functional.live import until
 
 pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"missing: {', '.join(MISSING)}"),
@@ -91,3 +94,26 @@ def test_scripts_for_ovs_monitor_ipsec_find_their_lines(host: Host) -> None:
     host.publish(8, Phase.OFF)
     host.hears("STATUS=off generation 8")
     assert host.appctl("tunnels/show") == "No tunnels configured with IPsec\n"
+
+
+@pytest.mark.skipif(bool(live.MISSING), reason=f"needs {', '.join(live.MISSING)}")
+def test_sas_of_a_real_ike_daemon_are_found_by_both_commands(lab: live.Lab) -> None:
+    """One line for an IKE_SA, under the connection's name where there is no port."""
+    lab.secrets(live.SECRETS[0])
+    lab.start()
+    until(lambda: answers(lab.folder / "chA.appctl"), "the controller answers")
+    lab.publish(Phase.ESTABLISH, Auth.PSK)
+    name = "ovn-chB@10.9.0.2%10.9.0.1"
+
+    def asked(command: str) -> str:
+        return lab.run("ovs-appctl", "-t", str(lab.folder / "chA.appctl"), command)
+
+    def lines() -> list[str]:
+        found = json.loads(asked("ipsec/status"))
+        return [line for key in found if key == name for line in found[key].values()]
+
+    until(lambda: any("ESTABLISHED, 10.9.0.1[chA]...10.9.0.2[chB]" in one for one in lines()), "up")
+    shown = asked("tunnels/show")
+    assert f"Interface name: {name} v1 (CONFIGURED)" in shown
+    assert re.search(r"are active:\n  \S+: ESTABLISHED, ", shown) is not None
+    assert all(secret not in shown for secret in live.SECRETS)
