@@ -68,7 +68,8 @@ def waits_for(seen: Situation) -> Wait | None:
 def headline(seen: Situation) -> str:
     """What the controller waits for and does, for people."""
     wait, does = waits_for(seen), _does(seen.chassis)
-    return "; ".join(([f"waiting: {wait.reason}"] if wait else []) + ([does] if does else []))
+    what = "failing" if seen.fault else "waiting"
+    return "; ".join(([f"{what}: {wait.reason}"] if wait else []) + ([does] if does else []))
 
 
 def _local(seen: Situation) -> Wait | None:

@@ -196,9 +196,9 @@ def test_who_is_to_take_over_is_waited_for():
     assert headline(situation(coming="hv2 has not")) == f"waiting: hv2 has not; {ENFORCED}"
 
 
-@pytest.mark.parametrize("kind", ["fault", "conflict"])
-def test_what_keeps_the_controller_from_its_work_comes_before_everything(kind: str):
+@pytest.mark.parametrize(("kind", "what"), [("fault", "failing"), ("conflict", "waiting")])
+def test_what_keeps_the_controller_from_its_work_comes_before_everything(kind: str, what: str):
     """It has its own line in the log."""
     seen = situation(**{kind: "broken"}, here=None)
     assert waits_for(seen) == Wait("broken", told=True)
-    assert headline(seen) == f"waiting: broken; {ENFORCED}"
+    assert headline(seen) == f"{what}: broken; {ENFORCED}"
