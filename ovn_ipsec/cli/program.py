@@ -55,7 +55,8 @@ class Program(Group):
 
     def main(self, *args: Any, **more: Any) -> Any:
         """Run a command, and end with its exit status."""
-        words = list(args[0] if args else more.pop("args", None) or sys.argv[1:])
+        given = args[0] if args else more.pop("args", None)
+        words = list(sys.argv[1:] if given is None else given)
         if not more.get("standalone_mode", True):
             return super().main(words, *args[1:], **more)
         try:

@@ -72,6 +72,14 @@ def test_a_wrong_command_line_is_one_object_for_programs(words: list[str], first
     )
 
 
+def test_an_empty_command_line_is_no_verdict(monkeypatch: pytest.MonkeyPatch):
+    """It shows the help, and not what another program was called with."""
+    monkeypatch.setattr("sys.argv", ["ovn-ipsec", "wait", "nonsense"])
+    result = CliRunner(**APART).invoke(main, [])
+    assert result.output.startswith("Usage: ovn-ipsec [OPTIONS]")
+    assert "Commands:" in result.output
+
+
 def test_what_follows_two_dashes_is_no_flag():
     """Even where it looks like one."""
     assert not program.asks_for_json(["pki", "--", "--json"])
