@@ -114,7 +114,10 @@ def explain(snapshot: Snapshot, one: str, other: str, live: LivePeers) -> Explan
         findings.extend(_of_pair(snapshot, line, stale=stale))
         findings.extend(_of_rows(snapshot, line, classes=exact))
     if pairs:
-        findings.extend(_of_chassis(snapshot, (first, second)))
+        asked = any(
+            line.carried is not None and line.carried.mode is not Mode.OFF for line in pairs
+        )
+        findings.extend(_of_chassis(snapshot, (first, second), asked=asked))
         findings.extend(
             Finding(subject="cluster", problem=text, next_step=FIX_KEY)
             for text in unable(snapshot, rules).refused
@@ -208,6 +211,8 @@ def _state(
     for name in quarantined(policy.phase, policy.quarantine, names):
         return PairState.QUARANTINED, f"{name} is in quarantine"
     for view in local:
+        if view.digest is None and view.digest_error is None and carried.mode is Mode.OFF:
+            continue
         if view.digest is None:
             return UNKNOWN, f"{view.name} has no controller that reports"
         if not follows(_reported(view.digest), policy):
@@ -222,7 +227,9 @@ def _deduced(
 ) -> tuple[str, str]:
     """What is in force between chassis that follow the policy."""
     if carried.mode is Mode.OFF:
-        return PairState.CLEAR, "policy says so, and both ends follow it"
+        both = all(view.digest is not None for view in local)
+        who = "both ends follow it" if both else "no controller is needed for that"
+        return PairState.CLEAR, f"policy says so, and {who}"
     for view in local:
         if view.digest is not None and view.digest.counts.all_up and view.digest.counts.encrypted:
             return PairState.ENCRYPTED, f"every pair of {view.name} that should be encrypted is"
@@ -329,17 +336,23 @@ def _of_rows(snapshot: Snapshot, line: PairLine, *, classes: bool) -> list[Findi
 def _row(end: EndLine, default: Mode, *, classes: bool) -> str:
     """How an Encap row differs from what northd writes there."""
     if end.mode != default:
-        return f"its Encap row says {end.mode or 'nothing'} and not {default}"
+        return f"its Encap row says {end.mode or 'nothing'} instead of {default}"
     if classes and end.class_name != end.class_wanted:
         says, wanted = (
             f"class {n}" if n else "no class" for n in (end.class_name, end.class_wanted)
         )
-        return f"its Encap row says {says} and not {wanted}"
+        return f"its Encap row says {says} instead of {wanted}"
     return ""
 
 
-def _of_chassis(snapshot: Snapshot, views: Iterable[ChassisView]) -> list[Finding]:
-    """What is wrong with the controllers; nothing is asked of those of another zone."""
+def _of_chassis(snapshot: Snapshot, views: Iterable[ChassisView], *, asked: bool) -> list[Finding]:
+    """What is wrong with the controllers; nothing is asked of those of another zone.
+
+    Args:
+        snapshot: The cluster.
+        views: Both chassis.
+        asked: Whether a pair of theirs is to be encrypted: else none of them need be there.
+    """
     found: list[tuple[str, str, str]] = []
     if snapshot.policy is None or not is_on(snapshot.policy):
         return []
@@ -349,7 +362,8 @@ def _of_chassis(snapshot: Snapshot, views: Iterable[ChassisView]) -> list[Findin
         if view.digest_error is not None:
             found.append((view.name, view.digest_error.diagnostics(), SEE_LOG))
         elif view.digest is None:
-            found.append((view.name, "no controller", NO_AGENT))
+            if asked:
+                found.append((view.name, "no controller", NO_AGENT))
         else:
             if view.digest.problem:
                 found.append((view.name, view.digest.problem, SEE_LOG))

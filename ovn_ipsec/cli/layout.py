@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 GAP = 2
 """Blanks between the columns of a table."""
-NARROWEST = 24
+NARROWEST = 16
 """Characters that the last column of a table is left at least, where its text is longer."""
 
 

@@ -124,6 +124,20 @@ def test_what_cannot_be_told_is_not_guessed(counts: PairCounts, phase: Phase, wh
     assert line.why.endswith("run this on hv1 or hv2 to see this one")
 
 
+def test_what_policy_wants_clear_needs_no_controller():
+    """At neither end, as in ovn-ipsec status; a report that does not parse is another matter."""
+    off = {"rules": {1: "any any off"}, "sb": published("1 any any off") | REST_OFF}
+    clear = found(**off, privates={})
+    (line,) = clear.pairs
+    assert (line.state, line.why) == (
+        "clear",
+        "policy says so, and no controller is needed for that",
+    )
+    assert (clear.findings, clear.exit) == ((), Exit.WELL)
+    junk = found(**off, privates={"hv1": {"ovn-ipsec-agent": "x"}})
+    assert ("unknown", Exit.DEGRADED) == (junk.pairs[0].state, junk.exit)
+
+
 @pytest.mark.parametrize(
     ("ids", "problem", "step"),
     [
@@ -176,9 +190,9 @@ ROW = {"ovn-ipsec": "require"}
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"x": "y"}, "its Encap row says nothing and not require"),
-        ({"ovn-ipsec": "off"}, "its Encap row says off and not require"),
-        (ROW | {"ovn-ipsec-class": "x"}, "its Encap row says class x and not no class"),
+        ({"x": "y"}, "its Encap row says nothing instead of require"),
+        ({"ovn-ipsec": "off"}, "its Encap row says off instead of require"),
+        (ROW | {"ovn-ipsec-class": "x"}, "its Encap row says class x instead of no class"),
     ],
 )
 def test_a_row_that_says_otherwise_is_found(options: dict[str, str], problem: str):
