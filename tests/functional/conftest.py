@@ -10,7 +10,7 @@ import pytest
 
 from tests.functional import charon
 from tests.functional.live import Lab
-from tests.functional.ovsdb import Central, central
+from tests.functional.ovsdb import OVS_SCHEMA, Central, central, wait_until
 
 CHASSIS = ("hv1", "hv2", "hv3")
 
@@ -42,3 +42,20 @@ def ovn(tmp_path: Path) -> Iterator[Central]:
             made.sbctl("chassis-add", name, "geneve", f"10.0.0.{number}")
             made.follow(name)
         yield made
+
+
+@pytest.fixture(scope="module")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Central]:
+    """A northbound, a southbound, and a local database without a switch behind it."""
+    made = Central(tmp_path_factory.mktemp("databases"))
+    made.start_database("nb")
+    made.start_database("sb")
+    made.run("ovsdb-tool", "create", str(made.folder / "conf.db"), str(OVS_SCHEMA))
+    socket = made.folder / "db.sock"
+    made.add("vswitch", ["ovsdb-server", f"--remote=punix:{socket}", str(made.folder / "conf.db")])
+    wait_until(socket.exists, what=f"{socket}")
+    made.run("ovs-vsctl", "--no-wait", "init")
+    made.sbctl("init")
+    yield made
+    for process in made.processes.values():
+        process.stop()

@@ -25,6 +25,7 @@ from ovn_ipsec.ovsdb.session import Session
 from ovn_ipsec.ovsdb.waiting import expect
 
 SCHEMAS = Path("/usr/share/ovn")
+OVS_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 PROGRAMS = (
     "ovsdb-server",
     "ovsdb-tool",
