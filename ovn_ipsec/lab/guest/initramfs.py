@@ -120,15 +120,17 @@ def build(version: str, second: str, overlay_mib: int) -> bytes:
         for path in tree.rglob(f"{module}.ko"):
             files[f"mods/{module}.ko"] = path.read_bytes()
     folders = ("bin", "mods", "lower", "over", "root", "proc", "sys", "dev")
-    return b"".join(_archive(folders, files))
+    return archive(folders, files)
 
 
-def _archive(folders: Iterable[str], files: Mapping[str, bytes]) -> Iterable[bytes]:
-    for folder in folders:
-        yield _entry(folder, stat.S_IFDIR | 0o755, b"")
-    for name, content in files.items():
-        yield _entry(name, stat.S_IFREG | 0o755, content)
-    yield _entry("TRAILER!!!", 0, b"")
+def archive(folders: Iterable[str], files: Mapping[str, bytes]) -> bytes:
+    """Return the bytes of an archive that holds these folders and files."""
+    entries = [
+        *(_entry(folder, stat.S_IFDIR | 0o755, b"") for folder in folders),
+        *(_entry(name, stat.S_IFREG | 0o755, content) for name, content in files.items()),
+        _entry("TRAILER!!!", 0, b""),
+    ]
+    return b"".join(entries)
 
 
 def _entry(name: str, mode: int, content: bytes) -> bytes:

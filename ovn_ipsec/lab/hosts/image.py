@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The disk from which hosts start, made once and kept for as long as its recipe stays the same.
+
+Edge (mmdebstrap, mke2fs). Needs root, and a machine that can fetch Debian's packages.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovn_ipsec.lab.errors import LabError
+from ovn_ipsec.lab.waiting import stretched
+
+from . import early, recipe
+
+DISK_GIB = 4
+"""Sparse: what is not written takes no room."""
+BUILD_S = 900.0
+"""How long mmdebstrap may take to fetch and install some 250 packages."""
+
+OURS = ("common", "central", "host")
+"""What an operator installs; the documentation is no part of a host."""
+
+_PROGRAMS = {
+    "mmdebstrap": "mmdebstrap",
+    "mke2fs": "e2fsprogs",
+    "dpkg-deb": "dpkg",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "busybox": "busybox-static",
+}
+_NO_FETCH = re.compile(r"Failed to fetch|Could not resolve|Could not connect|Unable to connect")
+
+Progress = Callable[[str], None]
+
+
+class UnfetchableError(LabError):
+    """Debian's packages cannot be fetched from this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A disk, and the kernel that is on it as QEMU wants it."""
+
+    folder: Path
+
+    @property
+    def disk(self) -> Path:
+        """An ext4 file system."""
+        return self.folder / "disk"
+
+    @property
+    def kernel(self) -> Path:
+        """The kernel that is installed on the disk."""
+        return self.folder / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        """What mounts the disk."""
+        return self.folder / "initrd"
+
+
+def missing() -> tuple[str, ...]:
+    """Name what this machine lacks for hosts, as what to install or to be."""
+    lacks = [package for program, package in _PROGRAMS.items() if not shutil.which(program)]
+    return (*lacks, *(() if os.geteuid() == 0 else ("root",)))
+
+
+def packages(folder: Path) -> tuple[Path, ...]:
+    """Return those packages of ours that a host may need, as `make deb` leaves them."""
+    return tuple(
+        path for part in OURS for path in sorted(folder.glob(f"ovn-ipsec-{part}_*_all.deb"))
+    )
+
+
+def ready(cache: Path, debs: Sequence[Path], progress: Progress) -> Image:
+    """Return the image for these packages of ours; make it if it is not in the cache.
+
+    Ours are not on it, but all that they need is: a host installs them without a network.
+
+    Raises:
+        UnfetchableError: Debian's packages cannot be fetched.
+        LabError: It cannot be made for another reason.
+    """
+    wanted = {*recipe.PACKAGES, *recipe.dependencies(map(_fields, debs))}
+    sources = (Path(module.__file__ or "").read_bytes() for module in (early, recipe))
+    folder = cache / recipe.fingerprint(wanted, *sources, Path(__file__).read_bytes())
+    if not folder.is_dir():
+        for old in cache.glob("[0-9a-f]" * 16):
+            shutil.rmtree(old)
+        progress(f"making a disk of Debian {recipe.SUITE} with {len(wanted)} packages and theirs")
+        _make(folder, sorted(wanted))
+    return Image(folder)
+
+
+def _fields(deb: Path) -> str:
+    return ", ".join(_run("dpkg-deb", "-f", str(deb), field) for field in ("Depends", "Recommends"))
+
+
+def _make(folder: Path, packages: Sequence[str]) -> None:
+    work = folder.with_suffix(".new")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    root = work / "root"
+    _debootstrap(root, packages)
+    for name, text in recipe.files().items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    _run("systemctl", f"--root={root}", "enable", "systemd-networkd.service")
+    # Nobody waits for interfaces that only OVN makes, and no timer holds apt's lock.
+    masked = ("systemd-networkd-wait-online.service", *recipe.MASKED_TIMERS)
+    _run("systemctl", f"--root={root}", "mask", *masked)
+    kernel = max((root / "boot").glob("vmlinuz-*"))
+    version = kernel.name.removeprefix("vmlinuz-")
+    shutil.copy(kernel, work / "vmlinuz")
+    (work / "initrd").write_bytes(early.build(root / "usr/lib/modules" / version))
+    _run("mke2fs", "-q", "-t", "ext4", "-d", str(root), str(work / "disk"), f"{DISK_GIB}G")
+    shutil.rmtree(root)
+    work.rename(folder)
+
+
+def _debootstrap(root: Path, packages: Sequence[str]) -> None:
+    options = ("--mode=root", "--variant=minbase", f"--include={','.join(packages)}")
+    # A mirror of a moment has a Release file that is out of date.
+    valid = '--aptopt=Acquire::Check-Valid-Until "false"'
+    try:
+        _run("mmdebstrap", *options, valid, recipe.SUITE, str(root))
+    except LabError as error:
+        if found := _NO_FETCH.search(str(error)):
+            raise UnfetchableError(f"Debian's packages: {found[0]}") from error
+        raise
+
+
+def _run(*argv: str) -> str:
+    try:
+        done = subprocess.run(
+            argv,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=stretched(BUILD_S),
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LabError(f"{argv[0]}: {error}") from error
+    if done.returncode != 0:
+        raise LabError(f"{argv[0]}: status {done.returncode}: {done.stderr.strip()[-3000:]}")
+    return done.stdout.strip()

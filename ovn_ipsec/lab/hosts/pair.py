@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two hosts on one wire with OVN on both, in clear, as an operator has them before ovn-ipsec.
+
+Edge (the hosts). The first is also central. Each has one workload: an interface behind a logical
+port, in the host's own network namespace. A router whose gateway either may be makes
+ovn-controller run BFD over the tunnel, so that a tunnel is never silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+from ovn_ipsec.lab.errors import LabError
+from ovn_ipsec.lab.waiting import wait_until
+
+from .image import Image, Progress
+from .machine import Machine
+from .recipe import H1, H2, HostName
+from .underlay import Underlay
+
+DEBS = "build/deb"
+"""Where our packages are in a host, below root's home: as the documentation says."""
+ANSWER_S = 240.0
+"""How long a workload may be away for good reasons, on a machine of the usual speed."""
+
+_CENTRAL = f"""set -e
+ovn-sbctl set-connection ptcp:6642
+ovn-nbctl ls-add net -- lr-add router \\
+    -- lrp-add router gateway 02:00:00:00:00:fe 198.51.100.254/24 \\
+    -- lsp-add net to-router -- lsp-set-type to-router router \\
+    -- lsp-set-addresses to-router router -- lsp-set-options to-router router-port=gateway \\
+    -- lrp-set-gateway-chassis gateway {H1.name} 2 -- lrp-set-gateway-chassis gateway {H2.name} 1
+"""
+_CHASSIS = """set -e
+echo {host.name} >/etc/openvswitch/system-id.conf
+ovs-vsctl set Open_vSwitch . external_ids:system-id={host.name} \\
+    external_ids:hostname={host.name} external_ids:ovn-remote=tcp:{central}:6642 \\
+    external_ids:ovn-encap-type=geneve external_ids:ovn-encap-ip={host.address} \\
+    -- --may-exist add-br br-int -- set Bridge br-int fail-mode=secure \\
+    -- --may-exist add-port br-int {host.workload} -- set Interface {host.workload} \\
+    type=internal 'mac="{host.workload_mac}"' external_ids:iface-id={host.workload}
+"""
+_PORT = """ovn-nbctl lsp-add net {host.workload} \\
+    -- lsp-set-addresses {host.workload} '{host.workload_mac} {host.workload_address}'
+"""
+
+
+class Pair:
+    """Both hosts; a context manager that powers them on and ends them."""
+
+    def __init__(self, image: Image, folder: Path, progress: Progress) -> None:
+        """Remember what they are made of; the folder is theirs alone."""
+        self.h1 = Machine(H1, image, folder)
+        self.h2 = Machine(H2, image, folder)
+        self.underlay = Underlay(folder)
+        self._folder = folder
+        self._progress = progress
+
+    @property
+    def hosts(self) -> tuple[Machine, Machine]:
+        """Both, the central one first."""
+        return self.h1, self.h2
+
+    def __enter__(self) -> Pair:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for host in self.hosts:
+                host.start()
+            for host in self.hosts:
+                host.wait_up()
+                self._progress(f"{host.name} is up")
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def set_up(self, debs: Sequence[Path]) -> None:
+        """Make a cluster of OVN of them, with workloads, and put our packages beside it.
+
+        Raises:
+            LabError: It does not carry traffic.
+        """
+        self.h1.check("systemctl start ovn-central")
+        self.h1.check(_CENTRAL)
+        for host in self.hosts:
+            self.h1.check(_PORT.format(host=host.host))
+            host.check(_CHASSIS.format(host=host.host, central=H1.address))
+            self.give(host, debs)
+        self.wait_answers()
+        for host, peer in (self.hosts, reversed(self.hosts)):
+            host.check(f"systemctl enable --now traffic@{peer.host.workload_address}")
+        self._progress("OVN is up, and the workloads reach each other, in clear")
+
+    def give(self, host: Machine, debs: Sequence[Path], folder: str = DEBS) -> None:
+        """Copy packages into a folder of a host, below root's home."""
+        for deb in debs:
+            host.put(f"{folder}/{deb.name}", deb.read_bytes())
+
+    def wait_answers(self, timeout: float = ANSWER_S) -> None:
+        """Wait until the workloads reach each other both ways.
+
+        Raises:
+            LabError: They do not in time.
+        """
+        for host, peer in (self.hosts, reversed(self.hosts)):
+            what = f"{peer.host.workload} answers {host.host.workload}"
+            wait_until(partial(answers, host, peer.host), timeout, what)
+
+    def save_logs(self, folder: Path) -> None:
+        """Write what each host logged and shows of itself; a host that is off has its console."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for host in self.hosts:
+            try:
+                text = host.run(_STATE, timeout=120).output
+            except (OSError, LabError) as error:
+                text = f"{error}\n"
+            (folder / f"{host.name}.txt").write_text(text, "utf-8")
+        for path in (*self._folder.glob("*.log"), *self._folder.glob("*.pcap")):
+            (folder / path.name).write_bytes(path.read_bytes())
+
+    def _stop(self) -> None:
+        for host in self.hosts:
+            host.stop()
+
+
+_STATE = """exec 2>&1
+for command in 'systemctl --failed' 'ovn-ipsec peers' 'ovs-vsctl show' 'ip -s xfrm state' \\
+    'ip xfrm policy' 'nft list ruleset' 'swanctl --list-sas' 'journalctl -o short-precise'
+do echo "--- $command"; $command; done | sed -E 's/(0x[0-9a-f]{8})[0-9a-f]{24,}/\\1.../'
+"""
+"""Keys of SAs are cut."""
+
+
+def answers(host: Machine, peer: HostName) -> bool:
+    """Return whether a host's workload gets an answer from that of the other."""
+    return host.run(f"ping -n -q -c 1 -W 2 {peer.workload_address}").status == 0
