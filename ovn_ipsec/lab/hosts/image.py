@@ -88,8 +88,8 @@ def ready(cache: Path, debs: Sequence[Path], progress: Progress) -> Image:
         LabError: It cannot be made for another reason.
     """
     wanted = {*recipe.PACKAGES, *recipe.dependencies(map(_fields, debs))}
-    sources = (Path(module.__file__ or "").read_bytes() for module in (early, recipe))
-    folder = cache / recipe.fingerprint(wanted, *sources, Path(__file__).read_bytes())
+    sources = (Path(name).read_bytes() for name in (early.__file__, __file__))
+    folder = cache / recipe.fingerprint(wanted, *sources)
     if not folder.is_dir():
         for old in cache.glob("[0-9a-f]" * 16):
             shutil.rmtree(old)

@@ -47,6 +47,13 @@ _PORT = """ovn-nbctl lsp-add net {host.workload} \\
     -- lsp-set-addresses {host.workload} '{host.workload_mac} {host.workload_address}'
 """
 
+_STATE = """exec 2>&1
+for command in 'systemctl --failed' 'ovn-ipsec peers' 'ovs-vsctl show' 'ip -s xfrm state' \\
+    'ip xfrm policy' 'nft list ruleset' 'swanctl --list-sas' 'journalctl -o short-precise'
+do echo "--- $command"; $command; done | sed -E 's/(0x[0-9a-f]{8})[0-9a-f]{24,}/\\1.../'
+"""
+"""Keys of SAs are cut."""
+
 
 class Pair:
     """Both hosts; a context manager that powers them on and ends them."""
@@ -132,14 +139,6 @@ class Pair:
     def _stop(self) -> None:
         for host in self.hosts:
             host.stop()
-
-
-_STATE = """exec 2>&1
-for command in 'systemctl --failed' 'ovn-ipsec peers' 'ovs-vsctl show' 'ip -s xfrm state' \\
-    'ip xfrm policy' 'nft list ruleset' 'swanctl --list-sas' 'journalctl -o short-precise'
-do echo "--- $command"; $command; done | sed -E 's/(0x[0-9a-f]{8})[0-9a-f]{24,}/\\1.../'
-"""
-"""Keys of SAs are cut."""
 
 
 def answers(host: Machine, peer: HostName) -> bool:
