@@ -25,12 +25,14 @@ DEBS = "build/deb"
 """Where our packages are in a host, below root's home: as the documentation says."""
 ANSWER_S = 240.0
 """How long a workload may be away for good reasons, on a machine of the usual speed."""
+DATABASES_S = 180.0
+"""How long after its agent a host may take to have its databases up."""
 
 _CENTRAL = f"""set -e
 ovn-sbctl set-connection ptcp:6642
-ovn-nbctl ls-add net -- lr-add router \\
-    -- lrp-add router gateway 02:00:00:00:00:fe 198.51.100.254/24 \\
-    -- lsp-add net to-router -- lsp-set-type to-router router \\
+ovn-nbctl --may-exist ls-add net -- --may-exist lr-add router \\
+    -- --may-exist lrp-add router gateway 02:00:00:00:00:fe 198.51.100.254/24 \\
+    -- --may-exist lsp-add net to-router -- lsp-set-type to-router router \\
     -- lsp-set-addresses to-router router -- lsp-set-options to-router router-port=gateway \\
     -- lrp-set-gateway-chassis gateway {H1.name} 2 -- lrp-set-gateway-chassis gateway {H2.name} 1
 """
@@ -43,7 +45,7 @@ ovs-vsctl set Open_vSwitch . external_ids:system-id={host.name} \\
     -- --may-exist add-port br-int {host.workload} -- set Interface {host.workload} \\
     type=internal 'mac="{host.workload_mac}"' external_ids:iface-id={host.workload}
 """
-_PORT = """ovn-nbctl lsp-add net {host.workload} \\
+_PORT = """ovn-nbctl --may-exist lsp-add net {host.workload} \\
     -- lsp-set-addresses {host.workload} '{host.workload_mac} {host.workload_address}'
 """
 
@@ -98,11 +100,10 @@ class Pair:
         Raises:
             LabError: It does not carry traffic.
         """
-        self.h1.check("systemctl start ovn-central")
-        self.h1.check(_CENTRAL)
+        self._when_up(self.h1, _CENTRAL)
         for host in self.hosts:
-            self.h1.check(_PORT.format(host=host.host))
-            host.check(_CHASSIS.format(host=host.host, central=H1.address))
+            self._when_up(self.h1, _PORT.format(host=host.host))
+            self._when_up(host, _CHASSIS.format(host=host.host, central=H1.address))
             self.give(host, debs)
         self.wait_answers()
         for host, peer in (self.hosts, reversed(self.hosts)):
@@ -135,6 +136,15 @@ class Pair:
             (folder / f"{host.name}.txt").write_text(text, "utf-8")
         for path in (*self._folder.glob("*.log"), *self._folder.glob("*.pcap")):
             (folder / path.name).write_bytes(path.read_bytes())
+
+    def _when_up(self, host: Machine, script: str) -> None:
+        """Run a script that may run twice, as soon as the database that it needs is there."""
+
+        def succeeds() -> bool:
+            host.check(script)
+            return True
+
+        wait_until(succeeds, DATABASES_S, f"OVN's databases on {host.name}", every=1.0)
 
     def _stop(self) -> None:
         for host in self.hosts:
