@@ -13,7 +13,7 @@ SEEDS = 300-1299
 # Another machine than this one for the guest, such as --speed 20 or --just-booted.
 MACHINE =
 
-.PHONY: help setup deb rpm image sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system bench bench-policy bench-ovn docs docs-site
+.PHONY: help setup deb rpm image sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system hosts hosts-check bench bench-policy bench-ovn docs docs-site
 
 help:
 	@echo 'setup        install what is missing: Debian packages, .venv (quick when nothing is)'
@@ -31,6 +31,8 @@ help:
 	@echo 'functional   real databases, IKE daemons and kernel tables, in namespaces'
 	@echo 'system       real OVN clusters in a virtual machine; MACHINE=--just-booted or'
 	@echo '             MACHINE="--speed 20" plays another machine, also with check'
+	@echo 'hosts-check  two whole Debian hosts, installed from our packages, rebooted, upgraded, cleared'
+	@echo 'hosts        the same two hosts, in clear, for you: needs root'
 	@echo
 	@echo 'bench        cost beside ovs-monitor-ipsec, into docs/explanation/cost.md'
 	@echo 'bench-policy what rules cost, into docs/explanation/policy-cost.md'
@@ -95,6 +97,13 @@ functional:
 # No plugins: loading and rewriting those of the other suites takes a guest most of a minute.
 system:
 	$(GUEST) -- env PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PYTHON) -m pytest tests/system -p no:cacheprovider
+
+# No cache of pytest: what is tried is what was installed.
+hosts-check: setup deb
+	$(PYTHON) -m pytest tests/hosts -p no:cacheprovider
+
+hosts: setup deb
+	$(PYTHON) -m ovn_ipsec.lab.hosts up
 
 bench:
 	$(PYTHON) tests/bench/control_plane/run.py $(ARGS)

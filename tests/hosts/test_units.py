@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every unit of ours, of strongSwan and of OVN is restarted, and stopped and started."""
+
+from __future__ import annotations
+
+import pytest
+from operator_words import Operator, nothing_clear, sent_by_workload
+
+from ovn_ipsec.lab.hosts.pair import Pair
+from ovn_ipsec.lab.waiting import wait_until
+
+CHASSIS = (
+    *("ovn-ipsec-controller", "strongswan", "ovn-controller", "ovn-host"),
+    *("ovs-vswitchd", "ovsdb-server", "openvswitch-switch"),
+)
+CENTRAL = (
+    *("ovn-ipsec-northd", "ovn-northd", "ovn-central"),
+    *("ovn-ovsdb-server-nb", "ovn-ovsdb-server-sb"),
+)
+SENT = 10
+"""Packets that the other host's workload tries to send while a unit is stopped."""
+LEFT = ("ovn-ipsec-controller", "ovn-controller", "strongswan", "openvswitch-switch")
+"""What an operator starts again after having stopped another: systemd stops what requires it."""
+
+
+@pytest.mark.parametrize("unit", [*CHASSIS, *CENTRAL])
+def test_a_restart_of_a_unit_sends_nothing_in_clear(
+    enforced: Pair, operator: Operator, unit: str
+) -> None:
+    """Traffic is back by itself, encrypted, and so is the cluster's state."""
+    with nothing_clear(enforced, f"restart of {unit}"):
+        enforced.h1.check(f"systemctl restart {unit}", timeout=240)
+    operator.wait_enforced()
+
+
+@pytest.mark.parametrize("unit", [*CHASSIS, *CENTRAL])
+def test_a_unit_that_is_stopped_and_started_sends_nothing_in_clear(
+    enforced: Pair, operator: Operator, unit: str
+) -> None:
+    """Not while it is away either, and the other host goes on sending."""
+    with nothing_clear(enforced, f"stop and start of {unit}"):
+        enforced.h1.check(f"systemctl stop {unit}", timeout=240)
+        enough = sent_by_workload(enforced.h2) + SENT
+        wait_until(lambda: sent_by_workload(enforced.h2) >= enough, 120, "w2 goes on sending")
+        enforced.h1.check(f"systemctl start {unit} {' '.join(LEFT)}", timeout=240)
+    operator.wait_enforced()
+
+
+def test_the_guard_refuses_to_be_stopped_by_hand(enforced: Pair) -> None:
+    """ovn-controller would be stopped with it; the unit says so itself."""
+    with nothing_clear(enforced, "stop and restart of ovn-ipsec-guard"):
+        for verb in ("stop", "restart"):
+            done = enforced.h1.run(f"systemctl {verb} ovn-ipsec-guard")
+            assert done.status != 0
+            assert "refused" in done.output
