@@ -15,7 +15,7 @@ from ovn_ipsec.lab.hosts.machine import Machine
 from ovn_ipsec.lab.hosts.pair import Pair
 from ovn_ipsec.lab.hosts.underlay import Mark
 from ovn_ipsec.lab.waiting import wait_until
-from ovn_ipsec.lab.wire import Kind
+from ovn_ipsec.lab.witness.wire import Kind
 
 DOCS = Path(__file__).parents[2] / "docs"
 ENFORCED_S = 300.0

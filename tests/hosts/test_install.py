@@ -7,7 +7,7 @@ from operator_words import Operator, documented, is_active, nothing_clear, spis
 
 from ovn_ipsec.lab.hosts.pair import Pair
 from ovn_ipsec.lab.waiting import wait_until
-from ovn_ipsec.lab.wire import Kind
+from ovn_ipsec.lab.witness.wire import Kind
 
 
 def test_the_witness_sees_clear_text_from_both_hosts(clear_pair: Pair) -> None:

@@ -7,7 +7,7 @@ from operator_words import APT_S, Operator, documented, is_active, say
 
 from ovn_ipsec.lab.hosts.pair import Pair
 from ovn_ipsec.lab.waiting import wait_until
-from ovn_ipsec.lab.wire import Kind
+from ovn_ipsec.lab.witness.wire import Kind
 
 TABLE = "nft list table inet ovn_ipsec"
 

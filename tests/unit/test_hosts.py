@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ovn_ipsec.lab.hosts import recipe, underlay
 from ovn_ipsec.lab.hosts.recipe import H1, H2
-from ovn_ipsec.lab.wire import Kind
+from ovn_ipsec.lab.witness.wire import Kind
 
 PCAP = struct.pack("=IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65536, 1)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import lzma
 from pathlib import Path
 
-from ovn_ipsec.lab.initramfs import archive
+from ovn_ipsec.lab.guest.initramfs import archive
 
 _WANTED = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
 """A kernel that has one built in lacks its file."""

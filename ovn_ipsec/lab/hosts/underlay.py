@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ovn_ipsec.lab.wire import CLEAR_PORTS, Kind, classify
+from ovn_ipsec.lab.witness.wire import CLEAR_PORTS, Kind, classify
 
 from .recipe import HOSTS, HostName
 
