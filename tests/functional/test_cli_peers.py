@@ -22,18 +22,17 @@ from ovsdb import wait_until
 from ovn_ipsec.lab.waiting import stretched
 
 PEER = {"peer": "hv2", "local": "10.0.0.1", "remote": "10.0.0.2", "since_s": 61}
-REPLIES: list[str] = []
 
 
 @contextmanager
 def controller(path: Path, replies: list[str]) -> Iterator[None]:
     """Answer on a control socket as a controller does, with the last reply again and again."""
-    # The library keeps the first function that a command was given in this process.
-    REPLIES[:] = replies
 
     def peers(conn: Any, _argv: object, _aux: object) -> None:
-        conn.reply(REPLIES.pop(0) if len(REPLIES) > 1 else REPLIES[0])
+        conn.reply(replies.pop(0) if len(replies) > 1 else replies[0])
 
+    # The library keeps the first function that a command was given in this process.
+    ovs.unixctl.commands.pop("peers/show", None)
     ovs.unixctl.command_register("peers/show", "[json]", 0, 1, peers, None)
     error, server = ovs.unixctl.server.UnixctlServer.create(str(path))
     assert not error
@@ -55,6 +54,7 @@ def controller(path: Path, replies: list[str]) -> Iterator[None]:
         done.set()
         thread.join()
         server.close()
+        ovs.unixctl.commands.pop("peers/show")
 
 
 def start(*argv: str, stdout: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
