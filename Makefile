@@ -19,7 +19,7 @@ help:
 	@echo 'setup        install what is missing: Debian packages, .venv (quick when nothing is)'
 	@echo 'sandbox      build a whole encrypted OVN cluster on this machine (ARGS=--keep: a shell in it)'
 	@echo
-	@echo 'check        everything: lint types arch unit simulation functional system'
+	@echo 'check        everything: lint types arch docs-site unit simulation functional system'
 	@echo 'check-fast   lint types arch unit-fast, in half a minute'
 	@echo 'lint         ruff, its formatter, generated pages and links in the docs'
 	@echo 'types        mypy, strict'
@@ -58,7 +58,7 @@ image:
 sandbox: setup
 	$(PYTHON) -m ovn_ipsec.cli sandbox $(ARGS)
 
-check: setup lint types arch unit simulation functional system
+check: setup lint types arch docs-site unit simulation functional system
 
 # Two at a time: the unit tests beside everything else.
 check-fast: setup

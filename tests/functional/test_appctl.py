@@ -12,10 +12,10 @@ from pathlib import Path
 import ovs.unixctl.server
 import pytest
 from alone import MISSING, OVS_SCHEMA, SB_SCHEMA, Host, alone
-from ovn_ipsec.lab.jsonrpc import answers
 
 from controller import commands
 from ovn_ipsec import service
+from ovn_ipsec.lab.cluster.jsonrpc import answers
 from ovn_ipsec.model.policy import Auth, Phase
 from tests.functional import live
 from tests.functional.live import until

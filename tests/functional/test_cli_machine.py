@@ -4,23 +4,19 @@
 from __future__ import annotations
 
 import os
-from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
 
 from controller.guard.nft import NftGuardLayer
 from controller.guard.xfrm import XfrmGuardLayer
-from controller.xfrm.socket import XfrmSocket
 from ovn_ipsec.cli.machine import nft, ports, xfrm
 from ovn_ipsec.cli.machine.values import Block, Holder, Way
 from ovn_ipsec.model.observation import Known
 from tests.contracts.guard_layer import CLOSED
-from tests.functional.netns import LOCAL, PEER, Net, namespace
+from tests.functional.netns import Net, namespace
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_NET_ADMIN")
-
-KEY = bytes(range(100, 136))
 
 
 @pytest.fixture
@@ -28,28 +24,6 @@ def net() -> Iterator[Net]:
     """A namespace."""
     with namespace() as found:
         yield found
-
-
-@pytest.mark.parametrize("version", [4, 6])
-def test_an_sa_is_told_and_its_key_is_not(net: Net, version: int) -> None:
-    """What iproute2 shows with the key is shown here without."""
-    with net.entered():
-        kernel = XfrmSocket().open()
-    able = kernel.esp_support()
-    kernel.close()
-    assert isinstance(able, Known)
-    if version not in able.value:
-        pytest.skip("this kernel has no ESP")
-    ends = f"src {LOCAL[version]} dst {PEER[version]}"
-    words = f"ip xfrm state add {ends} proto esp spi 0xc0ffee01 reqid 7 mode transport aead"
-    net.run(*words.split(), "rfc4106(gcm(aes))", f"0x{KEY.hex()}", "128")
-    assert KEY.hex() in net.run("ip", "xfrm", "state")
-    with net.entered():
-        (line,) = xfrm.states()
-    assert line.startswith(f"{LOCAL[version]} {PEER[version]} proto esp spi 0xc0ffee01 reqid 7 tr")
-    assert line.endswith("bytes 0 packets 0")
-    for spelled in (KEY.hex(), KEY.hex().upper(), b64encode(KEY).decode(), repr(KEY)):
-        assert spelled not in line
 
 
 def test_the_guard_is_seen_in_both_layers(net: Net) -> None:

@@ -15,7 +15,6 @@ import pytest
 from controller.guard.layer import GuardLayer
 from controller.guard.nft import NftGuardLayer
 from controller.guard.xfrm import XfrmGuardLayer
-from controller.xfrm.socket import XfrmSocket
 from ovn_ipsec.model.observation import Known
 from tests.contracts.guard_layer import CLOSED
 from tests.functional.netns import LOCAL, PEER, PORT, Wire, joined
@@ -84,28 +83,6 @@ def test_what_the_guard_denies_does_not_leave(
     assert outcome == "denied"
     assert said.startswith("none of 10 probes left v0, as ESP or in the clear")
     assert said.endswith("(Operation not permitted)")
-
-
-@VERSIONS
-def test_esp_is_seen_as_what_it_is(wire: Wire, version: int) -> None:
-    """An SA with a key that everybody knows will do, where the kernel has ESP; without it, none."""
-    with wire.here.entered():
-        kernel = XfrmSocket().open()
-    able = kernel.esp_support()
-    kernel.close()
-    assert isinstance(able, Known)
-    if version not in able.value:
-        pytest.skip("this kernel has no ESP")
-    ends = f"src {LOCAL[version]} dst {PEER[version]}"
-    wire.here.run(*f"ip xfrm policy add {ends} proto udp dport {PORT} dir out".split(),
-                  *f"tmpl {ends} proto esp mode transport".split())  # fmt: skip
-    outcome, said = tried(wire, PEER[version], version=version)
-    assert outcome == "denied", said
-    wire.here.run("ip", "xfrm", "state", "flush")
-    wire.here.run(*f"ip xfrm state add {ends} proto esp spi 0x1234 mode transport aead".split(),
-                  "rfc4106(gcm(aes))", "0x" + "11" * 36, "128")  # fmt: skip
-    outcome, said = tried(wire, PEER[version], version=version)
-    assert (outcome, said) == ("encrypted", "all 10 probes left v0 as ESP, none in the clear")
 
 
 def test_where_there_is_no_way_there_is_no_verdict(wire: Wire) -> None:

@@ -13,10 +13,10 @@ import helpers
 import proving
 import scan
 from helpers import say
-from ovn_ipsec.lab.chassis import Chassis
-from ovn_ipsec.lab.host import python
 
-from ovn_ipsec.lab.cluster import Cluster
+from ovn_ipsec.lab.cluster.chassis import Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.host import python
 
 FILE = "/run/ovn/report.tar.gz"
 _KEY = re.compile(r"0x([0-9a-f]{32,})")
