@@ -22,6 +22,10 @@ ENFORCED_S = 300.0
 """As the documentation waits."""
 APT_S = 300.0
 """How long apt may take for packages that are there already; 20 s were seen."""
+CERTIFICATE = """ovs-vsctl set Open_vSwitch . other_config:certificate=/etc/ovn/ipsec-cert.pem \\
+    other_config:private_key=/etc/ovn/ipsec-key.pem other_config:ca_cert=/etc/ovn/ipsec-ca.pem"""
+YES = b"y\n"
+"""What apt asks for where not all that it was given is new."""
 
 CENTRAL = "apt install ./build/deb/ovn-ipsec-common_*.deb ./build/deb/ovn-ipsec-central_*.deb"
 HOST = "apt install ./build/deb/ovn-ipsec-common_*.deb ./build/deb/ovn-ipsec-host_*.deb"
@@ -61,18 +65,21 @@ class Operator:
         self._enforced = False
 
     def install(self) -> None:
-        """Install the packages by the documented commands, and let chassis ask for certificates."""
+        """Install the packages, and give each chassis its certificate, by documented commands."""
         if self._installed:
             return
         central = self.pair.h1
-        central.check(documented(CENTRAL), timeout=APT_S)
+        central.check(documented(CENTRAL), stdin=YES, timeout=APT_S)
         for host in self.pair.hosts:
-            host.check(documented(HOST), timeout=APT_S)
-        central.check(documented("ovn-ipsec pki init", "howto/authentication.md"), timeout=120)
-        flags = documented("--ca-dir /var/lib/ovn-ipsec/ca", "howto/authentication.md")
-        line = f'OVN_IPSEC_NORTHD_OPTS="{flags}"'
-        central.check(f"echo '{line}' >>/etc/default/ovn-ipsec", timeout=20)
-        central.check("systemctl restart ovn-ipsec-northd", timeout=120)
+            host.check(documented(HOST), stdin=YES, timeout=APT_S)
+        central.check(documented("ovn-ipsec pki init", "howto/pki.md"), timeout=120)
+        issue = documented("ovn-ipsec pki issue", "howto/pki.md")
+        central.check(f"{issue} {' '.join(host.name for host in self.pair.hosts)}", timeout=120)
+        for host in self.pair.hosts:
+            for file in ("key", "cert", "ca"):
+                issued = f"/var/lib/ovn-ipsec/ca/issued/{host.name}/{file}.pem"
+                host.put(f"/etc/ovn/ipsec-{file}.pem", central.check(f"cat {issued}").encode())
+            host.check(documented(CERTIFICATE, "howto/authentication.md"))
         self._installed = True
 
     def enforce(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import DEBS
-from operator_words import APT_S, Operator, is_active, nothing_clear, pinging, say, spis
+from operator_words import APT_S, YES, Operator, is_active, nothing_clear, pinging, say, spis
 
 from ovn_ipsec.lab.hosts.pair import Pair
 
@@ -50,7 +50,7 @@ def test_an_upgrade_loses_no_packet_and_keeps_every_sa(
         nothing_clear(enforced, f"upgrade of {host.name}"),
         pinging(host, peer.host.workload_address) as loss,
     ):
-        host.check(f"apt install {files}", timeout=APT_S)
+        host.check(f"apt install {files}", stdin=YES, timeout=APT_S)
         operator.wait_enforced()
     say(f"upgrade of {host.name}", sent=loss.sent, lost=loss.lost)
     assert loss.sent >= PINGS_MIN
