@@ -10,6 +10,7 @@ import pytest
 from conftest import DEBS
 from operator_words import APT_S, YES, Operator, is_active, nothing_clear, pinging, say, spis
 
+from ovn_ipsec.lab.hosts.machine import Machine
 from ovn_ipsec.lab.hosts.pair import Pair
 
 PINGS_MIN = 50
@@ -35,6 +36,13 @@ def next_debs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.glob("*.deb"))
 
 
+def versions(host: Machine) -> dict[str, str]:
+    """Return the version of each package of ours that is installed on a host."""
+    form = "${db:Status-Abbrev} ${binary:Package} ${Version}\\n"
+    lines = host.check(f"dpkg-query -W -f '{form}' 'ovn-ipsec-*'").splitlines()
+    return {words[1]: words[2] for line in lines if (words := line.split())[0] == "ii"}
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_an_upgrade_loses_no_packet_and_keeps_every_sa(
     enforced: Pair, operator: Operator, next_debs: list[Path], number: int
@@ -42,8 +50,7 @@ def test_an_upgrade_loses_no_packet_and_keeps_every_sa(
     """In one call, as documented; the daemons then run the new version."""
     host, peer = enforced.hosts if number == 1 else tuple(reversed(enforced.hosts))
     enforced.give(host, next_debs, "next")
-    names = host.check("dpkg-query -W -f '${binary:Package} ' 'ovn-ipsec-*'").split()
-    files = " ".join(f"./next/{name}_*.deb" for name in names)
+    files = " ".join(f"./next/{name}_*.deb" for name in versions(host))
     before = spis(host)
     daemon = host.check("systemctl show -p MainPID ovn-ipsec-controller")
     with (
@@ -56,7 +63,6 @@ def test_an_upgrade_loses_no_packet_and_keeps_every_sa(
     assert loss.sent >= PINGS_MIN
     assert loss.lost == 0
     assert spis(host) == before
-    versions = host.check("dpkg-query -W -f '${Version}\\n' 'ovn-ipsec-*'").split()
-    assert all(version.endswith("+next") for version in versions)
+    assert all(version.endswith("+next") for version in versions(host).values())
     assert is_active(host, "ovn-ipsec-controller")
     assert host.check("systemctl show -p MainPID ovn-ipsec-controller") != daemon
