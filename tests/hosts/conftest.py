@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build"
 DEBS = image.packages(BUILD / "deb")
 ARTEFACTS = BUILD / "hosts" / "artefacts"
-ORDER = ("install", "security", "upgrade", "units", "reboot", "removal")
+ORDER = ("install", "security", "reboot", "upgrade", "units", "removal")
 """Of the modules; what a failed one leaves behind is not mended for the next."""
 
 
