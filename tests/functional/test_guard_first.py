@@ -91,6 +91,16 @@ def test_at_boot_the_guard_of_before_stands(wire: Wire, tmp_path: Path, stored: 
         assert seen.may_clear == frozenset()
 
 
+def test_before_the_program_has_started_at_boot_tunnels_are_closed(wire: Wire) -> None:
+    """By nft alone, twice without harm, until the unit deletes what it has loaded."""
+    for _ in range(2):
+        wire.here.run("nft", "-f", str(ROOT / "packaging" / "nftables" / "boot.nft"))
+        assert everything_is_closed(wire)
+    assert wire.both_ways(LOCAL[4], PEER[4], port=OTHER_PORT) == OPEN
+    wire.here.run("nft", "delete", "table", "inet", "ovn_ipsec_boot")
+    assert wire.both_ways(LOCAL[4], PEER[4]) == OPEN
+
+
 def test_at_boot_nothing_is_denied_that_never_was(wire: Wire, tmp_path: Path) -> None:
     """A host without a boot guard is as open as before."""
     assert put_up(wire, tmp_path / "new") == "no guard to restore"

@@ -97,6 +97,18 @@ def test_the_guard_comes_before_everything():
     assert lines(GUARD, "Install") == {"WantedBy=sysinit.target"}
 
 
+def test_tunnels_are_closed_before_the_guard_has_started():
+    """By a program that starts at once, and until the guard stands, however long that takes."""
+    found = settings(PACKAGING / f"{GUARD}.service")
+    assert [f"{key}={value}" for _, key, value in found if key.startswith("Exec")] == [
+        "ExecStartPre=-/usr/sbin/nft -f /usr/share/ovn-ipsec-host/boot.nft",
+        "ExecStart=/usr/bin/ovn-ipsec-controller --guard",
+        "ExecStartPost=-/usr/sbin/nft delete table inet ovn_ipsec_boot",
+    ]
+    shipped = (PACKAGING / "debian" / "ovn-ipsec-host.install").read_text("utf-8")
+    assert "packaging/nftables/boot.nft usr/share/ovn-ipsec-host\n" in shipped
+
+
 def test_only_a_guard_that_is_kept_can_hold_ovn_controller_back():
     """Where none is kept the unit is skipped; nobody stops ovn-controller by stopping it."""
     kept = "ConditionPathExists=/var/lib/ovn-ipsec/boot-guard.json"
