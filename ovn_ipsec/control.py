@@ -95,7 +95,7 @@ class ControlSocket:
             raise IPsecError(f"control socket {self.path}: {os.strerror(error)}")
         _keep_alive("set-options")
 
-    def run(self) -> None:
+    def answer(self) -> None:
         """Answer what was asked."""
         if self._server is not None:
             self._server.run()

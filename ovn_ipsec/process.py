@@ -55,9 +55,9 @@ class StatusLine:
     def put(self, text: str) -> None:
         """Take the text to show: it is made one printable line of bounded length, and sent."""
         self._text = printable(text, STATUS_MAX)
-        self.run()
+        self.send()
 
-    def run(self) -> None:
+    def send(self) -> None:
         """Send what is new, if it is time to."""
         now = self._clock.monotonic()
         if self._text == self._sent or now < self._may_send_at:

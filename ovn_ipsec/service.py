@@ -378,14 +378,14 @@ class Service:
             self._reopen = False
             self._log.reopen()
         try:
-            self._control.run()
+            self._control.answer()
         except Exception as error:  # noqa: BLE001 - as for one that cannot be opened
             self._events.exception("control_socket_failed")
             self._failed["control socket"] = printable(f"control socket: {error!r}")
             self._close_control()
         self._retry()
         self._note()
-        self._line.run()
+        self._line.send()
         self._tell_alive()
 
     def wait(self, poller: ovs.poller.Poller) -> None:

@@ -183,7 +183,7 @@ def test_an_address_that_cannot_be_had_is_named(tmp_path: Path) -> None:
                 wait_until((tmp_path / "ctl").exists, what="it can be asked")
             finally:
                 running.terminate()
-            assert running.wait(stretched(10)) == 0
+            assert running.wait(stretched(60)) == 0
     assert "Traceback" not in log.read_text("utf-8")
 
 

@@ -113,12 +113,12 @@ def _told(target: str | None) -> tuple[tuple[Check, ...], str | None, bool]:
         status = ask(socket, "status", "json")
         told = examine(status, ask(socket, "guard/show"), ask_peers(socket))
     except EdgeError as error:
-        barred = isinstance(error.__cause__, PermissionError)
+        hidden = isinstance(error.__cause__, PermissionError)
         silent = Check(
             part="controller",
-            is_well=None if barred else False,
+            is_well=None if hidden else False,
             said=f"does not answer: {error.diagnostics()}",
-            next_step="run this as root" if barred else NEXT_WITHOUT,
+            next_step="run this as root" if hidden else NEXT_WITHOUT,
         )
         return (silent,), None, False
     name = status.get("chassis")

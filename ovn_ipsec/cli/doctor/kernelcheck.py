@@ -35,14 +35,14 @@ def examine_modules(modules: Modules, wanted: Iterable[IpAddress]) -> tuple[Chec
 
 
 def _modules(modules: Modules, needed: tuple[str, ...]) -> Iterator[Check]:
-    barred = [name for name in (*needed, *ASKED) if name in modules.barred]
-    for name in barred:
-        file = modules.barred[name]
+    blacklisted = [name for name in (*needed, *ASKED) if name in modules.blacklisted]
+    for name in blacklisted:
+        file = modules.blacklisted[name]
         late = " after the next boot" if name in modules.here else ""
         said = f"{name} is kept out by {file}{late}"
         step = f"remove its line from {file}, then modprobe {name}"
         yield Check(part=f"module {name}", is_well=False, said=said, next_step=step)
-    rest = [name for name in needed if name not in modules.here and name not in barred]
+    rest = [name for name in needed if name not in modules.here and name not in blacklisted]
     if modules.on_disk is None and rest:
         said = f"{' '.join(rest)}: not loaded; whether they can be is not to be seen from here"
         yield Check(part="modules", is_well=None, said=said, next_step=FOLDER)
@@ -52,7 +52,7 @@ def _modules(modules: Modules, needed: tuple[str, ...]) -> Iterator[Check]:
         said = f"{' '.join(missing)} are not there for kernel {modules.release}"
         step = f"install linux-modules-extra-{modules.release} or kernel-modules; or another kernel"
         yield Check(part="modules", is_well=False, said=said, next_step=step)
-    elif not barred:
+    elif not blacklisted:
         yield Check(part="modules", is_well=True, said=" ".join(needed))
 
 

@@ -45,8 +45,8 @@ def modules(names: Iterable[str], root: Path = ROOT) -> Modules:
     if folder is not None:
         here |= wanted & set(_listed(folder / "modules.builtin"))
         on_disk = wanted & frozenset(_listed(folder / "modules.dep"))
-    barred = {name: path for name, path in _barred(root) if name in wanted}
-    return Modules(release=release, here=frozenset(here), on_disk=on_disk, barred=barred)
+    blacklisted = {name: path for name, path in _blacklisted(root) if name in wanted}
+    return Modules(release=release, here=frozenset(here), on_disk=on_disk, blacklisted=blacklisted)
 
 
 def _listed(path: Path) -> Iterator[str]:
@@ -55,7 +55,7 @@ def _listed(path: Path) -> Iterator[str]:
         yield file.partition(".ko")[0].replace("-", "_")
 
 
-def _barred(root: Path) -> Iterator[tuple[str, str]]:
+def _blacklisted(root: Path) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     for folder in FOLDERS:
         for path in sorted((root / folder).glob("*.conf")):

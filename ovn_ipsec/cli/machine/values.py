@@ -62,7 +62,7 @@ class Modules:
     """Loaded or built in."""
     on_disk: frozenset[str] | None = frozenset()
     """That could be loaded; None: the kernel's folder is not here, as in a container."""
-    barred: Mapping[str, str] = field(default_factory=dict)
+    blacklisted: Mapping[str, str] = field(default_factory=dict)
     """The file of modprobe.d that keeps each from being loaded."""
 
 

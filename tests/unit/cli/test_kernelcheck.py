@@ -64,7 +64,7 @@ def test_esp_is_needed_for_the_addresses_that_there_are(wanted: list, named: str
 def test_a_module_that_modprobe_keeps_out_is_not_well(here: frozenset[str], late: str):
     """Also while it is still loaded."""
     file = "/etc/modprobe.d/cis.conf"
-    modules = Modules(release="6.1", here=here, on_disk=ALL, barred={"esp4": file})
+    modules = Modules(release="6.1", here=here, on_disk=ALL, blacklisted={"esp4": file})
     (check,) = examine_modules(modules, [V4])
     assert ("module esp4", False) == (check.part, check.is_well)
     assert f"esp4 is kept out by {file}{late}" == check.said
@@ -81,7 +81,7 @@ def test_a_kernel_whose_folder_is_not_here_leaves_it_open():
 
 
 def test_modules_are_read_from_the_system(tmp_path: Path):
-    """Loaded, built in, on disk and barred, each from its place; a hidden file bars nothing."""
+    """Loaded, built in, on disk and blacklisted, each from its place; a hidden file bars nothing."""
     folder = tmp_path / "lib/modules" / os.uname().release
     folder.mkdir(parents=True)
     (folder / "modules.builtin").write_text("kernel/net/xfrm/xfrm_user.ko\n")
@@ -99,7 +99,10 @@ def test_modules_are_read_from_the_system(tmp_path: Path):
     seen = kernel.modules(ALL, tmp_path)
     assert {"geneve", "xfrm_user"} == seen.here
     assert {"esp4", "nf_tables"} == seen.on_disk
-    assert {"esp4": "/etc/modprobe.d/a.conf", "esp6": "/usr/lib/modprobe.d/b.conf"} == seen.barred
+    assert {
+        "esp4": "/etc/modprobe.d/a.conf",
+        "esp6": "/usr/lib/modprobe.d/b.conf",
+    } == seen.blacklisted
     assert kernel.modules(ALL, tmp_path / "nowhere").on_disk is None
 
 
