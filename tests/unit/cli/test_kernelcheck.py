@@ -81,7 +81,7 @@ def test_a_kernel_whose_folder_is_not_here_leaves_it_open():
 
 
 def test_modules_are_read_from_the_system(tmp_path: Path):
-    """Loaded, built in, on disk and blacklisted, each from its place; a hidden file bars nothing."""
+    """Loaded, built in, on disk, blacklisted, each from its place; a hidden file does nothing."""
     folder = tmp_path / "lib/modules" / os.uname().release
     folder.mkdir(parents=True)
     (folder / "modules.builtin").write_text("kernel/net/xfrm/xfrm_user.ko\n")
