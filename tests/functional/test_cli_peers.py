@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -25,11 +25,11 @@ PEER = {"peer": "hv2", "local": "10.0.0.1", "remote": "10.0.0.2", "since_s": 61}
 
 
 @contextmanager
-def controller(path: Path, replies: list[str]) -> Iterator[None]:
-    """Answer on a control socket as a controller does, with the last reply again and again."""
+def controller(path: Path, reply: Callable[[], str]) -> Iterator[None]:
+    """Answer on a control socket as a controller does."""
 
     def peers(conn: Any, _argv: object, _aux: object) -> None:
-        conn.reply(replies.pop(0) if len(replies) > 1 else replies[0])
+        conn.reply(reply())
 
     # The library keeps the first function that a command was given in this process.
     ovs.unixctl.commands.pop("peers/show", None)
@@ -77,7 +77,7 @@ def test_pairs_are_shown_as_the_controller_tells_them(tmp_path: Path) -> None:
     """For people and for programs."""
     socket = tmp_path / "controller.ctl"
     pairs = [{**PEER, "state": "blocked", "last_error": "no answer"}]
-    with controller(socket, [json.dumps(pairs)]):
+    with controller(socket, lambda: json.dumps(pairs)):
         code, output, errors = run("-t", str(socket))
         assert (code, errors) == (1, "")
         assert output.splitlines()[0] == "1 pair: 1 blocked"
@@ -95,17 +95,20 @@ def test_pairs_are_shown_as_the_controller_tells_them(tmp_path: Path) -> None:
 def test_pairs_are_asked_for_again_and_again(tmp_path: Path) -> None:
     """Until it is interrupted; it ends with the status of the last answer."""
     socket, printed = tmp_path / "controller.ctl", tmp_path / "printed"
-    replies = [json.dumps([{**PEER, "state": state}]) for state in ("blocked", "encrypted")]
 
     def states() -> list[str]:
-        lines = printed.read_text().splitlines()
+        lines = printed.read_text().split("\n")[:-1]
         return [pair["state"] for line in lines for pair in json.loads(line)]
 
-    with controller(socket, replies), printed.open("w") as output:
+    def reply() -> str:
+        state = "encrypted" if "blocked" in states() else "blocked"
+        return json.dumps([{**PEER, "state": state}])
+
+    with printed.open("w") as output, controller(socket, reply):
         words = ("-t", str(socket), "--json", "--watch", "--interval", "0.1")
         watching = start(*words, stdout=output)
         try:
-            wait_until(lambda: states()[:2] == ["blocked", "encrypted"], what="two answers")
+            wait_until(lambda: "encrypted" in states(), what="another answer than the first")
             watching.send_signal(signal.SIGINT)
             _, errors = watching.communicate(timeout=stretched(60))
         finally:
