@@ -52,7 +52,7 @@ def take_in(southbound: Southbound) -> None:
         return southbound.loaded and not southbound.session.busy
 
     until(done, "the southbound read")
-    ovsdb.quiet(southbound.run, southbound.session)
+    ovsdb.quiet(southbound.receive, southbound.session)
     southbound.changed_chassis(time.monotonic())
 
 
