@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COLOURS = {"encrypted": "green", "pending": "yellow", "blocked": "red"}
 
 
-@click.command(name="explain")
+@click.command(name="explain", short_help="Explain how the pairs of two chassis are treated.")
 @click.argument("one", metavar="A")
 @click.argument("other", metavar="B")
 @click.option(

@@ -20,7 +20,9 @@ INTERVAL_S = 2.0
 NO_MATCH = "no peer has a name like this: {}"
 
 
-@click.command(name="peers")
+@click.command(
+    name="peers", short_help="Show the pairs of this chassis, as its controller has them."
+)
 @click.option(
     "-t",
     "--target",

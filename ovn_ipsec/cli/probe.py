@@ -28,7 +28,7 @@ LIVE, READY = "version", "is-ready"
 ANSWER_MAX = 65536
 
 
-@click.command(name="probe")
+@click.command(name="probe", short_help="Check that a daemon on this host is alive and ready.")
 @click.argument("daemon", type=click.Choice(list(DAEMONS)))
 @click.option("--live", is_flag=True, help="Ask only whether it answers, ready or not.")
 @click.option(

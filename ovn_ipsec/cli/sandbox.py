@@ -15,7 +15,7 @@ from .output import say_json
 from .settings import Settings
 
 
-@click.command(name="sandbox")
+@click.command(name="sandbox", short_help="Build an encrypted OVN cluster on this machine.")
 @click.option(
     "--chassis", type=click.IntRange(2, 8), default=3, show_default=True, help="How many chassis."
 )

@@ -28,7 +28,7 @@ OUTDATED = "not connected, so this is what was last seen: {}"
 NO_MATCH = "no chassis has a name like this: {}"
 
 
-@click.command(name="status")
+@click.command(name="status", short_help="Show the state of the cluster, and what needs attention.")
 @click.option("--problems", is_flag=True, help="Show every problem, with all names.")
 @click.option("--chassis", metavar="GLOB", help="Show only chassis like GLOB, one by one.")
 @click.option("--watch", is_flag=True, help="Show it again after each change, until interrupted.")

@@ -44,7 +44,7 @@ class Line:
     verdict: Verdict
 
 
-@click.command(name="check-wire")
+@click.command(name="check-wire", short_help="Prove that what leaves for another chassis is ESP.")
 @click.argument("one", metavar="A")
 @click.argument("other", metavar="B")
 @click.option(

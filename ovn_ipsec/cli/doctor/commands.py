@@ -54,7 +54,7 @@ def place_options(command: F) -> F:
     return command
 
 
-@click.command(name="doctor")
+@click.command(name="doctor", short_help="Check every part of this chassis, and say what to do.")
 @place_options
 @click.pass_obj
 def command(

@@ -42,7 +42,9 @@ FILE_MAX = 65536
 """Bytes that are read of a request and the words before it."""
 
 
-@click.group(cls=PkiGroup, name="pki")
+@click.group(
+    cls=PkiGroup, name="pki", short_help="Run a small certificate authority for the chassis."
+)
 @click.option(
     "--ca",
     type=A_PATH,

@@ -57,7 +57,9 @@ def _file(source: BinaryIO) -> RuleFile:
     return parse_file(source.read().decode(errors="surrogateescape"))
 
 
-@click.group(cls=Group, name="policy")
+@click.group(
+    cls=Group, name="policy", short_help="See and change the rules that say what is encrypted."
+)
 def command() -> None:
     """See and change the rules that decide which pairs of chassis are encrypted.
 

@@ -34,7 +34,7 @@ FAULTS = (ValueError, LookupError, TypeError, AttributeError, struct.error)
 """What a part may meet that nobody thought of; its text could quote anything."""
 
 
-@click.command(name="report")
+@click.command(name="report", short_help="Write a support bundle, without secrets.")
 @click.option(
     "-o",
     "--output",
