@@ -57,13 +57,13 @@ class Line:
 def command(settings: Settings, one: str, other: str, target: str | None) -> None:
     """Prove that what leaves the chassis A for the chassis B is ESP.
 
-    Run it on A, as root. A and B are names of chassis or addresses of encaps; where there are
-    several pairs, each is tried. Ten marked packets are sent to the tunnel port of B, where Open
-    vSwitch drops them, for they are of no network; and the interface by which they leave is
-    watched. It shows one direction: `ovn-ipsec check-wire B A` on B shows the other. Which packets
-    arrive is not looked at, for a host also shows what it has decrypted. A card that encrypts by
-    itself cannot be looked behind. Exit status: 0 all left as ESP; 1 something left in the clear,
-    or nothing left because it was denied; 2 unknown.
+    Run it on A, as root. A and B are chassis names or encap addresses; if there are several pairs,
+    each is tried. It sends ten marked packets to the tunnel port of B, whose Open vSwitch drops
+    them because they belong to no network, and watches the interface through which they leave. It
+    shows one direction; `ovn-ipsec check-wire B A` on B shows the other. Arriving packets are not
+    checked, because a host also sees there what it has just decrypted. If the network card
+    encrypts, the result is unknown. Exit status: 0 all left as ESP; 1 something left in clear, or
+    nothing left because it was denied; 2 unknown.
     """
     try:
         lines = _try(one, other, target or own_socket())
