@@ -21,6 +21,7 @@ from ovsdb import wait_until
 
 from ovn_ipsec.lab.waiting import stretched
 
+PEERS = [sys.executable, "-m", "ovn_ipsec.cli", "peers"]
 PEER = {"peer": "hv2", "local": "10.0.0.1", "remote": "10.0.0.2", "since_s": 61}
 
 
@@ -58,8 +59,9 @@ def controller(path: Path, reply: Callable[[], str]) -> Iterator[None]:
 
 
 def start(*argv: str, stdout: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
+    # Whoever runs the tests in the background may have them ignore SIGINT, and children with them.
     return subprocess.Popen(
-        [sys.executable, "-m", "ovn_ipsec.cli", "peers", *argv],
+        ["env", "--default-signal=INT", *PEERS, *argv],
         env=dict(os.environ),
         stdout=stdout,
         stderr=subprocess.PIPE,
