@@ -36,8 +36,9 @@ def ovn(tmp_path: Path) -> Iterator[Central]:
 def start(
     ovn: Central, *argv: str, stdout: IO[str] | int = subprocess.PIPE
 ) -> subprocess.Popen[str]:
+    # Whoever runs the tests in the background may have them ignore SIGINT, and children with them.
     return subprocess.Popen(
-        [sys.executable, "-m", "ovn_ipsec.cli", *argv],
+        ["env", "--default-signal=INT", sys.executable, "-m", "ovn_ipsec.cli", *argv],
         env={**os.environ, **ovn.env},
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -72,7 +73,8 @@ def test_status_is_shown_again_after_each_change(ovn: Central, tmp_path: Path) -
     printed = tmp_path / "printed"
 
     def states() -> list[str]:
-        return [json.loads(line)["state"] for line in printed.read_text().splitlines()]
+        lines = printed.read_text().split("\n")[:-1]
+        return [json.loads(line)["state"] for line in lines]
 
     with printed.open("w") as output:
         watching = start(ovn, "--json", "status", "--watch", stdout=output)
