@@ -25,6 +25,7 @@ HONEST = ("h1", "h2", "h3")
 SEIZED = "h4"
 TAKEN_IN_S = 3.0
 """What a trick may take to be read, refused and said once."""
+GATE_S = 400
 LOOKED_AT_S = 6.0
 CORES = 0.5
 """More of a processor than this is work for all: what was seen of 4000 silent encaps was 3.8."""
@@ -121,7 +122,9 @@ def test_what_one_chassis_writes_costs_the_others_nothing(
     for one in honest:
         assert not {"\x1b", "\x9b", "\x07", "\r"} & set(_log(one))
         assert not any(line.startswith(hostile.FORGED) for line in _log(one).split("\n"))
-    assert helpers.state(cluster).startswith("enforced")
+    # Rules that tell zones apart make one that churns an event of the rollout; its gate goes on
+    # without a chassis that does not follow after 300 s.
+    wait_until(lambda: helpers.state(cluster).startswith("enforced"), GATE_S, "enforced again")
 
 
 def _of_honest(cluster: Cluster) -> dict[tuple[str, str], tuple[str, ...]]:
