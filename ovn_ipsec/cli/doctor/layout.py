@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from textwrap import wrap
 
 from ...schema.report import printable
+from ..layout import Line, folded
 from .checkup import Check
 
 WORDS = {False: "BAD", None: "???", True: "ok"}
@@ -19,14 +18,6 @@ GAP = 6
 TEXT_MIN = 20
 """Columns that a text has, however narrow the screen is."""
 TEXT_MAX = 4000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A line and how it is coloured."""
-
-    text: str
-    style: str = ""
 
 
 def lay_out(checks: Iterable[Check], width: int | None) -> Iterator[Line]:
@@ -43,36 +34,26 @@ def lay_out(checks: Iterable[Check], width: int | None) -> Iterator[Line]:
     groups = [(is_well, [one for one in found if one.is_well is is_well]) for is_well in WORDS]
     counts = [f"{len(group)} {COUNTED[is_well]}" for is_well, group in groups if group]
     worst = next((is_well for is_well, group in groups if group), None)
-    yield Line(text=", ".join(counts) or "nothing was looked at", style=COLOURS[worst])
+    yield Line(", ".join(counts) or "nothing was looked at", COLOURS[worst])
     parts = max((len(one.part) for one in found), default=0)
     for _, group in groups:
         for number, check in enumerate(group):
             if number == 0:
-                yield Line(text="")
+                yield Line("")
             yield from _check(check, parts, width)
 
 
 def _check(check: Check, parts: int, width: int | None) -> Iterator[Line]:
     head = f"{WORDS[check.is_well].ljust(GAP)}{check.part.ljust(parts)}  "
-    first, *rest = _folded(check.said, len(head), width)
-    yield Line(text=f"{head}{first}".rstrip(), style=COLOURS[check.is_well])
-    for text in rest:
-        yield Line(text=f"{' ' * len(head)}{text}", style=COLOURS[check.is_well])
+    yield from _beside(head, check.said, width, COLOURS[check.is_well])
     if check.next_step:
-        first, *rest = _folded(f"next: {check.next_step}", GAP, width)
-        yield Line(text=f"{' ' * GAP}{first}")
-        for text in rest:
-            yield Line(text=f"{' ' * (GAP + len('next: '))}{text}")
+        yield from _beside(f"{' ' * GAP}next: ", check.next_step, width)
 
 
-def _folded(text: str, indent: int, width: int | None) -> list[str]:
-    clean = printable(text, TEXT_MAX)
-    if width is None:
-        return [clean]
-    room = max(TEXT_MIN, width - indent)
-    first, *more = wrap(clean, room, break_on_hyphens=False) or [""]
-    if not more or not clean.startswith("next: "):
-        return [first, *more]
-    # What goes on below a next step stands under its text.
-    rest = clean.removeprefix(first).strip()
-    return [first, *wrap(rest, max(TEXT_MIN, room - len("next: ")), break_on_hyphens=False)]
+def _beside(head: str, text: str, width: int | None, style: str = "") -> Iterator[Line]:
+    """A text behind a head; what goes on below stands under the text."""
+    room = None if width is None else max(TEXT_MIN, width - len(head))
+    first, *rest = folded(printable(text, TEXT_MAX), room, style=style)
+    yield Line(f"{head}{first.text}".rstrip(), style)
+    for line in rest:
+        yield Line(f"{' ' * len(head)}{line.text}", style)
