@@ -8,54 +8,16 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import ovs.poller
-import ovs.unixctl
-import ovs.unixctl.server
 from ovsdb import wait_until
 
 from ovn_ipsec.lab.waiting import stretched
+from tests.functional.answering import controller
 
 PEERS = [sys.executable, "-m", "ovn_ipsec.cli", "peers"]
 PEER = {"peer": "hv2", "local": "10.0.0.1", "remote": "10.0.0.2", "since_s": 61}
-
-
-@contextmanager
-def controller(path: Path, reply: Callable[[], str]) -> Iterator[None]:
-    """Answer on a control socket as a controller does."""
-
-    def peers(conn: Any, _argv: object, _aux: object) -> None:
-        conn.reply(reply())
-
-    # The library keeps the first function that a command was given in this process.
-    ovs.unixctl.commands.pop("peers/show", None)
-    ovs.unixctl.command_register("peers/show", "[json]", 0, 1, peers, None)
-    error, server = ovs.unixctl.server.UnixctlServer.create(str(path))
-    assert not error
-    done = threading.Event()
-
-    def serve() -> None:
-        while not done.is_set():
-            server.run()
-            poller = ovs.poller.Poller()
-            server.wait(poller)
-            poller.timer_wait(50)
-            poller.block()
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        server.close()
-        ovs.unixctl.commands.pop("peers/show")
 
 
 def start(*argv: str, stdout: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:

@@ -8,15 +8,10 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ovs.poller
-import ovs.unixctl
-import ovs.unixctl.server
 import pytest
 from ovsdb import Central, central, missing_programs, wait_until
 
@@ -27,6 +22,7 @@ from ovn_ipsec.cli.view import Snapshot
 from ovn_ipsec.errors import OvsdbConflict
 from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.ovsdb.commands import SetKeys
+from tests.functional.answering import controller
 
 pytestmark = pytest.mark.skipif(
     bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"
@@ -280,41 +276,12 @@ def test_rules_are_listed_as_in_force_once_they_are(ovn: Central) -> None:
     assert (code, found["pairs"][0]["decided_by"]) == (1, "rule 100: zone:dc1 zone:dc1 off")
 
 
-@contextmanager
-def controller(path: Path, reply: str) -> Iterator[None]:
-    """A control socket that answers peers/show."""
-
-    def peers(conn: Any, _argv: object, _aux: object) -> None:
-        conn.reply(reply)
-
-    ovs.unixctl.command_register("peers/show", "[json]", 0, 1, peers, None)
-    error, server = ovs.unixctl.server.UnixctlServer.create(str(path))
-    assert not error
-    done = threading.Event()
-
-    def serve() -> None:
-        while not done.is_set():
-            server.run()
-            poller = ovs.poller.Poller()
-            server.wait(poller)
-            poller.timer_wait(50)
-            poller.block()
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        server.close()
-
-
 def test_the_controller_of_this_host_is_asked(ovn: Central) -> None:
     """Its words stand above what digests leave open; one that is named must answer."""
     peer = {"peer": "hv2", "local": "10.0.0.1", "remote": "10.0.0.2", "state": "blocked"}
     socket = ovn.folder / "controller.ctl"
-    with controller(socket, json.dumps([{**peer, "last_error": "no answer"}])):
+    pairs = json.dumps([{**peer, "last_error": "no answer"}])
+    with controller(socket, lambda: pairs):
         code, found = answer(ovn, "explain", "hv1", "hv2", "-t", str(socket))
     (pair,) = found["pairs"]
     assert (code, pair["state"]) == (1, "blocked")
