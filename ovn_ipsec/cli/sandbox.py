@@ -27,10 +27,10 @@ def command(settings: Settings, chassis: int, keep: bool, logs: Path | None) -> 
 
     With --json, what happens is told on standard error, and how it ended on standard output.
     """
-    from ..lab.sandbox import run  # noqa: PLC0415 - --help stays quick
+    from ..lab.sandbox import show_encryption  # noqa: PLC0415 - --help stays quick
 
     with _told_on_stderr() if settings.as_json else nullcontext():
-        status = run(chassis=chassis, keep=keep, logs=logs)
+        status = show_encryption(chassis=chassis, keep=keep, logs=logs)
     if settings.as_json:
         say_json({"exit": status})
     sys.exit(status)

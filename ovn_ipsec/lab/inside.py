@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--chassis", type=int, default=3)
     parser.add_argument("--keep", action="store_true")
     given = parser.parse_args(arguments)
-    return show.run(given.chassis, keep=given.keep)
+    return show.build_and_play(given.chassis, keep=given.keep)
 
 
 if __name__ == "__main__":

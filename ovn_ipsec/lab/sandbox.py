@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole cluster on this machine that goes from clear text to encryption before your eyes.
 
-Shell. ``ovn-ipsec sandbox`` calls ``run``. The cluster is built on this kernel where it can
-carry one, else in a guest; nothing stays behind.
+Shell. ``ovn-ipsec sandbox`` calls ``show_encryption``. The cluster is built on this kernel where it
+can carry one, else in a guest; nothing stays behind.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STYLES = {
 _LINE = re.compile(r"^( *[\d.]+ s|  build) +(\S+) ")
 
 
-def run(*, chassis: int = 3, keep: bool = False, logs: Path | None = None) -> int:
+def show_encryption(*, chassis: int = 3, keep: bool = False, logs: Path | None = None) -> int:
     """Show a cluster being encrypted.
 
     Args:
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="leave a shell in the cluster")
     parser.add_argument("--logs", type=Path, metavar="DIR")
     given = parser.parse_args(arguments)
-    return run(chassis=given.chassis, keep=given.keep, logs=given.logs)
+    return show_encryption(chassis=given.chassis, keep=given.keep, logs=given.logs)
 
 
 if __name__ == "__main__":

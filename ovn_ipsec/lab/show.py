@@ -182,7 +182,7 @@ def _word(counts: Mapping[Kind, int]) -> str:
     return "Geneve, in clear" if clear else "ESP"
 
 
-def run(chassis: int, *, keep: bool) -> int:
+def build_and_play(chassis: int, *, keep: bool) -> int:
     """Build the cluster, play the show, and leave a shell when asked to.
 
     Returns:

@@ -29,7 +29,7 @@ def ends_with(command: Callable[P, Exit]) -> Callable[P, None]:
     """Turn what a command returns into the exit status, and no answer into 2."""
 
     @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+    def exiting(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             status = command(*args, **kwargs)
         except OvsdbConflict:
@@ -40,7 +40,7 @@ def ends_with(command: Callable[P, Exit]) -> Callable[P, None]:
             status = Exit.CANNOT_TELL
         sys.exit(status)
 
-    return run
+    return exiting
 
 
 def _cluster(settings: Settings) -> Snapshot:

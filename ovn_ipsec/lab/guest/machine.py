@@ -87,7 +87,7 @@ class GuestOptions:
     """What is added to the command's environment."""
 
 
-def run(argv: Sequence[str], options: GuestOptions, output: Output | None = None) -> int:
+def run_in_guest(argv: Sequence[str], options: GuestOptions, output: Output | None = None) -> int:
     """Boot a guest, run the command in it from this directory, and return its exit status.
 
     Args:
@@ -117,7 +117,7 @@ def run(argv: Sequence[str], options: GuestOptions, output: Output | None = None
 def run_here(argv: Sequence[str], options: GuestOptions, output: Output | None = None) -> int:
     """Run the command on this kernel, in network, mount and process namespaces of its own.
 
-    Everything that it starts ends with it. Arguments and result are those of ``run``.
+    Everything that it starts ends with it. Arguments and result are those of ``run_in_guest``.
     """
     with tempfile.TemporaryDirectory(prefix="ovn-ipsec-artefacts-") as own:
         folder = options.artefacts or Path(own)
@@ -149,7 +149,7 @@ def run_anywhere(argv: Sequence[str], options: GuestOptions, output: Output | No
     Another machine than this one is tried in a guest.
     """
     other = options.speed != FULL or options.just_booted
-    runner = run if other or missing_capabilities() else run_here
+    runner = run_in_guest if other or missing_capabilities() else run_here
     return runner(argv, options, output)
 
 
@@ -351,7 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         artefacts=given.artefacts,
     )
     try:
-        return (run_anywhere if given.anywhere else run)(given.command, options)
+        return (run_anywhere if given.anywhere else run_in_guest)(given.command, options)
     except GuestError as error:
         print(f"guest: {error}", file=sys.stderr)
         return GUEST_FAILED
