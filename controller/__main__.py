@@ -9,15 +9,8 @@ import click
 
 from ovn_ipsec import log
 from ovn_ipsec.errors import EdgeError, IPsecError
-from ovn_ipsec.service import (
-    OVN_RUNDIR,
-    OVN_SYSCONFDIR,
-    OVS_RUNDIR,
-    Common,
-    Service,
-    common_options,
-    fail,
-)
+from ovn_ipsec.flags import OVN_RUNDIR, OVN_SYSCONFDIR, OVS_RUNDIR, Common, common_options
+from ovn_ipsec.service import Service, fail
 
 from . import commands, daemon, outside
 from . import flush as flush_module

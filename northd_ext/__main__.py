@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from ovn_ipsec.errors import IPsecError
+from ovn_ipsec.flags import OVN_RUNDIR, Common, common_options
 from ovn_ipsec.ovsdb.schemas import NORTHBOUND, SOUTHBOUND_CENTRAL, SOUTHBOUND_NETWORKS
 from ovn_ipsec.ovsdb.session import Session
 from ovn_ipsec.ovsdb.streams import tls_files
-from ovn_ipsec.service import OVN_RUNDIR, Common, Service, common_options, fail
+from ovn_ipsec.service import Service, fail
 
 from .daemon import LOCK, Northd
 

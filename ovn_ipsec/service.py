@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: what both daemons share: flags, pidfile, appctl, signals, systemd, the poll loop."""
+"""Shell: the process of a daemon: pidfile, log file, appctl, signals, systemd, the poll loop."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import click
 import ovs.poller
 import structlog
 
-from . import __version__, clock, control, log
+from . import clock, control, log
 from .clock import Clock
 from .control import MANY, ControlSocket, Offer, offer
 from .control import Run as Command
 from .errors import IPsecError
+from .flags import Common
 from .model import vlog
-from .model.chassis import IpAddress
 from .model.text import printable
 from .process import (
     AlreadyRunningError,
@@ -37,11 +35,6 @@ from .process import (
 if TYPE_CHECKING:
     from .metrics import Exporter
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-OVS_RUNDIR = os.environ.get("OVS_RUNDIR", "/var/run/openvswitch")
-OVN_RUNDIR = os.environ.get("OVN_RUNDIR", "/var/run/ovn")
-OVN_SYSCONFDIR = os.environ.get("OVN_SYSCONFDIR", "/etc/ovn")
 RETRY_S = 10.0
 """Between attempts at what could not be opened."""
 NO_CLEANUP = "--no-cleanup"
@@ -66,90 +59,7 @@ SET = Offer(
 )
 OFFERS = (EXIT, LIST, SET, REOPEN, control.LIST, control.VERSION, *control.LIBRARY)
 """What appctl may ask of both daemons."""
-__all__ = ["AlreadyRunningError", "Common", "Process", "Service", "notify_systemd"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Common:
-    """The flags that both daemons take."""
-
-    pidfile: str | None
-    log_file: str | None
-    log_format: str
-    log_level: str
-    unixctl: str | None
-    private_key: str | None
-    certificate: str | None
-    ca_cert: str | None
-    metrics_port: int | None
-    metrics_address: IpAddress
-
-
-def common_options(command: F) -> F:
-    """Add the flags of Common to a click command, which gets them as one argument `common`."""
-
-    def collected(**kwargs: Any) -> Any:
-        names = Common.__dataclass_fields__
-        common = Common(**{name: kwargs.pop(name) for name in names})
-        return command(common=common, **kwargs)
-
-    collected.__name__ = command.__name__
-    collected.__doc__ = command.__doc__
-    collected.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    for option in reversed(_OPTIONS):
-        collected = option(collected)
-    return collected  # type: ignore[return-value]
-
-
-def _address(_context: click.Context, parameter: click.Parameter, text: str) -> IpAddress:
-    try:
-        return ip_address(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not an IP address", param=parameter) from None
-
-
-_OPTIONS = (
-    click.option("--pidfile", metavar="FILE", help="Pidfile (default: in the run directory)."),
-    click.option("--log-file", metavar="FILE", help="Log to FILE (default: standard error)."),
-    click.option(
-        "--log-format",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        show_default=True,
-        help="Format of log lines.",
-    ),
-    click.option(
-        "--log-level",
-        type=click.Choice(list(log.LEVELS)),
-        default="info",
-        show_default=True,
-        help="Lowest level that is logged.",
-    ),
-    click.option("--unixctl", metavar="SOCKET", help="Control socket, for appctl -t."),
-    click.option("-p", "--private-key", metavar="FILE", help="Private key for ssl: remotes."),
-    click.option("-c", "--certificate", metavar="FILE", help="Certificate for ssl: remotes."),
-    click.option(
-        "-C",
-        "--ca-cert",
-        metavar="FILE",
-        help="CA certificate that the server of ssl: remotes is verified with.",
-    ),
-    click.option(
-        "--metrics-port",
-        metavar="PORT",
-        type=click.IntRange(1, 65535),
-        help="Serve metrics for Prometheus over HTTP at /metrics (default: off).",
-    ),
-    click.option(
-        "--metrics-address",
-        metavar="IP",
-        default="127.0.0.1",
-        show_default=True,
-        callback=_address,
-        help="Address to serve metrics on; :: for all. There is no authentication.",
-    ),
-    click.version_option(__version__),
-)
+__all__ = ["AlreadyRunningError", "Process", "Service", "notify_systemd"]
 
 
 class Process(Protocol):
@@ -206,24 +116,24 @@ class Service:
         self.exporter: Exporter | None = None
         """Set by open() if metrics are asked for."""
         self._clock = clock
-        self._reopen = False
+        self._reopen_wanted = False
         self._pidfile = Pidfile(Path(common.pidfile or f"{rundir}/{program}.pid"))
         path = common.unixctl or f"{rundir}/{program}.{os.getpid()}.ctl"
         self._control = ControlSocket(program, path)
         self._common = common
-        self._woken: socket.socket | None = None
+        self._signals: socket.socket | None = None
         self._log = log.LogFile(None)
         self._events = structlog.get_logger()
-        self._failed: dict[str, str] = {}
-        """What is not as it should be, by part."""
-        self._retried: dict[str, Callable[[], None]] = {
+        self._problems: dict[str, str] = {}
+        """By part, what is not as it should be, except what log and metrics know themselves."""
+        self._repairs: dict[str, Callable[[], None]] = {
             "pidfile": self._pidfile.take,
             "metrics": self._open_exporter,
             "control socket": self._control.open,
         }
-        self._told: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
         self._retry_at = float("inf")
-        self._line = StatusLine(clock)
+        self._status_line = StatusLine(clock)
         self._watchdog_s = watchdog_interval_s()
         self._alive_at = clock.monotonic()
         """When systemd is to hear again that the loop goes round."""
@@ -242,44 +152,44 @@ class Service:
             level=common.log_level,
             clock=self._clock,
         )
-        self._try("core", leave_no_core)
-        self._try("pidfile", self._pidfile.take)
+        self._attempt("core", leave_no_core)
+        self._attempt("pidfile", self._pidfile.take)
         if common.metrics_port is not None:
-            self._try("metrics", self._open_exporter)
-        self._try("control socket", self._control.open)
+            self._attempt("metrics", self._open_exporter)
+        self._attempt("control socket", self._control.open)
         self._catch_signals()
         self.command(*EXIT.shape, self._exit)
         self.command(*REOPEN.shape, self._vlog_reopen)
         self.command(*LIST.shape, self._vlog_list)
         self.command(*SET.shape, self._vlog_set)
         self._retry()
-        self._note()
+        self._log_changes()
 
     def problems(self) -> list[str]:
         """What of the process itself is not as it should be, for status and digest."""
-        return [text for _, text in sorted(self._found().items())]
+        return [text for _, text in sorted(self._all_problems().items())]
 
-    def _found(self) -> dict[str, str]:
-        found = dict(self._failed)
+    def _all_problems(self) -> dict[str, str]:
+        found = dict(self._problems)
         if self._log.problem:
             found["log"] = self._log.problem
         if self.exporter is not None and self.exporter.problem:
             found.setdefault("metrics", self.exporter.problem)
         return found
 
-    def _try(self, part: str, act: Callable[[], None]) -> None:
+    def _attempt(self, part: str, act: Callable[[], None]) -> None:
         try:
             act()
         except AlreadyRunningError as error:
-            if self._woken is None:
+            if self._signals is None:
                 raise
-            self._failed[part] = error.diagnostics()
+            self._problems[part] = error.diagnostics()
         except IPsecError as error:
-            self._failed[part] = error.diagnostics()
+            self._problems[part] = error.diagnostics()
         except Exception as error:  # noqa: BLE001 - whatever it is, the loop is worth more
-            self._failed[part] = printable(f"{part}: {str(error) or type(error).__name__}")
+            self._problems[part] = printable(f"{part}: {str(error) or type(error).__name__}")
         else:
-            self._failed.pop(part, None)
+            self._problems.pop(part, None)
 
     def _retry(self) -> None:
         """Try again what has failed, if it is time to."""
@@ -287,30 +197,30 @@ class Service:
         if now >= self._retry_at:
             self._retry_at = float("inf")
             self._log.retry()
-            for part in self._failed.keys() & self._retried.keys():
-                self._try(part, self._retried[part])
+            for part in self._problems.keys() & self._repairs.keys():
+                self._attempt(part, self._repairs[part])
         if self._retry_at == float("inf") and self._is_worth_a_retry():
             self._retry_at = now + RETRY_S
 
     def _is_worth_a_retry(self) -> bool:
-        return bool(self._log.problem or self._failed.keys() & self._retried.keys())
+        return bool(self._log.problem or self._problems.keys() & self._repairs.keys())
 
-    def _note(self) -> None:
+    def _log_changes(self) -> None:
         """Log what has changed among the problems."""
-        found = self._found()
-        if found == self._told:
+        found = self._all_problems()
+        if found == self._logged:
             return
-        for part in sorted(found.keys() | self._told.keys()):
-            text, before = found.get(part), self._told.get(part)
+        for part in sorted(found.keys() | self._logged.keys()):
+            text, before = found.get(part), self._logged.get(part)
             if text is None:
                 self._events.info("service_problem_over", part=part)
             elif text != before:
                 self._events.error("service_problem", part=part, reason=text)
-        self._told = found
+        self._logged = found
 
     def tell(self, doing: str) -> None:
         """Say in one line what the daemon waits for or does, to whoever asks systemd."""
-        self._line.put(doing)
+        self._status_line.put(doing)
 
     def _tell_alive(self) -> None:
         """Tell systemd that the loop goes round; it ends a daemon that hangs and starts another."""
@@ -328,8 +238,8 @@ class Service:
             self.exporter.open()
 
     def _catch_signals(self) -> None:
-        self._woken, writer = socket.socketpair()
-        self._woken.setblocking(False)
+        self._signals, writer = socket.socketpair()
+        self._signals.setblocking(False)
         writer.setblocking(False)
         signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -363,7 +273,7 @@ class Service:
         self.stopping = True
 
     def _hang_up(self, *_: object) -> None:
-        self._reopen = True
+        self._reopen_wanted = True
 
     def command(self, name: str, usage: str, low: int, high: int, run: Command) -> None:
         """Offer a command to appctl; run gets its words and returns the text to print.
@@ -374,18 +284,18 @@ class Service:
 
     def poll(self) -> None:
         """Answer what appctl asks, and try again what could not be opened; raises nothing."""
-        if self._reopen:
-            self._reopen = False
+        if self._reopen_wanted:
+            self._reopen_wanted = False
             self._log.reopen()
         try:
             self._control.answer()
         except Exception as error:  # noqa: BLE001 - as for one that cannot be opened
             self._events.exception("control_socket_failed")
-            self._failed["control socket"] = printable(f"control socket: {error!r}")
+            self._problems["control socket"] = printable(f"control socket: {error!r}")
             self._close_control()
         self._retry()
-        self._note()
-        self._line.send()
+        self._log_changes()
+        self._status_line.send()
         self._tell_alive()
 
     def wait(self, poller: ovs.poller.Poller) -> None:
@@ -394,18 +304,18 @@ class Service:
         self._control.wait(poller)
         if self.exporter is not None:
             poller.timer_wait(int(self.exporter.delay_s(now) * 1000) + 1)
-        times = [self._retry_at, self._line.wake_at()]
+        times = [self._retry_at, self._status_line.wake_at()]
         if self._watchdog_s != float("inf"):
             times.append(self._alive_at)
         if min(times) != float("inf"):
             poller.timer_wait(max(0, int((min(times) - now) * 1000)) + 1)
-        if self._woken is not None:
+        if self._signals is not None:
             try:
-                while self._woken.recv(64):
+                while self._signals.recv(64):
                     poller.immediate_wake()
             except BlockingIOError:
                 pass
-            poller.fd_wait(self._woken.fileno(), ovs.poller.POLLIN)
+            poller.fd_wait(self._signals.fileno(), ovs.poller.POLLIN)
 
     def close(self) -> None:
         """Close the control socket and drop the pidfile; nothing else is undone."""
@@ -414,8 +324,8 @@ class Service:
         self._pidfile.drop()
 
     def _close_control(self) -> None:
-        self._try("closing", self._control.close)
-        self._failed.pop("closing", None)
+        self._attempt("closing", self._control.close)
+        self._problems.pop("closing", None)
 
 
 def fail(program: str, error: IPsecError) -> None:

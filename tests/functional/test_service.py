@@ -28,7 +28,7 @@ PROGRAM = "a-daemon"
 DAEMON = """
 import json, os, sys
 import click, ovs.poller
-from ovn_ipsec import service
+from ovn_ipsec import flags, service
 from ovn_ipsec.errors import IPsecError
 
 service.RETRY_S = 0.3
@@ -38,7 +38,7 @@ if "REFUSED" in os.environ:
     service.leave_no_core = refuse
 
 @click.command()
-@service.common_options
+@flags.common_options
 def main(common):
     process = service.Service("a-daemon", common, rundir=sys.argv_rundir)
     passes = []

@@ -16,7 +16,7 @@ from controller.ike.strongswan import DEFAULT_URI
 from northd_ext.__main__ import main as northd
 from ovn_ipsec import __version__
 from ovn_ipsec.cli import probe
-from ovn_ipsec.service import OVN_RUNDIR, OVS_RUNDIR
+from ovn_ipsec.flags import OVN_RUNDIR, OVS_RUNDIR
 from tests.unit.test_packages import PACKAGING, installed
 from tests.unit.test_units import words
 
