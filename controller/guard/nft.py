@@ -9,11 +9,11 @@ from ovn_ipsec.errors import NftError
 from ovn_ipsec.model.observation import Known, Unknown
 
 from ..plan.guard import GuardCounters, GuardObserved, GuardState, difference
-from . import nft_table
+from . import nft_rules, nft_table
 from .libnftables import LibNftables, MissingError
 
-_LIST_TABLE = [{"list": {"table": {"family": nft_table.FAMILY, "name": nft_table.TABLE}}}]
-_LIST_COUNTERS = [{"list": {"counters": {"family": nft_table.FAMILY, "table": nft_table.TABLE}}}]
+_LIST_TABLE = [{"list": {"table": {"family": nft_rules.FAMILY, "name": nft_rules.TABLE}}}]
+_LIST_COUNTERS = [{"list": {"counters": {"family": nft_rules.FAMILY, "table": nft_rules.TABLE}}}]
 
 
 class NftGuardLayer:
@@ -73,7 +73,7 @@ class NftGuardLayer:
         except NftError as error:
             return Unknown(error.diagnostics())
         except (KeyError, TypeError, ValueError) as error:
-            return Unknown(f"cannot read the listing of {nft_table.TABLE}: {error!r}")
+            return Unknown(f"cannot read the listing of {nft_rules.TABLE}: {error!r}")
 
     def apply(self, before: GuardState | None, after: GuardState | None) -> None:
         """Change what differs, in one transaction; the counters continue.
@@ -129,7 +129,7 @@ class NftGuardLayer:
         """
         try:
             found = nft_table.parse_counters(self._nft.transact(_LIST_COUNTERS))
-            return Known(GuardCounters(**{name: found[name] for name in nft_table.COUNTERS}))
+            return Known(GuardCounters(**{name: found[name] for name in nft_rules.COUNTERS}))
         except NftError as error:
             return Unknown(error.diagnostics())
         except KeyError as error:

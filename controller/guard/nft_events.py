@@ -12,7 +12,7 @@ import os
 import struct
 
 from ..xfrm.netlink import EventSocket, Message, Protocol
-from .nft_table import TABLE
+from .nft_rules import TABLE
 
 _GROUP = 1 << 6
 """NFNLGRP_NFTABLES 7, as a mask."""

@@ -1,37 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nftables table of the guard: its commands and its listing.
+"""Pure: the nftables table of the guard: its commands and its listing.
 
-Pure. Input: guard states and differences, or a listing. Output: libnftables JSON commands, or
-what the table holds.
-
-Outgoing, the chain comes last (priority 300), after any local DNAT or reroute, so that it judges
-the packet as it leaves; it still sees it before XFRM and before fragmentation. Incoming, it is in
-``input``, not ``prerouting``: there, fragments have been reassembled, so no clear packet can hide
-its port, and a packet decrypted from ESP transport mode carries its security path. It comes first
-there (priority -300), where the source is still the one on the wire. Both chains pick out clear
-tunnel traffic and pass it to a chain that decides which of it may pass. A port that only a peer has
-named counts as tunnel traffic towards that peer only.
-
-A protected network is recognised by its VNI, 12 bytes after the start of the UDP header in both
-Geneve (RFC 8926, 3.4) and VXLAN (RFC 7348, 5). OVN puts Datapath_Binding.tunnel_key there; in VXLAN
-only its lower 12 bits identify it, below the key of the output port (ovn/controller/physical.c
-put_encapsulation). So there are two rules: one for the whole VNI of any packet, and one for the
-lower 12 bits of packets that are not Geneve with an Ethernet frame. VNI 0, which BFD uses, belongs
-to no network.
-
-libnftables' JSON (1.0.6) has no named sets of raw payload, and an anonymous set is part of its
-rule. So the rules are rewritten when the VNIs change. A set that no rule uses records them, and a
-digest in the comments ties the two together: a comment has room for 128 bytes.
-
-An accept ends only its own chain and a drop is final, so no other table can overrule a drop.
+Guard states and differences become libnftables' JSON commands, and a listing becomes what the table
+holds. ``nft_rules`` has the rules.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from hashlib import sha256
 from ipaddress import ip_address
-from typing import Any, TypeAlias
+from typing import Any
 
 from ovn_ipsec.model.chassis import IpAddress
 
@@ -43,46 +21,9 @@ from ..plan.guard import (
     GuardState,
     PeerPort,
 )
+from .nft_rules import CHAINS, COUNTERS, FAMILY, JUDGES, SETS, TABLE, Command, rules
 
-Command: TypeAlias = dict[str, Any]
-
-FAMILY = "inet"
-TABLE = "ovn_ipsec"
-COUNTERS = ("out_denied", "out_clear", "in_denied", "in_clear")
 _AT = {"family": FAMILY, "table": TABLE}
-_FLOW = {4: ["ipv4_addr", "ipv4_addr", "inet_service"], 6: ["ipv6_addr"] * 2 + ["inet_service"]}
-_SETS: dict[str, Any] = {
-    "ports": "inet_service",
-    "local4": "ipv4_addr",
-    "local6": "ipv6_addr",
-    "clear_out4": _FLOW[4],
-    "clear_out6": _FLOW[6],
-    "clear_in4": _FLOW[4],
-    "clear_in6": _FLOW[6],
-    "peer_ports4": _FLOW[4],
-    "peer_ports6": _FLOW[6],
-    "vnis": "mark",
-}
-"""No rule uses the local sets, because every source address is denied, nor the VNIs, because no
-named type is 24 bits wide. They record the state."""
-_HOOKS: dict[str, Command] = {
-    "out": {"type": "filter", "hook": "output", "prio": 300, "policy": "accept"},
-    "in": {"type": "filter", "hook": "input", "prio": -300, "policy": "accept"},
-}
-"""Chains that see every packet and pick out the clear tunnel traffic."""
-_JUDGES = {"out": "judge_out", "in": "judge_in"}
-"""Chains without a hook that decide which of it may pass."""
-_CHAINS: dict[str, Command] = {**{name: {} for name in _JUDGES.values()}, **_HOOKS}
-"""The chains that rules jump to are created first."""
-_INTERFACE = {"out": "oif", "in": "iif"}
-_ADDRESSES = {"out": ("saddr", "daddr"), "in": ("daddr", "saddr")}
-"""Local, then remote."""
-_VNI = {"payload": {"base": "th", "offset": 96, "len": 24}}
-_PROTOCOL = {"payload": {"base": "th", "offset": 80, "len": 16}}
-"""Geneve's Protocol Type; reserved and 0 in VXLAN."""
-_ETHERNET = 0x6558
-"""Transparent Ethernet Bridging, the only one that OVN sends (RFC 8926, 3.4)."""
-_VXLAN_KEY = 0xFFF
 _SOME_VNIS = frozenset({1, 2})
 """Enough to use every expression: both rules exist and look into a set."""
 
@@ -116,12 +57,12 @@ def build_commands(state: GuardState) -> list[Command]:
     """
     commands = table_commands()
     commands += [{"add": {"counter": {**_AT, "name": name}}} for name in COUNTERS]
-    for name, kind in _SETS.items():
+    for name, kind in SETS.items():
         commands.append({"add": {"set": {**_AT, "name": name, "type": kind}}})
         commands.append({"flush": {"set": {**_AT, "name": name}}})
-    for name, hook in _CHAINS.items():
+    for name, hook in CHAINS.items():
         commands.append({"add": {"chain": {**_AT, "name": name, **hook}}})
-    for name in _CHAINS:
+    for name in CHAINS:
         commands += _fill(name, state.vnis)
     return commands + _elements("add", _Members.of(state))
 
@@ -136,9 +77,9 @@ def change_commands(change: GuardDifference, vnis: frozenset[int]) -> list[Comma
     Returns:
         The commands of one transaction.
     """
-    rules: list[Command] = []
+    refilled: list[Command] = []
     if change.add_vnis or change.drop_vnis:
-        rules = [command for name in _JUDGES.values() for command in _fill(name, vnis)]
+        refilled = [command for name in JUDGES.values() for command in _fill(name, vnis)]
     added = _Members(
         ports=change.add_ports,
         local=change.add_local,
@@ -153,7 +94,7 @@ def change_commands(change: GuardDifference, vnis: frozenset[int]) -> list[Comma
         peer_ports=change.drop_peer_ports,
         vnis=change.drop_vnis,
     )
-    return [*rules, *_elements("add", added), *_elements("delete", dropped)]
+    return [*refilled, *_elements("add", added), *_elements("delete", dropped)]
 
 
 def probe_commands() -> list[Command]:
@@ -167,14 +108,14 @@ def probe_commands() -> list[Command]:
     commands: list[Command] = [{"add": table}]
     commands += [{"add": {"counter": {**probe, "name": name}}} for name in COUNTERS]
     commands += [
-        {"add": {"set": {**probe, "name": name, "type": kind}}} for name, kind in _SETS.items()
+        {"add": {"set": {**probe, "name": name, "type": kind}}} for name, kind in SETS.items()
     ]
-    for name, hook in _CHAINS.items():
+    for name, hook in CHAINS.items():
         commands.append({"add": {"chain": {**probe, "name": name, **hook}}})
-    for name in _CHAINS:
+    for name in CHAINS:
         commands += [
             {"add": {"rule": {**probe, "chain": name, "expr": expressions}}}
-            for _, expressions in _rules(name, _SOME_VNIS)
+            for _, expressions in rules(name, _SOME_VNIS)
         ]
     return [*commands, {"delete": table}]
 
@@ -254,11 +195,11 @@ class _Listing:
     def damage(self) -> list[str]:
         found = list(self.foreign)
         vnis = frozenset(self.elements["vnis"])
-        expected_rules = {name: [comment for comment, _ in _rules(name, vnis)] for name in _CHAINS}
+        expected_rules = {name: [comment for comment, _ in rules(name, vnis)] for name in CHAINS}
         checks: tuple[tuple[str, object, object], ...] = (
             ("counters", set(COUNTERS), self.counters),
-            ("sets", _SETS, self.sets),
-            ("chains", _CHAINS, {name: _hook(chain) for name, chain in self.chains.items()}),
+            ("sets", SETS, self.sets),
+            ("chains", CHAINS, {name: _hook(chain) for name, chain in self.chains.items()}),
             ("rules", expected_rules, dict(self.rules)),
         )
         found += [f"{what} differ" for what, expected, actual in checks if expected != actual]
@@ -300,76 +241,9 @@ def _fill(chain: str, vnis: frozenset[int]) -> list[Command]:
         {"flush": {"chain": {**_AT, "name": chain}}},
         *(
             {"add": {"rule": {**_AT, "chain": chain, "comment": comment, "expr": expressions}}}
-            for comment, expressions in _rules(chain, vnis)
+            for comment, expressions in rules(chain, vnis)
         ),
     ]
-
-
-def _rules(chain: str, vnis: frozenset[int]) -> list[tuple[str, list[Command]]]:
-    """The rules of a chain in order, each with the comment by which it is recognised."""
-    if chain in _HOOKS:
-        return _picking(chain)
-    return _judging(next(way for way, judge in _JUDGES.items() if judge == chain), vnis)
-
-
-def _picking(way: str) -> list[tuple[str, list[Command]]]:
-    ipsec = {"rt": {"key": "ipsec"}} if way == "out" else {"meta": {"key": "ipsec"}}
-    accept: Command = {"accept": None}
-    judge: Command = {"goto": {"target": _JUDGES[way]}}
-    peers = [
-        (f"a port of a peer's, IPv{version}", [_lookup(way, version, "peer_ports"), judge])
-        for version in (4, 6)
-    ]
-    return [
-        ("only UDP", [_match("!=", {"meta": {"key": "l4proto"}}, "udp"), accept]),
-        ("loopback", [_match("==", {"meta": {"key": _INTERFACE[way]}}, "lo"), accept]),
-        ("protected", [_match("==", ipsec, right=True), accept]),
-        ("tunnel ports", [_match("==", _field("udp", "dport"), "@ports"), judge]),
-        *(peers if way == "out" else []),
-    ]
-
-
-def _judging(way: str, vnis: frozenset[int]) -> list[tuple[str, list[Command]]]:
-    clear: list[Command] = [{"counter": f"{way}_clear"}, {"accept": None}]
-    deny: list[Command] = [{"counter": f"{way}_denied"}, {"drop": None}]
-    return [
-        *((comment, [*matches, *deny]) for comment, matches in _protected(vnis)),
-        ("may be clear, IPv4", [_lookup(way, 4, f"clear_{way}"), *clear]),
-        ("may be clear, IPv6", [_lookup(way, 6, f"clear_{way}"), *clear]),
-        ("deny", deny),
-    ]
-
-
-def _lookup(way: str, version: int, name: str) -> Command:
-    protocol = {4: "ip", 6: "ip6"}[version]
-    ends = [_field(protocol, end) for end in _ADDRESSES[way]]
-    return _match("==", {"concat": [*ends, _field("udp", "dport")]}, f"@{name}{version}")
-
-
-def _protected(vnis: frozenset[int]) -> list[tuple[str, list[Command]]]:
-    if not vnis:
-        return []
-    ordered = sorted(vnis)
-    digest = sha256(" ".join(map(str, ordered)).encode()).hexdigest()[:16]
-    vxlan = [
-        _match("!=", _PROTOCOL, _ETHERNET),
-        _match("!=", _VNI, 0),
-        _match(
-            "==", {"&": [_VNI, _VXLAN_KEY]}, {"set": sorted({vni & _VXLAN_KEY for vni in vnis})}
-        ),
-    ]
-    return [
-        (f"protected networks, {len(vnis)}, {digest}", [_match("==", _VNI, {"set": ordered})]),
-        (f"protected networks in VXLAN, {len(vnis)}, {digest}", vxlan),
-    ]
-
-
-def _match(operator: str, left: Command, right: str | bool | int | Command) -> Command:
-    return {"match": {"op": operator, "left": left, "right": right}}
-
-
-def _field(protocol: str, name: str) -> Command:
-    return {"payload": {"protocol": protocol, "field": name}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from controller.guard import nft_table
+from controller.guard import nft_rules, nft_table
 from controller.plan.guard import ClearPair, GuardState, PeerPort, difference, flows_of
 
 FIRST = ClearPair(
@@ -187,7 +187,7 @@ def test_probe_leaves_nothing() -> None:
     """The last command of the transaction deletes what the first made, under another name."""
     commands = nft_table.probe_commands()
     assert commands[-1]["delete"] == commands[0]["add"]
-    assert commands[0]["add"]["table"]["name"] != nft_table.TABLE
+    assert commands[0]["add"]["table"]["name"] != nft_rules.TABLE
 
 
 def test_probe_uses_every_rule() -> None:
