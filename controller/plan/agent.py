@@ -9,7 +9,6 @@ pair, and only a new policy or credential marks all.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -22,9 +21,11 @@ from ovn_ipsec.model.status import PairCounts, PairState
 from ovn_ipsec.schema.encap import ERRORS_MAX, ParsedChassis
 
 from .cluster.weakening import Statements, refusal
-from .cluster.world import Address, Offers, PairIntent, World
+from .cluster.world import Offers, PairIntent, World
 from .configs import Configs, MakesConfigs, Reqids
 from .connection import ConnConfig, ConnName, IkeSa, conn_name, established
+from .contested import ContestedPairs
+from .due import DuePairs
 from .guard import ALWAYS, ClearFlow, GuardState
 from .latch import NOTHING_FORMER, Latches
 from .pair.clear import ClearFlows
@@ -62,14 +63,12 @@ class Agent:
         """Pairs whose last decision raised an exception, each with the cause: a bug of ours."""
         self.reqids: dict[ConnName, Reqids] = {}
         self._unnumbered: dict[ConnName, None] = {}
-        self._contested: dict[ConnName, tuple[Address, str]] = {}
-        self._contested_by: dict[str, tuple[ConnName, ...]] = {}
+        self._contested = ContestedPairs()
         self._intents: dict[ConnName, PairIntent] = {}
         self._statements = Statements()
-        self._news: dict[str, InputError] = {}
+        self._new_refusals: dict[str, InputError] = {}
         self._by_peer: dict[str, frozenset[ConnName]] = {}
-        self._dirty: dict[ConnName, None] = {}
-        self._timers: list[tuple[float, ConnName]] = []
+        self._due = DuePairs()
         self._strays: dict[ConnName, float] = {}
         self._clear = ClearFlows()
         self._latches = Latches()
@@ -146,15 +145,13 @@ class Agent:
         if not (seen.orphaned or any(established(sa) for sa in seen.sas)):
             return frozenset()
         record = self.records.get(name)
-        if record is not None:
-            address, peer = (record.pair.type, record.pair.remote), str(record.pair.peer)
-        elif name in self._contested:
-            address, peer = self._contested[name]
+        if record is None:
+            claim = self._contested.claim(name)
         else:
+            claim = (record.pair.type, record.pair.remote), str(record.pair.peer)
+        if claim is None or self.world.holder(claim[0]) is not None:
             return frozenset()
-        if self.world.holder(address) is not None:
-            return frozenset()
-        return self.world.hold(address, peer)
+        return self.world.hold(*claim)
 
     def put_reqids(self, name: ConnName, reqids: Reqids) -> None:
         """Set the reqids of a connection."""
@@ -183,19 +180,19 @@ class Agent:
 
     def touch(self, name: ConnName) -> None:
         """Mark a pair to be decided."""
-        self._dirty[name] = None
+        self._due.mark([name])
 
     def touch_at(self, name: ConnName, when: float) -> None:
         """Mark a pair to be decided at a later time, monotonic seconds."""
-        heapq.heappush(self._timers, (when, name))
+        self._due.mark_at(name, when)
 
     def touch_all(self) -> None:
         """Mark every pair to be decided."""
-        self._dirty.update(dict.fromkeys(chain(self.records, self._intents, self.seen)))
+        self._due.mark(chain(self.records, self._intents, self.seen))
 
     def touch_peer(self, peer: str) -> None:
         """Mark the pairs with one chassis to be decided."""
-        self._dirty.update(dict.fromkeys(self._by_peer.get(peer, ())))
+        self._due.mark(self._by_peer.get(peer, ()))
 
     def _refresh_all(self, peers: Iterable[str]) -> None:
         for peer in sorted(peers):
@@ -232,7 +229,7 @@ class Agent:
         if errors:
             self.refusals[peer] = errors
         said = ((error.diagnostics(), error) for error in errors)
-        self._news.update((text, error) for text, error in said if text not in known)
+        self._new_refusals.update((text, error) for text, error in said if text not in known)
         self._refresh_all(touched - {peer})
 
     def _contest(self, peer: str, offers: Offers) -> frozenset[str]:
@@ -241,42 +238,30 @@ class Agent:
         Returns:
             Chassis whose pairs may have changed, because one of them had proved to be there.
         """
-        for name in self._contested_by.pop(peer, ()):
-            self._contested.pop(name, None)
-        for pair in offers.contested:
-            self._contested[conn_name(pair)] = ((pair.type, pair.remote), peer)
-        if offers.contested:
-            self._contested_by[peer] = tuple(map(conn_name, offers.contested))
         touched = frozenset[str]()
-        for pair in offers.contested:
-            name = conn_name(pair)
+        for name in self._contested.put(peer, offers.contested):
             touched |= self._prove(name, self.seen.get(name, NOTHING_SEEN))
         return touched
 
     def take_refusals(self) -> list[InputError]:
         """What was refused since the last call, each once."""
-        news, self._news = self._news, {}
-        return list(news.values())
+        found, self._new_refusals = self._new_refusals, {}
+        return list(found.values())
 
     # --- what comes out --------------------------------------------------------------------------
 
     @property
     def idle(self) -> bool:
         """Whether every marked pair has been decided."""
-        return not self._dirty
+        return self._due.idle
 
     def wake_at(self) -> float | None:
         """When the next timer of a pair expires, monotonic seconds."""
-        return self._timers[0][0] if self._timers else None
+        return self._due.wake_at()
 
     def due(self, now: float, limit: int) -> list[ConnName]:
         """Take up to ``limit`` marked pairs, including those whose time has come."""
-        while self._timers and self._timers[0][0] <= now:
-            self.touch(heapq.heappop(self._timers)[1])
-        taken = list(self._dirty)[:limit]
-        for name in taken:
-            del self._dirty[name]
-        return taken
+        return self._due.take(now, limit)
 
     def retries(self, name: ConnName, context: Context) -> bool:
         """Whether the SAs of a pair have to be read before a decision about it."""
@@ -310,7 +295,7 @@ class Agent:
         if decision.record is None or decision.record.quarantined:
             self.configs.drop(name)
         if decision.wake_at is not None:
-            heapq.heappush(self._timers, (decision.wake_at, name))
+            self._due.mark_at(name, decision.wake_at)
         return decision
 
     def _config(self, name: ConnName, intent: PairIntent | None) -> ConnConfig | None:
@@ -336,7 +321,7 @@ class Agent:
         ends = first if context.phase is Phase.OFF else first + LINGER_S
         if context.now >= ends:
             return Decision(record=None, steps=remove_steps(name, seen))
-        heapq.heappush(self._timers, (ends, name))
+        self._due.mark_at(name, ends)
         return None
 
     def _remember(
