@@ -115,7 +115,7 @@ def update_policy(policy: XfrmPolicy) -> Request:
     """Add the policy, or replace the one with the same selector.
 
     Args:
-        policy: what shall be there.
+        policy: The policy that is wanted.
 
     Returns:
         XFRM_MSG_UPDPOLICY.
@@ -127,7 +127,7 @@ def delete_policy(policy: XfrmPolicy) -> Request:
     """Delete the policy with this direction and selector.
 
     Args:
-        policy: its priority, action and templates are not looked at by the kernel.
+        policy: The kernel ignores its priority, action and templates.
 
     Returns:
         XFRM_MSG_DELPOLICY.
@@ -140,7 +140,7 @@ def delete_state(state: XfrmState) -> Request:
     """Delete one SA.
 
     Args:
-        state: found by destination, SPI and protocol.
+        state: The kernel finds it by destination, SPI and protocol.
 
     Returns:
         XFRM_MSG_DELSA.
@@ -151,9 +151,9 @@ def delete_state(state: XfrmState) -> Request:
 
 
 def probe_esp(version: int, key: bytes) -> tuple[Request, Request]:
-    """Make an SA that is good for nothing, and delete it.
+    """Make an SA that no packet can use, and delete it.
 
-    Its lifetime is nought bytes, so that it would carry no packet even if there were one for it.
+    Its lifetime is 0 bytes, and its addresses are for documentation only.
 
     Args:
         version: Of IP.
@@ -194,7 +194,7 @@ def dump_states() -> Request:
 
 
 def probe() -> Request:
-    """Ask for the sizes of the SPD, the cheapest question there is.
+    """Ask for the sizes of the SPD, which is the cheapest request.
 
     Returns:
         XFRM_MSG_GETSPDINFO.
@@ -231,7 +231,7 @@ def parse_policy(payload: bytes) -> XfrmPolicy:
         The value.
 
     Raises:
-        ValueError: the bytes are no policy.
+        ValueError: The bytes are no policy.
     """
     selector = parse_selector(payload)
     try:
@@ -255,7 +255,7 @@ def parse_policy(payload: bytes) -> XfrmPolicy:
 
 
 def parse_state(payload: bytes) -> XfrmState:
-    """Read an SA; keys are not looked at.
+    """Read an SA, without its keys.
 
     Args:
         payload: a message after its netlink header.
@@ -333,11 +333,11 @@ def parse_selector(payload: bytes) -> Selector:
 
 
 def add_event(events: XfrmEvents, kind: int) -> XfrmEvents:
-    """Note one multicast message.
+    """Record one multicast message.
 
     Args:
-        events: what was noted before.
-        kind: the message's type; unknown ones are nothing.
+        events: What was recorded before.
+        kind: The type of the message; unknown ones are ignored.
 
     Returns:
         The events with the new one.

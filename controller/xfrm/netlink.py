@@ -85,7 +85,7 @@ def split(data: bytes) -> Iterator[Message]:
 
 
 class EventSocket:
-    """A subscription to what the kernel tells everybody; which messages are news a child says."""
+    """A subscription to multicast messages; a subclass decides which of them matter."""
 
     def __init__(self, protocol: Protocol, groups: int) -> None:
         """Store what to subscribe to; ``open`` does it.
@@ -129,7 +129,7 @@ class EventSocket:
         return -1 if self._socket is None else self._socket.fileno()
 
     def _receive(self) -> Iterator[Message | None]:
-        """All messages that wait, without blocking; None: some were lost. None come once closed."""
+        """Read all waiting messages without blocking; None: some were lost. Empty once closed."""
         while self._socket is not None:
             try:
                 messages = list(split(self._socket.recv(RECEIVE_BYTES)))

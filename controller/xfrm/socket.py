@@ -125,8 +125,8 @@ class XfrmSocket:
     def esp_support(self) -> Known[frozenset[int]] | Unknown:
         """Try whether this kernel can do ESP, and have it load the modules that it can.
 
-        An SA between addresses for documentation is made and deleted again, both in one system
-        call, so that none is left whatever becomes of us.
+        An SA between addresses for documentation is made and deleted again in one system call, so
+        that none is left even if this process dies.
 
         Returns:
             For which versions of IP it can; Unknown without CAP_NET_ADMIN, or when the kernel
@@ -237,7 +237,7 @@ class XfrmEventSocket(EventSocket):
         super().__init__(Protocol.XFRM, _GROUPS)
 
     def drain(self, *, own_ports: frozenset[int] = frozenset()) -> XfrmEvents:
-        """Read all events that wait, without blocking.
+        """Read all waiting events without blocking.
 
         Args:
             own_ports: netlink ports whose changes are not news, see ``XfrmSocket.port_id``.
@@ -256,7 +256,7 @@ class XfrmEventSocket(EventSocket):
 
 
 def _parsed(table: str, parse: Callable[[bytes], T], payloads: Iterable[bytes]) -> tuple[T, ...]:
-    """Parse a whole table: one that this program does not understand is unknown, and not empty."""
+    """Parse a whole table; one that cannot be parsed is unknown, not empty."""
     try:
         return tuple(map(parse, payloads))
     except ValueError as error:

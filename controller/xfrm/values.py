@@ -18,8 +18,8 @@ OCTET = 0xFF
 class _Number(IntEnum):
     """A number of the kernel's, which may be newer than this list.
 
-    Both tables are everybody's: what somebody else has put there must not keep us from reading what
-    is ours. So a number without a name is kept as what it is, and equals no name.
+    Other programs use both tables too, and what they put there must not keep us from reading our
+    own entries. So a number without a name is kept as it is, and equals no name.
     """
 
     @classmethod
@@ -115,7 +115,7 @@ class XfrmState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class XfrmEvents:
-    """What happened since the last look; when events were lost everything may have."""
+    """What happened since the last reading; all of it, if events were lost."""
 
     policy_added: bool = False
     policy_deleted: bool = False

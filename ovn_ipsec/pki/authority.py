@@ -29,7 +29,7 @@ EXPIRED = "make a new one: ovn-ipsec pki rollover start"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How an authority is to be."""
+    """What a new authority is given: its name, how long it lives, what it may sign."""
 
     name: str
     """For people; its certificate says `<name> G<number>`."""
@@ -42,7 +42,7 @@ class Authority:
     """A certificate with the key that signs for it."""
 
     def __init__(self, certificate: x509.Certificate, key: PrivateKey) -> None:
-        """Take both; that they fit is checked.
+        """Keep a certificate and its key, once they are known to belong together.
 
         Raises:
             PkiError: The key is not that of the certificate.
@@ -63,7 +63,7 @@ class Authority:
             now: Wall time, aware.
 
         Raises:
-            PkiError: The shape's name does not fit, or a permitted name is none.
+            PkiError: The name is too long, or a permitted name is no DNS name.
         """
         check_shape(shape, number)
         name = authority_subject(shape.name, number)
@@ -97,7 +97,7 @@ class Authority:
         return tuple(str(name.value) for name in found.value.permitted_subtrees or ())
 
     def sign(self, request: Request, chassis: ChassisName, life: timedelta, now: datetime) -> str:
-        """Answer a request that `check_request` let pass.
+        """Sign a request that has passed `check_request`.
 
         Args:
             request: The request.
@@ -119,7 +119,7 @@ class Authority:
     def certify(
         self, public_key: PublicKey, chassis: ChassisName, life: timedelta, now: datetime
     ) -> x509.Certificate:
-        """Sign that a key is a chassis'; see `sign`."""
+        """Make a chassis' certificate for a public key; see `sign`."""
         own = self.certificate
         if not not_before(own) <= now < not_after(own):
             begin, end = not_before(own), not_after(own)
@@ -141,7 +141,7 @@ class Authority:
         Args:
             revoked: Serial number and time of each.
             number: Higher than that of any list before (RFC 5280 section 5.2.3).
-            now: Wall time, aware; the list is good for 30 days.
+            now: Wall time, aware; the list is valid for 30 days.
         """
         now = now.replace(microsecond=0)
         builder = (

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: from when and until when a certificate or a revocation list is valid, aware and in UTC.
 
-The library names such dates ``..._utc`` from version 42 on, and warns of the names of before, which
-stand for the same moments without saying of which zone (cryptography, CHANGELOG, 42.0.0). Ubuntu
-24.04 has version 41.
+From version 42 on, the library calls such dates ``..._utc`` and deprecates the earlier names, which
+give the same times without a time zone (cryptography, CHANGELOG, 42.0.0). Ubuntu 24.04 has version
+41.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def not_after(certificate: x509.Certificate) -> datetime:
 
 
 def next_update(crl: x509.CertificateRevocationList) -> datetime | None:
-    """When the next list is due; None where this one does not say."""
+    """When the next list is due; None if this one does not say."""
     return _utc(crl, "next_update")
 
 

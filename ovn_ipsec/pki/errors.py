@@ -18,16 +18,16 @@ class PkiError(CredentialError):
 
 
 class RequestError(PkiError):
-    """A certificate request is not what it must be: says what was expected."""
+    """A certificate request was refused; says what was expected."""
 
 
 class LimitError(PkiError):
-    """Somebody has had as much as he may have for now."""
+    """A chassis has been given as many certificates as it may have for now."""
 
     retry = Retry.LATER
 
     def __init__(self, where: str, what: str, *, until: datetime, next_step: str = "") -> None:
-        """Store when it is worth trying again besides."""
+        """Also store when to try again."""
         self.until = until
         super().__init__(where, f"{what}; again at {until:%Y-%m-%d %H:%M} UTC", next_step=next_step)
 

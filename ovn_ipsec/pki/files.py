@@ -25,7 +25,7 @@ POLL_S = 0.01, 0.05
 
 @contextmanager
 def telling(path: Path | str, doing: str) -> Iterator[None]:
-    """Turn an OSError into one that says what could not be done with which file."""
+    """Turn an OSError into a PkiError that names the file and what could not be done."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -34,7 +34,7 @@ def telling(path: Path | str, doing: str) -> Iterator[None]:
 
 
 def write(path: Path, data: bytes, mode: int = PUBLIC) -> None:
-    """Put a file in place, whole: whoever reads sees the old one or the new one.
+    """Replace a file atomically: a reader sees the old one or the new one, whole.
 
     The temporary file is beside it, under a fixed name, so that one that a kill left is reused.
 
@@ -154,14 +154,14 @@ def read_secret_file(path: Path | str) -> bytes:
 
 @contextmanager
 def locked(path: Path, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold a lock file as the only process; the kernel lets go of it whatever happens to us.
+    """Hold a lock file exclusively; the kernel releases it if this process dies.
 
     Args:
         path: The file.
         wait_s: How long to wait for who holds it now.
 
     Raises:
-        BusyError: Another process holds it, all that time.
+        BusyError: Another process held it all that time.
     """
     with telling(path, "lock"):
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -189,7 +189,7 @@ def _lock(path: Path, descriptor: int) -> None:
 
 
 def append(path: Path, end: int, data: bytes) -> None:
-    """Put something behind what stands in a file, for good or not at all.
+    """Append to a file, durably or not at all.
 
     Args:
         path: The file.
@@ -221,7 +221,7 @@ def _put(descriptor: int, end: int, data: bytes) -> None:
 
 
 def tail(path: Path, start: int) -> bytes:
-    """Read what stands in a file from some place on, up to the last line that is finished.
+    """Read a file from an offset to the end of the last complete line.
 
     Raises:
         PkiError: It cannot be read, or is shorter than that.

@@ -12,9 +12,9 @@
 
 A change is made in this order: files that nothing names yet, the ledger, and then files that
 follow from the ledger. Killed in between, it leaves either the old state or the new one, with at
-most the last files to be written again. What is signed is entered behind what was signed before,
-so that it costs the same however many certificates there are; now and then it goes into the ledger,
-which name the file that it goes to from then on. Who has read them once reads what is new.
+most the last files to be written again. What is signed is appended to a journal, so that signing
+costs the same however many certificates there are. From time to time the journal is merged into the
+ledger, which names the next journal. A process that has read both only reads what was added.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class CaFolder:
         """Make a first authority in an empty folder.
 
         Raises:
-            PkiError: There is something already, or the shape does not hold.
+            PkiError: The folder is not empty, or the shape is refused.
         """
         check_shape(shape, 1)
         files.make_folder(self.path)
@@ -125,15 +125,15 @@ class CaFolder:
         """Read the ledger, as it is now.
 
         Raises:
-            PkiError: There are none, or they cannot be read.
+            PkiError: There is none, or it cannot be read.
         """
         return self.ledger().index
 
     def ledger(self) -> Ledger:
-        """Read what is new in the ledger since it was read last.
+        """Read what was added to the ledger since it was last read.
 
         Raises:
-            PkiError: There are none, or they cannot be read.
+            PkiError: There is none, or it cannot be read.
         """
         self._check()
         shelf = self._shelf
@@ -173,7 +173,7 @@ class CaFolder:
 
     @contextmanager
     def writing(self, wait_s: float = WAIT_S) -> Iterator[Index]:
-        """Hold the folder against other writers, and read the ledger.
+        """Lock the folder against other writers, and read the ledger.
 
         Args:
             wait_s: How long to wait for another writer.
@@ -183,7 +183,7 @@ class CaFolder:
 
     @contextmanager
     def signing(self, wait_s: float = WAIT_S) -> Iterator[Ledger]:
-        """Hold the folder against other writers, and read the ledger for entries.
+        """Lock the folder against other writers, and read the ledger to enter certificates.
 
         Args:
             wait_s: How long to wait for another writer.
@@ -200,7 +200,7 @@ class CaFolder:
             raise PkiError(str(self.path), "no authority here: no index.json", next_step=NO_CA)
 
     def save(self, index: Index) -> None:
-        """Write the ledger: from here on a change has happened.
+        """Write the ledger; with that a change has happened.
 
         Args:
             index: All of them, with what stood in the journal.
@@ -217,12 +217,12 @@ class CaFolder:
                     path.unlink(missing_ok=True)
 
     def enter(self, ledger: Ledger, entries: Sequence[Entry], now: datetime) -> None:
-        """Enter certificates: from here on they can be revoked.
+        """Enter certificates; from then on they can be revoked.
 
         Args:
             ledger: As ``signing`` gave them, under the lock.
             entries: What was signed.
-            now: Wall time, aware: what says nothing any more may go.
+            now: Wall time, aware; entries that expired long ago are dropped.
         """
         path, shelf = self._journal_path(ledger.written), self._shelf
         count = ledger.entered + len(entries)
@@ -261,7 +261,7 @@ class CaFolder:
     def found(
         self, shape: Shape, kind: KeyKind, number: int, role: Role, now: datetime
     ) -> AuthorityEntry:
-        """Make an authority's files; it is none until the ledger names it."""
+        """Write the files of a new authority; it does not exist until the ledger names it."""
         key = new_key(kind)
         authority = Authority.new(key, shape, number, now)
         folder = self._authority_path(number)
@@ -283,7 +283,7 @@ class CaFolder:
         return Authority(self._certificate(path / "cert.pem"), key)
 
     def forget_key(self, entry: AuthorityEntry) -> None:
-        """Remove the key of an authority that signs nothing any more."""
+        """Remove the key of an authority that no longer signs."""
         path = self._authority_path(entry.number) / "key.pem"
         with files.telling(path, "remove"):
             path.unlink(missing_ok=True)
@@ -314,7 +314,7 @@ class CaFolder:
         files.write(self._certificate_path(certificate.serial_number), pem)
 
     def discard(self, before: Index, after: Index) -> None:
-        """Remove the certificates that the ledger does not name any more."""
+        """Remove the certificates that the ledger no longer names."""
         left = {entry.serial for entry in after.certificates}
         for entry in before.certificates:
             if entry.serial not in left:

@@ -142,7 +142,7 @@ class Index:
         return replace(self, certificates=tuple(marked))
 
     def pruned(self, now: datetime) -> Index:
-        """Leave out what expired a month ago, but for the last word on each chassis."""
+        """Leave out what expired a month ago, except the newest entry of each chassis."""
         newest = self.newest()
 
         def is_kept(entry: Entry) -> bool:
@@ -187,7 +187,7 @@ def parse_entries(where: str, lines: Iterable[str]) -> tuple[Entry, ...]:
     """Read what `format_entry` has written, a line each.
 
     Raises:
-        PkiError: A line is something else; nothing is guessed.
+        PkiError: A line is anything else; nothing is guessed.
     """
     with _reading(where):
         return tuple(_entry(json.loads(line)) for line in lines)
@@ -210,7 +210,7 @@ def parse_index(where: str, text: str) -> Index:
     """Read the ledger.
 
     Raises:
-        PkiError: They are not as `format_index` writes them; nothing is guessed.
+        PkiError: It is not as `format_index` writes it; nothing is guessed.
     """
     with _reading(where):
         document = json.loads(text)

@@ -35,7 +35,7 @@ _SERIAL = re.compile(r"(serial:)?(0x)?(?P<hex>[0-9a-f:]{1,59})\Z", re.IGNORECASE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueOptions:
-    """How a certificate is to be."""
+    """What a certificate is given: key, life."""
 
     life: timedelta = CHASSIS_LIFE
     kind: KeyKind | None = None
@@ -81,7 +81,7 @@ def issue(folder: CaFolder, chassis: str, options: IssueOptions, now: datetime) 
 
 
 def renew(folder: CaFolder, chassis: str, options: IssueOptions, now: datetime) -> Issued:
-    """Make another certificate for a chassis, as a rule with another key; the old one stays good.
+    """Make another certificate for a chassis, usually with a new key; the old one stays valid.
 
     Raises:
         PkiError: The chassis has none, is revoked, or holds its key itself.
@@ -103,7 +103,7 @@ def renew(folder: CaFolder, chassis: str, options: IssueOptions, now: datetime) 
 
 
 def sign(folder: CaFolder, request: Request, life: timedelta, now: datetime) -> str:
-    """Answer one request, which `check_request` let pass; PEM.
+    """Sign one request that has passed `check_request`; PEM.
 
     Raises:
         PkiError: The chassis is revoked or its name taken, the key revoked, a file unreadable.
@@ -122,11 +122,11 @@ def sign_all(
     *,
     enrolling: bool = True,
 ) -> tuple[str | PkiError, ...]:
-    """Answer many requests with one entry into the ledger.
+    """Sign many requests with one write to the ledger.
 
     Args:
         folder: The authority.
-        requests: Requests that `check_request` let pass.
+        requests: Requests that have passed `check_request`.
         life: How long from now the certificates are good.
         now: Wall time, aware.
         enrolling: Whether chassis ask themselves, and not an operator for them. Then a key that has
@@ -228,7 +228,7 @@ def refresh(folder: CaFolder, now: datetime) -> Index:
 
 
 class _Issuer:
-    """Signs under one hold of the lock: files first, the ledger when it closes."""
+    """Signs while the lock is held: files first, the ledger when it closes."""
 
     def __init__(self, folder: CaFolder, ledger: Ledger, now: datetime) -> None:
         self.folder, self.now, self._ledger = folder, now, ledger
@@ -270,7 +270,7 @@ class _Issuer:
             raise PkiError(chassis, what)
 
     def ration(self, chassis: ChassisName) -> None:
-        """Refuse a chassis that has had enough for now.
+        """Refuse a chassis that has been given as many certificates as it may have for now.
 
         Raises:
             LimitError: It has, and until when.

@@ -39,7 +39,7 @@ def new_key(kind: KeyKind) -> PrivateKey:
 
 
 def kind_of(key: PrivateKey | PublicKey) -> KeyKind:
-    """Say which kind to make to have a key like this one."""
+    """Return the kind of a key, to make another like it."""
     if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey):
         return KeyKind.RSA_3072
     if isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey):
@@ -74,7 +74,7 @@ def key_id(key: PublicKey) -> str:
 
 
 def weakness(key: object) -> str:
-    """Say why a public key cannot stand for a chassis; empty when it can."""
+    """Say why a public key is refused for a chassis; empty if it is accepted."""
     match key:
         case rsa.RSAPublicKey() if not RSA_MIN <= key.key_size <= RSA_MAX:
             return f"an RSA key of {key.key_size} bits; {EXPECTED}"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: the ledger as whoever signs needs it: every look-up and every entry costs the same.
 
-However many certificates there are: what an Index would have to be searched for is kept by name.
+That holds however many certificates there are, as they are kept by chassis name.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Ledger:
         return [entry for entry in self._of.get(chassis, ()) if alive(entry, now)]
 
     def twin(self, chassis: ChassisName, now: datetime) -> ChassisName | None:
-        """Whom IKE daemons take for the same: another name with a good certificate.
+        """Another name with a valid certificate that IKE daemons take for the same.
 
         DNS names have no case.
         """

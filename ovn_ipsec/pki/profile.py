@@ -53,7 +53,7 @@ def _name(last: x509.NameAttribute[str]) -> x509.Name:
 def blank(
     key: PublicKey, name: x509.Name, issuer: x509.Name, *, begin: datetime, end: datetime
 ) -> x509.CertificateBuilder:
-    """Begin a certificate: names, dates, a random serial, the id of the key."""
+    """Begin a certificate with names, dates, a random serial number and the id of the key."""
     return (
         x509.CertificateBuilder()
         .subject_name(name)

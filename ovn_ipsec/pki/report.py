@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the ledger to what is well, what is not, and what to do next."""
+"""Pure: judges a ledger: what is well, what is not, and what to do next."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROLLOVER = "ovn-ipsec pki rollover start"
 
 
 class State(StrEnum):
-    """What the newest certificate of a chassis is."""
+    """The state of the newest certificate of a chassis."""
 
     VALID = "valid"
     EXPIRING = "expiring"
@@ -49,7 +49,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollover:
-    """How far a rollover is."""
+    """How far a rollover has come."""
 
     stage: str
     """`none`, `started` (both are trusted, the old one signs) or `switched` (the new one does)."""
@@ -87,7 +87,7 @@ def judge(index: Index, stale: tuple[str, ...], now: datetime) -> Report:
 
 
 def state_of(entry: Entry, now: datetime) -> State:
-    """Say what a certificate is."""
+    """Return the state of a certificate."""
     if entry.revoked:
         return State.REVOKED
     return State(expiry(entry.not_before, entry.not_after, now))

@@ -31,7 +31,7 @@ _PEM = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request that was checked: whoever made it holds the key, and asks for this name only."""
+    """A request that was checked: its maker holds the key, and it asks for this name only."""
 
     chassis: ChassisName
     public_key: PublicKey
@@ -46,7 +46,7 @@ def make_request(key: PrivateKey, chassis: ChassisName) -> str:
 
 
 def check_request(pem: str, chassis: ChassisName) -> Request:
-    """Check a request that may come from anybody.
+    """Check a request that anybody may have sent.
 
     Args:
         pem: One PEM block of at most 8 KiB.
@@ -54,7 +54,7 @@ def check_request(pem: str, chassis: ChassisName) -> Request:
             same), or, without a SAN, as its CN.
 
     Raises:
-        RequestError: It is not such a request, and why. No other exception leaves.
+        RequestError: It is not such a request; says why. No other exception is raised.
     """
     where = f"request of {chassis}"
     names, public_key = _read(where, pem)
@@ -67,7 +67,7 @@ def check_request(pem: str, chassis: ChassisName) -> Request:
 
 
 def requested_name(pem: str) -> ChassisName:
-    """Look which chassis a request asks for, to be checked by a person.
+    """Read which chassis a request is for, so that a person can check it.
 
     Raises:
         RequestError: It cannot be read, or does not hold exactly one name.

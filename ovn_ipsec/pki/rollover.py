@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: another authority in the place of one, without a moment in which a pair cannot meet.
+"""Shell: replaces an authority by another; every pair can authenticate throughout.
 
     start    the new authority is trusted, the old one still signs; give ca.pem to every chassis
     switch   the new one signs; renew every chassis
     finish   the old one is dropped, and its key with it; give ca.pem to every chassis again
 
-A certificate of the new authority before every chassis trusts it, or no trust for the old one
-while a chassis still shows its certificate, would each keep pairs from authenticating.
+Pairs could not authenticate if a chassis used a certificate of the new authority before all trusted
+it, or if the old one was no longer trusted while a chassis still used its certificate.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def start(
 
 
 def switch(folder: CaFolder, now: datetime) -> AuthorityEntry:
-    """Let the next authority sign from here on.
+    """Have the next authority sign from now on.
 
     Raises:
         PkiError: There is none.
@@ -73,7 +73,7 @@ def finish(folder: CaFolder, now: datetime) -> AuthorityEntry:
     """Drop the old authority.
 
     Raises:
-        PkiError: There is none, or chassis still show its certificates; they are named.
+        PkiError: There is none, or chassis still use its certificates; they are named.
     """
     with folder.writing() as index:
         if index.in_role(Role.NEXT):

@@ -36,7 +36,7 @@ def numbered(name: str, number: int) -> str:
 
 
 def checked_name(text: str) -> ChassisName:
-    """Take a chassis name that can also name a folder.
+    """Return a chassis name that can also be the name of a folder.
 
     Raises:
         PkiError: It is not one.

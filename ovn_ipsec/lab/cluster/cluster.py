@@ -220,7 +220,7 @@ class Cluster:
         return workload
 
     def pinger(self, source: str, target: str, *, rate: float = 20.0, six: bool = False) -> Pinger:
-        """Start to ping from one workload to another; ``close`` stops it at the latest."""
+        """Start pinging from one workload to another; ``close`` stops it at the latest."""
         there = self.workloads[target]
         address = there.ipv6 if six else there.ip
         pinger = Pinger(self.workloads[source].network, address, rate=rate)

@@ -82,7 +82,7 @@ class Loaded:
         self._ready = False
 
     def open(self, cwd: Path, env: dict[str, str]) -> None:
-        """Let it load, unless it did; does not wait.
+        """Start the interpreter that loads, unless it runs; does not wait.
 
         Args:
             cwd: Where it and its forks run; our packages are there.
@@ -153,7 +153,7 @@ LOADED = Loaded()
 
 
 def is_wanted() -> bool:
-    """Tell whether processes are dear here."""
+    """Whether starting a process is expensive on this machine."""
     return os.environ.get("OVN_IPSEC_LAB") == "guest"
 
 

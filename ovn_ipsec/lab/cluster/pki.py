@@ -34,7 +34,7 @@ class Credentials:
     """The authority's certificate."""
 
     def __repr__(self) -> str:
-        """Hide the key all the same."""
+        """Show everything but the key."""
         return "Credentials(...)"
 
 

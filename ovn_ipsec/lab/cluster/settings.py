@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a laboratory cluster is to look like, and the addresses that follow.
+"""The settings of a laboratory cluster, and the addresses that follow from them.
 
 Pure. Host ``i`` (from 1) is ``h<i>`` with 10.9.0.i/24 and fd09::i/64; central is .254 and
 fd09::fe; workload ``i`` is ``w<i>`` with 192.168.0.i/24 and fd0a::i/64.
@@ -23,7 +23,7 @@ CREDENTIALS = "/etc/ovn-ipsec/tls"
 
 
 class Underlay(StrEnum):
-    """Over what the chassis reach each other."""
+    """The network over which the chassis reach each other."""
 
     IPV4 = "ipv4"
     IPV6 = "ipv6"
@@ -31,7 +31,7 @@ class Underlay(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChassisSettings:
-    """What one chassis is given; the defaults are a plain one."""
+    """Settings of one chassis; the defaults are those of a plain one."""
 
     underlay: Underlay = Underlay.IPV4
     """Family of its encap IPs."""
@@ -53,7 +53,7 @@ class ChassisSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSettings:
-    """What the whole cluster is given."""
+    """Settings of the whole cluster."""
 
     chassis: int = 3
     """How many, 1 to 200."""

@@ -42,7 +42,7 @@ def build(tree: Path) -> bytes:
 
 
 def _order(tree: Path) -> list[str]:
-    """Return the files of the wanted modules, each behind what it needs (depmod(8))."""
+    """Return the files of the wanted modules, each after those that it needs (depmod(8))."""
     needs = {}
     for line in (tree / "modules.dep").read_text("utf-8").splitlines():
         name, _, others = line.partition(":")

@@ -60,7 +60,7 @@ class Pinger:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start to send."""
+        """Start sending."""
         six = ipaddress.ip_address(self.target).version == 6
         family = socket.AF_INET6 if six else socket.AF_INET
         protocol = socket.IPPROTO_ICMPV6 if six else socket.IPPROTO_ICMP
@@ -72,7 +72,7 @@ class Pinger:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop to send; the counts stay."""
+        """Stop sending; the counts stay."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
