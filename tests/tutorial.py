@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a reader of the tutorial types, and where.
+"""What a reader of a tutorial types, and where.
 
 A block of commands is fenced as ``sh`` and its title names the machine, or several with commas
 between. Other blocks are shown and not typed. A command goes on behind a backslash.
@@ -15,10 +15,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial.md"
+_DOCS = Path(__file__).parents[1] / "docs"
+TUTORIAL = _DOCS / "tutorial.md"
+MIGRATE = _DOCS / "tutorial-migrate.md"
+ONE_TENANT = _DOCS / "tutorial-one-tenant.md"
+PAGES = (TUTORIAL, MIGRATE, ONE_TENANT)
 _OPENS = re.compile(r'^```sh title="([^"]+)"$')
 _CLOSES = "```"
-_QUESTIONS = ("ovn-ipsec status", "ovn-ipsec peers", "ovn-ipsec explain", "ping ", "systemctl is-")
+_QUESTIONS = (
+    *(f"ovn-ipsec {what}" for what in ("doctor", "explain", "peers", "status")),
+    "ping ",
+    "systemctl is-",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of the tutorial can be taken from its page, and our programs know them."""
+"""The commands of the tutorials can be taken from their pages, and our programs know them."""
 
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import click
 import pytest
 
 from ovn_ipsec.cli.__main__ import main as cli
-from tests.tutorial import TUTORIAL, Step, TutorialError, steps
+from tests.tutorial import MIGRATE, ONE_TENANT, PAGES, TUTORIAL, Step, TutorialError, steps
 
-STEPS = tuple(steps(TUTORIAL.read_text("utf-8")))
-OURS = [step for step in STEPS if step.command.startswith("ovn-ipsec ")]
+TYPED = {page: tuple(steps(page.read_text("utf-8"))) for page in PAGES}
+STEPS = [
+    pytest.param(step, id=f"{page.stem}-{step.line}-{step.host}")
+    for page, found in TYPED.items()
+    for step in found
+]
+OURS = [one for one in STEPS if one.values[0].command.startswith("ovn-ipsec ")]
 
 
 def typed(text: str) -> list[tuple[str, str]]:
@@ -56,44 +62,83 @@ def test_a_block_that_nobody_could_type_is_refused(text: str, fault: str):
         list(steps(text))
 
 
-def test_the_tutorial_is_about_two_machines():
-    assert {step.host for step in STEPS} == {"h1", "h2"}
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_tutorial_is_about_two_machines(page: Path):
+    assert {step.host for step in TYPED[page]} == {"h1", "h2"}
 
 
-def test_a_code_host_shows_the_machine_too():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_code_host_shows_the_machine_too(page: Path):
     """It shows no title of a block, so the line above says it."""
-    lines = TUTORIAL.read_text("utf-8").splitlines()
+    lines = page.read_text("utf-8").splitlines()
     for number, line in enumerate(lines):
         if line.startswith('```sh title="'):
             machine = line.split('"')[1]
             assert lines[number - 2] == f"On `{machine}`:", f"line {number + 1}"
 
 
-def test_the_tutorial_goes_from_an_installation_to_off():
-    """In this order, each at least once."""
-    stations = (
-        "apt install -y ./build/deb/",
-        "ovn-nbctl set NB_Global . ipsec=true",
-        "ovn-ipsec wait enforced",
-        "ovn-ipsec policy add --priority",
-        "ovs-appctl -t ovn-ipsec-controller credentials/renew",
-        "reboot",
-        "ovn-ipsec wait off",
-        "apt purge",
-    )
+@pytest.mark.parametrize(
+    ("page", "stations"),
+    [
+        (
+            TUTORIAL,
+            (
+                "apt install -y ./build/deb/",
+                "ovn-nbctl set NB_Global . ipsec=true",
+                "ovn-ipsec wait enforced",
+                "ovn-ipsec policy add --priority",
+                "ovs-appctl -t ovn-ipsec-controller credentials/renew",
+                "reboot",
+                "ovn-ipsec wait off",
+                "apt purge",
+            ),
+        ),
+        (
+            MIGRATE,
+            (
+                "apt install -y openvswitch-ipsec",
+                "ovs-pki init",
+                "ovn-nbctl set NB_Global . ipsec=true",
+                "systemctl mask strongswan",
+                "apt install -y ./build/deb/",
+                "systemctl mask openvswitch-ipsec",
+                "kill -KILL",
+                "systemctl unmask strongswan",
+                "systemctl enable --now ovn-ipsec-controller",
+                "ovn-ipsec wait enforced",
+            ),
+        ),
+        (
+            ONE_TENANT,
+            (
+                "ovn-ipsec policy add --priority 10 any any off",
+                "ovn-nbctl set NB_Global . ipsec=true",
+                "ovn-nbctl ls-add payments",
+                "ovn-ipsec policy add --dry-run --priority 100",
+                "ovs-vsctl --if-exists del-port",
+                "ovn-nbctl set Logical_Switch payments",
+                "ovn-nbctl ls-del payments",
+            ),
+        ),
+    ],
+    ids=lambda value: value.stem if isinstance(value, Path) else "",
+)
+def test_a_tutorial_goes_its_way(page: Path, stations: tuple[str, ...]):
+    """From the beginning to the end in this order, each at least once."""
     found = [
-        next(n for n, step in enumerate(STEPS) if step.command.startswith(station))
+        next(n for n, step in enumerate(TYPED[page]) if step.command.startswith(station))
         for station in stations
     ]
     assert found == sorted(found)
 
 
 def test_questions_change_nothing():
-    asked = {step.command.split()[1] for step in OURS if step.is_question}
-    assert asked == {"status", "peers", "explain"}
+    found = [step for page in TYPED.values() for step in page if step.is_question]
+    ours = {step.command.split()[1] for step in found if step.command.startswith("ovn-ipsec")}
+    assert ours == {"status", "peers", "explain", "doctor"}
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: f"{step.line}-{step.host}")
+@pytest.mark.parametrize("step", STEPS)
 def test_a_shell_can_read_it(step: Step):
     """Quotes are closed, and nothing waits for a keyboard."""
     words = shlex.split(step.command)
@@ -101,7 +146,7 @@ def test_a_shell_can_read_it(step: Step):
     assert words[0] != "apt" or "-y" in words
 
 
-@pytest.mark.parametrize("step", OURS, ids=lambda step: f"{step.line}-{step.command}")
+@pytest.mark.parametrize("step", OURS)
 def test_our_command_knows_it(step: Step):
     """Every word and flag, as far as that can be told without a cluster."""
     words = shlex.split(step.command)[1:]
