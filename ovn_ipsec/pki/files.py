@@ -19,6 +19,7 @@ PRIVATE, PUBLIC, FOLDER = 0o600, 0o644, 0o700
 FILE_MAX = 1 << 26
 """Bytes that are read of one file; an index of a hundred thousand certificates is smaller."""
 SECRET_MAX = 4096
+AS_OWNER = "run this as root, or as the owner of the file"
 POLL_S = 0.01, 0.05
 """Between two attempts to lock: at random, so that a writer who comes back all the time lets us."""
 
@@ -30,7 +31,8 @@ def telling(path: Path | str, doing: str) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or type(error).__name__
-        raise PkiError(str(path), f"cannot {doing}: {cause}") from None
+        step = AS_OWNER if isinstance(error, PermissionError) else ""
+        raise PkiError(str(path), f"cannot {doing}: {cause}", next_step=step) from None
 
 
 def write(path: Path, data: bytes, mode: int = PUBLIC) -> None:

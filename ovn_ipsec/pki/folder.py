@@ -51,6 +51,7 @@ from .profile import certificate_pem
 from .values import CRL_LIFE, KeyKind
 
 NO_CA = "ovn-ipsec pki init, or name the authority's folder with --ca"
+NO_KEY = "restore key.pem and cert.pem from a copy of the folder; until then nothing can be signed"
 
 
 JOURNAL_MIN, JOURNAL_PART = 256, 4
@@ -85,26 +86,33 @@ class CaFolder:
             PkiError: The folder is not empty, or the shape is refused.
         """
         check_shape(shape, 1)
+        # First: who names a folder of something else is not told to change its mode.
+        self._refuse_occupied()
         files.make_folder(self.path)
         with files.locked(self.path / "lock"):
-            if self.index_path.exists():
-                raise PkiError(
-                    str(self.path),
-                    "holds an authority already",
-                    next_step="to replace it without loss: ovn-ipsec pki rollover start",
-                )
-            if any(found.name != "lock" for found in self.path.iterdir()):
-                raise PkiError(
-                    str(self.path),
-                    "not empty, and without an index: not an authority, or an incomplete one",
-                    next_step="name another folder; or, if an init was interrupted, remove it",
-                )
+            self._refuse_occupied()
             for name in ("authorities", "certificates", "issued"):
                 files.make_folder(self.path / name)
             entry = self.found(shape, kind, 1, Role.SIGNING, now)
             index = Index(authorities=(entry,), crl_until=now)
             self.publish(self.save_with_crl(index, now))
         return entry
+
+    def _refuse_occupied(self) -> None:
+        with files.telling(self.path, "look into this folder"):
+            found = {one.name for one in self.path.iterdir()} if self.path.exists() else set()
+        if self.index_path.name in found:
+            raise PkiError(
+                str(self.path),
+                "holds an authority already",
+                next_step="to replace it without loss: ovn-ipsec pki rollover start",
+            )
+        if found - {"lock"}:
+            raise PkiError(
+                str(self.path),
+                "not empty, and without an index: not an authority, or an incomplete one",
+                next_step="name another folder; or, if an init was interrupted, remove it",
+            )
 
     @property
     def index_path(self) -> Path:
@@ -193,11 +201,13 @@ class CaFolder:
             yield self.ledger()
 
     def _check(self) -> None:
-        if not self.path.exists():
-            raise PkiError(str(self.path), "no such folder", next_step=NO_CA)
+        with files.telling(self.path, "look into this folder"):
+            if not self.path.exists():
+                raise PkiError(str(self.path), "no such folder", next_step=NO_CA)
+            # First: who names a folder of something else is not told to change its mode.
+            if self.path.is_dir() and not self.index_path.exists():
+                raise PkiError(str(self.path), "no authority here: no index.json", next_step=NO_CA)
         files.check_folder(self.path)
-        if not self.index_path.exists():
-            raise PkiError(str(self.path), "no authority here: no index.json", next_step=NO_CA)
 
     def save(self, index: Index) -> None:
         """Write the ledger; with that a change has happened.
@@ -276,11 +286,19 @@ class CaFolder:
         )
 
     def authority(self, entry: AuthorityEntry) -> Authority:
-        """Read an authority with its key."""
+        """Read an authority with its key.
+
+        Raises:
+            PkiError: One of the two cannot be read, or they do not belong together.
+        """
         path = self._authority_path(entry.number)
         key_path = path / "key.pem"
-        key = read_private(str(key_path), files.read(key_path, private=True))
-        return Authority(self._certificate(path / "cert.pem"), key)
+        try:
+            key = read_private(str(key_path), files.read(key_path, private=True))
+            return Authority(self._certificate(path / "cert.pem"), key)
+        except PkiError as error:
+            where = error.where if error.where.startswith(str(path)) else str(path)
+            raise PkiError(where, error.what, next_step=error.next_step or NO_KEY) from None
 
     def forget_key(self, entry: AuthorityEntry) -> None:
         """Remove the key of an authority that no longer signs."""

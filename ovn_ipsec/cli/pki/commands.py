@@ -40,6 +40,7 @@ CA_FOLDER = "/var/lib/ovn-ipsec/ca"
 STOCK_FOLDER = "/etc/ipsec.d"
 FILE_MAX = 65536
 """Bytes that are read of a request and the words before it."""
+MAKE_REQUEST = "have the chassis make one for its name (docs/howto/pki.md)"
 
 
 @click.group(
@@ -142,12 +143,18 @@ def sign(pki: Pki, csr: BinaryIO, chassis: str | None, life: timedelta, out: Pat
     Nothing else in it is used. Without --chassis the name is taken from the request, so check it.
     """
     from ...pki import files, issuance, request  # noqa: PLC0415 - --help stays quick
+    from ...pki.errors import RequestError  # noqa: PLC0415
     from ...pki.values import checked_name  # noqa: PLC0415
 
     text = csr.read(FILE_MAX).decode("latin-1")
     text = text[max(text.find("-----BEGIN"), 0) :]  # ovs-pki and openssl -text put words before it
-    name = checked_name(chassis) if chassis else request.requested_name(text)
-    pem = issuance.sign(pki.folder, request.check_request(text, name), life, utc_now())
+    try:
+        name = checked_name(chassis) if chassis else request.requested_name(text)
+        checked = request.check_request(text, name)
+    except RequestError as error:
+        where = getattr(csr, "name", "standard input")
+        raise RequestError(where, error.what, next_step=MAKE_REQUEST) from None
+    pem = issuance.sign(pki.folder, checked, life, utc_now())
     if out is not None:
         files.write(out, pem.encode("ascii"))
     if pki.as_json:

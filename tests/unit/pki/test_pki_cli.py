@@ -155,13 +155,52 @@ def test_a_request_is_signed(shell: Shell):
     shell.ok("sign", str(path), "--chassis", "hv3", "--out", str(out))
     x509.load_pem_x509_certificate(out.read_bytes())
     text = shell.refused("sign", str(path), "--chassis", "hv1")
-    assert "request of hv1: its names are 'hv3'" in text
+    assert f"{path}: its names are 'hv3'; expected one SAN DNS name, or a CN: hv1" in text
+    assert "next: have the chassis make one for its name" in text
 
 
 @pytest.mark.parametrize("junk", [b"", b"\xff\xfe\x00", b"x" * 10_000])
 def test_a_request_that_is_none_is_refused(shell: Shell, junk: bytes):
     """Whatever the bytes."""
     assert "expected" in shell.refused("sign", "-", input=junk)
+
+
+def test_a_folder_of_something_else_keeps_its_mode(shell: Shell, tmp_path: Path):
+    """Nobody is told to change the mode of what is no authority, such as /etc."""
+    other = tmp_path / "other"
+    other.mkdir(mode=0o755)
+    (other / "file").touch()
+    shell.ca = other
+    text = shell.refused("init")
+    assert "not empty, and without an index" in text
+    assert "chmod" not in text
+    text = shell.refused("issue", "hv1")
+    assert "no authority here: no index.json" in text
+    assert "chmod" not in text
+
+
+@pytest.mark.parametrize("name", ["key.pem", "cert.pem"])
+@pytest.mark.parametrize("content", [None, b"", b"junk"])
+def test_a_broken_authority_is_to_be_restored(shell: Shell, name: str, content: bytes | None):
+    """The file is named, and what to do."""
+    path = shell.ca / "authorities" / "1" / name
+    path.unlink()
+    if content is not None:
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+    text = shell.refused("issue", "hv1")
+    assert f"{path}: " in text
+    assert "next: restore key.pem and cert.pem from a copy of the folder" in text
+
+
+def test_a_key_of_another_authority_is_named(shell: Shell):
+    """With the folder that both files are in."""
+    shell.ok("issue", "hv1")
+    path = shell.ca / "authorities" / "1"
+    (path / "key.pem").write_bytes((shell.ca / "issued" / "hv1" / "key.pem").read_bytes())
+    text = shell.refused("issue", "hv2")
+    assert f"{path}: the authority's key is not that of its certificate" in text
+    assert "next: restore" in text
 
 
 def test_revoking_and_readmitting(shell: Shell):
