@@ -46,7 +46,8 @@ BATCH = 64
 RETRY_S = 1.0
 """Until a retry: the IKE daemon refused a step, a pair could not be decided, the disk is full."""
 REPORT_S = 1.0
-"""Minimum time between two writes of the digest, unless a phase has just been applied."""
+"""Minimum time between two writes of the digest, unless a phase has just been applied, or all
+pairs have just come up for the first time in `establish`."""
 
 Decisions = list[tuple[ConnName, Decision]]
 
@@ -95,6 +96,8 @@ class Chassis:
         """By pair, the ids of the private keys of what the IKE daemon was given for it."""
         self._report_at = float("-inf")
         self._unsaid = True
+        self._complete: int | None = None
+        """The last generation for which it was reported that every pair is up."""
         self._said: tuple[dict[str, str], str] | None = None
         """The keys and the pin that were last written to our rows."""
 
@@ -430,6 +433,9 @@ class Chassis:
         keys = format_digest(replace(digest, auths=self.trust.auths, warning=keeper.warning))
         if keeper.request:
             keys[REQUEST] = keeper.request
+        complete = report.awaited(digest)
+        if complete not in (None, self._complete):
+            self._complete, self._report_at = complete, now
         if now < self._report_at:
             # Only news has to be written then; changes by others are seen in any pass.
             self._unsaid = (keys, keeper.pin) != self._said

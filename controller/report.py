@@ -11,7 +11,7 @@ from typing import Any
 
 from ovn_ipsec import __version__
 from ovn_ipsec.errors import InputError, IPsecError
-from ovn_ipsec.model.policy import ClusterPolicy, Profile
+from ovn_ipsec.model.policy import ClusterPolicy, Phase, Profile
 from ovn_ipsec.model.status import Digest
 from ovn_ipsec.model.text import plural
 
@@ -51,6 +51,16 @@ def digest(
         expires=expires,
         profiles=frozenset({Profile.DEFAULT}) if agent.able is None else agent.able,
     )
+
+
+def awaited(said: Digest) -> int | None:
+    """The generation for which every pair is up in `establish`; None if they are not.
+
+    The gate there waits for nothing else of a chassis, so this is reported at once, and only once
+    for a generation.
+    """
+    up = said.phase is Phase.ESTABLISH and said.counts.all_up
+    return said.generation if up else None
 
 
 def fault(error: Exception) -> str:

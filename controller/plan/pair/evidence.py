@@ -25,8 +25,9 @@ from .record import PairRecord
 
 HEARD_S = 1.0
 """From the peer's first ESP until its clear text is no longer accepted."""
-LOOK_S = 1.0
-"""Until ESP is first looked for; each further look comes twice as late."""
+LOOK_S = 0.1
+"""Until ESP is first looked for; each further look comes twice as late, so that a peer that stays
+silent costs seven looks until its time is over (``SWITCH_IN_S``)."""
 
 
 def takes_esp(record: PairRecord, seen: ConnSeen) -> bool:

@@ -193,11 +193,12 @@ def test_who_has_made_what_it_sends_over_sends_esp_at_once() -> None:
     decision = run(record, heard(0), at(Phase.ESTABLISH, 10.5))
     record = kept(decision)
     assert {Direction.IN} == {flow.direction for flow in clear_flows(record, 10.5)}
-    assert (True, 11.5, 11.5) == (decision.knock, record.look_at, decision.wake_at)
-    assert not upkeep.looks_first(record, at(Phase.ESTABLISH, 11))
-    assert upkeep.looks_first(record, at(Phase.ESTABLISH, 11.5))
-    touched = kept(run(record, heard(0), at(Phase.ESTABLISH, 11)))
-    assert 11.5 == touched.look_at
+    soon = 10.5 + evidence.LOOK_S
+    assert (True, soon, soon) == (decision.knock, record.look_at, decision.wake_at)
+    assert not upkeep.looks_first(record, at(Phase.ESTABLISH, 10.5))
+    assert upkeep.looks_first(record, at(Phase.ESTABLISH, soon))
+    touched = kept(run(record, heard(0), at(Phase.ESTABLISH, 10.5)))
+    assert soon == touched.look_at
     later = kept(run(touched, heard(0), at(Phase.ESTABLISH, 12.5)))
     assert 14.5 == later.look_at
     last = run(later, heard(3), at(Phase.ESTABLISH, 14.5))
@@ -212,9 +213,22 @@ def test_who_hears_esp_sends_it_and_soon_takes_nothing_else() -> None:
     """The peer changes over when both its children are up."""
     record = kept(run(NEW, LOADED, at(Phase.ESTABLISH, 10, C)))
     first = kept(run(record, heard(0, mine=False), at(Phase.ESTABLISH, 11, C)))
-    assert (False, 12.0) == (first.closed, first.look_at)
+    assert (False, 11 + evidence.LOOK_S) == (first.closed, first.look_at)
     second = kept(run(first, heard(1, mine=False), at(Phase.ESTABLISH, 12, C)))
     assert (True, 12 + evidence.HEARD_S) == (second.closed, second.accept_until)
+
+
+def test_a_silent_peer_costs_seven_looks_and_the_fixed_time() -> None:
+    """Each comes twice as late as the one before; after that nothing more is read."""
+    record = kept(run(NEW, LOADED, at(Phase.ESTABLISH, 0)))
+    record = kept(run(record, heard(0), at(Phase.ESTABLISH, 0)))
+    looks = 0
+    while record.look_at is not None and record.look_at < life.SWITCH_IN_S:
+        looks += 1
+        record = kept(run(record, heard(0), at(Phase.ESTABLISH, record.look_at)))
+    assert 7 == looks
+    over = run(record, heard(0), at(Phase.ESTABLISH, life.SWITCH_IN_S))
+    assert (PairState.ENCRYPTED, None) == (kept(over).state, kept(over).look_at)
 
 
 def test_sas_that_were_there_before_are_no_evidence() -> None:

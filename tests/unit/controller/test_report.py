@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from controller.plan.connection import ConnName
-from controller.report import FAULT_MAX, fault, status_text, undecided_problems
+from controller.report import FAULT_MAX, awaited, fault, status_text, undecided_problems
 from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.model.policy import Phase
+from ovn_ipsec.model.status import Digest, PairCounts
 
 
 def test_a_failure_of_our_own_making_says_itself_and_any_other_only_its_kind() -> None:
@@ -25,6 +29,25 @@ def test_pairs_that_cannot_be_decided_are_one_problem() -> None:
     assert one == f"pair {names[0]} cannot be decided: KeyError"
     (many,) = undecided_problems(dict.fromkeys(names, "KeyError"))
     assert many.startswith(f"pair {names[1]} and 2 more cannot be decided")
+
+
+@pytest.mark.parametrize(
+    ("phase", "counts", "generation"),
+    [
+        (Phase.ESTABLISH, PairCounts(encrypted=2), 7),
+        (Phase.ESTABLISH, PairCounts(), 7),
+        (Phase.ESTABLISH, PairCounts(encrypted=1, pending=1), None),
+        (Phase.ESTABLISH, PairCounts(encrypted=1, blocked=1), None),
+        (Phase.PREPARE, PairCounts(clear=2), None),
+        (Phase.ENFORCE, PairCounts(encrypted=2), None),
+    ],
+)
+def test_what_the_gate_of_establish_waits_for_is_reported_at_once(
+    phase: Phase, counts: PairCounts, generation: int | None
+) -> None:
+    """Of everything else there is one report a second."""
+    said = Digest(generation=7, phase=phase, counts=counts, agent="bench")
+    assert generation == awaited(said)
 
 
 STATUS = {
