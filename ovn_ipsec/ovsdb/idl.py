@@ -14,7 +14,11 @@ from enum import StrEnum
 from typing import Any
 
 import ovs.db.idl
+import ovs.json
+import ovs.jsonrpc
 import ovs.timeval
+
+from .jsonstream import JsonStream
 
 BACKOFF_MS = (1000, 8000)
 """Between attempts; each session adds up to half of it, so that not all come back at once."""
@@ -43,12 +47,25 @@ class RowChange:
     """Old values of the columns that changed; empty unless UPDATED."""
 
 
+class _Session(ovs.jsonrpc.Session):  # type: ignore[misc]
+    """A session whose messages are parsed quickly, also without the library's C extension."""
+
+    def recv(self) -> Any:
+        """Receive one message; each has a parser of its own."""
+        if self.rpc is not None and self.rpc.parser is None:
+            self.rpc.parser = JsonStream()
+        return super().recv()
+
+
 class RecordingIdl(ovs.db.idl.Idl):  # type: ignore[misc]
     """An Idl that writes down which rows changed; nothing else happens in its callback."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.recorded: list[RowChange] = []
         super().__init__(*args, **kwargs)
+        if ovs.json.PARSER != ovs.json.PARSER_C:
+            # The library makes the session itself, and names no class for it.
+            self._session.__class__ = _Session
 
     def notify(self, event: str, row: Row, updates: Row | None = None) -> None:
         """Write it down, as Idl.notify is told it."""

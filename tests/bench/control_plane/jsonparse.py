@@ -6,6 +6,7 @@ Run it with each Python whose ovs package is of interest; it prints JSON: second
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 import time
@@ -65,12 +66,24 @@ def by_ovs(parser: Any, text: str) -> Any:
     return parser.finish()
 
 
+def by_stream(text: str) -> Any:
+    """Ours, in parts as they come from a socket."""
+    from ovn_ipsec.ovsdb.jsonstream import JsonStream  # noqa: PLC0415 - not in every Python
+
+    parser, at = JsonStream(), 0
+    while not parser.is_done():
+        at += parser.feed(text[at : at + 4096])
+    return parser.finish()
+
+
 def parsers() -> dict[str, Callable[[str], Any]]:
     """Find every parser that this Python has, by a name for people."""
     found: dict[str, Callable[[str], Any]] = {
         "stdlib json": json.loads,
         "ovs, pure Python": lambda text: by_ovs(PurePython(), text),
     }
+    if importlib.util.find_spec("ovn_ipsec") is not None:
+        found["ours: ends of messages, then stdlib json"] = by_stream
     if ovs.json.PARSER == ovs.json.PARSER_C:
         found["ovs, C extension"] = lambda text: by_ovs(ovs.json.Parser(), text)
     return found
