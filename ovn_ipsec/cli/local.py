@@ -15,9 +15,15 @@ NEXT_WITHOUT = (
     f"start {PROGRAM}, if this is a chassis: systemctl start {PROGRAM}; or name its socket with -t"
 )
 """What to do when it does not answer."""
+NEXT_FORBIDDEN = "run this as root"
 
 Peer = dict[str, Any]
 """One pair, as `peers/show json` of the controller prints it."""
+
+
+def next_step_after(error: EdgeError) -> str:
+    """What to do when the controller could not be asked: it may run, and only root may ask it."""
+    return NEXT_FORBIDDEN if isinstance(error.__cause__, PermissionError) else NEXT_WITHOUT
 
 
 def own_rundir() -> Path:
@@ -86,7 +92,8 @@ def _asked(target: str, command: str, *words: str) -> str:
 
     error, client = ovs.unixctl.client.UnixctlClient.create(target)
     if error:
-        raise EdgeError(f"{target}: {os.strerror(error)}")
+        cause = OSError(error, os.strerror(error))
+        raise EdgeError(f"{target}: {cause.strerror}") from cause
     try:
         broken, refused, answer = client.transact(command, list(words))
     finally:

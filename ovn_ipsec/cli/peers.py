@@ -12,7 +12,7 @@ import click
 from ..clock import local_now
 from ..errors import EdgeError
 from . import peerview
-from .local import NEXT_WITHOUT, PROGRAM, Peer, ask_peers, own_socket
+from .local import PROGRAM, Peer, ask_peers, next_step_after, own_socket
 from .output import complain, say_json
 from .settings import Exit, Settings
 
@@ -52,7 +52,7 @@ def command(settings: Settings, /, target: str | None, interval: float, **flags:
         socket = target or own_socket()
         status = show(ask_peers(socket), again=flags["watch"])
     except EdgeError as error:
-        complain(error.diagnostics(), NEXT_WITHOUT)
+        complain(error.diagnostics(), next_step_after(error))
         sys.exit(Exit.CANNOT_TELL)
     sys.exit(_watch(show, socket, interval, status) if flags["watch"] else status)
 

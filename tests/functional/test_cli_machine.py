@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -24,6 +27,21 @@ def net() -> Iterator[Net]:
     """A namespace."""
     with namespace() as found:
         yield found
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv here")
+def test_who_may_not_see_the_guard_is_told_so_once() -> None:
+    """By an error, and not by libnftables on standard error besides."""
+    script = (
+        "from ovn_ipsec.cli.machine import nft\n"
+        "try:\n    nft.listing()\nexcept nft.NftError as error:\n    print(error)"
+    )
+    dropped = ("setpriv", "--inh-caps=-net_admin", "--bounding-set=-net_admin")
+    done = subprocess.run(
+        [*dropped, sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "cannot list table inet ovn_ipsec: Operation not permitted\n"
+    assert done.stderr == ""
 
 
 def test_the_guard_is_seen_in_both_layers(net: Net) -> None:

@@ -13,7 +13,7 @@ import click
 
 from ...errors import EdgeError
 from ...model.chassis import EncapType
-from ..local import NEXT_WITHOUT, PROGRAM, Peer, ask, ask_peers, own_socket
+from ..local import PROGRAM, Peer, ask, ask_peers, next_step_after, own_socket
 from ..output import complain, say_json
 from ..settings import Exit, Settings
 from .probes import Ends
@@ -73,7 +73,7 @@ def command(settings: Settings, one: str, other: str, target: str | None) -> Non
         )
         sys.exit(Exit.CANNOT_TELL)
     except EdgeError as error:
-        complain(error.diagnostics(), NEXT_WITHOUT)
+        complain(error.diagnostics(), next_step_after(error))
         sys.exit(Exit.CANNOT_TELL)
     say_json([as_json(line) for line in lines]) if settings.as_json else _show(lines)
     sys.exit(overall(line.verdict.outcome for line in lines))

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from ...errors import EdgeError
-from ..local import NEXT_WITHOUT, PROGRAM, ask, ask_peers, own_rundir, own_socket
+from ..local import PROGRAM, ask, ask_peers, next_step_after, own_rundir, own_socket
 from ..output import say_json
 from ..settings import Settings
 from .checkup import Check, examine, verdict
@@ -118,7 +118,7 @@ def _told(target: str | None) -> tuple[tuple[Check, ...], str | None, bool]:
             part="controller",
             is_well=None if hidden else False,
             said=f"does not answer: {error.diagnostics()}",
-            next_step="run this as root" if hidden else NEXT_WITHOUT,
+            next_step=next_step_after(error),
         )
         return (silent,), None, False
     name = status.get("chassis")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
+from pathlib import Path
 
 from ...errors import NftError
 
@@ -15,6 +17,9 @@ FAMILY, TABLE, PORTS = "inet", "ovn_ipsec", "ports"
 _SONAME = "libnftables.so.1"
 _JSON, _NUMERIC = 1 << 4, 1 << 7 | 1 << 8 | 1 << 9
 _MISSING = "No such file or directory"
+_NET_ADMIN = 12
+"""CAP_NET_ADMIN of include/uapi/linux/capability.h."""
+_STATUS = Path("/proc/self/status")
 
 
 def listing(*, as_json: bool = False) -> str:
@@ -26,6 +31,7 @@ def listing(*, as_json: bool = False) -> str:
     Raises:
         NftError: The library is missing, or the kernel refused.
     """
+    _check_rights()
     lib = _load()
     context = ctypes.c_void_p(lib.nft_ctx_new(0))
     try:
@@ -43,6 +49,13 @@ def listing(*, as_json: bool = False) -> str:
     if _MISSING in reason:
         return ""
     raise NftError(f"cannot list table {FAMILY} {TABLE}: {reason.partition(chr(10))[0]}")
+
+
+def _check_rights() -> None:
+    """Refuse without CAP_NET_ADMIN: libnftables would say so on standard error by itself."""
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", _STATUS.read_text("ascii"), re.MULTILINE)
+    if found is not None and not int(found[1], 16) >> _NET_ADMIN & 1:
+        raise NftError(f"cannot list table {FAMILY} {TABLE}: Operation not permitted")
 
 
 def guarded_ports() -> frozenset[int] | None:

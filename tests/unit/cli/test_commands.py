@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from inspect import signature
 from types import SimpleNamespace
@@ -128,6 +129,18 @@ def test_a_controller_that_does_not_run_cannot_be_judged(tmp_path, monkeypatch):
         result = CliRunner(**APART).invoke(main, words)
         found = {"error": told, "next_step": local.NEXT_WITHOUT}
         assert (2, found, "") == (result.exit_code, json.loads(result.stdout), result.stderr)
+
+
+def test_a_controller_that_only_root_may_ask_is_not_to_be_started(monkeypatch):
+    """It may run; the next step is to become root."""
+
+    def forbidden(_target: str) -> tuple[int, None]:
+        return errno.EACCES, None
+
+    monkeypatch.setattr("ovs.unixctl.client.UnixctlClient.create", forbidden)
+    result = CliRunner(**APART).invoke(main, ["peers", "-t", "/run/c.ctl"])
+    expected = f"ovn-ipsec: /run/c.ctl: Permission denied\n    next: {local.NEXT_FORBIDDEN}\n"
+    assert (2, "", expected) == (result.exit_code, result.stdout, result.stderr)
 
 
 @pytest.mark.parametrize(("text", "told"), [("x", "has no process id in it"), (None, "Is a dir")])
