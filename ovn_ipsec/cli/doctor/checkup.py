@@ -45,7 +45,7 @@ NEXT = (
         "pins are no more trustworthy",
         "use ssl: for the southbound, and set role=ovn-controller on its Connection row",
     ),
-    ("ovs-monitor-ipsec", "kill it, do not stop it, and mask it (docs/howto/migrate.md)"),
+    ("ovs-monitor-ipsec", "mask it and kill it, but do not stop it (docs/howto/migrate.md)"),
     (
         "no certificate: set",
         "set the paths of the files, or have a certificate signed (docs/howto/authentication.md)",

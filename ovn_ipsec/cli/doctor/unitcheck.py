@@ -21,7 +21,7 @@ DROP_IN = (
     "install strongswan.service.d/ovn-ipsec.conf (docs/howto/install.md), then systemctl"
     " daemon-reload; what /etc/systemd/system says goes before it"
 )
-MIGRATE = "kill it, do not stop it, and mask it (docs/howto/migrate.md)"
+MIGRATE = "mask it and kill it, but do not stop it (docs/howto/migrate.md)"
 
 
 def examine_units(units: Mapping[str, Unit], *, runs: bool, daemon: bool) -> tuple[Check, ...]:
