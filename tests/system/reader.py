@@ -82,7 +82,8 @@ class Reader:
         return answers[-1].stdout
 
     def _typed(self, step: Step, chassis: Chassis) -> subprocess.CompletedProcess[str]:
-        host = self._cluster.central if step.command.startswith(FOR_THE_CLUSTER) else chassis
+        whole = f"{step.command} ".startswith(FOR_THE_CLUSTER)
+        host = self._cluster.central if whole else chassis
         say("typed", host=host.name, command=step.command)
         script = f"PATH={Path(sys.executable).parent}:$PATH; {step.command}"
         return host.run(["sh", "-c", script], check=False, timeout=COMMAND_S)

@@ -14,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 import helpers
 import pytest
 from helpers import say
+from reader import Reader, section
 
-from ovn_ipsec.lab.cluster.chassis import Chassis
+from ovn_ipsec.lab.cluster.chassis import MONITOR, Chassis
 from ovn_ipsec.lab.cluster.cluster import Cluster
 from ovn_ipsec.lab.cluster.settings import ChassisSettings, ClusterSettings
 from ovn_ipsec.lab.waiting import wait_until
+from tests.tutorial import MIGRATE
 
 STOCK = ClusterSettings(chassis=3, rsa=True, default=ChassisSettings(ike=False))
 
@@ -28,12 +30,13 @@ REPLACED_S = 15.0
 """A stock peer ends the IKE_SA that ours has replaced 10 s later (uniqueids=yes)."""
 
 
-def _move(chassis: Chassis) -> float:
-    """Move one chassis as docs/howto/migrate.md says; returns how long it took."""
+def _move(cluster: Cluster, name: str) -> float:
+    """Move one chassis by the commands of the tutorial; returns how long it took."""
     begin = time.monotonic()
-    chassis.kill_stock_ipsec()
-    chassis.start_ike()
-    chassis.start_ipsec()
+    chassis = cluster.chassis[name]
+    typed = section(MIGRATE, "4. Move h1" if name == "h1" else "3. Move h2")
+    Reader(cluster).type_all([one for one in typed if not one.is_question], chassis)
+    assert not chassis.daemons.pop(MONITOR).is_alive
     return time.monotonic() - begin
 
 
@@ -74,7 +77,7 @@ def test_first_chassis_moves_beside_stock_ones(cluster: Cluster) -> None:
         helpers.traffic(cluster, "w2", "w1") as passive,
         helpers.traffic(cluster, "w2", "w3") as first,
     ):
-        took = _move(h2)
+        took = _move(cluster, "h2")
         begin = time.monotonic()
         wait_until(_encrypted_with(h2, "h3"), 120, "h2-h3 encrypted")
         say("h2-h3 encrypted", seconds=f"{time.monotonic() - begin:.1f}", start=f"{took:.1f}")
@@ -85,6 +88,12 @@ def test_first_chassis_moves_beside_stock_ones(cluster: Cluster) -> None:
             say("h2 moved", peer=name, sent=ping.sent, lost=ping.lost, at=ping.lost_at)
             ping.assert_encrypted()
         assert _encrypted_with(h2, "h1", "h3")()
+    reader = Reader(cluster)
+    for step in section(MIGRATE, "3. Move h2"):
+        if step.command == "ovn-ipsec peers":
+            assert "2 pairs: 2 encrypted" in reader.type(step)
+        elif step.command.startswith("ovn-ipsec status"):
+            assert "no problems" in reader.type(step)
 
 
 def test_stock_peer_ends_a_pair(cluster: Cluster) -> None:
@@ -130,7 +139,7 @@ def test_the_others_follow(cluster: Cluster) -> None:
             helpers.traffic(cluster, "w1", "w3") as ping,
             helpers.traffic(cluster, "w1", "w2") as other,
         ):
-            _move(cluster.chassis[name])
+            _move(cluster, name)
             others = [one for one in cluster.chassis if one != name]
             wait_until(_encrypted_with(cluster.chassis[name], *others), 180, f"{name} encrypted")
             ping.run(REPLACED_S)
@@ -139,3 +148,7 @@ def test_the_others_follow(cluster: Cluster) -> None:
                 one.assert_encrypted()
     helpers.wait_state(cluster, "enforced")
     helpers.wait_all_encrypted(cluster)
+    ours = ("ovn-ipsec wait", "ovn-ipsec status", "ovs-appctl")
+    typed = [one for one in section(MIGRATE, "5. Enforced") if one.command.startswith(ours)]
+    Reader(cluster).type_all(typed)
+    assert [one.command.split()[0] for one in typed] == ["ovn-ipsec", "ovn-ipsec", "ovs-appctl"]
