@@ -17,6 +17,7 @@ import structlog
 
 from ovn_ipsec.model.observation import Unknown
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profile
+from ovn_ipsec.model.status import Room
 from ovn_ipsec.schema.open_vswitch import LocalChassis
 from ovn_ipsec.schema.report import REQUEST, format_digest
 
@@ -412,12 +413,13 @@ class Chassis:
         """Summarise what was refused of the rows and of the operator's settings."""
         return report.refusal_summary((*here.errors, *self.agent.all_refusals()))
 
-    def report(self, problems: list[str], *, makes_row: bool) -> None:
+    def report(self, problems: list[str], *, makes_row: bool, room: Room | None) -> None:
         """Update our rows in the southbound, if something differs and it is time.
 
         Args:
             problems: Everything that is wrong on this host.
             makes_row: Whether we have to create the Chassis_Private row.
+            room: How large packets may be; None: not known.
         """
         now = self._clock.monotonic()
         if self._left or not self.southbound.loaded or self.seen is None:
@@ -430,7 +432,8 @@ class Chassis:
             problems=problems,
             expires=keeper.expires,
         )
-        keys = format_digest(replace(digest, auths=self.trust.auths, warning=keeper.warning))
+        digest = replace(digest, auths=self.trust.auths, warning=keeper.warning, room=room)
+        keys = format_digest(digest)
         if keeper.request:
             keys[REQUEST] = keeper.request
         complete = report.awaited(digest)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 from ovn_ipsec.control import Offer
 from ovn_ipsec.errors import EdgeError
@@ -76,7 +77,8 @@ class _Commands:
 
     def peers(self, argv: list[str]) -> str:
         agent = self._controller.agent
-        rows = report.peers(agent, self._now()) if agent is not None else []
+        paths = self._controller.mtu.seen.paths
+        rows = report.peers(agent, self._now(), paths) if agent is not None else []
         return report.as_json(rows) if argv == ["json"] else report.peers_text(rows)
 
     def tunnels(self, _argv: list[str]) -> str:
@@ -117,6 +119,7 @@ class _Commands:
             **_credentials(chassis),
             "esp": controller.kernel.esp,
             "guard_layers": controller.guard.available,
+            "mtu": None if (room := controller.mtu.seen.room) is None else asdict(room),
             "tunnel_ports": "own" if controller.ports.owns else "adopt",
             "ovn_controller_unknown": controller.ports.doubt,
             "problems": controller.problems(),
@@ -160,6 +163,7 @@ class _Commands:
             raise EdgeError(NAMELESS)
         controller.agent.touch_all()
         controller.kernel.hurry(self._now())
+        controller.mtu.hurry(self._now())
         return ""
 
 

@@ -18,8 +18,10 @@ from typing import ParamSpec, TypeVar
 import ovs.poller
 import structlog
 
+from ovn_ipsec.model.mtu import Interface
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy
 from ovn_ipsec.model.wait import Reached
+from ovn_ipsec.ovsdb.rows import interfaces
 from ovn_ipsec.schema.open_vswitch import LocalChassis
 from ovn_ipsec.service import Service, notify_systemd
 from ovn_ipsec.wait import WaitLog
@@ -32,6 +34,7 @@ from .headline import Situation, Told, headline, waits_for
 from .identity import identify
 from .ike.conflict import ConflictWatch
 from .kernel.watch import NO_ESP, KernelWatch
+from .mtu import MtuWatch
 from .outside import Outside, TlsFiles
 from .plan.agent import Agent
 from .plan.guard import NO_GUARD, GuardState, narrowed
@@ -71,6 +74,7 @@ class Controller:
         self.outside = outside
         self.guard = HostGuard(outside.layers, outside.state, outside.boot)
         self.kernel = KernelWatch(outside.kernel, self.guard, outside.state)
+        self.mtu = MtuWatch(outside.path_mtus)
         self.vswitch = outside.vswitch
         self.ports = outside.ports
         self.conflict = ConflictWatch(outside.monitor_ipsec)
@@ -130,6 +134,7 @@ class Controller:
         self._part("guard", self._keep_guard, chassis, now)
         self._part("IKE daemon", self._drive_ike, chassis, decisions, now)
         self._part("tunnel ports", self._keep_ports, chassis, now)
+        self._part("MTU", self.mtu.look, chassis.agent, now, self._interfaces)
         self._part("report", self._report, chassis)
 
     def _part(self, name: str, run: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
@@ -248,6 +253,12 @@ class Controller:
         sb_global = None if seen is None else seen.sb_global
         self.ports.reconcile(self.vswitch, chassis.agent, self.here, sb_global, now)
 
+    def _interfaces(self) -> tuple[Interface, ...] | None:
+        """The interfaces of workloads; None while they cannot be read."""
+        if self.here is None or not self.vswitch.loaded:
+            return None
+        return interfaces(self.vswitch.rows("Bridge"), self.here.bridge)
+
     def _tell_ready(self) -> None:
         """Tell systemd, once, that nothing leaves in clear that should not.
 
@@ -322,7 +333,7 @@ class Controller:
         return [f"{name}: {cause}" for name, cause in self.faults.items()]
 
     def _report(self, chassis: Chassis) -> None:
-        chassis.report(self.problems(), makes_row=self.ports.makes_row)
+        chassis.report(self.problems(), makes_row=self.ports.makes_row, room=self.mtu.seen.room)
 
     @property
     def agent(self) -> Agent | None:
@@ -355,6 +366,8 @@ class Controller:
         self.vswitch.wait(poller)
         times = [self.kernel.wake_at()]
         chassis = self.chassis
+        if chassis is not None:
+            times.append(self.mtu.wake_at())
         if chassis is None:
             times.append(now + NAMELESS_S)
         elif self.conflict.problem:

@@ -12,6 +12,7 @@ from . import metrics
 from .daemon import Controller
 from .plan.credentials.proof import LocalCredentials
 from .plan.guard import GuardCounters
+from .plan.mtu import inner_mtus
 
 if TYPE_CHECKING:
     from ovn_ipsec.metrics import Exporter
@@ -53,6 +54,8 @@ class Meter:
         own = {Auth.CA: credentials.ca, Auth.PINNED: credentials.pinned}
         ways = agent.policy.auth if agent is not None else ()
         records = agent.records.values() if agent is not None and self._peers else ()
+        mtu = controller.mtu.seen
+        inner = inner_mtus(agent, mtu.paths) if agent is not None and self._peers else ()
         return metrics.Snapshot(
             generation=controller.applied.generation,
             phase=controller.applied.phase,
@@ -67,4 +70,6 @@ class Meter:
             problems=len(controller.problems()),
             ike_up=chassis is not None and chassis.ike.ready,
             connected=controller.connected,
+            room=mtu.room,
+            inner_mtus=tuple(inner),
         )

@@ -10,7 +10,7 @@ from datetime import datetime
 from ovn_ipsec.model.chassis import Pair
 from ovn_ipsec.model.metric import Kind, Metric, Sample
 from ovn_ipsec.model.policy import Auth, Phase
-from ovn_ipsec.model.status import PairCounts, PairState
+from ovn_ipsec.model.status import PairCounts, PairState, Room
 
 from .plan.guard import GuardCounters
 from .plan.pair.record import PairRecord
@@ -67,6 +67,22 @@ IKE_UP = Metric(
     name="ovn_ipsec_ike_daemon_up",
     meaning="1 while the IKE daemon answers, 0 otherwise.",
 )
+INNER_MTU = Metric(
+    name="ovn_ipsec_inner_mtu_bytes",
+    meaning="The largest IP packet of a workload that every pair of this chassis carries in one"
+    " piece, in bytes.",
+)
+LARGER = Metric(
+    name="ovn_ipsec_interfaces_above_inner_mtu",
+    meaning="Interfaces of workloads on this chassis with an MTU above"
+    " `ovn_ipsec_inner_mtu_bytes`.",
+)
+PAIR_INNER_MTU = Metric(
+    name="ovn_ipsec_pair_inner_mtu_bytes",
+    meaning="The largest IP packet of a workload that a pair carries in one piece, in bytes; only"
+    " with --metrics-peers.",
+    labels=("peer", "type", "local", "remote"),
+)
 CONNECTED = Metric(
     name="ovn_ipsec_southbound_connected",
     meaning="1 while the southbound database is connected, 0 otherwise.",
@@ -83,6 +99,9 @@ METRICS = (
     PROBLEMS,
     IKE_UP,
     CONNECTED,
+    INNER_MTU,
+    LARGER,
+    PAIR_INNER_MTU,
 )
 """In the order of samples()."""
 
@@ -116,6 +135,10 @@ class Snapshot:
     ike_up: bool
     connected: bool
     """Whether the southbound is connected."""
+    room: Room | None = None
+    """None: not known."""
+    inner_mtus: tuple[tuple[Pair, int], ...] = ()
+    """Of every pair where it is known, if that is enabled."""
 
 
 def pair_states(records: Iterable[PairRecord]) -> tuple[tuple[Pair, PairState], ...]:
@@ -142,6 +165,11 @@ def samples(seen: Snapshot, _now: datetime) -> Iterator[Sample]:
     yield PROBLEMS.at(seen.problems)
     yield IKE_UP.at(seen.ike_up)
     yield CONNECTED.at(seen.connected)
+    if seen.room is not None:
+        yield INNER_MTU.at(seen.room.inner)
+        yield LARGER.at(seen.room.larger)
+    for pair, inner in seen.inner_mtus:
+        yield PAIR_INNER_MTU.at(inner, pair.peer, pair.type, str(pair.local), str(pair.remote))
 
 
 def _packets(metric: Metric, layer: str, into: int | None, out: int | None) -> Iterator[Sample]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ovn_ipsec import clock
+from ovn_ipsec import clock, paths
 from ovn_ipsec.clock import Clock
 from ovn_ipsec.model.chassis import Pair
 from ovn_ipsec.ovsdb import streams
@@ -24,6 +24,7 @@ from .guard.xfrm import XfrmGuardLayer
 from .ike.backend import IkeBackend
 from .ike.strongswan import StrongSwan
 from .kernel.tables import KernelTables, NetlinkTables
+from .mtu import AskPaths
 from .ports.keeper import PortKeeper
 from .ports.knock import knock
 from .ports.ovsdb import live_monitor_ipsec
@@ -78,6 +79,8 @@ class Outside:
     """The process id of a live ovs-monitor-ipsec."""
     name_override: Callable[[], str | None]
     """The chassis name that takes precedence over external_ids:system-id."""
+    path_mtus: AskPaths
+    """Asks the kernel for the MTUs of paths."""
     boot: str
     """Identifies this boot of the machine; empty: not known."""
 
@@ -108,6 +111,7 @@ def real(places: Places) -> Outside:
         knock=knock,
         monitor_ipsec=live_monitor_ipsec,
         name_override=lambda: local.name_override(places.name, places.sysconfdir),
+        path_mtus=paths.path_mtus,
         boot=boot_id(),
     )
 

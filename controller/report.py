@@ -18,6 +18,7 @@ from ovn_ipsec.model.text import plural
 from .plan.agent import Agent
 from .plan.connection import ConnName, established
 from .plan.guard import GuardCounters, GuardState
+from .plan.mtu import Ends, ends_of, inner_of
 from .plan.pair.facts import NOTHING_SEEN, initiates
 from .plan.pair.record import PairRecord
 
@@ -97,10 +98,16 @@ def refusal_summary(refusals: Iterable[InputError], limit: int = 3) -> str:
     return f"{words}; and {plural(rest, 'more refusal')}" if rest > 0 else words
 
 
-def peers(agent: Agent, now: float) -> list[dict[str, Any]]:
-    """One object for each pair, sorted by peer and addresses."""
+def peers(agent: Agent, now: float, paths: Mapping[Ends, int]) -> list[dict[str, Any]]:
+    """One object for each pair, sorted by peer and addresses.
+
+    Args:
+        agent: Whose pairs they are.
+        now: Monotonic seconds.
+        paths: MTUs of paths, as far as they are known.
+    """
     records = sorted(agent.records.values(), key=lambda r: (r.pair.peer, str(r.name)))
-    return [_peer(agent, record, now) for record in records]
+    return [_peer(agent, record, now) | _mtus(agent, record, paths) for record in records]
 
 
 def _peer(agent: Agent, record: PairRecord, now: float) -> dict[str, Any]:
@@ -131,6 +138,12 @@ def _peer(agent: Agent, record: PairRecord, now: float) -> dict[str, Any]:
     }
 
 
+def _mtus(agent: Agent, record: PairRecord, paths: Mapping[Ends, int]) -> dict[str, Any]:
+    """How large packets may be; None: not known."""
+    path = paths.get(ends_of(record))
+    return {"path_mtu": path, "inner_mtu": inner_of(agent, record, paths)}
+
+
 _ABLE = {True: "yes", False: "no", None: "not known"}
 
 
@@ -156,6 +169,7 @@ def status_text(found: Mapping[str, Any]) -> str:
         "Authentication": " ".join(found["auths"]),
         "Kernel has ESP": _ABLE[found["esp"]],
         "Guard layers": ", ".join(layers),
+        "MTU": room_text(found["mtu"]) or "not known",
         "Tunnel ports": found["tunnel_ports"],
         "ovn-controller": found["ovn_controller_unknown"],
     }
@@ -163,6 +177,20 @@ def status_text(found: Mapping[str, Any]) -> str:
     said = [(key, text or "none") for key, text in lines.items() if text or key not in optional]
     said += [("Problem", problem) for problem in found["problems"]]
     return "\n".join(f"{key}: {text}" for key, text in said)
+
+
+def room_text(room: Mapping[str, int] | None) -> str:
+    """How large packets may be, in words; empty: not known.
+
+    Args:
+        room: A Room as an object.
+    """
+    if room is None:
+        return ""
+    text = f"{room['underlay']} on the underlay, {room['inner']} left to workloads"
+    if room["larger"]:
+        text += f", but {plural(room['larger'], 'interface')} with a larger MTU"
+    return text
 
 
 def _policy(phase: str | None, generation: int | None) -> str:
@@ -180,6 +208,7 @@ _COLUMNS = (
     "ike",
     "esp",
     "since_s",
+    "inner_mtu",
     "last_error",
 )
 

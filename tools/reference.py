@@ -26,8 +26,11 @@ from ovn_ipsec import service
 from ovn_ipsec.cli.__main__ import COMMANDS
 from ovn_ipsec.cli.__main__ import main as cli
 from ovn_ipsec.control import Offer
+from ovn_ipsec.model.chassis import EncapType
 from ovn_ipsec.model.key import Key, Party
 from ovn_ipsec.model.metric import LAST_PASS
+from ovn_ipsec.model.mtu import BY_PROFILE, EspSizes, Wrapping, inner_mtu, path_mtu
+from ovn_ipsec.model.policy import Profile
 from ovn_ipsec.policy import bindings
 from ovn_ipsec.schema import encap, nb_global, open_vswitch, port, report, sb_global
 
@@ -45,8 +48,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
 EXPLANATION = ROOT / "docs" / "explanation"
 ARCHITECTURE = EXPLANATION / "architecture.md"
-BEGIN = "<!-- Layers, written by tools/reference.py; do not edit: run `make docs`. -->"
-END = "<!-- End of the layers. -->"
+MTU = ROOT / "docs" / "howto" / "mtu.md"
+BEGIN = "<!-- {}, written by tools/reference.py; do not edit: run `make docs`. -->"
+END = "<!-- End of what is written by tools/reference.py. -->"
 NOTE = "<!-- Written by tools/reference.py; do not edit: run `make docs`. -->\n"
 KEYS = tuple(
     key
@@ -319,14 +323,36 @@ def layers() -> str:
     return "\n".join(lines)
 
 
-def architecture() -> str:
-    """Put the picture of the layers into the page about the architecture."""
-    text = ARCHITECTURE.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
+def overheads() -> str:
+    """Tell what a tunnel packet leaves to workloads, by suite, NAT-T and version of IP."""
+    lines = [
+        "| in the underlay | IP | ESP in UDP | of 1500 | of 9000 | for workloads of 1500 |",
+        "|---|---|---|---|---|---|",
+    ]
+    suites: dict[EspSizes | None, list[str]] = {None: ["in clear"]}
+    for profile in Profile:
+        suites.setdefault(BY_PROFILE[profile], []).append(f"`{profile}`")
+    for sizes, names in suites.items():
+        for version in (4, 6):
+            for in_udp in (False, True) if sizes is not None else (False,):
+                wrapping = Wrapping(
+                    type=EncapType.GENEVE, version=version, esp=sizes, in_udp=in_udp
+                )
+                left = f"{inner_mtu(1500, wrapping)} | {inner_mtu(9000, wrapping)}"
+                udp = "-" if sizes is None else "yes" if in_udp else "no"
+                head = f"| {', '.join(names)} | {version} | {udp}"
+                lines.append(f"{head} | {left} | {path_mtu(1500, wrapping)} |")
+    return "\n".join(lines) + "\n"
+
+
+def filled(page: Path, what: str, content: str) -> str:
+    """Put what is generated into a page that is otherwise written by hand."""
+    text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN.format(what))
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise SystemExit(f"{ARCHITECTURE.relative_to(ROOT)}: no lines {BEGIN!r} and {END!r}")
-    return f"{before}{begin}\n\n{layers()}\n{end}{after}"
+        raise SystemExit(f"{page.relative_to(ROOT)}: no lines {BEGIN.format(what)!r} and {END!r}")
+    return f"{before}{begin}\n\n{content}\n{end}{after}"
 
 
 def unresolved() -> list[str]:
@@ -348,7 +374,8 @@ def main() -> int:
         PAGES / "metrics.md": metrics(),
         PAGES / "appctl.md": appctl(),
         EXPLANATION / "replacement.md": stages(),
-        ARCHITECTURE: architecture(),
+        ARCHITECTURE: filled(ARCHITECTURE, "Layers", layers()),
+        MTU: filled(MTU, "Overheads", overheads()),
     }
     bad = []
     for page, text in pages.items():

@@ -17,6 +17,7 @@ COMMANDS = (
     "check-wire",
     "doctor",
     "explain",
+    "mtu",
     "peers",
     "pki",
     "policy",

@@ -22,6 +22,7 @@ from .settings import Settings
 NB_GLOBAL = "NB_Global"
 STATE = part_of(NORTHBOUND, {NB_GLOBAL: ("ipsec", "external_ids")})
 """What the state of the cluster is read from."""
+Only = dict[str, list[list[str]]]
 
 
 NAMED_BY = {
@@ -42,7 +43,12 @@ class NoDatabase(OvsdbError):  # noqa: N818 - says what is missing
 
 @contextmanager
 def connected(
-    settings: Settings, remotes: str, schema: dict[str, Any], *, patient: bool = False
+    settings: Settings,
+    remotes: str,
+    schema: dict[str, Any],
+    *,
+    patient: bool = False,
+    only: Only | None = None,
 ) -> Iterator[Commands]:
     """Connect and read everything in the schema; disconnect at the end.
 
@@ -51,13 +57,14 @@ def connected(
         remotes: Comma list of OVSDB remotes (ovsdb(7)).
         schema: One of ovn_ipsec.ovsdb.schemas, or part of one.
         patient: Whether a socket that is not there may still come.
+        only: Conditions on the rows of tables (ovsdb(7)); None: all rows.
 
     Raises:
         NoDatabase: Its socket is not there, or may not be used.
         OvsdbError: Nothing arrived in time, or nothing can with what was given; it says why.
     """
     tls = tls_files(settings.private_key, settings.certificate, settings.ca_cert)
-    session = Session(remotes, schema, tls=tls)
+    session = Session(remotes, schema, tls=tls, only=only)
     if session.refusal:
         raise OvsdbError(session.refusal)
     if not patient:

@@ -57,7 +57,7 @@ def _explain(settings: Settings, names: tuple[str, str], target: str | None) -> 
         if message := unknown(snapshot, name):
             raise EdgeError(message)
     seen = gather.with_networks(settings, snapshot, effective(snapshot).named)
-    return explain(seen, *names, _live(target))
+    return explain(seen, *names, _live(target), gather.mtus(settings))
 
 
 def _live(target: str | None) -> LivePeers:
@@ -96,6 +96,8 @@ def _pair_json(line: PairLine) -> dict[str, Any]:
         "carried": treatment(line.carried),
         "state": line.state,
         "why": line.why,
+        "mtu_left": line.left,
+        "mtu_because": line.left_because,
     }
 
 
@@ -134,8 +136,15 @@ def _show_pair(screen: Screen, line: PairLine) -> None:
     screen.line(f"  decided by  {line.decided_by}")
     screen.line(f"  rules say   {words(line.wanted)}")
     screen.line(f"  SB carries  {'nothing' if line.carried is None else words(line.carried)}")
+    screen.line(f"  MTU         {_mtu(line)}")
     for end in line.ends:
         screen.line(f"  {end.chassis:<10}  {_end(end)}")
+
+
+def _mtu(line: PairLine) -> str:
+    if line.left is None:
+        return f"not known: {line.left_because}"
+    return f"{line.left} is left to workloads: {line.left_because}"
 
 
 def _end(end: EndLine) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,13 @@ from ..policy.classes import Verdict
 from ..policy.judgement import follows, is_closed, quarantined, treatment_of, weakens
 from ..policy.pairs import preferred_type
 from ..schema import nb_global
+from ..schema.network_mtu import RawNetworks, parse_networks
 from ..schema.report import printable
 from .evaluate import Evaluation, effective, is_on, unable, words
-from .finding import Finding
-from .judge import FIX_KEY, NO_AGENT, NO_NORTHD, SEE_LOG
+from .finding import Finding, Level
+from .headroom import findings as mtu_findings
+from .headroom import headroom, line_of, treatment_by
+from .judge import FIX_KEY, NO_AGENT, NO_NETWORKS, NO_NORTHD, SEE_LOG
 from .pairs import Ends, between, has_tunnels
 from .rows import ONE_ADDRESS
 from .settings import Exit
@@ -76,6 +79,9 @@ class PairLine:
     state: str
     """A word of PairState; or UNKNOWN."""
     why: str
+    left: int | None
+    """The largest IP packet of a workload that the pair carries in one piece; None: not known."""
+    left_because: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +96,13 @@ class Explanation:
     exit: Exit
 
 
-def explain(snapshot: Snapshot, one: str, other: str, live: LivePeers) -> Explanation:
+def explain(
+    snapshot: Snapshot,
+    one: str,
+    other: str,
+    live: LivePeers,
+    networks: RawNetworks = NO_NETWORKS,
+) -> Explanation:
     """Explain the pairs of two chassis that exist.
 
     Args:
@@ -98,6 +110,7 @@ def explain(snapshot: Snapshot, one: str, other: str, live: LivePeers) -> Explan
         one: Name of a chassis.
         other: Name of another one.
         live: Empty when neither is this host.
+        networks: What gives workloads an MTU.
     """
     first, second = snapshot.chassis[one], snapshot.chassis[other]
     rules = effective(snapshot)
@@ -122,13 +135,15 @@ def explain(snapshot: Snapshot, one: str, other: str, live: LivePeers) -> Explan
             Finding(subject="cluster", problem=text, next_step=FIX_KEY)
             for text in unable(snapshot, rules).refused
         )
+        findings.extend(_of_mtus(snapshot, (first, second), networks))
     blind = any(line.state == UNKNOWN for line in pairs)
+    bad = any(finding.level is Level.PROBLEM for finding in findings)
     return Explanation(
         chassis=(first, second),
         pairs=tuple(pairs),
         reason="" if pairs else why_none(first, second),
         findings=tuple(dict.fromkeys(findings)),
-        exit=Exit.DEGRADED if findings else Exit.CANNOT_TELL if blind else Exit.WELL,
+        exit=Exit.DEGRADED if bad else Exit.CANNOT_TELL if blind else Exit.WELL,
     )
 
 
@@ -176,6 +191,7 @@ def _pair(snapshot: Snapshot, evaluation: Evaluation, ends: Ends, live: LivePeer
         carried = treatment_of(snapshot.policy, ends[0].encap, ends[1].encap)
     told = _live(ends, live)
     state, why = told or _state(snapshot.policy, verdict.treatment, carried, ends)
+    left, left_because = _left(ends, live, carried or verdict.treatment, _in_udp(snapshot))
     lines = []
     for end, signature in zip(ends, signatures, strict=True):
         name = None if signature is None else evaluation.book.class_name(signature)
@@ -197,6 +213,8 @@ def _pair(snapshot: Snapshot, evaluation: Evaluation, ends: Ends, live: LivePeer
         carried=carried,
         state=state,
         why=why,
+        left=left,
+        left_because=left_because,
     )
 
 
@@ -252,6 +270,36 @@ def _live(ends: Ends, live: LivePeers) -> tuple[str, str] | None:
             parts += [f"last error: {peer['last_error']}"] if peer.get("last_error") else []
             return printable(str(peer.get("state", UNKNOWN)), 40), printable(", ".join(parts), 400)
     return None
+
+
+def _left(
+    ends: Ends, live: LivePeers, treatment: Treatment, in_udp: bool
+) -> tuple[int | None, str]:
+    """What a pair leaves to workloads, and why: as a controller says, or as the rows let expect."""
+    for ours, theirs in (ends, ends[::-1]):
+        peer = live.get((theirs.view.name, str(ours.encap.encap.ip), str(theirs.encap.encap.ip)))
+        left, path = (peer or {}).get("inner_mtu"), (peer or {}).get("path_mtu")
+        if isinstance(left, int):
+            return left, f"says the controller of {ours.view.name}, of {path} on the path"
+    line = line_of(ends, lambda _one, _other: treatment, in_udp=in_udp)
+    if line.left is None:
+        return None, "neither controller reports the MTU of the underlay"
+    return line.left, line.words()
+
+
+def _in_udp(snapshot: Snapshot) -> bool:
+    """Whether ESP is to be in UDP everywhere."""
+    return (snapshot.policy or snapshot.asked).tuning.force_encapsulation
+
+
+def _of_mtus(
+    snapshot: Snapshot, views: Iterable[ChassisView], networks: RawNetworks
+) -> Iterator[Finding]:
+    """What is larger than what the pairs leave."""
+    asked = snapshot.asked if snapshot.ipsec else None
+    treat = treatment_by(snapshot.policy, asked)
+    read = parse_networks(networks)
+    yield from mtu_findings(headroom(views, treat, *read, in_udp=_in_udp(snapshot)))
 
 
 def _reported(digest: Digest) -> tuple[int, Phase]:

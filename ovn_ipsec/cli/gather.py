@@ -4,15 +4,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
 from ..ovsdb.commands import Commands
 from ..ovsdb.rows import raw_binding, raw_chassis
-from ..ovsdb.schemas import NORTHBOUND, SOUTHBOUND, SOUTHBOUND_NETWORKS
+from ..ovsdb.schemas import (
+    NORTHBOUND,
+    NORTHBOUND_MTUS,
+    ONLY_LOCALNET,
+    SOUTHBOUND,
+    SOUTHBOUND_NETWORKS,
+)
+from ..ovsdb.session import Row
 from ..policy.bindings import parse_binding, parse_datapath
 from ..policy.topology import Topology
+from ..schema.network_mtu import RawNetworks, RawRow
 from .database import connected, global_row
 from .settings import Settings
 from .view import RawNorthbound, RawSouthbound, Snapshot, make_snapshot
@@ -77,6 +85,48 @@ def _topology(sb: Commands) -> Topology:
     for row in sb.rows("Port_Binding"):
         topology.put_binding(row.uuid, parse_binding(raw_binding(row), named))
     return topology
+
+
+def networks(nb: Commands) -> RawNetworks:
+    """Read what gives workloads an MTU.
+
+    Args:
+        nb: Connected, with ``NORTHBOUND_MTUS`` and only the ports of ``ONLY_LOCALNET``.
+    """
+    return RawNetworks(
+        switches=tuple(
+            _raw_row(row, row.name, row.external_ids)
+            for row in nb.rows("Logical_Switch")
+            if not row.ports
+        ),
+        dhcp=tuple(_raw_row(row, row.cidr, row.options) for row in nb.rows("DHCP_Options")),
+        router_ports=tuple(
+            _raw_row(row, row.name, row.options, row.ipv6_ra_configs)
+            for row in nb.rows("Logical_Router_Port")
+        ),
+    )
+
+
+def mtus(settings: Settings) -> RawNetworks:
+    """Read it over a connection of its own.
+
+    Raises:
+        OvsdbError: NB does not answer.
+    """
+    with connected(settings, settings.ovnnb_db, NORTHBOUND_MTUS, only=ONLY_LOCALNET) as nb:
+        return networks(nb)
+
+
+def _raw_row(
+    row: Row, name: str, values: Mapping[str, str], advertised: Mapping[str, str] | None = None
+) -> RawRow:
+    return RawRow(
+        uuid=str(row.uuid),
+        name=name,
+        values=dict(values),
+        external_ids=dict(row.external_ids),
+        advertised=dict(advertised or {}),
+    )
 
 
 @contextmanager

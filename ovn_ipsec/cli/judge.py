@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -15,14 +15,18 @@ from ..model.status import Digest
 from ..policy.judgement import follows
 from ..schema import nb_global
 from ..schema.nb_global import DEGRADED
+from ..schema.network_mtu import RawNetworks, parse_networks
 from ..schema.report import parse_digest, printable
 from .finding import BLOCKED, CLUSTER, PENDING, Finding, Level
+from .headroom import findings as mtu_findings
+from .headroom import headroom, treatment_by
 from .rows import row_findings
 from .settings import Exit
 from .unmanaged import absent, in_quarantine
 from .view import RawSouthbound, Southbound, parse_southbound
 from .wording import ago, plural
 
+NO_NETWORKS = RawNetworks()
 SETTLED = ("off", "enforced", "established")
 
 FIX_KEY = "correct the key that it names; the last good policy stays in force until then"
@@ -85,6 +89,7 @@ def judge(
     enabled: bool,
     sb: RawSouthbound,
     now: datetime,
+    networks: RawNetworks = NO_NETWORKS,
 ) -> Status:
     """Judge a cluster.
 
@@ -93,6 +98,7 @@ def judge(
         enabled: NB_Global.ipsec.
         sb: Rows of the southbound.
         now: Wall time, UTC.
+        networks: What gives workloads an MTU.
     """
     state = printable(nb.get(nb_global.STATE, ""), 80)
     seen = parse_southbound(sb)
@@ -107,6 +113,7 @@ def judge(
         lines.append(line)
         findings.extend(found)
     findings.extend(row_findings(seen, sb.privates) if active else ())
+    findings.extend(_mtus(seen, networks))
     summary = printable(nb.get(nb_global.SUMMARY, ""), 2000)
     if state.endswith(DEGRADED) and not any(f.level is Level.PROBLEM for f in findings):
         problem = summary or "something that should hold does not"
@@ -120,6 +127,15 @@ def judge(
         findings=tuple(findings),
         exit=_exit(state, findings, enabled=enabled),
     )
+
+
+def _mtus(sb: Southbound, networks: RawNetworks) -> Iterator[Finding]:
+    """Warn of what is larger than what is left; only what is in force counts."""
+    if sb.policy is None or sb.policy.phase in (Phase.OFF, Phase.RELAX):
+        return
+    treat, in_udp = treatment_by(sb.policy), sb.policy.tuning.force_encapsulation
+    found = headroom(sb.chassis.values(), treat, *parse_networks(networks), in_udp=in_udp)
+    yield from mtu_findings(found)
 
 
 def _exit(state: str, findings: list[Finding], *, enabled: bool) -> Exit:

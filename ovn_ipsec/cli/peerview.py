@@ -17,7 +17,7 @@ from .wording import duration, natural, plural
 Pair = Mapping[str, Any]
 """One pair as the controller tells it; one of another version may not tell all of it."""
 
-COLUMNS = ("peer", "state", "for", "local", "remote", "type", "mode", "ike/esp")
+COLUMNS = ("peer", "state", "for", "local", "remote", "type", "mode", "ike/esp", "MTU")
 FEW = 10
 """Pairs that are listed one by one, where there is room for them."""
 NOT_UP = frozenset({"pending", "blocked"})
@@ -125,6 +125,7 @@ def words(pair: Pair) -> tuple[str, ...]:
         _text(pair, "type"),
         _text(pair, "mode"),
         "/".join(sas) if any(sas) else "",
+        _text(pair, "inner_mtu"),
     )
 
 

@@ -51,11 +51,15 @@ def command(settings: Settings, problems: bool, chassis: str | None, watch: bool
 
 @contextmanager
 def _databases(settings: Settings) -> Iterator[tuple[Commands, Commands]]:
-    from ..ovsdb.schemas import SOUTHBOUND  # noqa: PLC0415 - --help stays quick
-    from .database import STATE, connected  # noqa: PLC0415
+    from ..ovsdb.schemas import (  # noqa: PLC0415 - --help stays quick
+        NORTHBOUND_MTUS,
+        ONLY_LOCALNET,
+        SOUTHBOUND,
+    )
+    from .database import connected  # noqa: PLC0415
 
     with (
-        connected(settings, settings.ovnnb_db, STATE) as nb,
+        connected(settings, settings.ovnnb_db, NORTHBOUND_MTUS, only=ONLY_LOCALNET) as nb,
         connected(settings, settings.ovnsb_db, SOUTHBOUND) as sb,
     ):
         yield nb, sb
@@ -63,10 +67,10 @@ def _databases(settings: Settings) -> Iterator[tuple[Commands, Commands]]:
 
 def _look(nb: Commands, sb: Commands) -> Status:
     from .database import global_row  # noqa: PLC0415 - --help stays quick
-    from .gather import southbound  # noqa: PLC0415
+    from .gather import networks, southbound  # noqa: PLC0415
 
     row = global_row(nb)
-    return judge(dict(row.external_ids), row.ipsec, southbound(sb), utc_now())
+    return judge(dict(row.external_ids), row.ipsec, southbound(sb), utc_now(), networks(nb))
 
 
 def _watch(show: _Show, nb: Commands, sb: Commands) -> Exit:

@@ -50,6 +50,19 @@ class PairCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How large packets may be on a chassis, in bytes."""
+
+    underlay: int
+    """The MTU of its paths where nothing on the way is smaller; of several local addresses, the
+    smallest."""
+    inner: int
+    """The largest IP packet of a workload that every pair carries in one piece."""
+    larger: int = 0
+    """Interfaces of workloads that let more than that through."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Digest:
     """A chassis' report in its own Chassis_Private row, of the same size in any cluster."""
 
@@ -70,3 +83,5 @@ class Digest:
     """Cipher suites that its IKE daemon can do."""
     auths: frozenset[Auth] = frozenset()
     """Methods with which it could authenticate here and now."""
+    room: Room | None = None
+    """None: it has no pairs, the kernel does not say, or its release does not report it."""

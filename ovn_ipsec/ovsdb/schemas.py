@@ -78,6 +78,38 @@ NORTHBOUND = _database(
     },
 )
 
+NORTHBOUND_MTUS = _database(
+    "OVN_Northbound",
+    {
+        "NB_Global": (True, {"ipsec": _one("boolean"), "options": _map(), "external_ids": _map()}),
+        "Logical_Switch": (
+            True,
+            {
+                "name": _one("string"),
+                "external_ids": _map(),
+                "ports": _refs("Logical_Switch_Port"),
+            },
+        ),
+        "Logical_Switch_Port": (False, {"type": _one("string")}),
+        "DHCP_Options": (
+            True,
+            {"cidr": _one("string"), "options": _map(), "external_ids": _map()},
+        ),
+        "Logical_Router_Port": (
+            False,
+            {
+                "name": _one("string"),
+                "options": _map(),
+                "external_ids": _map(),
+                "ipv6_ra_configs": _map(),
+            },
+        ),
+    },
+)
+"""For the command: what gives workloads an MTU. Of the ports only those of ONLY_LOCALNET are asked
+for, since there are many."""
+ONLY_LOCALNET = {"Logical_Switch_Port": [["type", "==", "localnet"]]}
+
 _CHASSIS = {
     "name": _one("string"),
     "hostname": _one("string"),
@@ -167,7 +199,14 @@ VSWITCH = _database(
         ),
         "Interface": (
             False,
-            {"name": _one("string"), "type": _one("string"), "options": _map()},
+            {
+                "name": _one("string"),
+                "type": _one("string"),
+                "options": _map(),
+                "external_ids": _map(),
+                "mtu": _optional("integer"),
+                "mtu_request": _optional("integer"),
+            },
         ),
     },
 )

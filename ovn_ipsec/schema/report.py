@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from functools import partial
 
 from ..model.key import Key, Party, one_of
+from ..model.mtu import LINK_MAX, MTU_MIN
 from ..model.policy import GENERATION_MAX, Auth, Phase, Profile
-from ..model.status import Digest, PairCounts
+from ..model.status import Digest, PairCounts, Room
 from ..model.text import printable as printable  # noqa: PLC0414 - where others look for it
 from . import fields as parse
 from .fields import Place
@@ -25,7 +26,8 @@ AGENT = "ovn-ipsec-agent"
 EXPIRES = "ovn-ipsec-expires"
 PROFILES = "ovn-ipsec-profiles"
 AUTHS = "ovn-ipsec-auths"
-KEYS = (GENERATION, PHASE, PAIRS, PROBLEM, WARNING, AGENT, EXPIRES, PROFILES, AUTHS)
+MTU = "ovn-ipsec-mtu"
+KEYS = (GENERATION, PHASE, PAIRS, PROBLEM, WARNING, AGENT, EXPIRES, PROFILES, AUTHS, MTU)
 REQUEST = "ovn-ipsec-csr"
 """PEM: the certificate request of the controller."""
 ANSWER = "ovn-ipsec-crt"
@@ -33,6 +35,7 @@ ANSWER = "ovn-ipsec-crt"
 PIN = "ovn-ipsec-cert"
 """Chassis.external_ids: PEM, the certificate that peers pin."""
 PROBLEM_MAX = 400
+COUNT_MAX = 10_000_000
 _ALL = frozenset(Profile)
 _WAYS = frozenset(Auth)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -40,11 +43,10 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 def format_digest(digest: Digest) -> dict[str, str]:
     """Format all keys; absent ones (no problem, no warning, no certificate) are omitted."""
-    words = [f"{field.name}={getattr(digest.counts, field.name)}" for field in fields(PairCounts)]
     keys = {
         GENERATION: str(digest.generation),
         PHASE: str(digest.phase),
-        PAIRS: " ".join(words),
+        PAIRS: _words(digest.counts),
         AGENT: printable(digest.agent, 120),
         PROFILES: " ".join(sorted(digest.profiles)),
         AUTHS: " ".join(sorted(digest.auths)),
@@ -55,6 +57,8 @@ def format_digest(digest: Digest) -> dict[str, str]:
         keys[WARNING] = printable(digest.warning, PROBLEM_MAX)
     if digest.expires is not None:
         keys[EXPIRES] = digest.expires.astimezone(UTC).strftime(_TIME)
+    if digest.room is not None:
+        keys[MTU] = _words(digest.room)
     return keys
 
 
@@ -98,7 +102,12 @@ def parse_digest(row: str, external_ids: Mapping[str, str]) -> Digest | None:
         auths=frozenset(
             Auth(word) for word in external_ids.get(AUTHS, "").split() if word in _WAYS
         ),
+        room=_parse_room(*value(MTU)) if MTU in external_ids else None,
     )
+
+
+def _words(counts: PairCounts | Room) -> str:
+    return " ".join(f"{field.name}={getattr(counts, field.name)}" for field in fields(counts))
 
 
 def _parse_counts(place: Place, text: str) -> PairCounts:
@@ -108,8 +117,18 @@ def _parse_counts(place: Place, text: str) -> PairCounts:
         name, _, number = part.partition("=")
         if name not in known:
             place.refuse(text, f"expected words of {', '.join(sorted(known))} as name=number")
-        counts[name] = parse.integer(place, number, 0, 10_000_000)
+        counts[name] = parse.integer(place, number, 0, COUNT_MAX)
     return PairCounts(**counts)
+
+
+def _parse_room(place: Place, text: str) -> Room:
+    """Parse the words that this release knows; no decision depends on those of another."""
+    words = dict(part.partition("=")[::2] for part in text.split())
+    return Room(
+        underlay=parse.integer(place, words.get("underlay", ""), MTU_MIN, LINK_MAX),
+        inner=parse.integer(place, words.get("inner", ""), 0, LINK_MAX),
+        larger=parse.integer(place, words.get("larger", "0"), 0, COUNT_MAX),
+    )
 
 
 _key = partial(
@@ -192,6 +211,17 @@ DOCUMENTED = (
         default="none",
         example="ca psk",
         page="howto/authentication.md",
+    ),
+    _key(
+        name=MTU,
+        meaning="How large packets may be: the MTU of the underlay as seen from this chassis, the"
+        " largest packet of a workload that every pair carries in one piece, and the number of"
+        " interfaces of workloads that let larger ones through.",
+        values=f"`underlay=BYTES inner=BYTES larger=NUMBER`; at most {LINK_MAX} bytes",
+        default="it has no pairs, or what they take is not known",
+        example="underlay=1500 inner=1408 larger=0",
+        readers=(Party.COMMAND,),
+        page="howto/mtu.md",
     ),
     _key(
         name=REQUEST,

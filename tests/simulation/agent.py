@@ -109,6 +109,9 @@ class SimDisk(StateDir):
         return "No space left on device" if self._host.disk_full else ""
 
 
+UNDERLAY_MTU = 1500
+
+
 class ControllerProgram:
     """One controller that runs."""
 
@@ -128,6 +131,7 @@ class ControllerProgram:
             knock=lambda pair: host.wire.knock(host, pair.remote),
             monitor_ipsec=lambda: host.monitor,
             name_override=lambda: None,
+            path_mtus=lambda ends: dict.fromkeys(ends, UNDERLAY_MTU),
             boot=f"boot {host.boots}",
         )
         self.controller = Controller(Settings(), outside)

@@ -31,7 +31,7 @@ class Release(StrEnum):
 
 UNKNOWN_BEFORE = frozenset(
     {
-        *(report.PROFILES, report.AUTHS, report.WARNING, report.EXPIRES),
+        *(report.PROFILES, report.AUTHS, report.WARNING, report.EXPIRES, report.MTU),
         *(sb_global.REVOKED, sb_global.ORIGIN),
     }
 )

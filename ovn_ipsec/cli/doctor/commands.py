@@ -70,8 +70,9 @@ def command(
     pairs and problems. Whether or not a controller runs, it looks for itself at units, charon and
     its plugins, the UDP ports of IKE, kernel modules, both layers of the guard, certificate files,
     the clock, the rows of this chassis and its peers (found by ovn-remote in the local Open
-    vSwitch), the addresses of this host, and ovs-vswitchd. What is bad comes first. Exit status: 0
-    healthy, 1 degraded, 2 if nothing is wrong but something could not be checked.
+    vSwitch), the addresses of this host, ovs-vswitchd, and the MTU of workloads. What is bad comes
+    first. Exit status: 0 healthy, 1 degraded, 2 if nothing is wrong but something could not be
+    checked.
     """
     checks = find_checks(settings, (target, ovs_db), vici, state_dir)
     if settings.as_json:
@@ -94,6 +95,7 @@ def find_checks(
     """
     from .host import look  # noqa: PLC0415 - --help stays quick
     from .hostcheck import examine_host  # noqa: PLC0415
+    from .mtucheck import examine_mtu  # noqa: PLC0415
     from .survey import Places, survey  # noqa: PLC0415
 
     target, ovs_db = sockets
@@ -103,7 +105,8 @@ def find_checks(
     if name is None and host.local is not None:
         name = host.local.name
     places = Places(vici=vici, state_dir=state_dir)
-    return (*told, *survey(host, name, places, runs=runs), *examine_host(name, host))
+    found = (*survey(host, name, places, runs=runs), *examine_host(name, host))
+    return (*told, *found, *examine_mtu(name, host))
 
 
 def _told(target: str | None) -> tuple[tuple[Check, ...], str | None, bool]:

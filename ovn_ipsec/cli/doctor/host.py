@@ -8,17 +8,22 @@ import os
 import re
 import socket
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from ...errors import EdgeError, OvsdbError
 from ...model.chassis import IpAddress
-from ...schema.open_vswitch import parse_local
+from ...model.mtu import Interface
+from ...paths import path_mtus
+from ...schema.open_vswitch import LocalChassis, parse_local
+from ..machine import links
+from ..machine.values import Egress
 from ..settings import Settings
 from ..view import Southbound, parse_southbound
-from .hostcheck import HANDLER, REVALIDATOR, Host
+from .hostcheck import HANDLER, REVALIDATOR, Ends, Host
+from .mtucheck import own_pairs
 
 _LACKS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """No such address here; no such version of IP."""
@@ -53,6 +58,7 @@ def look(settings: Settings, name: str | None, *, rundir: Path, ovs_db: str | No
     name = local.name if name is None and local is not None else name
     wanted = local.encap_ips if local is not None else frozenset()
     ours = None if southbound is None or name is None else southbound.chassis.get(name)
+    paths = {} if southbound is None or name is None else path_mtus(_ends(name, southbound))
     mine = frozenset(() if ours is None else (i.encap.ip for i in ours.chassis.encaps))
     return Host(
         local=local,
@@ -61,6 +67,9 @@ def look(settings: Settings, name: str | None, *, rundir: Path, ovs_db: str | No
         threads=threads,
         started_s=started_s,
         southbound=southbound,
+        interfaces=_workloads(settings, ovs_db or f"unix:{rundir}/db.sock", local, unseen),
+        paths=paths,
+        egress=_egress(paths, unseen),
         unseen=unseen,
     )
 
@@ -111,6 +120,43 @@ def _southbound(settings: Settings, remote: str) -> Southbound:
         raise OvsdbError("external_ids:ovn-remote is not set in Open_vSwitch")
     with connected(settings, remote, SOUTHBOUND) as sb:
         return parse_southbound(southbound(sb))
+
+
+def _ends(name: str, southbound: Southbound) -> Iterator[Ends]:
+    for ours, theirs in own_pairs(name, southbound):
+        yield ours.encap.encap.ip, theirs.encap.encap.ip
+
+
+def _egress(paths: Mapping[Ends, int], unseen: dict[str, str]) -> dict[Ends, Egress]:
+    """The link of the narrowest path."""
+    try:
+        return links.egress(sorted(paths, key=lambda ends: paths[ends])[:1])
+    except OSError as error:
+        unseen["link"] = cause(error)
+        return {}
+
+
+def _workloads(
+    settings: Settings, ovs_db: str, local: LocalChassis | None, unseen: dict[str, str]
+) -> tuple[Interface, ...]:
+    """The interfaces of workloads, where the local database could be read before."""
+    from ...ovsdb.rows import interfaces  # noqa: PLC0415 - --help stays quick
+    from ...ovsdb.schemas import VSWITCH, part_of  # noqa: PLC0415
+    from ..database import connected  # noqa: PLC0415
+
+    if local is None:
+        return ()
+    columns = {
+        "Bridge": ("name", "ports"),
+        "Port": ("interfaces",),
+        "Interface": ("name", "external_ids", "mtu", "mtu_request"),
+    }
+    try:
+        with connected(settings, ovs_db, part_of(VSWITCH, columns)) as found:
+            return interfaces(found.rows("Bridge"), local.bridge) or ()
+    except EdgeError as error:
+        unseen["interfaces"] = error.diagnostics()
+        return ()
 
 
 def absent(addresses: Iterable[IpAddress]) -> frozenset[IpAddress]:

@@ -11,13 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ...model.chassis import IpAddress
+from ...model.mtu import Interface
 from ...schema.open_vswitch import LocalChassis
 from ...schema.report import printable
+from ..machine.values import Egress
 from ..pairs import fits
 from ..rows import ends
 from ..view import ChassisView, Southbound
 from .checkup import Check
 
+Ends = tuple[IpAddress, IpAddress]
+"""A local and a remote address."""
 NAMED = 3
 """Chassis that are told one by one; the rest is counted."""
 HANDLER, REVALIDATOR = "handler", "revalidator"
@@ -61,6 +65,12 @@ class Host:
     """How long the machine had been up when ovs-vswitchd started; None: not seen."""
     southbound: Southbound | None = None
     """None: not read."""
+    interfaces: tuple[Interface, ...] = ()
+    """Of workloads here."""
+    paths: Mapping[Ends, int] = field(default_factory=dict)
+    """MTUs of the paths of our pairs, as far as the kernel knows them."""
+    egress: Mapping[Ends, Egress] = field(default_factory=dict)
+    """The links of some of them, the narrowest among these."""
     unseen: Mapping[str, str] = field(default_factory=dict)
     """What could not be looked at, by part, and why."""
 

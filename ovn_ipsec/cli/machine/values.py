@@ -94,6 +94,16 @@ class KeptGuard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Egress:
+    """Over which link an address is reached."""
+
+    link: str
+    link_mtu: int
+    route_mtu: int | None = None
+    """That of the route, or what a router on the way has said; None: neither."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
     """Who has a UDP port."""
 

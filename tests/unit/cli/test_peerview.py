@@ -29,6 +29,7 @@ def pair(number: int, state: str = "encrypted", error: str = "", **more: Any) ->
         "since_s": 4.2,
         "ike": up,
         "esp": 2 * up,
+        "inner_mtu": 1408,
         "last_error": error,
         **more,
     }
@@ -59,15 +60,20 @@ def test_every_state_has_its_place():
 
 def test_what_is_wrong_comes_first():
     """Counts, then pairs where there are few, then what to do."""
-    pairs = [pair(2), pair(10, "blocked", "no answer"), pair(3, "clear", mode="off"), pair(9)]
+    pairs = [
+        pair(2),
+        pair(10, "blocked", "no answer"),
+        pair(3, "clear", mode="off", inner_mtu=1442),
+        pair(9),
+    ]
     assert texts(peerview.first_screen(pairs, 80, 23)) == [
         "4 pairs: 1 blocked, 1 clear, 2 encrypted",
         "",
-        "peer  state      for  local     remote     type    mode     ike/esp",
-        "hv10  blocked    4 s  10.0.0.1  10.0.0.10  geneve  require  0/0",
-        "hv3   clear      4 s  10.0.0.1  10.0.0.3   geneve  off      0/0",
-        "hv2   encrypted  4 s  10.0.0.1  10.0.0.2   geneve  require  1/2",
-        "hv9   encrypted  4 s  10.0.0.1  10.0.0.9   geneve  require  1/2",
+        "peer  state      for  local     remote     type    mode     ike/esp  MTU",
+        "hv10  blocked    4 s  10.0.0.1  10.0.0.10  geneve  require  0/0      1408",
+        "hv3   clear      4 s  10.0.0.1  10.0.0.3   geneve  off      0/0      1442",
+        "hv2   encrypted  4 s  10.0.0.1  10.0.0.2   geneve  require  1/2      1408",
+        "hv9   encrypted  4 s  10.0.0.1  10.0.0.9   geneve  require  1/2      1408",
         "",
         "1 problem on 1 chassis",
         "hv10: blocked: no answer",
@@ -117,8 +123,8 @@ def test_pairs_are_chosen_by_their_peers():
 
 def test_another_version_may_not_say_all_of_it():
     """What is not said is empty."""
-    assert peerview.words({}) == ("", "unknown", "", "", "", "", "", "")
-    assert peerview.words({"peer": "hv2", "since_s": "x", "ike": 1})[-1] == "1/"
+    assert peerview.words({}) == ("", "unknown", "", "", "", "", "", "", "")
+    assert peerview.words({"peer": "hv2", "since_s": "x", "ike": 1})[-2] == "1/"
     assert texts(peerview.first_screen([{"peer": "hv2"}], 80, 23))[0] == "1 pair: 1 unknown"
 
 

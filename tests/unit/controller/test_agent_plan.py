@@ -666,7 +666,7 @@ def test_profiles_are_counted_and_those_that_cannot_be_are_named() -> None:
     settle(agent)
     assert agent.able == digest_of(agent).profiles
     assert "the IKE daemon cannot do profile pq (2 pairs)" == report.profile_problem(agent)
-    assert ["pq", "pq"] == [row["profile"] for row in report.peers(agent, 0)]
+    assert ["pq", "pq"] == [row["profile"] for row in report.peers(agent, 0, {})]
     agent.put_chassis(B, None)
     agent.put(replace(agent.policy, generation=3, profile=Profile.CNSA))
     settle(agent)
@@ -683,9 +683,9 @@ def test_peers_are_shown_with_their_classes() -> None:
     """Ours and theirs; none while the rows are gone."""
     agent = agent_of(worlds.two_classes("lab", ""))
     settle(agent)
-    assert [["lab", ""]] == [row["classes"] for row in report.peers(agent, 0)]
+    assert [["lab", ""]] == [row["classes"] for row in report.peers(agent, 0, {})]
     agent.put_chassis(B, None)
-    assert [[]] == [row["classes"] for row in report.peers(agent, 0)]
+    assert [[]] == [row["classes"] for row in report.peers(agent, 0, {})]
 
 
 def test_the_guard_knows_protected_networks_once_pairs_are_established() -> None:
@@ -702,7 +702,7 @@ def test_the_guard_knows_protected_networks_once_pairs_are_established() -> None
 
 def test_peers_are_shown_as_as_objects_and_as_a_table() -> None:
     """Sorted, with totals, and no key material."""
-    rows = report.peers(described(), 107.25)
+    rows = report.peers(described(), 107.25, {})
     assert [B, C] == [row["peer"] for row in rows]
     assert ("encrypted", 1, 2, 7.2, True) == tuple(
         rows[0][key] for key in ("state", "ike", "esp", "since_s", "initiator")

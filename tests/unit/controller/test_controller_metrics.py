@@ -14,7 +14,7 @@ from controller.plan.guard import GuardCounters
 from controller.plan.pair.record import PairRecord
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
 from ovn_ipsec.model.policy import Auth, Phase
-from ovn_ipsec.model.status import PairCounts, PairState
+from ovn_ipsec.model.status import PairCounts, PairState, Room
 from tests.metrics import told
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -57,6 +57,8 @@ ALL = replace(
     problems=2,
     ike_up=True,
     connected=True,
+    room=Room(underlay=1500, inner=1408, larger=3),
+    inner_mtus=((PAIR, 1388),),
 )
 
 
@@ -79,6 +81,9 @@ def test_chassis_in_numbers() -> None:
         "problems": 2,
         "ike_daemon_up": 1,
         "southbound_connected": 1,
+        "inner_mtu_bytes": 1408,
+        "interfaces_above_inner_mtu": 3,
+        "pair_inner_mtu_bytes['hv2', 'geneve', '10.0.0.1', 'fd00::2']": 1388,
     }
 
 

@@ -65,6 +65,7 @@ STATUS = {
     "auths": ["ca", "psk"],
     "esp": True,
     "guard_layers": {"nft": True, "xfrm": None},
+    "mtu": {"underlay": 1500, "inner": 1408, "larger": 1},
     "tunnel_ports": "adopt",
     "ovn_controller_unknown": "",
     "problems": ["one", "another"],
@@ -85,6 +86,7 @@ def test_status_is_a_name_and_a_value_in_each_line() -> None:
         "Authentication: ca psk",
         "Kernel has ESP: yes",
         "Guard layers: nft yes, xfrm not known",
+        "MTU: 1500 on the underlay, 1408 left to workloads, but 1 interface with a larger MTU",
         "Tunnel ports: adopt",
         "Problem: one",
         "Problem: another",
@@ -106,6 +108,7 @@ def test_status_of_a_host_that_knows_nothing_holds_no_word_of_python() -> None:
         "auths": [],
         "esp": None,
         "guard_layers": {},
+        "mtu": None,
         "ovn_controller_unknown": "its pidfile cannot be read",
         "problems": [],
     }
@@ -113,5 +116,6 @@ def test_status_of_a_host_that_knows_nothing_holds_no_word_of_python() -> None:
     assert not any(word in text for word in ("None", "True", "False", "{", "["))
     assert "Wanted: none" in text.splitlines()
     assert "Held because: it is older" in text.splitlines()
+    assert "MTU: not known" in text.splitlines()
     assert "IKE daemon: not reached" in text.splitlines()
     assert "ovn-controller: its pidfile cannot be read" in text.splitlines()

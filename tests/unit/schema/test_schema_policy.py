@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.mtu import LINK_MAX, MTU_MIN
 from ovn_ipsec.model.policy import (
     CLOCK_MAX_MS,
     GENERATION_MAX,
@@ -32,7 +33,7 @@ from ovn_ipsec.model.policy import (
     class_pair,
     next_generation,
 )
-from ovn_ipsec.model.status import Digest, PairCounts
+from ovn_ipsec.model.status import Digest, PairCounts, Room
 from ovn_ipsec.schema import fields, nb_global, report, sb_global, tuning
 from ovn_ipsec.schema.fields import Place
 
@@ -64,6 +65,10 @@ DIGESTS = st.builds(
     expires=st.none()
     | st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1)).map(  # noqa: DTZ001 - made aware below
         lambda time: time.replace(microsecond=0, tzinfo=UTC)
+    ),
+    room=st.none()
+    | st.builds(
+        Room, underlay=st.integers(MTU_MIN, LINK_MAX), inner=st.integers(0, LINK_MAX), larger=COUNT
     ),
 )
 OPTIONAL = {sb_global.SCHEMA, sb_global.REVOKED, sb_global.ORIGIN}
@@ -132,7 +137,9 @@ def test_sb_global_names_the_missing_key(key: str) -> None:
         sb_global.parse_policy(keys)
 
 
-@pytest.mark.parametrize("key", [report.GENERATION, report.PHASE, report.PAIRS, report.EXPIRES])
+@pytest.mark.parametrize(
+    "key", [report.GENERATION, report.PHASE, report.PAIRS, report.EXPIRES, report.MTU]
+)
 def test_report_names_the_bad_key(key: str) -> None:
     """Each key is refused by its own name when it is junk."""
     with pytest.raises(InputError) as caught:
@@ -142,6 +149,24 @@ def test_report_names_the_bad_key(key: str) -> None:
         caught.value.row,
         caught.value.key,
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["inner=1408", "underlay=1500", "underlay=67 inner=1", "underlay=1500 inner=65537", "x"],
+)
+def test_how_large_packets_may_be_is_told_as_a_whole_and_in_range(text: str) -> None:
+    """Half of it would be taken for the other half."""
+    with pytest.raises(InputError):
+        report.parse_digest("hv1", {**report.format_digest(GOOD_DIGEST), report.MTU: text})
+
+
+def test_a_word_about_mtus_of_a_later_release_is_passed_over() -> None:
+    """No decision depends on it, and an unreadable report would hold up the cluster."""
+    keys = {**report.format_digest(GOOD_DIGEST), report.MTU: "underlay=1500 inner=1408 later=x"}
+    found = report.parse_digest("hv1", keys)
+    assert found is not None
+    assert found.room == Room(underlay=1500, inner=1408)
 
 
 def test_report_texts_are_made_harmless() -> None:

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: how large packets of workloads may be in a cluster, and who is given a larger MTU.
+
+Input: the chassis with what their controllers report of the underlay, how pairs are treated, and
+the MTUs in the northbound. Output: one line for pairs that are alike, the smallest of what is left,
+and what exceeds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from ..errors import InputError
+from ..model.chassis import EncapType
+from ..model.mtu import BY_PROFILE, Wrapping, inner_mtu
+from ..model.policy import ClusterPolicy, EncryptionPolicy, Mode, Phase, Treatment
+from ..policy.judgement import treatment_of
+from ..schema.encap import EncapIntent
+from ..schema.network_mtu import NetworkMtu
+from ..schema.report import printable
+from .finding import CLUSTER, Finding, Level
+from .pairs import Ends, kinds
+from .view import ChassisView
+from .wording import plural
+
+SHOWN = 10
+"""Networks that are told one by one where other things are told too."""
+WHAT_TO_SET = "see what to set: ovn-ipsec mtu"
+SEE_INTERFACES = "on the chassis: ovn-ipsec doctor names them; what to set: ovn-ipsec mtu"
+INTERFACES = "interfaces of workloads with a larger MTU than what the tunnels leave"
+NO_MTU = "correct the number: a workload that is given it may ignore it"
+
+Treat = Callable[[EncapIntent, EncapIntent], Treatment]
+
+
+class _Face(NamedTuple):
+    """What matters of an encap here."""
+
+    underlay: int | None
+    mode: Mode | None
+    class_name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MtuLine:
+    """Pairs that leave the same."""
+
+    type: EncapType
+    version: int
+    """Of IP in the underlay."""
+    treatment: Treatment
+    in_udp: bool
+    """Whether ESP is to be in UDP whatever is on the way."""
+    underlay: int | None
+    """The smaller MTU of both ends; None: neither reports one."""
+    pairs: int
+    example: str
+    """One of them."""
+
+    @property
+    def clear(self) -> int | None:
+        """What is left without ESP; None: not known."""
+        wrapping = Wrapping(type=self.type, version=self.version)
+        return None if self.underlay is None else inner_mtu(self.underlay, wrapping)
+
+    @property
+    def encrypted(self) -> int | None:
+        """What is left with ESP, whether or not it is wanted; None: not known."""
+        esp = BY_PROFILE[self.treatment.profile]
+        wrapping = Wrapping(type=self.type, version=self.version, esp=esp, in_udp=self.in_udp)
+        return None if self.underlay is None else inner_mtu(self.underlay, wrapping)
+
+    @property
+    def left(self) -> int | None:
+        """What is left as the pairs are to be treated; None: not known."""
+        return self.clear if self.treatment.mode is Mode.OFF else self.encrypted
+
+    @property
+    def takes(self) -> int:
+        """What ESP takes, in bytes; 0 where it is not wanted or nothing is known."""
+        return (self.clear or 0) - (self.left or 0)
+
+    def words(self) -> str:
+        """Why so much is left."""
+        said = f"{self.underlay} on the underlay"
+        if self.treatment.mode is Mode.OFF:
+            return f"{said}, in clear"
+        udp = " in UDP" if self.in_udp else ""
+        return f"{said}, of which ESP{udp} with profile {self.treatment.profile} takes {self.takes}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """The smallest of what is left."""
+
+    left: int
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headroom:
+    """A cluster, as far as MTUs go."""
+
+    lines: tuple[MtuLine, ...]
+    """The narrowest first, unknown ones last."""
+    limit: Limit | None
+    """None: nothing is known of any pair."""
+    larger: tuple[NetworkMtu, ...]
+    """What is more than the limit."""
+    errors: tuple[InputError, ...]
+    """MTUs that are none."""
+    interfaces: tuple[tuple[str, int, int], ...]
+    """Chassis with interfaces that are larger than what its own pairs leave: their number, and
+    what is left."""
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether nothing is too large; None: nobody can tell."""
+        if self.larger or self.interfaces:
+            return False
+        return None if self.limit is None else True
+
+
+def treatment_by(policy: ClusterPolicy | None, asked: EncryptionPolicy | None = None) -> Treat:
+    """How pairs are treated, or would be as soon as encryption is switched on.
+
+    Args:
+        policy: What the southbound has.
+        asked: What the northbound asks for; it counts while nothing is in force.
+    """
+    if policy is not None and policy.phase not in (Phase.OFF, Phase.RELAX):
+        return lambda one, other: treatment_of(policy, one, other)
+    wanted = Treatment(mode=Mode.OFF)
+    if asked is not None:
+        wanted = Treatment(mode=asked.mode, profile=asked.profile)
+    return lambda _one, _other: wanted
+
+
+def headroom(
+    chassis: Iterable[ChassisView],
+    treat: Treat,
+    networks: Iterable[NetworkMtu] = (),
+    errors: Sequence[InputError] = (),
+    *,
+    in_udp: bool = False,
+) -> Headroom:
+    """Work out what is left, and what exceeds it.
+
+    Args:
+        chassis: All of them.
+        treat: How a pair is treated.
+        networks: The MTUs that the northbound gives to workloads.
+        errors: Those that could not be read.
+        in_udp: Whether UDP encapsulation is forced.
+    """
+    views = list(chassis)
+    lines = _lines(views, treat, in_udp=in_udp)
+    limit = _limit(lines, views)
+    larger = (one for one in networks if limit is not None and one.mtu > limit.left)
+    rooms = ((view.name, view.digest.room) for view in views if view.digest is not None)
+    return Headroom(
+        lines=lines,
+        limit=limit,
+        larger=tuple(sorted(larger, key=lambda one: (-one.mtu, str(one)))),
+        errors=tuple(errors),
+        interfaces=tuple(
+            (name, room.larger, room.inner) for name, room in rooms if room and room.larger
+        ),
+    )
+
+
+def _lines(views: Iterable[ChassisView], treat: Treat, *, in_udp: bool) -> tuple[MtuLine, ...]:
+    found: dict[tuple[object, ...], MtuLine] = {}
+    for kind in kinds(views, _face):
+        ends = next(kind.examples(1))
+        line = line_of(ends, treat, in_udp=in_udp)
+        key = (line.type, line.version, line.treatment, line.underlay)
+        before = found.get(key)
+        pairs = kind.count + (0 if before is None else before.pairs)
+        found[key] = replace(line if before is None else before, pairs=pairs)
+    return tuple(sorted(found.values(), key=_rank))
+
+
+def _rank(line: MtuLine) -> tuple[object, ...]:
+    left = line.left
+    return (left is None, left or 0, line.type, line.version, line.treatment.profile)
+
+
+def _face(view: ChassisView, intent: EncapIntent) -> _Face:
+    return _Face(_underlay(view), intent.mode, intent.class_name)
+
+
+def _underlay(view: ChassisView) -> int | None:
+    room = None if view.digest is None else view.digest.room
+    return None if room is None else room.underlay
+
+
+def line_of(ends: Ends, treat: Treat, *, in_udp: bool) -> MtuLine:
+    """What one pair leaves, by what both chassis report of the underlay."""
+    one, other = ends
+    known = [mtu for mtu in (_underlay(one.view), _underlay(other.view)) if mtu is not None]
+    return MtuLine(
+        type=one.encap.encap.type,
+        version=one.encap.encap.ip.version,
+        treatment=treat(one.encap, other.encap),
+        in_udp=in_udp,
+        underlay=min(known, default=None),
+        pairs=1,
+        example=f"{one} - {other}",
+    )
+
+
+def _limit(lines: Iterable[MtuLine], views: Iterable[ChassisView]) -> Limit | None:
+    """The smallest: by the suites and the underlay, or what a controller has found."""
+    found = [
+        Limit(left=left, because=f"between {line.example} ({line.words()})")
+        for line in lines
+        if (left := line.left) is not None
+    ]
+    computed = min((one.left for one in found), default=None)
+    for view in views:
+        room = None if view.digest is None else view.digest.room
+        if room is not None and (computed is None or room.inner < computed):
+            why = "a path of it is narrower, or ESP is in UDP there"
+            found.append(Limit(left=room.inner, because=f"at {view.name} ({why})"))
+    return min(found, key=lambda one: one.left, default=None)
+
+
+def findings(found: Headroom) -> Iterator[Finding]:
+    """Warnings of what is too large, and of what is no MTU."""
+    if found.limit is not None:
+        for one in found.larger[:SHOWN]:
+            yield _warning(CLUSTER, too_large(one, found.limit), WHAT_TO_SET)
+    if (rest := len(found.larger) - SHOWN) > 0:
+        yield _warning(CLUSTER, f"{plural(rest, 'more MTU')} too large", WHAT_TO_SET)
+    for error in found.errors[:SHOWN]:
+        yield _warning(CLUSTER, printable(str(error), 400), NO_MTU)
+    for name, number, left in found.interfaces:
+        text = f"{plural(number, 'interface')} of workloads with an MTU above {left}"
+        yield Finding(
+            subject=name,
+            problem=f"{text}, which is what the tunnels leave",
+            next_step=SEE_INTERFACES,
+            level=Level.WARNING,
+            kind=INTERFACES,
+        )
+
+
+def too_large(one: NetworkMtu, limit: Limit) -> str:
+    """Say that an MTU is too large, and why."""
+    return f"{one} is {one.mtu}, but {limit.left} is left {limit.because}"
+
+
+def _warning(subject: str, problem: str, next_step: str) -> Finding:
+    return Finding(
+        subject=subject,
+        problem=printable(problem, 400),
+        next_step=next_step,
+        level=Level.WARNING,
+    )
