@@ -87,6 +87,6 @@ class JsonStream:
             if "\\u" in text:
                 # Half of a surrogate pair is no character, and nothing could write it down.
                 json.dumps(value, ensure_ascii=False).encode()
-            return value
         except (ValueError, RecursionError) as error:
             return f"it is not JSON: {error}"
+        return value

@@ -16,11 +16,11 @@ import pytest
 
 from controller.credentials import files
 from ovn_ipsec.clock import utc_now
+from ovn_ipsec.lab.hosts.tutorial import MIGRATE, ONE_TENANT, TUTORIAL, Step, steps
 from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.schema.open_vswitch import CredentialFiles
 from tests.functional.ovsdb import OVS_SCHEMA, Central, central, missing_programs, wait_until
-from tests.tutorial import MIGRATE, ONE_TENANT, TUTORIAL, Step, steps
 
 NEEDS_A_CLUSTER = "sync"
 DATABASE_TOOLS = ("ovn-nbctl", "ovn-sbctl", "ovs-vsctl")

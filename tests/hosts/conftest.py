@@ -3,21 +3,22 @@
 
     make hosts-check
 
-One pair for the session. The tests run in the order of an operator's life with it: install, the
-fault or the task of each test under ``enforced``, and removal at the end. When one fails, the logs
-of both hosts and the captures are in build/hosts/artefacts.
+One pair for the session, and one reader of docs/tutorial.md, who types every command of it. The
+tests run in the order of the tutorial, with faults and tasks of an operator between its chapters.
+When one fails, the logs of both hosts and the captures are in build/hosts/artefacts.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from operator_words import Operator
+from operator_words import CHAPTERS, Operator
 
 from ovn_ipsec.lab.hosts import image
 from ovn_ipsec.lab.hosts.image import Image
@@ -27,7 +28,7 @@ HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build"
 DEBS = image.packages(BUILD / "deb")
 ARTEFACTS = BUILD / "hosts" / "artefacts"
-ORDER = ("install", "security", "reboot", "upgrade", "units", "removal")
+ORDER = ("install", "security", "tasks", "reboot", "upgrade", "units", "removal")
 """Of the modules; what a failed one leaves behind is not mended for the next."""
 
 
@@ -73,6 +74,8 @@ def disk() -> Image:
 @pytest.fixture(scope="session")
 def clear_pair(request: pytest.FixtureRequest, disk: Image) -> Iterator[Pair]:
     """Two hosts with OVN, in clear, and our packages lying beside it."""
+    # Whoever ends us ends the hosts, too.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated"))
     # Not below build: the path of a socket has to be short.
     folder = Path(tempfile.mkdtemp(prefix="hosts-"))
     try:
@@ -87,15 +90,14 @@ def clear_pair(request: pytest.FixtureRequest, disk: Image) -> Iterator[Pair]:
 
 @pytest.fixture(scope="session")
 def operator(clear_pair: Pair) -> Operator:
-    """Somebody with our documentation in front of both hosts."""
+    """Somebody with the tutorial in front of both hosts."""
     return Operator(clear_pair)
 
 
 @pytest.fixture
 def enforced(operator: Operator) -> Pair:
     """Both hosts with our packages, and every pair encrypted."""
-    operator.install()
-    operator.enforce()
+    operator.read_to(CHAPTERS["on"])
     return operator.pair
 
 

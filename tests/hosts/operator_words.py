@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator types on the hosts, as the documentation says, and what tests ask of them."""
+"""What an operator types on the hosts, and what tests ask of them.
+
+The operator is a reader of docs/tutorial.md, who goes aside between two of its chapters.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,29 @@ from functools import partial
 from pathlib import Path
 
 from ovn_ipsec.lab.hosts.machine import Machine
-from ovn_ipsec.lab.hosts.pair import Pair
+from ovn_ipsec.lab.hosts.pair import Pair, Typed
+from ovn_ipsec.lab.hosts.tutorial import TUTORIAL, steps
 from ovn_ipsec.lab.hosts.underlay import Mark
 from ovn_ipsec.lab.waiting import wait_until
 from ovn_ipsec.lab.witness.wire import Kind
 
 DOCS = Path(__file__).parents[2] / "docs"
 ENFORCED_S = 300.0
-"""As the documentation waits."""
+"""As the tutorial waits."""
+CHAPTERS = {
+    "install": 2,
+    "authority": 3,
+    "on": 4,
+    "rule": 5,
+    "certificate": 6,
+    "reboot": 7,
+    "off": 8,
+}
+"""Of the tutorial."""
 APT_S = 300.0
 """How long apt may take for packages that are there already; 20 s were seen."""
-CERTIFICATE = """ovs-vsctl set Open_vSwitch . other_config:certificate=/etc/ovn/ipsec-cert.pem \\
-    other_config:private_key=/etc/ovn/ipsec-key.pem other_config:ca_cert=/etc/ovn/ipsec-ca.pem"""
-YES = b"y\n"
-"""What apt asks for where not all that it was given is new."""
-
-CENTRAL = "apt install ./build/deb/ovn-ipsec-common_*.deb ./build/deb/ovn-ipsec-central_*.deb"
-HOST = "apt install ./build/deb/ovn-ipsec-common_*.deb ./build/deb/ovn-ipsec-host_*.deb"
+NEXT = "next"
+"""Where packages of another version are in a host, below root's home."""
 
 
 def documented(command: str, page: str = "howto/install.md") -> str:
@@ -57,41 +66,26 @@ class Loss:
 
 
 class Operator:
-    """Somebody at the keyboards of both hosts."""
+    """Somebody at the keyboards of both hosts, with the tutorial."""
 
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
-        self._installed = False
-        self._enforced = False
+        self._chapter = 1
 
-    def install(self) -> None:
-        """Install the packages, and give each chassis its certificate, by documented commands."""
-        if self._installed:
-            return
-        central = self.pair.h1
-        central.check(documented(CENTRAL), stdin=YES, timeout=APT_S)
-        for host in self.pair.hosts:
-            host.check(documented(HOST), stdin=YES, timeout=APT_S)
-        central.check(documented("ovn-ipsec pki init", "howto/pki.md"), timeout=120)
-        issue = documented("ovn-ipsec pki issue", "howto/pki.md")
-        central.check(f"{issue} {' '.join(host.name for host in self.pair.hosts)}", timeout=120)
-        for host in self.pair.hosts:
-            for file in ("key", "cert", "ca"):
-                issued = f"/var/lib/ovn-ipsec/ca/issued/{host.name}/{file}.pem"
-                host.put(f"/etc/ovn/ipsec-{file}.pem", central.check(f"cat {issued}").encode())
-            host.check(documented(CERTIFICATE, "howto/authentication.md"))
-        self._installed = True
+    def read_to(self, chapter: int) -> list[Typed]:
+        """Type all that the tutorial says up to the end of a chapter and was not typed yet."""
+        typed: list[Typed] = []
+        while self._chapter < chapter:
+            self._chapter += 1
+            typed += self.pair.enter_chapter(self._chapter)
+        return typed
 
-    def enforce(self) -> None:
-        """Turn encryption on if it was not yet, and wait as documented."""
-        if self._enforced:
-            return
-        central = self.pair.h1
-        central.check(documented("ovn-nbctl set NB_Global . ipsec=true"))
-        command = documented("ovn-ipsec wait enforced --timeout 300")
-        central.check(command, timeout=ENFORCED_S + 60)
-        self.pair.wait_answers()
-        self._enforced = True
+    def again(self, beginning: str) -> str:
+        """Type the first command of the tutorial with this beginning once more."""
+        text = TUTORIAL.read_text("utf-8")
+        return self.pair.enter(
+            next(step for step in steps(text) if step.command.startswith(beginning))
+        )
 
     def wait_enforced(self) -> None:
         """Wait until the cluster says it again, in the row that ``ovn-ipsec wait`` reads."""
@@ -102,7 +96,6 @@ class Operator:
             return output.strip() == "enforced"
 
         wait_until(enforced, ENFORCED_S, "the state enforced")
-        self.pair.wait_answers()
 
 
 @contextlib.contextmanager
@@ -119,6 +112,12 @@ def nothing_clear(pair: Pair, what: str) -> Iterator[None]:
     say(what, seconds=f"{back:.1f}", esp=counts[Kind.ESP], clear=counts[Kind.CLEAR])
     clear = [one for one in pair.underlay.seen(mark) if one.kind is Kind.CLEAR]
     assert clear == []
+
+
+def shown_on_wire(typed: list[Typed]) -> list[set[str]]:
+    """Return which protocols each tcpdump of the tutorial has shown."""
+    shown = (one.output for one in typed if one.step.command.startswith("tcpdump"))
+    return [set(re.findall(r": (ESP|Geneve)\b", output)) for output in shown]
 
 
 def packets_from(host: Machine, pair: Pair, since: Mark) -> int:

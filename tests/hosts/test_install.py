@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From two hosts in clear to an encrypted cluster, by the commands of docs/howto/install.md."""
+"""From two hosts in clear to an encrypted cluster: chapters 1 to 4 of the tutorial."""
 
 from __future__ import annotations
 
-from operator_words import Operator, documented, is_active, nothing_clear, spis
+from operator_words import CHAPTERS, Operator, is_active, nothing_clear, shown_on_wire, spis
 
 from ovn_ipsec.lab.hosts.pair import Pair
 from ovn_ipsec.lab.waiting import wait_until
@@ -24,7 +24,12 @@ def test_the_witness_sees_clear_text_from_both_hosts(clear_pair: Pair) -> None:
 
 def test_packages_install_without_a_network_and_hold_nobody_back(operator: Operator) -> None:
     """The daemons run, ovn-controller still does, and nothing is encrypted yet."""
-    operator.install()
+    [status] = [
+        typed.output
+        for typed in operator.read_to(CHAPTERS["install"])
+        if typed.step.command == "ovn-ipsec status"
+    ]
+    assert status.split()[0] == "off", status
     for host in operator.pair.hosts:
         for unit in ("ovn-ipsec-controller", "strongswan", "ovn-controller", "ovs-vswitchd"):
             assert is_active(host, unit), (host.name, unit)
@@ -33,11 +38,12 @@ def test_packages_install_without_a_network_and_hold_nobody_back(operator: Opera
     assert not is_active(operator.pair.h2, "ovn-central")
 
 
-def test_the_documented_commands_encrypt_every_pair(operator: Operator) -> None:
-    """``status`` agrees, and the workloads reach each other in ESP only."""
-    operator.install()
-    operator.enforce()
-    output = operator.pair.h1.check(documented("ovn-ipsec status"))
-    assert "enforced" in output.splitlines()[0], output
+def test_the_tutorial_encrypts_every_pair(operator: Operator) -> None:
+    """Chassis request their certificates; ``status`` agrees; tcpdump on a host shows ESP only."""
+    operator.read_to(CHAPTERS["authority"])
+    typed = operator.read_to(CHAPTERS["on"])
+    [status] = [one.output for one in typed if one.step.command == "ovn-ipsec status"]
+    assert status.split()[0] == "enforced", status
+    assert shown_on_wire(typed) == [{"ESP"}]
     with nothing_clear(operator.pair, "enforced"):
         assert all(spis(host) for host in operator.pair.hosts)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import DEBS
-from operator_words import APT_S, YES, Operator, is_active, nothing_clear, pinging, say, spis
+from operator_words import APT_S, NEXT, Operator, is_active, nothing_clear, pinging, say, spis
 
 from ovn_ipsec.lab.hosts.machine import Machine
 from ovn_ipsec.lab.hosts.pair import Pair
@@ -49,15 +49,15 @@ def test_an_upgrade_loses_no_packet_and_keeps_every_sa(
 ) -> None:
     """In one call, as documented; the daemons then run the new version."""
     host, peer = enforced.hosts if number == 1 else tuple(reversed(enforced.hosts))
-    enforced.give(host, next_debs, "next")
-    files = " ".join(f"./next/{name}_*.deb" for name in versions(host))
+    enforced.give(host, next_debs, NEXT)
+    files = " ".join(f"./{NEXT}/{name}_*.deb" for name in versions(host))
     before = spis(host)
     daemon = host.check("systemctl show -p MainPID ovn-ipsec-controller")
     with (
         nothing_clear(enforced, f"upgrade of {host.name}"),
         pinging(host, peer.host.workload_address) as loss,
     ):
-        host.check(f"apt install {files}", stdin=YES, timeout=APT_S)
+        host.check(f"apt install -y {files}", timeout=APT_S)
         operator.wait_enforced()
     say(f"upgrade of {host.name}", sent=loss.sent, lost=loss.lost)
     assert loss.sent >= PINGS_MIN

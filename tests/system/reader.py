@@ -17,8 +17,8 @@ from helpers import PATIENCE_S, say
 
 from ovn_ipsec.lab.cluster.chassis import Chassis
 from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.hosts.tutorial import Step, steps
 from ovn_ipsec.lab.waiting import wait_until
-from tests.tutorial import Step, steps
 
 COMMAND_S = 400.0
 """How long one may take; ``ovn-ipsec wait`` is typed with a limit of 300 s."""

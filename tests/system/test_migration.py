@@ -19,8 +19,8 @@ from reader import Reader, section
 from ovn_ipsec.lab.cluster.chassis import MONITOR, Chassis
 from ovn_ipsec.lab.cluster.cluster import Cluster
 from ovn_ipsec.lab.cluster.settings import ChassisSettings, ClusterSettings
+from ovn_ipsec.lab.hosts.tutorial import MIGRATE
 from ovn_ipsec.lab.waiting import wait_until
-from tests.tutorial import MIGRATE
 
 STOCK = ClusterSettings(chassis=3, rsa=True, default=ChassisSettings(ike=False))
 

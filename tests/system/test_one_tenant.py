@@ -9,9 +9,9 @@ import helpers
 from reader import Reader, section
 
 from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.hosts.tutorial import ONE_TENANT, Step
 from ovn_ipsec.lab.waiting import wait_until
 from ovn_ipsec.lab.witness.wire import Kind
-from tests.tutorial import ONE_TENANT, Step
 
 MODES = {"1": "off", "3": "require", "4": "off", "5": "require"}
 """What explain says of the pair, by the number of the section."""

@@ -49,6 +49,12 @@ def test_only_the_first_host_is_central():
     assert "mask" not in recipe.kernel_words(H1)
 
 
+def test_each_host_knows_the_key_of_both_by_name_and_address():
+    """Without the comment, which says on which machine it was made."""
+    line = recipe.known_hosts("ssh-ed25519 AAAA root@somewhere\n")
+    assert line == "h1,192.0.2.1,h2,192.0.2.2 ssh-ed25519 AAAA\n"
+
+
 def test_a_file_of_the_recipe_is_one_that_systemd_can_read():
     """Sections and assignments; a bare word would be ignored with a line in the journal."""
     for name, text in recipe.files().items():

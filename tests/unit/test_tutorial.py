@@ -10,7 +10,16 @@ import click
 import pytest
 
 from ovn_ipsec.cli.__main__ import main as cli
-from tests.tutorial import MIGRATE, ONE_TENANT, PAGES, TUTORIAL, Step, TutorialError, steps
+from ovn_ipsec.lab.hosts.recipe import HOSTS
+from ovn_ipsec.lab.hosts.tutorial import (
+    MIGRATE,
+    ONE_TENANT,
+    PAGES,
+    TUTORIAL,
+    Step,
+    TutorialError,
+    steps,
+)
 
 TYPED = {page: tuple(steps(page.read_text("utf-8"))) for page in PAGES}
 STEPS = [
@@ -60,6 +69,12 @@ def test_other_blocks_and_blank_lines_are_not_typed():
 def test_a_block_that_nobody_could_type_is_refused(text: str, fault: str):
     with pytest.raises(TutorialError, match=fault):
         list(steps(text))
+
+
+def test_every_command_is_in_a_numbered_chapter():
+    """In the order of their numbers, without a gap."""
+    chapters = [step.chapter for step in TYPED[TUTORIAL]]
+    assert list(dict.fromkeys(chapters)) == list(range(1, 9))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -130,6 +145,14 @@ def test_a_tutorial_goes_its_way(page: Path, stations: tuple[str, ...]):
         for station in stations
     ]
     assert found == sorted(found)
+
+
+def test_the_addresses_are_those_of_the_laboratorys_hosts():
+    """So that a person and a test may type it there as it is."""
+    typed_words = " ".join(step.command for step in TYPED[TUTORIAL])
+    for host in HOSTS:
+        for word in (host.address, host.workload, host.workload_mac, host.workload_address):
+            assert word in typed_words
 
 
 def test_questions_change_nothing():

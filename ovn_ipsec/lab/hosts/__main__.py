@@ -36,7 +36,7 @@ _WAY_IN = """
 
 Run these in other terminals, as root; Ctrl-] leaves a host.
 OVN is up; workloads w1 ({h1.workload_address}) and w2 ({h2.workload_address}) ping each other.
-docs/howto/install.md goes on from here: ./build/deb is there on both hosts.
+docs/tutorial.md goes on from here with its chapter 2: ./build/deb is there on both hosts.
 The wire, as seen outside: tcpdump -r {running}/wire-h1-1.pcap -c 10 udp port 6081 or esp
 Ctrl-C ends both hosts; what is on their disks is gone then.
 """

@@ -112,7 +112,10 @@ def _make(folder: Path, packages: Sequence[str]) -> None:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
-    _run("systemctl", f"--root={root}", "enable", "systemd-networkd.service")
+    _let_root_log_in(root)
+    # A daemon of ssh starts when somebody comes.
+    _run("systemctl", f"--root={root}", "disable", "ssh.service")
+    _run("systemctl", f"--root={root}", "enable", "systemd-networkd.service", "ssh.socket")
     # Nobody waits for interfaces that only OVN makes, and no timer holds apt's lock.
     masked = ("systemd-networkd-wait-online.service", *recipe.MASKED_TIMERS)
     _run("systemctl", f"--root={root}", "mask", *masked)
@@ -125,12 +128,24 @@ def _make(folder: Path, packages: Sequence[str]) -> None:
     work.rename(folder)
 
 
+def _let_root_log_in(root: Path) -> None:
+    """Give root a key of ssh with which it may log in to a host of the same disk."""
+    folder = root / recipe.SSH
+    folder.mkdir(mode=0o700, exist_ok=True)
+    key = f"/{recipe.SSH}/id_ed25519"
+    _run("chroot", str(root), "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    shutil.copy(folder / "id_ed25519.pub", folder / "authorized_keys")
+    own = (root / "etc/ssh/ssh_host_ed25519_key.pub").read_text("utf-8")
+    (folder / "known_hosts").write_text(recipe.known_hosts(own), "utf-8")
+
+
 def _debootstrap(root: Path, packages: Sequence[str]) -> None:
     options = ("--mode=root", "--variant=minbase", f"--include={','.join(packages)}")
     # A mirror of a moment has a Release file that is out of date.
     valid = '--aptopt=Acquire::Check-Valid-Until "false"'
     try:
-        _run("mmdebstrap", *options, valid, recipe.SUITE, str(root))
+        # An initramfs of the distribution's own would not be used.
+        _run("env", "INITRD=No", "mmdebstrap", *options, valid, recipe.SUITE, str(root))
     except LabError as error:
         if found := _NO_FETCH.search(str(error)):
             raise UnfetchableError(f"Debian's packages: {found[0]}") from error

@@ -104,7 +104,7 @@ class Machine:
         self.check(f'mkdir -p "$(dirname {path})" && cat > {path}', stdin=content)
 
     def reboot(self) -> None:
-        """Reboot it as a person does, and wait until it is up again.
+        """Reboot it as a person does, and wait until it is up again, with all its units.
 
         Raises:
             LabError: It is not up in time.
@@ -114,6 +114,15 @@ class Machine:
         with contextlib.suppress(OSError):
             self.check("systemctl --no-block reboot")
         self.wait_up(other_than=before)
+        self.wait_booted()
+
+    def wait_booted(self) -> None:
+        """Wait until every unit that a boot starts has started, or failed.
+
+        Raises:
+            LabError: It hangs.
+        """
+        self.run("systemctl is-system-running --wait", timeout=UP_S)
 
     def cut_power(self) -> None:
         """End it at once, whatever it does; ``start`` powers it on again."""

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two hosts on one wire with OVN on both, in clear, as an operator has them before ovn-ipsec.
 
-Edge (the hosts). The first is also central. Each has one workload: an interface behind a logical
-port, in the host's own network namespace. A router whose gateway either may be makes
-ovn-controller run BFD over the tunnel, so that a tunnel is never silent.
+Edge (the hosts). They are set up by the first chapter of docs/tutorial.md: the first is also
+central, and each has one workload, an interface behind a logical port, in the host's own network
+namespace. A router whose gateway either may be makes ovn-controller run BFD over the tunnel, so
+that a tunnel is never silent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +18,11 @@ from types import TracebackType
 from ovn_ipsec.lab.errors import LabError
 from ovn_ipsec.lab.waiting import wait_until
 
+from . import tutorial
 from .image import Image, Progress
 from .machine import Machine
 from .recipe import H1, H2, HostName
+from .tutorial import Step
 from .underlay import Underlay
 
 DEBS = "build/deb"
@@ -28,25 +32,18 @@ ANSWER_S = 240.0
 DATABASES_S = 180.0
 """How long after its agent a host may take to have its databases up."""
 
-_CENTRAL = f"""set -e
-ovn-sbctl set-connection ptcp:6642
-ovn-nbctl --may-exist ls-add net -- --may-exist lr-add router \\
-    -- --may-exist lrp-add router gateway 02:00:00:00:00:fe 198.51.100.254/24 \\
-    -- --may-exist lsp-add net to-router -- lsp-set-type to-router router \\
+STEP_S = 420.0
+"""How long a command of the tutorial may take: one of them waits for 300 s itself."""
+
+_UP = {
+    H1: "ovs-vsctl show && ovn-nbctl show && ovn-sbctl show",
+    H2: "ovs-vsctl show",
+}
+"""What succeeds once OVN's units have started, as they have where apt has just installed them."""
+_BUSY = f"""ovn-nbctl lr-add router -- lrp-add router gateway 02:00:00:00:00:fe 198.51.100.254/24 \\
+    -- lsp-add net to-router -- lsp-set-type to-router router \\
     -- lsp-set-addresses to-router router -- lsp-set-options to-router router-port=gateway \\
     -- lrp-set-gateway-chassis gateway {H1.name} 2 -- lrp-set-gateway-chassis gateway {H2.name} 1
-"""
-_CHASSIS = """set -e
-echo {host.name} >/etc/openvswitch/system-id.conf
-ovs-vsctl set Open_vSwitch . external_ids:system-id={host.name} \\
-    external_ids:hostname={host.name} external_ids:ovn-remote=tcp:{central}:6642 \\
-    external_ids:ovn-encap-type=geneve external_ids:ovn-encap-ip={host.address} \\
-    -- --may-exist add-br br-int -- set Bridge br-int fail-mode=secure \\
-    -- --may-exist add-port br-int {host.workload} -- set Interface {host.workload} \\
-    type=internal 'mac="{host.workload_mac}"' external_ids:iface-id={host.workload}
-"""
-_PORT = """ovn-nbctl --may-exist lsp-add net {host.workload} \\
-    -- lsp-set-addresses {host.workload} '{host.workload_mac} {host.workload_address}'
 """
 
 _STATE = """exec 2>&1
@@ -55,6 +52,14 @@ for command in 'systemctl --failed' 'ovn-ipsec peers' 'ovs-vsctl show' 'ip -s xf
 do echo "--- $command"; $command; done | sed -E 's/(0x[0-9a-f]{8})[0-9a-f]{24,}/\\1.../'
 """
 """Keys of SAs are cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A command of the tutorial, and what came out."""
+
+    step: Step
+    output: str
 
 
 class Pair:
@@ -95,20 +100,46 @@ class Pair:
         self._stop()
 
     def set_up(self, debs: Sequence[Path]) -> None:
-        """Make a cluster of OVN of them, with workloads, and put our packages beside it.
+        """Make a cluster of OVN of them by the tutorial, and put our packages beside it.
 
         Raises:
             LabError: It does not carry traffic.
         """
-        self._when_up(self.h1, _CENTRAL)
         for host in self.hosts:
-            self._when_up(self.h1, _PORT.format(host=host.host))
-            self._when_up(host, _CHASSIS.format(host=host.host, central=H1.address))
-            self.give(host, debs)
-        self.wait_answers()
+            up = partial(self._succeeds, host, _UP[host.host])
+            wait_until(up, DATABASES_S, f"OVN's databases on {host.name}", every=1.0)
+        self.enter_chapter(1)
+        self.h1.check(_BUSY)
         for host, peer in (self.hosts, reversed(self.hosts)):
+            self.give(host, debs)
             host.check(f"systemctl enable --now traffic@{peer.host.workload_address}")
+        self.wait_answers()
         self._progress("OVN is up, and the workloads reach each other, in clear")
+
+    def enter_chapter(self, number: int) -> list[Typed]:
+        """Type what a chapter of the tutorial says, and return it with what came out.
+
+        Raises:
+            LabError: A command fails, or asks in vain.
+        """
+        steps = tutorial.steps(tutorial.TUTORIAL.read_text("utf-8"))
+        return [Typed(step, self.enter(step)) for step in steps if step.chapter == number]
+
+    def enter(self, step: Step) -> str:
+        """Type one command of the tutorial where it says, and return what came out.
+
+        Raises:
+            LabError: It fails, or asks in vain.
+        """
+        [host] = [one for one in self.hosts if one.name == step.host]
+        self._progress(f"{host.name}# {step.command}")
+        if step.command == "reboot":
+            host.reboot()
+            return ""
+        if step.is_question:
+            asked = partial(host.check, step.command, timeout=STEP_S)
+            return wait_until(lambda: asked() or " ", ANSWER_S, step.command, every=1.0)
+        return host.check(step.command, timeout=STEP_S)
 
     def give(self, host: Machine, debs: Sequence[Path], folder: str = DEBS) -> None:
         """Copy packages into a folder of a host, below root's home."""
@@ -137,14 +168,9 @@ class Pair:
         for path in (*self._folder.glob("*.log"), *self._folder.glob("*.pcap")):
             (folder / path.name).write_bytes(path.read_bytes())
 
-    def _when_up(self, host: Machine, script: str) -> None:
-        """Run a script that may run twice, as soon as the database that it needs is there."""
-
-        def succeeds() -> bool:
-            host.check(script)
-            return True
-
-        wait_until(succeeds, DATABASES_S, f"OVN's databases on {host.name}", every=1.0)
+    @staticmethod
+    def _succeeds(host: Machine, script: str) -> bool:
+        return host.run(script).status == 0
 
     def _stop(self) -> None:
         for host in self.hosts:

@@ -15,10 +15,12 @@ SUITE = "trixie"
 PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "dbus", "kmod", "login", "linux-image-cloud-amd64"),
     *("iproute2", "iputils-ping", "procps", "less", "tcpdump", "qemu-guest-agent"),
-    *("openvswitch-switch", "ovn-host", "ovn-central"),
+    *("openssh-server", "openvswitch-switch", "openvswitch-pki", "ovn-host", "ovn-central"),
 )
 """What a host of OVN has before ours come, what we reach it by, and what a person needs."""
 
+SSH = "root/.ssh"
+"""Where the key is by which root of one host may log in to the other."""
 MASKED_TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
 """They would fetch lists of packages, which a host without a network cannot."""
 
@@ -113,6 +115,9 @@ def files() -> dict[str, str]:
         "etc/systemd/system/traffic@.service": _TRAFFIC,
         # Logs outlive a reboot.
         "var/log/journal/.keep": "",
+        # Packages have done what a first boot would do again.
+        "etc/.updated": "",
+        "var/.updated": "",
     }
     for host in HOSTS:
         for name, match, mtu, address in (
@@ -122,6 +127,16 @@ def files() -> dict[str, str]:
             text = _NETWORK.format(match=match, mtu=mtu, address=address)
             found[f"etc/systemd/network/{name}-{host.name}.network"] = text
     return found
+
+
+def known_hosts(key: str) -> str:
+    """Return what root knows of both hosts, which have one and the same host key.
+
+    Args:
+        key: A line of ``ssh_host_*_key.pub``.
+    """
+    names = ",".join(name for host in HOSTS for name in (host.name, host.address))
+    return f"{names} {' '.join(key.split()[:2])}\n"
 
 
 def kernel_words(host: HostName) -> str:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a reader of a tutorial types, and where.
 
-A block of commands is fenced as ``sh`` and its title names the machine, or several with commas
-between. Other blocks are shown and not typed. A command goes on behind a backslash.
+Pure. A block of commands is fenced as ``sh`` and its title names the machine, or several with
+commas between. Other blocks are shown and not typed. A command goes on behind a backslash.
 
-A test that types it all has to know two things more: after ``reboot`` the machine goes away, and a
+Whoever types it all has to know two things more: after ``reboot`` the machine goes away, and a
 question (`Step.is_question`) may be asked again until it is answered well, as the page says.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_DOCS = Path(__file__).parents[1] / "docs"
+_DOCS = Path(__file__).parents[3] / "docs"
 TUTORIAL = _DOCS / "tutorial.md"
 MIGRATE = _DOCS / "tutorial-migrate.md"
 ONE_TENANT = _DOCS / "tutorial-one-tenant.md"
@@ -40,6 +40,11 @@ class Step:
     """For a shell of root's, in root's home; in one line."""
     line: int
     """Of the page, where it begins."""
+
+    @property
+    def chapter(self) -> int:
+        """The number of its section."""
+        return int(self.section.partition(".")[0])
 
     @property
     def is_question(self) -> bool:
