@@ -358,10 +358,12 @@ class Traffic:
 
 
 @contextlib.contextmanager
-def traffic(cluster: Cluster, source: str = "w1", target: str = "w2") -> Iterator[Traffic]:
-    """Ping for the length of a block; it begins with the first answers."""
+def traffic(
+    cluster: Cluster, source: str = "w1", target: str = "w2", *, rate: float = 20.0
+) -> Iterator[Traffic]:
+    """Ping for the length of a block, so often a second; it begins with the first answers."""
     one, other = (cluster.chassis[cluster.workloads[name].chassis] for name in (source, target))
-    with cluster.pinging(source, target) as pinger:
+    with cluster.pinging(source, target, rate=rate) as pinger:
         started = Traffic(cluster, pinger, (one, other))
         try:
             started.wait_answers()
