@@ -31,6 +31,8 @@ class KernelEvents:
     """Something else emptied the SPD or the SAD."""
     deleted: bool = False
     """Something else deleted a policy or an SA."""
+    ended: tuple[XfrmState, ...] = ()
+    """SAs that are gone, whoever deleted them, with what they came to."""
 
 
 class KernelTables(Protocol):
@@ -111,6 +113,7 @@ class NetlinkTables:
             guard_touched=self._nft_events.drain(),
             flushed=found.policies_flushed or found.sa_flushed,
             deleted=found.policy_deleted or found.sa_deleted,
+            ended=found.ended,
         )
 
     def dump(self) -> tuple[tuple[XfrmPolicy, ...], tuple[XfrmState, ...]]:

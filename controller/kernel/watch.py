@@ -29,6 +29,8 @@ AGAIN_S = 2.0
 """After an audit that found entries missing."""
 SETTLE_S = 0.3
 """After a change by something else, so that it can complete its changes first."""
+ENDED_MAX = 100_000
+"""SAs that have ended and that nobody has taken."""
 NO_ESP = "this kernel cannot do ESP: nothing can be encrypted (is module esp4 or esp6 blacklisted?)"
 
 
@@ -48,6 +50,9 @@ class KernelWatch:
         self.problem = ""
         self.esp: bool | None = None
         """Whether this kernel can do ESP for the addresses of this chassis; None: not known."""
+        self.states: tuple[XfrmState, ...] | None = None
+        """The SAD as of an audit that nobody has taken yet."""
+        self._ended: list[XfrmState] = []
         self._asked: tuple[int, frozenset[int]] = (0, frozenset())
         """For which ``prepare`` and IP versions this was last tested: modules come and go."""
 
@@ -80,6 +85,8 @@ class KernelWatch:
             daemon_ready: Whether the IKE daemon reports what it holds.
         """
         events = self._tables.drain()
+        if len(self._ended) < ENDED_MAX:
+            self._ended.extend(events.ended)
         if events.guard_touched or events.flushed:
             self._guard.audit()
             self.hurry(now)
@@ -102,6 +109,12 @@ class KernelWatch:
             EdgeError: The kernel did not answer.
         """
         return self._tables.dump()
+
+    def take(self) -> tuple[tuple[XfrmState, ...], tuple[XfrmState, ...] | None]:
+        """Take SAs that have ended since the last call, and the SAD if there was an audit since."""
+        found = tuple(self._ended), self.states
+        self._ended, self.states = [], None
+        return found
 
     def _ask_esp(self, agent: Agent, *, again: bool) -> None:
         this, prepared = agent.world.get(agent.this_chassis), self._asked[0]
@@ -130,6 +143,7 @@ class KernelWatch:
             self.foreign = None
             return
         self.problem = ""
+        self.states = states
         for reqid in sorted({state.reqid for state in states}):
             self._state.note_used(reqid)
         tracked = {} if agent is None else _tracked(agent, now)

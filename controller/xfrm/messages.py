@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any
 
 from ovn_ipsec.model.chassis import IpAddress
 
@@ -32,6 +33,8 @@ _INFINITE = 0xFFFF_FFFF_FFFF_FFFF
 """XFRM_INF: no limit."""
 _TEMPLATES = 5
 """XFRMA_TMPL of enum xfrm_attr_type_t."""
+_SA = 6
+"""XFRMA_SA."""
 _AEAD = 18
 """XFRMA_ALG_AEAD."""
 _ESP = 50
@@ -60,9 +63,9 @@ POLICY_ID = struct.Struct("=IB3x")
 TEMPLATE = struct.Struct("=16s4sB3xHxx16sIBBBxIII")
 """struct xfrm_user_tmpl: id(daddr spi proto) family saddr reqid mode share optional aalgos
 ealgos calgos."""
-STATE = struct.Struct("=56x16s4sB3x16s64x32x12xIIHBBB7x")
-"""struct xfrm_usersa_info: sel id(daddr spi proto) saddr lft curlft stats seq reqid family mode
-replay_window flags."""
+STATE = struct.Struct("=56x16s4sB3x16s64xQQQ8x12xIIHBBB7x")
+"""struct xfrm_usersa_info: sel id(daddr spi proto) saddr lft curlft(bytes packets add_time
+use_time) stats seq reqid family mode replay_window flags."""
 ALGORITHM = struct.Struct("=64sII")
 """struct xfrm_algo_aead before its key: alg_name alg_key_len alg_icv_len, both in bits."""
 STATE_ID = struct.Struct("=16s4sHBx")
@@ -166,7 +169,8 @@ def probe_esp(version: int, key: bytes) -> tuple[Request, Request]:
     spi = PROBE_SPI.to_bytes(4)
     family = AF_INET if version == 4 else AF_INET6
     head = STATE.pack(
-        _address_bytes(dst), spi, _ESP, _address_bytes(src), 0, 0, family, Mode.TRANSPORT, 0, 0
+        *(_address_bytes(dst), spi, _ESP, _address_bytes(src)),
+        *(0, 0, 0, 0, 0, family, Mode.TRANSPORT, 0, 0),
     )
     algorithm = ALGORITHM.pack(AES_GCM, _KEY_BYTES * 8, _ICV_BITS) + key
     attribute = ATTRIBUTE.pack(ATTRIBUTE.size + len(algorithm), _AEAD) + algorithm
@@ -267,7 +271,9 @@ def parse_state(payload: bytes) -> XfrmState:
         ValueError: the bytes are no SA.
     """
     try:
-        dst, spi, proto, src, _, reqid, family, mode, _, _ = STATE.unpack_from(payload)
+        dst, spi, proto, src, size, packets, made_at, _, reqid, family, mode, _, _ = (
+            STATE.unpack_from(payload)
+        )
     except struct.error as error:
         raise ValueError(f"no xfrm_usersa_info: {error}") from error
     return XfrmState(
@@ -277,7 +283,37 @@ def parse_state(payload: bytes) -> XfrmState:
         proto=proto,
         reqid=reqid,
         mode=Mode(mode),
+        made_at=made_at,
+        bytes=size,
+        packets=packets,
     )
+
+
+def parse_ended(kind: int, payload: bytes) -> XfrmState | None:
+    """Read from a multicast message what an SA came to that is no more.
+
+    Args:
+        kind: the message's type.
+        payload: a message after its netlink header.
+
+    Returns:
+        The SA with its last counts; None if the message is about something else.
+
+    Raises:
+        ValueError: the bytes are no such message.
+
+    Source:
+        Linux net/xfrm/xfrm_user.c: xfrm_notify_sa, which puts the SA into XFRMA_SA when one is
+        deleted, and build_expire: struct xfrm_user_expire, whose ``hard`` says that it is gone.
+    """
+    match kind:
+        case Kind.DELETE_SA:
+            for attribute, body in _attributes(payload[STATE_ID.size :]):
+                if attribute == _SA:
+                    return parse_state(body)
+        case Kind.EXPIRE if payload[STATE.size : STATE.size + 1] not in (b"", b"\0"):
+            return parse_state(payload)
+    return None
 
 
 def format_selector(selector: Selector) -> bytes:
@@ -346,7 +382,10 @@ def add_event(events: XfrmEvents, kind: int) -> XfrmEvents:
         field = _EVENT_FIELD[Kind(kind)]
     except (KeyError, ValueError):
         return events
-    return events if getattr(events, field) else replace(events, **{field: True})
+    if getattr(events, field):
+        return events
+    happened: dict[str, Any] = {field: True}
+    return replace(events, **happened)
 
 
 def _format_template(template: Template) -> bytes:

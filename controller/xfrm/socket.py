@@ -14,6 +14,8 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from secrets import token_bytes
 from typing import Self, TypeVar
@@ -247,12 +249,17 @@ class XfrmEventSocket(EventSocket):
             is closed.
         """
         events = NO_EVENTS
+        ended: list[XfrmState] = []
         for message in self._receive():
             if message is None:
                 events = ALL_EVENTS
-            elif message.port not in own_ports:
+                continue
+            if message.port not in own_ports:
                 events = messages.add_event(events, message.kind)
-        return events
+            with suppress(ValueError):
+                sa = messages.parse_ended(message.kind, message.payload)
+                ended += [] if sa is None else [sa]
+        return replace(events, ended=tuple(ended)) if ended else events
 
 
 def _parsed(table: str, parse: Callable[[bytes], T], payloads: Iterable[bytes]) -> tuple[T, ...]:

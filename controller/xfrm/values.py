@@ -4,7 +4,7 @@
 Pure. Numbers are from include/uapi/linux/xfrm.h.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Self, TypeAlias
@@ -111,6 +111,11 @@ class XfrmState:
     proto: int
     reqid: int
     mode: Mode
+    made_at: int = field(default=0, compare=False)
+    """Wall time, in seconds since the epoch."""
+    bytes: int = field(default=0, compare=False)
+    """What it has carried by now, without the header and trailer of ESP; likewise for packets."""
+    packets: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +129,8 @@ class XfrmEvents:
     sa_deleted: bool = False
     sa_flushed: bool = False
     sa_expired: bool = False
+    ended: tuple[XfrmState, ...] = field(default=(), compare=False)
+    """SAs that were deleted or have expired, with what they came to."""
 
 
 NO_EVENTS = XfrmEvents()

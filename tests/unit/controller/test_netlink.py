@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.guard.nft_events import NftEvents
+from controller.xfrm import messages
 from controller.xfrm.messages import Kind
 from controller.xfrm.netlink import HEADER, Message, split
 from controller.xfrm.socket import XfrmEventSocket
@@ -108,6 +109,18 @@ def test_what_happened_to_the_spd(answers: tuple[bytes | int, ...], expected: Xf
     """Others' changes; everything where events were lost, and the subscription stays."""
     events, kernel = xfrm(*answers)
     assert (expected, False) == (events.drain(own_ports=frozenset({OURS})), kernel.closed)
+
+
+def test_what_sas_came_to_is_told_whoever_deleted_them():
+    """Even what we deleted ourselves; what cannot be read of it is no SA."""
+    sa = bytes(messages.STATE.size)
+    deleted = bytes(messages.STATE_ID.size) + attribute(6, sa)
+    broken = bytes(messages.STATE_ID.size) + attribute(6, sa[:-1])
+    answers = (packed(Kind.DELETE_SA, deleted, port=OURS), packed(Kind.DELETE_SA, broken))
+    events, _ = xfrm(*answers)
+    found = events.drain(own_ports=frozenset({OURS}))
+    assert (messages.parse_state(sa),) == found.ended
+    assert XfrmEvents(sa_deleted=True) == found
 
 
 def test_a_socket_that_broke_is_closed_and_everything_may_have_happened():

@@ -88,11 +88,40 @@ def test_short_policy_is_refused(policy: XfrmPolicy, cut: int) -> None:
         messages.parse_policy(messages.format_policy(policy)[:cut])
 
 
-def test_state_is_parsed() -> None:
-    """The fields of an SA stand where the kernel puts them."""
+def sa_bytes() -> bytes:
+    """A struct xfrm_usersa_info."""
     address = bytes((10, 9, 0, 1)).ljust(16, b"\0")
     other = bytes((10, 9, 0, 2)).ljust(16, b"\0")
-    payload = messages.STATE.pack(other, b"\0\0\1\2", 50, address, 0, 7, 2, 0, 32, 0)
+    counts = (900, 9, 1_764_295_200)
+    return messages.STATE.pack(other, b"\0\0\1\2", 50, address, *counts, 0, 7, 2, 0, 32, 0)
+
+
+def test_what_an_sa_came_to_is_read_where_the_kernel_deletes_it() -> None:
+    """Behind its identity in XFRMA_SA, or in front of a flag that says that it is gone."""
+    sa, kind = sa_bytes(), messages.Kind
+    marked = messages.ATTRIBUTE.pack(8, 21) + bytes(4)
+    body = messages.ATTRIBUTE.pack(messages.ATTRIBUTE.size + len(sa), 6) + sa
+    deleted = bytes(messages.STATE_ID.size) + marked + body
+    expected = messages.parse_state(sa)
+    for found in (
+        messages.parse_ended(kind.DELETE_SA, deleted),
+        messages.parse_ended(kind.EXPIRE, sa + b"\1" + bytes(7)),
+    ):
+        assert found == expected
+        assert (found.bytes, found.packets) == (900, 9)
+
+
+def test_no_other_message_tells_what_an_sa_came_to() -> None:
+    """One that expires soon is still there, and a deletion may be told without the SA."""
+    kind = messages.Kind
+    assert messages.parse_ended(kind.EXPIRE, sa_bytes() + bytes(8)) is None
+    assert messages.parse_ended(kind.DELETE_SA, bytes(messages.STATE_ID.size)) is None
+    assert messages.parse_ended(kind.NEW_SA, sa_bytes()) is None
+
+
+def test_state_is_parsed() -> None:
+    """The fields of an SA stand where the kernel puts them."""
+    payload = sa_bytes()
     expected = XfrmState(
         src=IPv4Address("10.9.0.1"),
         dst=IPv4Address("10.9.0.2"),
@@ -101,7 +130,9 @@ def test_state_is_parsed() -> None:
         reqid=7,
         mode=Mode.TRANSPORT,
     )
-    assert expected == messages.parse_state(payload)
+    found = messages.parse_state(payload)
+    assert expected == found
+    assert (900, 9, 1_764_295_200) == (found.bytes, found.packets, found.made_at)
     request = messages.delete_state(expected)
     assert request.payload[16:20] == b"\0\0\1\2"
 

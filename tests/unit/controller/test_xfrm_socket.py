@@ -47,7 +47,7 @@ class Kernel:
 
     def _do(self, kind: int, payload: bytes) -> int:
         if kind == Kind.NEW_SA:
-            dst, spi, _, _, _, _, family, *_ = messages.STATE.unpack_from(payload)
+            dst, spi, _, _, _, _, _, _, _, family, *_ = messages.STATE.unpack_from(payload)
             if family in self.refuses:
                 return self.refuses[family]
             self.made.append(payload)
@@ -151,7 +151,7 @@ def test_numbers_that_are_newer_than_this_program_do_not_spoil_a_dump():
     address = bytes((10, 9, 0, 1)).ljust(16, b"\0")
 
     def state(mode: int) -> bytes:
-        return messages.STATE.pack(address, b"\0\0\1\2", 50, address, 0, 7, 2, mode, 32, 0)
+        return messages.STATE.pack(address, b"\0\0\1\2", 50, address, 0, 0, 0, 0, 7, 2, mode, 32, 0)
 
     kernel.tables = {Kind.GET_SA: [state(200), state(0)]}
     strange, ours = beside(kernel).dump_states()
