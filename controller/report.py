@@ -238,9 +238,13 @@ def guard_object(
         "ports": sorted(wanted.ports) if wanted else [],
         "local": sorted(map(str, wanted.local)) if wanted else [],
         "may_be_clear": len(wanted.may_clear) if wanted else 0,
-        "counters": {name: asdict(found) if found else None for name, found in counters.items()},
+        "counters": {name: _packets(found) for name, found in counters.items()},
         "problems": dict(problems),
     }
+
+
+def _packets(found: GuardCounters | None) -> dict[str, int | None] | None:
+    return {key: one for key, one in asdict(found).items() if key != "epoch"} if found else None
 
 
 def as_json(value: object) -> str:

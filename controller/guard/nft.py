@@ -13,6 +13,7 @@ from . import nft_rules, nft_table
 from .libnftables import LibNftables, MissingError
 
 _LIST_TABLE = [{"list": {"table": {"family": nft_rules.FAMILY, "name": nft_rules.TABLE}}}]
+_LIST_TABLES = [{"list": {"tables": {"family": nft_rules.FAMILY}}}]
 _LIST_COUNTERS = [{"list": {"counters": {"family": nft_rules.FAMILY, "table": nft_rules.TABLE}}}]
 
 
@@ -128,8 +129,10 @@ class NftGuardLayer:
             Packets since the table was made.
         """
         try:
+            epoch = nft_table.parse_handle(self._nft.transact(_LIST_TABLES))
             found = nft_table.parse_counters(self._nft.transact(_LIST_COUNTERS))
-            return Known(GuardCounters(**{name: found[name] for name in nft_rules.COUNTERS}))
+            packets = {name: found[name] for name in nft_rules.COUNTERS}
+            return Known(GuardCounters(**packets, epoch=epoch))
         except NftError as error:
             return Unknown(error.diagnostics())
         except KeyError as error:

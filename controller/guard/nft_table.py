@@ -166,6 +166,20 @@ def parse_counters(listing: Iterable[Command]) -> dict[str, int]:
     }
 
 
+def parse_handle(listing: Iterable[Command]) -> str:
+    """Read by which number the kernel knows our table: a table made anew has another one.
+
+    Args:
+        listing: the objects of ``list tables``.
+
+    Returns:
+        The number; empty if it is not told.
+    """
+    tables = (entry["table"] for entry in listing if "table" in entry)
+    mine = (one for one in tables if (one["family"], one["name"]) == (FAMILY, TABLE))
+    return next((str(one.get("handle", "")) for one in mine), "")
+
+
 @dataclass(slots=True)
 class _Listing:
     chains: dict[str, Command] = field(default_factory=dict)

@@ -59,6 +59,8 @@ MARK = 0x6F766E69
 _UDP = 17
 _EXACT = 0xFFFF
 _STATISTICS = Path("/proc/thread-self/net/xfrm_stat")
+_NAMESPACE = Path("/proc/thread-self/ns/net")
+"""Its inode names the network namespace, which has counters of its own."""
 _GONE = frozenset({errno.ENOENT})
 _EVERYWHERE: dict[int, IpNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 _DIRECTIONS = {Direction.OUT: PolicyDirection.OUT, Direction.IN: PolicyDirection.IN}
@@ -167,6 +169,7 @@ class XfrmGuardLayer:
                     out_clear=None,
                     in_denied=int(numbers["XfrmInPolBlock"]),
                     in_clear=None,
+                    epoch=str(_NAMESPACE.stat().st_ino),
                 )
             )
         except (OSError, KeyError, ValueError) as error:

@@ -15,7 +15,7 @@ flows: the first packet of such a network must not leave in clear before policy 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
@@ -144,6 +144,8 @@ class GuardCounters:
     in_denied: int
     in_clear: int | None
     """Arrived in clear because the pair is in the set; None as above."""
+    epoch: str = field(default="", compare=False)
+    """What counted, in this boot of the machine: another text means that it began at nought."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

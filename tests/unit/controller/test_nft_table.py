@@ -210,3 +210,12 @@ def test_counters_of_others_are_not_ours() -> None:
         {"metainfo": {}},
     ]
     assert {"in_denied": 7} == nft_table.parse_counters(listing)
+
+
+def test_a_table_made_anew_has_another_number() -> None:
+    """Of our table only; one that is not there, or has no number, has none."""
+    mine = {"family": "inet", "name": "ovn_ipsec"}
+    others = [{"metainfo": {}}, {"table": {**mine, "name": "x", "handle": 3}}]
+    assert nft_table.parse_handle([*others, {"table": {**mine, "handle": 9}}]) == "9"
+    assert nft_table.parse_handle([*others, {"table": mine}]) == ""
+    assert nft_table.parse_handle(others) == ""
