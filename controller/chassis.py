@@ -23,6 +23,7 @@ from ovn_ipsec.schema.report import REQUEST, format_digest
 
 from . import report
 from .changes import log_change
+from .evidence.keeper import Scene
 from .identity import Identity
 from .ike.apply import apply_steps
 from .ike.keyring import Keyring
@@ -93,6 +94,7 @@ class Chassis:
         self._looks: dict[ConnName, None] = {}
         self._looked: set[ConnName] = set()
         self._failed: dict[ConnName, None] = {}
+        self._decided: dict[ConnName, None] = {}
         self._loaded_keys: dict[ConnName, frozenset[str]] = {}
         """By pair, the ids of the private keys of what the IKE daemon was given for it."""
         self._report_at = float("-inf")
@@ -237,6 +239,7 @@ class Chassis:
                 self._looks[name] = None
                 continue
             self._looked.discard(name)
+            self._decided[name] = None
             decision = self._decide_one(name, context)
             if decision is not None:
                 decisions.append((name, decision))
@@ -447,6 +450,20 @@ class Chassis:
         self._unsaid = not self.southbound.publish(keys, keeper.pin, makes_row=makes_row)
         if not self._unsaid:
             self._said = (keys, keeper.pin)
+
+    def scene(self) -> Scene:
+        """What evidence is made of; pairs that were decided are in it once."""
+        decided, self._decided = self._decided, {}
+        credentials = self.trust.keys.credentials
+        own = credentials.ca or credentials.pinned
+        return Scene(
+            agent=self.agent,
+            decided=decided,
+            synced=self.synced,
+            settled=self.synced and self.ike.ready,
+            applied=self.applied,
+            certificate=None if own is None else own.certificate_der,
+        )
 
     # --- wait ------------------------------------------------------------------------------------
 

@@ -17,7 +17,10 @@ from .daemon import Controller
 from .plan.agent import counts_by_name
 from .plan.ports.tunnels import TunnelPort
 from .ports import ovsdb
+from .xfrm.values import XfrmState
 
+SECONDS_MAX = 10
+"""Digits of a Unix time, until the year 2286."""
 NAMELESS = "this chassis has no name or southbound yet: set external_ids system-id and ovn-remote"
 OFFERS = (
     Offer("status", "[json]", 0, 1, "Say what the controller waits for or does, and its problems."),
@@ -40,6 +43,14 @@ OFFERS = (
     ),
     Offer("is-ready", "", 0, 0, "Print true or false: whether systemd was told READY."),
     Offer("guard/show", "", 0, 0, "Show what the guard denies and what it has counted, as JSON."),
+    Offer(
+        "evidence/show",
+        "[seconds]",
+        0,
+        1,
+        "Show what this chassis can prove of its encryption, as JSON; with a Unix time, what"
+        " reaches beyond it. So does ovn-ipsec evidence.",
+    ),
     Offer("xfrm/policies", "", 0, 0, "Show the IPsec policies in the kernel, one in a line."),
     Offer("xfrm/state", "", 0, 0, "Show the SAs in the kernel, one in a line, without keys."),
     Offer("refresh", "", 0, 0, "Decide anew about every pair, and look at the kernel at once."),
@@ -59,6 +70,7 @@ def register(service: Service, controller: Controller) -> None:
         "ipsec/status": commands.connections,
         "is-ready": lambda _: str(controller.ready).lower(),
         "guard/show": commands.guard,
+        "evidence/show": commands.evidence,
         "xfrm/policies": commands.policies,
         "xfrm/state": commands.states,
         "refresh": commands.refresh,
@@ -131,6 +143,19 @@ class _Commands:
     def guard(self, _argv: list[str]) -> str:
         guard = self._controller.guard.keeper
         return report.as_json(report.guard_object(guard.wanted, guard.counters(), guard.problems()))
+
+    def evidence(self, argv: list[str]) -> str:
+        controller = self._controller
+        since = None
+        if argv:
+            if not (argv[0].isascii() and argv[0].isdigit() and len(argv[0]) <= SECONDS_MAX):
+                raise EdgeError("expected a Unix time in whole seconds")
+            since = int(argv[0])
+        try:
+            states: tuple[XfrmState, ...] | None = controller.kernel.dump()[1]
+        except EdgeError:
+            states = None
+        return report.as_json(controller.evidence.document(states, since))
 
     def policies(self, _argv: list[str]) -> str:
         policies, _ = self._controller.kernel.dump()

@@ -29,6 +29,7 @@ from ovn_ipsec.wait import WaitLog
 from . import local as local_db
 from . import report
 from .chassis import Chassis, Decisions
+from .evidence.keeper import EvidenceKeeper
 from .guard.host import HostGuard
 from .headline import Situation, Told, headline, waits_for
 from .identity import identify
@@ -78,6 +79,8 @@ class Controller:
         self.vswitch = outside.vswitch
         self.ports = outside.ports
         self.conflict = ConflictWatch(outside.monitor_ipsec)
+        counters = self.guard.keeper.counters
+        self.evidence = EvidenceKeeper(outside.journal, outside.clock, outside.boot, counters)
         self.chassis: Chassis | None = None
         self.coming: Chassis | None = None
         """The chassis that this host will be as soon as its southbound has stated a policy."""
@@ -104,6 +107,7 @@ class Controller:
         """Open everything local, after the guard."""
         self.open_guard()
         self._part("kernel", self.kernel.open)
+        self.evidence.open()
         self._part("local database", self.vswitch.open)
 
     # --- one pass --------------------------------------------------------------------------------
@@ -124,6 +128,7 @@ class Controller:
         chassis = self.chassis
         if chassis is None:
             self._part("kernel", self._watch_kernel, now)
+            self._keep_evidence(None)
             return
         self._part("southbound", self._observe_southbound, chassis)
         if self.here is not None:
@@ -136,6 +141,7 @@ class Controller:
         self._part("tunnel ports", self._keep_ports, chassis, now)
         self._part("MTU", self.mtu.look, chassis.agent, now, self._interfaces)
         self._part("report", self._report, chassis)
+        self._keep_evidence(chassis)
 
     def _part(self, name: str, run: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
         """Run one part of a pass; a failure does not keep the other parts from running."""
@@ -246,6 +252,10 @@ class Controller:
         if self.guard.held or self.guard.keeper.holds():
             chassis.acknowledge(self.blockers())
 
+    def _keep_evidence(self, chassis: Chassis | None) -> None:
+        scene = None if chassis is None else chassis.scene()
+        self.evidence.keep(scene, *self.kernel.take())
+
     def _keep_ports(self, chassis: Chassis, now: float) -> None:
         if not chassis.ready or self.here is None or self.conflict.problem:
             return
@@ -322,7 +332,7 @@ class Controller:
         if chassis is not None and not self.conflict.problem:
             words += chassis.problems()
         words += [f"guard {name}: {what}" for name, what in self.guard.keeper.problems().items()]
-        words += [self.kernel.problem, self.outside.state.problem]
+        words += [self.kernel.problem, self.outside.state.problem, self.evidence.problem]
         words.append(self.vswitch.problem and f"local database: {self.vswitch.problem}")
         if chassis is not None and self.here is not None:
             words.append(chassis.refusals(self.here))
@@ -384,12 +394,13 @@ class Controller:
         for number in self.kernel.filenos():
             poller.fd_wait(number, ovs.poller.POLLIN)
         times.append(self._waits.wake_at())
-        retries = (self.guard.wake_at(), self.outside.state.wake_at())
+        retries = (self.guard.wake_at(), self.outside.state.wake_at(), self.evidence.wake_at())
         times += [retry_at for retry_at in retries if retry_at is not None]
         poller.timer_wait(int(max(0.0, min(times) - now) * 1000) + 1)
 
     def close(self) -> None:
         """Close sockets; SAs, connections and guard stay as they are."""
+        self.evidence.close()
         self.vswitch.close()
         self.kernel.close()
         for chassis in (self.chassis, self.coming):

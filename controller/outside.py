@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ovn_ipsec import clock, paths
 from ovn_ipsec.clock import Clock
+from ovn_ipsec.evidence.events import JOURNAL
 from ovn_ipsec.model.chassis import Pair
 from ovn_ipsec.ovsdb import streams
 from ovn_ipsec.ovsdb.schemas import SOUTHBOUND, VSWITCH
@@ -18,6 +19,7 @@ from ovn_ipsec.ovsdb.session import Session
 from . import local
 from .credentials.keeper import CredentialKeeper
 from .credentials.source import CredentialSource
+from .evidence.journal import FileJournal, Journal
 from .guard.layer import GuardLayer
 from .guard.nft import NftGuardLayer
 from .guard.xfrm import XfrmGuardLayer
@@ -70,6 +72,8 @@ class Outside:
     Raises IkeError if the URI is invalid."""
     kernel: KernelTables
     state: State
+    journal: Journal
+    """Of evidence."""
     credentials: Callable[[], CredentialSource]
     """Makes the source for one chassis name; another name gets another source."""
     ports: PortKeeper
@@ -106,6 +110,7 @@ def real(places: Places) -> Outside:
         ike=StrongSwan,
         kernel=NetlinkTables(),
         state=StateDir(places.state_dir),
+        journal=FileJournal(places.state_dir / JOURNAL),
         credentials=lambda: CredentialKeeper(places.state_dir),
         ports=PortKeeper(places.rundir),
         knock=knock,

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from controller.daemon import Controller, Settings
+from controller.evidence.journal import FileJournal
 from controller.kernel.tables import KernelEvents
 from controller.outside import Outside, SouthboundAddress
 from controller.ports.keeper import PortKeeper
 from controller.state_dir import StateDir
 from controller.xfrm.values import XfrmPolicy, XfrmState
 from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.evidence.events import JOURNAL
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.ovsdb.schemas import SOUTHBOUND, VSWITCH
 from tests.fakes.ovsdb import FakeDatabase, FakeSession
@@ -112,6 +114,29 @@ class SimDisk(StateDir):
 UNDERLAY_MTU = 1500
 
 
+class SimJournal(FileJournal):
+    """The real file on the same disk."""
+
+    def __init__(self, process: Process, host: Host) -> None:
+        super().__init__(host.state / JOURNAL)
+        self._process, self._host = process, host
+
+    def append(self, lines: str) -> None:
+        """Add lines."""
+        self._check()
+        super().append(lines)
+
+    def replace(self, lines: str) -> None:
+        """Keep these lines alone."""
+        self._check()
+        super().replace(lines)
+
+    def _check(self) -> None:
+        self._process.gate("journal.write")
+        if self._host.disk_full:
+            raise EdgeError("No space left on device")
+
+
 class ControllerProgram:
     """One controller that runs."""
 
@@ -126,6 +151,7 @@ class ControllerProgram:
             ike=lambda _uri: CharonBackend(host.charon, gate, lambda: process.kick(IKE_FD), IKE_FD),
             kernel=SimTables(process, host),
             state=SimDisk(process, host),
+            journal=SimJournal(process, host),
             credentials=lambda: SimKeeper(host, process.kick),  # type: ignore[arg-type, return-value]
             ports=PortKeeper(host.folder),
             knock=lambda pair: host.wire.knock(host, pair.remote),
