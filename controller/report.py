@@ -216,7 +216,7 @@ _COLUMNS = (
 def peers_text(rows: list[dict[str, Any]]) -> str:
     """The same as a table, with a line of totals."""
     lines = [[column.upper() for column in _COLUMNS]]
-    lines.extend([str(row[column]) or "-" for column in _COLUMNS] for row in rows)
+    lines.extend([_cell(row[column]) for column in _COLUMNS] for row in rows)
     widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
     table = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -225,6 +225,10 @@ def peers_text(rows: list[dict[str, Any]]) -> str:
     states = [row["state"] for row in rows]
     totals = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
     return "\n".join([*table, f"{plural(len(rows), 'pair')}: {totals or 'none'}"])
+
+
+def _cell(value: object) -> str:
+    return "-" if value in (None, "") else str(value)
 
 
 def guard_object(

@@ -3,19 +3,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import itertools
+import json
 import os
 import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 
+import helpers
 import pytest
 
-from ovn_ipsec.lab.waiting import stretched
+from ovn_ipsec.lab.cluster.chassis import CONTROLLER, Chassis
+from ovn_ipsec.lab.cluster.cluster import Cluster
+from ovn_ipsec.lab.cluster.host import Host, python
+from ovn_ipsec.lab.cluster.workload import WORKLOAD_MTU, ip_batch
+from ovn_ipsec.lab.waiting import stretched, wait_until
+from ovn_ipsec.lab.witness.traffic import Pinger
 from ovn_ipsec.model.chassis import EncapType
 from ovn_ipsec.model.mtu import (
     BY_PROFILE,
@@ -161,3 +170,124 @@ def test_computed_figures_are_the_kernels(wire: Wire, version: int) -> None:
                     assert sent == path_mtu(inner, case.wrapping) <= link, (case, link)
                     with pytest.raises(OSError, match=os.strerror(errno.EMSGSIZE)):
                         out.send(bytes(tunnel + inner + 1))
+
+
+# --- a cluster -------------------------------------------------------------------------------
+
+
+CLEAR, ENCRYPTED = 1442, 1408
+"""What an underlay of 1500 leaves over IPv4: worked out by hand in tests/unit/model/test_mtu.py."""
+PINGS = 5
+
+
+def resize(cluster: Cluster, mtu: int) -> None:
+    """Give two workloads another MTU, as their next lease would."""
+    for name in ("w1", "w2"):
+        ip_batch([f"link set {name} mtu {mtu}"], name)
+
+
+def answered(cluster: Cluster, size: int) -> int:
+    """How many of PINGS packets of so many bytes, which may not be fragmented, are answered."""
+    there = cluster.workloads["w2"]
+    pinger = Pinger(cluster.workloads["w1"].network, there.ip, size=size - 20 - 8)
+    begin = pinger.mark()
+    pinger.start()
+    try:
+        wait_until(lambda: pinger.sent_since(begin) >= PINGS, 60, "pings sent", every=0.05)
+        end = pinger.mark()
+        return PINGS if not pinger.lost_since(begin, end) else pinger.received_since(begin, end)
+    finally:
+        pinger.stop()
+
+
+@contextlib.contextmanager
+def interface_of(chassis: Chassis, name: str, mtu: int) -> Iterator[None]:
+    """An interface of a workload whose other end is somewhere else on the host."""
+    chassis.run(["ip", "link", "add", name, "mtu", str(mtu), "type", "veth", "peer", f"{name}p"])
+    port = ["--may-exist", "add-port", "br-int", name]
+    chassis.run(["ovs-vsctl", *port, "--", "set", "Interface", name, "external_ids:iface-id=vm"])
+    try:
+        yield
+    finally:
+        chassis.run(["ovs-vsctl", "--if-exists", "del-port", name])
+        chassis.run(["ip", "link", "del", name])
+
+
+def refreshed(cluster: Cluster, chassis: str, expected: str) -> None:
+    """Have a controller look, until it reports what is expected."""
+
+    def reported() -> bool:
+        cluster.chassis[chassis].appctl(CONTROLLER, "refresh")
+        return helpers.digest(cluster, chassis).get("ovn-ipsec-mtu") == expected
+
+    wait_until(reported, 60, f"{expected} at {chassis}", every=0.5)
+
+
+def told(host: Host, *words: str) -> tuple[int, Any]:
+    """What a command says, and its exit status."""
+    done = host.run(python("-m", "ovn_ipsec.cli", "--json", *words), check=False)
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_a_workload_that_is_too_large_is_named_and_what_is_printed_helps(
+    switched_off: Cluster,
+) -> None:
+    """What passes in clear stalls in ESP; status, mtu, explain and doctor say why, and what to set.
+
+    The controllers are asked to look; by themselves they do so once a minute.
+    """
+    cluster, central = switched_off, switched_off.central
+    h1 = cluster.chassis["h1"]
+    words = ["create", "DHCP_Options", "cidr=192.168.0.0/24", f"options:mtu={CLEAR}"]
+    dhcp = cluster.nbctl(*words).strip()
+    try:
+        resize(cluster, CLEAR)
+        assert answered(cluster, CLEAR) == PINGS
+        with interface_of(h1, "vm", CLEAR):
+            refreshed(cluster, "h1", f"underlay=1500 inner={CLEAR} larger=0")
+            helpers.enforce(cluster)
+            helpers.wait_all_encrypted(cluster)
+            assert [answered(cluster, size) for size in (56, ENCRYPTED)] == [PINGS, PINGS]
+            assert [answered(cluster, size) for size in (ENCRYPTED + 1, CLEAR)] == [0, 0]
+            refreshed(cluster, "h1", f"underlay=1500 inner={ENCRYPTED} larger=1")
+            refreshed(cluster, "h2", f"underlay=1500 inner={ENCRYPTED} larger=0")
+            assert {(p["path_mtu"], p["inner_mtu"]) for p in helpers.peers(h1)} == {
+                (1500, ENCRYPTED)
+            }
+            command = said_by_everybody(cluster, dhcp)
+        cluster.nbctl(*command.removeprefix("ovn-nbctl ").split())
+        refreshed(cluster, "h1", f"underlay=1500 inner={ENCRYPTED} larger=0")
+        code, found = told(central, "mtu")
+        assert (code, found["left"], found["too_large"]) == (0, ENCRYPTED, [])
+        resize(cluster, found["left"])
+        assert answered(cluster, found["left"]) == PINGS
+    finally:
+        cluster.nbctl("destroy", "DHCP_Options", dhcp)
+        resize(cluster, WORKLOAD_MTU)
+
+
+def said_by_everybody(cluster: Cluster, dhcp: str) -> str:
+    """Ask every command that tells of it; returns what is printed to set."""
+    central, h1 = cluster.central, cluster.chassis["h1"]
+    code, found = told(central, "mtu")
+    assert (code, found["left"]) == (1, ENCRYPTED)
+    assert "1500 on the underlay, of which ESP with profile default takes 34" in found["because"]
+    (network,) = found["too_large"]
+    assert (network["row"], network["mtu"]) == ("192.168.0.0/24", CLEAR)
+    assert network["command"] == f"ovn-nbctl set DHCP_Options {dhcp} options:mtu={ENCRYPTED}"
+    assert found["interfaces"] == [{"chassis": "h1", "number": 1, "left": ENCRYPTED}]
+    code, status = told(central, "status")
+    warnings = {one["subject"]: one for one in status["findings"]}
+    assert (code, set(warnings)) == (0, {"cluster", "h1"})
+    assert f"is {CLEAR}, but {ENCRYPTED} is left" in warnings["cluster"]["problem"]
+    assert {one["level"] for one in warnings.values()} == {"warning"}
+    code, explained = told(central, "explain", "h1", "h2")
+    assert (code, [pair["mtu_left"] for pair in explained["pairs"]]) == (0, [ENCRYPTED])
+    _, checks = told(h1, "doctor")
+    (check,) = (one for one in checks if one["part"] == "MTU")
+    assert (check["is_well"], f"1 interface above {ENCRYPTED}: vm {CLEAR}" in check["said"]) == (
+        False,
+        True,
+    )
+    assert "eth0 has 1500" in check["said"]
+    return str(network["command"])

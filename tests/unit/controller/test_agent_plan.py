@@ -711,6 +711,7 @@ def test_peers_are_shown_as_as_objects_and_as_a_table() -> None:
     lines = report.peers_text(rows).splitlines()
     assert lines[0].startswith("PEER")
     assert "2 pairs: 1 blocked, 1 encrypted" == lines[-1]
+    assert ("INNER_MTU", "-") == (lines[0].split()[10], lines[1].split()[10])
     assert "0 pairs: none" == report.peers_text([]).splitlines()[-1]
     assert rows == json.loads(report.as_json(rows))
 
