@@ -47,7 +47,7 @@ def command(settings: Settings, one: str, other: str, target: str | None) -> Non
 
 def _explain(settings: Settings, names: tuple[str, str], target: str | None) -> Explanation:
     from . import gather  # noqa: PLC0415 - --help stays quick
-    from .evaluate import effective  # noqa: PLC0415
+    from .decisions import effective  # noqa: PLC0415
     from .explanation import explain  # noqa: PLC0415
     from .trial import unknown  # noqa: PLC0415
 
@@ -128,7 +128,7 @@ def _show(found: Explanation) -> None:
 
 
 def _show_pair(screen: Screen, line: PairLine) -> None:
-    from .evaluate import words  # noqa: PLC0415
+    from .decisions import words  # noqa: PLC0415
 
     one, other = line.ends
     screen.line(f"{one.chassis} {one.ip} - {other.chassis} {other.ip} ({line.type})", "bold")

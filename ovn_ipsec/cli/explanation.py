@@ -15,7 +15,7 @@ from ..policy.pairs import preferred_type
 from ..schema import nb_global
 from ..schema.network_mtu import RawNetworks, parse_networks
 from ..schema.report import printable
-from .evaluate import Evaluation, effective, is_on, unable, words
+from .decisions import Evaluation, effective, is_on, unable, words
 from .finding import Finding, Level
 from .headroom import findings as mtu_findings
 from .headroom import headroom, line_of, treatment_by

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from ..model.policy import Treatment
 from ..schema.report import printable
-from .evaluate import Evaluation, asked
+from .decisions import Evaluation, asked
 from .explanation import decider, why_none
 from .pairs import Ends, between
 from .view import Snapshot

@@ -87,7 +87,7 @@ def list_command(settings: Settings) -> Exit:
 
     Exit status: 0 if everything that is asked for is in force, 1 if not (yet), 2 if unknown.
     """
-    from ..evaluate import asked  # noqa: PLC0415 - --help stays quick
+    from ..decisions import asked  # noqa: PLC0415 - --help stays quick
     from ..gather import with_networks  # noqa: PLC0415
     from .listing import make_listing  # noqa: PLC0415
     from .show import show_listing  # noqa: PLC0415
@@ -171,7 +171,7 @@ def check_command(settings: Settings, file: BinaryIO) -> Exit:
     FILE has one rule a line, PRIORITY RULE, such as 100 zone:dc1 zone:dc2 require. Empty lines and
     lines that begin with # are ignored. If FILE is -, standard input is read.
     """
-    from ..evaluate import shadowed  # noqa: PLC0415 - --help stays quick
+    from ..decisions import shadowed  # noqa: PLC0415 - --help stays quick
     from .show import show_check  # noqa: PLC0415
 
     found = _file(file)
@@ -189,7 +189,7 @@ def diff_command(settings: Settings, file: BinaryIO) -> Exit:
     FILE is as for ovn-ipsec policy check.
     """
     from ...schema.rules import RuleError  # noqa: PLC0415 - --help stays quick
-    from ..evaluate import missing  # noqa: PLC0415
+    from ..decisions import missing  # noqa: PLC0415
     from .change import proposal  # noqa: PLC0415
     from .editing import assess, to_replace  # noqa: PLC0415
     from .show import show_check, show_difference  # noqa: PLC0415
@@ -218,7 +218,7 @@ def diff_command(settings: Settings, file: BinaryIO) -> Exit:
 @ends_with
 def test_command(settings: Settings, one: str, other: str) -> Exit:
     """Show which rule decides each pair of the chassis A and B, in force or not."""
-    from ..evaluate import asked  # noqa: PLC0415 - --help stays quick
+    from ..decisions import asked  # noqa: PLC0415 - --help stays quick
     from ..gather import with_networks  # noqa: PLC0415
     from ..trial import try_pairs, unknown  # noqa: PLC0415
     from .show import show_test  # noqa: PLC0415

@@ -12,7 +12,7 @@ from ...policy.ruleset import RuleSet
 from ...schema.fields import Place
 from ...schema.nb_global import TABLE
 from ...schema.rules import PREFIX, RuleError, is_rule_key, parse_rule
-from ..evaluate import Difference, asked, difference, effective, missing, shadowed, unable
+from ..decisions import Difference, asked, difference, effective, missing, shadowed, unable
 from ..view import Snapshot, with_options
 from .rulefile import free_priority, taken_priorities
 

@@ -13,7 +13,7 @@ from ...policy.ruleset import SWITCH, RuleSet
 from ...schema import nb_global
 from ...schema.report import printable
 from ...schema.rules import RuleError
-from ..evaluate import asked, is_on, missing, shadowed, tally, unable, words
+from ..decisions import asked, is_on, missing, shadowed, tally, unable, words
 from ..pairs import kinds
 from ..settings import Exit
 from ..view import Snapshot

@@ -10,7 +10,7 @@ from ...errors import InputError
 from ...model.policy import Treatment
 from ...schema.report import printable
 from ...schema.rules import RuleError
-from ..evaluate import Change, Difference, first_examples, words
+from ..decisions import Change, Difference, first_examples, words
 from ..output import say_json
 from ..settings import Exit
 from ..tables import Screen

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from ovn_ipsec.cli.evaluate import Evaluation, asked
+from ovn_ipsec.cli.decisions import Evaluation, asked
 from ovn_ipsec.cli.view import RawNorthbound, RawSouthbound, Snapshot, make_snapshot
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase, Profile
 from ovn_ipsec.model.status import Digest, PairCounts

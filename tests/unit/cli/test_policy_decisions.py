@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_world import chassis, cluster, hosts, labelled, member, published, report
 
-from ovn_ipsec.cli.evaluate import (
+from ovn_ipsec.cli.decisions import (
     EXAMPLES,
     Evaluation,
     Inability,
