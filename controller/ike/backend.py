@@ -147,6 +147,15 @@ class IkeBackend(Protocol):
     def shared_keys(self) -> Known[frozenset[str]] | Unknown:
         """Read the ids of the shared keys that were loaded through this interface."""
 
+    def certificates(self, identity: str) -> Known[tuple[bytes, ...]] | Unknown:
+        """Read the certificates in the name of an identity that the daemon has now, DER.
+
+        It keeps those that peers have shown for some time, and only so many.
+
+        Args:
+            identity: A DNS name.
+        """
+
     def load_crl(self, der: bytes) -> None:
         """Load a CRL into the daemon; SAs stay.
 

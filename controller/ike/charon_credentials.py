@@ -78,6 +78,17 @@ class CharonCredentials:
         """
         self._call_or_gone("unload-shared", {"id": key_id})
 
+    def certificates(self, identity: str) -> Known[tuple[bytes, ...]] | Unknown:
+        """Read the certificates in the name of an identity that charon has now, DER.
+
+        Those of peers are in a cache of 32 that were verified last.
+        """
+        try:
+            found = self._commands.stream("list-certs", messages.of_identity(identity))[1]
+            return Known(messages.parse_certificates(found))
+        except IkeError as error:
+            return Unknown(str(error))
+
     def load_crl(self, der: bytes) -> None:
         """Give charon a list of revoked certificates; SAs stay.
 

@@ -343,6 +343,21 @@ def parse_traps(items: Iterable[Seen]) -> dict[tuple[ConnName, str], frozenset[A
     return found
 
 
+def of_identity(identity: str) -> Section:
+    """Ask list-certs for the certificates in the name of an identity."""
+    return {"type": "X509", "subject": f"fqdn:{identity}"}
+
+
+def parse_certificates(items: Iterable[Seen]) -> tuple[bytes, ...]:
+    """Parse what list-certs streams.
+
+    Returns:
+        DER, each once, sorted.
+    """
+    found = (item.get("data") for item in items)
+    return tuple(sorted({data for data in found if isinstance(data, bytes) and data}))
+
+
 def touched(event: Seen) -> dict[ConnName, frozenset[Auth]]:
     """Name the connections of ours that an updown or rekey event is about, and their ways."""
     return _ways(name for name, value in event.items() if isinstance(value, Mapping))

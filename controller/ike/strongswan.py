@@ -34,7 +34,7 @@ DEADLINE_S = 5.0
 HELLO_S = 1.0
 """How long the first exchanges may take. One that hangs holds up the whole program each time it is
 tried; on a slow machine, the time doubles with each attempt that it was too short for."""
-STREAMED = ("list-sa", "list-policy")
+STREAMED = ("list-sa", "list-policy", "list-cert")
 EVENTS = ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "log")
 _LOG = bytes([Packet.EVENT, len(b"log")]) + b"log"
 _AT_ONCE = "-1"

@@ -376,6 +376,10 @@ class IkeBackendContract:
         assert seen(opened.shared_keys()) == {changed.keys[0].id}
         self.forget_shared(opened)
 
+    def test_nobody_has_shown_a_certificate(self, opened: IkeBackend):
+        """Then there is none in that name, and it is no error."""
+        assert seen(opened.certificates("chZ")) == ()
+
     def test_a_list_of_revoked_certificates_is_taken(self, opened: IkeBackend):
         """Twice is no error."""
         crl = Authority("another").revoked(identity("chA")[0])

@@ -47,6 +47,8 @@ class FakeIke:
         self.loaded_keys: dict[str, bytes] = {}
         self.loaded_shared: dict[str, bytes] = {}
         self.loaded_crls: list[x509.CertificateRevocationList] = []
+        self.shown: dict[str, tuple[bytes, ...]] = {}
+        """Certificates that peers have shown, by identity."""
         self.ocsp: tuple[tuple[bytes, ...], str] = ((), "")
         self.fetches = True
         self.calls: list[tuple[object, ...]] = []
@@ -270,6 +272,13 @@ class FakeIke:
         except IkeError as error:
             return Unknown(str(error))
         return Known(frozenset(self.loaded_shared))
+
+    def certificates(self, identity: str) -> Known[tuple[bytes, ...]] | Unknown:
+        try:
+            self._enter("certificates", identity)
+        except IkeError as error:
+            return Unknown(str(error))
+        return Known(self.shown.get(identity, ()))
 
     def load_crl(self, der: bytes) -> None:
         self._enter("load_crl")

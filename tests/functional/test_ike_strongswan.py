@@ -148,6 +148,9 @@ def test_two_chassis_authenticate_each_other(ike: StrongSwan, peer: StrongSwan, 
     (mine,) = seen(ike.observe_sas(here.name))
     (theirs,) = seen(peer.observe_sas(there.name))
     assert (mine.initiator, theirs.initiator) == (True, False)
+    # What another test's peer of this name has shown is still there as well.
+    assert ends["chB"] in seen(ike.certificates("chB"))
+    assert ends["chA"] in seen(peer.certificates("chA"))
     assert mine.initiator_spi == theirs.initiator_spi != 0
     assert (mine.remote_id, theirs.remote_id) == ("chB", "chA")
     assert (mine.local_spi, mine.remote_spi) == (theirs.remote_spi, theirs.local_spi)

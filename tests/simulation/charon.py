@@ -967,6 +967,14 @@ class CharonBackend:
         """See IkeBackend."""
         self._enter("unload_shared").shared.pop(key_id, None)
 
+    def certificates(self, identity: str) -> Known[tuple[bytes, ...]] | Unknown:
+        """See IkeBackend; it has forgotten all that peers have shown."""
+        try:
+            self._enter("certificates")
+        except IkeError as error:
+            return Unknown(str(error))
+        return Known(())
+
     def load_crl(self, der: bytes) -> None:
         """See IkeBackend."""
         self._enter("load_crl")

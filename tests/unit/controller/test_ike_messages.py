@@ -384,3 +384,10 @@ def test_what_only_tries_a_credential_matches_no_peer() -> None:
     pinned = describe("lab", pin("chA")[0], [])
     (body,) = messages.probe(pinned).values()
     assert body["remote"]["certs"] == [pinned.certificate_der]  # type: ignore[index,call-overload]
+
+
+def test_the_certificates_of_an_identity_are_listed_once() -> None:
+    """An event without one, or with something else in its place, has none."""
+    assert messages.of_identity("chB") == {"type": "X509", "subject": "fqdn:chB"}
+    listed = [{"data": b"two"}, {"data": b"one"}, {"data": b"two"}, {"type": b"X509"}]
+    assert messages.parse_certificates([*listed, {"data": {}}, {"data": b""}]) == (b"one", b"two")

@@ -12,7 +12,7 @@ from vici.protocol import Message, Packet
 
 from controller.ike import messages, transport
 from controller.ike.backend import IkeBackend
-from controller.ike.strongswan import EVENTS, StrongSwan
+from controller.ike.strongswan import EVENTS, STREAMED, StrongSwan
 from controller.ike.transport import RefusedError, ViciSession
 from controller.plan.credentials.credential import Secret
 from ovn_ipsec.errors import IkeError
@@ -92,7 +92,7 @@ def backend(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> StrongSwan:
     monkeypatch.setattr(made._commands, "_connect", daemon.connect)
     daemon.far[0].sendall(CONFIRM * len(EVENTS))
     opening = answer({"version": "5.9.8"}) + answer({"aead": {"AES_GCM_16": "openssl"}})
-    daemon.far[1].sendall(CONFIRM * 2 + opening + answer(STATS))
+    daemon.far[1].sendall(CONFIRM * len(STREAMED) + opening + answer(STATS))
     made.open()
     assert made.drain().lost
     return made
