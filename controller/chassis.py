@@ -463,6 +463,7 @@ class Chassis:
             settled=self.synced and self.ike.ready,
             applied=self.applied,
             certificate=None if own is None else own.certificate_der,
+            ask=self.ike.backend.certificates,
         )
 
     # --- wait ------------------------------------------------------------------------------------

@@ -22,10 +22,11 @@ from ovn_ipsec.clock import Clock
 from ovn_ipsec.errors import EdgeError
 from ovn_ipsec.evidence import sums as sas
 from ovn_ipsec.evidence.document import Request, document
-from ovn_ipsec.evidence.events import Alive, Event, Start, Summed, line
+from ovn_ipsec.evidence.events import Alive, Event, Proof, Start, Summed, line
 from ovn_ipsec.evidence.ledger import GONE, Ledger
 from ovn_ipsec.evidence.values import Certified, Sums
 from ovn_ipsec.model.chassis import IpAddress
+from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import ClusterPolicy
 
 from ..plan.agent import Agent
@@ -39,6 +40,9 @@ from .journal import Journal
 _log = structlog.get_logger()
 
 Counters = Callable[[], Mapping[str, GuardCounters | None]]
+AsksCertificates = Callable[[str], Known[tuple[bytes, ...]] | Unknown]
+ASKS = 8
+"""Questions for the certificate of a peer in one pass."""
 ALIVE_S = 60.0
 """Between two readings of the guard's counters, and the longest that the journal is silent."""
 COSTLY = 2000.0
@@ -73,6 +77,8 @@ class Scene:
     """The last policy that was acknowledged."""
     certificate: bytes | None
     """Of this chassis, DER."""
+    ask: AsksCertificates
+    """Gives the certificates in the name of an identity that the IKE daemon has."""
 
 
 class EvidenceKeeper:
@@ -101,8 +107,13 @@ class EvidenceKeeper:
         """By reqid: the pair, and the address of this chassis."""
         self._held: dict[ConnName, int] = {}
         """Since when the SAs of a pair have been there, of those that were there at the start."""
+        self._figures: dict[ConnName, tuple[tuple[int, int], ...]] = {}
+        """By pair, SPI and packets of its SAs as of the last look: the same again is no news."""
         self._agent: Agent | None = None
         self._certificates: dict[str, Certified | None] = {}
+        """Of peers, by pair, as of when they authenticated."""
+        self._asks: dict[ConnName, str] = {}
+        """Pairs whose peer has authenticated anew, with its identity."""
         self._settled = self._retired = self._looked = False
         self._missed = False
         """Passes went unseen after a failure: every pair has to be noted again."""
@@ -125,7 +136,9 @@ class EvidenceKeeper:
         self._ledger = Ledger.of(text)
         self._size = self._compact = len(text)
         self._torn = bool(text) and not text.endswith("\n")
-        self._sums = {name: pair.sums for name, pair in self._ledger.pairs.items()}
+        for name, pair in self._ledger.pairs.items():
+            self._sums[name] = pair.sums
+            self._certificates[name] = pair.methods[-1].certificate if pair.methods else None
         self._open, self._begun = True, self._clock.monotonic()
         self._checkpoint_at = self._begun + CHECKPOINT_S
         self._note(Start(at=self._wall(), boot=self._boot, version=__version__))
@@ -160,6 +173,8 @@ class EvidenceKeeper:
 
     def wake_at(self) -> float | None:
         """When there is something to write, monotonic seconds; None: nothing by now."""
+        if self._open and self._asks:
+            return max(self._clock.monotonic(), self._rest_until)
         waits = self._lines or self._torn or self._unwritten
         return max(self._write_at, self._rest_until) if self._open and waits else None
 
@@ -213,6 +228,7 @@ class EvidenceKeeper:
         self._looked = False
         if agent is not self._agent:
             self._agent, self._seen, self._owner = agent, {}, {}
+            self._asks, self._figures = {}, {}
             self._settled = False
         self._end(ended)
         if states is not None:
@@ -224,6 +240,7 @@ class EvidenceKeeper:
         self._settled |= scene.settled or (scene.synced and now >= self._begun + GRACE_S)
         if not self._settled:
             return
+        self._ask(scene.ask)
         waiting, self._waiting = self._waiting, {}
         for name in waiting:
             self._note_pair(name, at)
@@ -247,13 +264,27 @@ class EvidenceKeeper:
         event = notes.moved(known, record, self._held.pop(name, None), at)
         if event is not None:
             self._note(event)
+        resumed = known is not None and known.held != self._ledger.pairs[name].held
         if known is None and name in self._sums:
             self._unwritten[name] = None
         seen = agent.seen.get(name, NOTHING_SEEN).sas
+        before = self._seen.get(name, notes.SasSeen())
+        identity = "" if resumed else notes.authenticated(before, seen)
         self._note_sas(name, notes.sas_seen(seen))
-        found = notes.proof(name, seen, self._certificates, at)
-        if found is not None and notes.is_news(self._ledger.pairs[name], found):
-            self._note(found)
+        if identity:
+            self._asks[name] = identity
+        if name in self._asks:
+            return
+        found = notes.proof(name, seen, self._certificates.get(name), at)
+        if found is not None:
+            self._note_new(found)
+
+    def _note_new(self, found: Proof) -> None:
+        """Note how a pair is protected; the ledger keeps only what differs from the last."""
+        methods = self._ledger.pairs[found.pair].methods
+        self._ledger.apply(found)
+        if self._ledger.pairs[found.pair].methods != methods:
+            self._lines.append(line(found))
 
     def _note_sas(self, name: ConnName, after: notes.SasSeen) -> None:
         before = self._seen.get(name)
@@ -265,6 +296,14 @@ class EvidenceKeeper:
         if counted != sums:
             self._sums[name] = counted
             self._unwritten[name] = None
+
+    def _ask(self, ask: AsksCertificates) -> None:
+        """Learn which certificates were shown; of several for one name, nobody knows which."""
+        for name in list(self._asks)[:ASKS]:
+            found = ask(self._asks.pop(name))
+            ders = found.value if isinstance(found, Known) else ()
+            self._certificates[name] = notes.certified(ders[0]) if len(ders) == 1 else None
+            self._waiting[name] = None
 
     def _retire(self, agent: Agent, at: int) -> None:
         """Note pairs that were there before the last gap, and are not there now."""
@@ -285,17 +324,22 @@ class EvidenceKeeper:
             owner = self._owner.get(state.reqid)
             if owner is not None and state.proto == notes.ESP:
                 found.setdefault(owner[0], []).append(state)
+        before, self._figures = self._figures, {}
+        for owned, mine in found.items():
+            self._figures[owned] = tuple((one.spi, one.packets) for one in mine if one.packets)
+        idle = {one for one, figures in self._figures.items() if before.get(one) == figures}
         for name in {*found, *(name for name, one in self._sums.items() if one.live)}:
             mine = found.get(ConnName(name), [])
             known = self._ledger.pairs.get(name)
+            sums = self._sums.get(name, Sums())
+            settled = not any(one.missed for one in sums.live)
+            if settled and name in idle and known is not None and known.unseen_since is None:
+                continue
             if mine and known is not None and known.unseen_since is not None:
                 self._hold(ConnName(name), mine)
             local = self._local(mine)
-            live = [] if local is None else [notes.live_sa(one, local) for one in mine]
-            before = self._sums.get(name, Sums())
-            after = sas.looked(before, live)
-            if after != before:
-                self._sums[name] = after
+            live = [notes.live_sa(one, local) for one in mine if one.packets] if local else []
+            self._sums[name] = sas.looked(sums, live)
 
     def _local(self, states: list[XfrmState]) -> IpAddress | None:
         return self._owner[states[0].reqid][1] if states else None
@@ -391,6 +435,8 @@ class EvidenceKeeper:
         agent = self._agent
         kept = self._ledger.pairs.keys() | (set() if agent is None else agent.records.keys())
         self._sums = {name: one for name, one in self._sums.items() if name in kept}
+        for name in self._certificates.keys() - kept:
+            del self._certificates[name]
         text = "".join(map(line, self._ledger.events()))
         self._journal.replace(text)
         self._size = self._compact = len(text)

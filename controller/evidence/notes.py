@@ -108,21 +108,40 @@ def gone(known: PairEvidence, at: int) -> State:
     )
 
 
+def authenticated(before: SasSeen, sas: Iterable[IkeSa]) -> str:
+    """Tell who has authenticated anew, with a certificate.
+
+    An IKE_SA that is rekeyed takes over the CHILD_SAs of the one before, and nobody authenticates.
+
+    Args:
+        before: What was there.
+        sas: What is there.
+
+    Returns:
+        An identity; empty: nobody has.
+    """
+    known = {spi for _, spi in before.children}
+    for sa in sorted(sas, key=lambda one: -one.id):
+        is_new = established(sa) and sa.initiator_spi not in before.ikes
+        if is_new and not any(child.spi_in in known for child in sa.children):
+            return "" if sa.auth is Auth.PSK else sa.remote_id
+    return ""
+
+
 def proof(
-    name: ConnName, sas: Iterable[IkeSa], certificates: Mapping[str, Certified | None], at: int
+    name: ConnName, sas: Iterable[IkeSa], certificate: Certified | None, at: int
 ) -> Proof | None:
     """Note how a pair is encrypted and authenticated; None while it is not up.
 
     Args:
         name: The pair.
         sas: Its IKE_SAs; the newest that carries traffic counts.
-        certificates: Of peers, by identity.
+        certificate: That the peer has shown; None: not known.
         at: Wall time.
     """
     for sa in sorted(sas, key=lambda one: -one.id):
         child = next((one for one in sa.children if installed(one)), None)
         if child is not None and established(sa):
-            certificate = None if sa.auth is Auth.PSK else certificates.get(sa.remote_id)
             return Proof(
                 at=at,
                 pair=str(name),
@@ -131,20 +150,9 @@ def proof(
                 esp=child.suite,
                 esn=child.esn,
                 identity=sa.remote_id,
-                certificate=certificate,
+                certificate=None if sa.auth is Auth.PSK else certificate,
             )
     return None
-
-
-def is_news(known: PairEvidence, found: Proof) -> bool:
-    """Whether a proof differs from the last; an unknown certificate is no other certificate."""
-    if not known.methods:
-        return True
-    last = known.methods[-1]
-    same = (last.auth, last.ike, last.esp, last.esn, last.identity)
-    if same != (found.auth, found.ike, found.esp, found.esn, found.identity):
-        return True
-    return found.certificate is not None and found.certificate != last.certificate
 
 
 def live_sa(state: XfrmState, local: IpAddress) -> LiveSa:

@@ -14,6 +14,7 @@ from typing import Any
 
 import helpers
 import stranger
+from cryptography import x509
 from helpers import say
 
 from ovn_ipsec.evidence.events import JOURNAL
@@ -122,9 +123,7 @@ def test_figures_agree_with_the_wire_across_a_rekey_and_a_killed_controller(
     assert not gap["rebooted"]
     assert gap["counted_by"] == ["nft", "xfrm"]
     assert pair["not_observed"][-1]["same_sas_before_and_after"]
-    method = pair["methods"][-1]
-    assert (method["authentication"], method["key_bits"]) == ("ca", 256)
-    assert method["peer_identity"] == "h2"
+    assert_method(pair, h2)
     assert found["guard"]["clear_passed"] == known["guard"]["clear_passed"]
 
 
@@ -173,6 +172,23 @@ def test_what_is_denied_while_the_ike_daemon_is_down_is_counted_exactly(enforced
     h1.daemons["charon"].start()
     helpers.wait_all_encrypted(cluster)
     helpers.wait_state(cluster, "enforced")
+
+
+def assert_method(pair: dict[str, Any], peer: Chassis) -> None:
+    """How the pair is protected, and with which certificate the peer has proved who it is."""
+    method = pair["methods"][-1]
+    assert (method["authentication"], method["key_bits"]) == ("ca", 256)
+    assert method["peer_identity"] == "h2"
+    shown = method["peer_certificate"]
+    assert shown["subject"].startswith("CN=h2,")
+    assert shown["serial"] == serial(peer)
+
+
+def serial(chassis: Chassis) -> str:
+    """Of its certificate, in hex."""
+    path = chassis.ovs.row("Open_vSwitch", "other_config")["other_config"]["certificate"]
+    certificate = x509.load_pem_x509_certificate(chassis.read(path).encode())
+    return f"{certificate.serial_number:x}"
 
 
 def denied(found: dict[str, Any]) -> int:

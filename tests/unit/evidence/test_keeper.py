@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_notes import CONFIG, NAME, kernel, sa
+from test_notes import CONFIG, NAME, certificate_der, kernel, sa
 
 from controller.evidence import keeper as keepers
 from controller.evidence.journal import FileJournal
@@ -21,8 +21,10 @@ from controller.xfrm.values import XfrmState
 from ovn_ipsec.errors import EdgeError
 from ovn_ipsec.evidence.ledger import Ledger
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.model.policy import Mode, Phase
+from ovn_ipsec.model.observation import Known, Unknown
+from ovn_ipsec.model.policy import Auth, Mode, Phase
 from ovn_ipsec.model.status import PairState
+from ovn_ipsec.pki.values import KeyKind
 from tests.fakes.timeline import EPOCH
 from tests.worlds import policy
 
@@ -89,6 +91,8 @@ class Bench:
         )
     )
     reads: int = 0
+    asked: list[str] = field(default_factory=list)
+    certificates: Known[tuple[bytes, ...]] | Unknown = field(default_factory=lambda: Known(()))
     broken: bool = False
 
     def __post_init__(self) -> None:
@@ -107,6 +111,11 @@ class Bench:
         if self.broken:
             raise ValueError
         return {"nft": self.packets, "xfrm": None}
+
+    def ask(self, identity: str) -> Known[tuple[bytes, ...]] | Unknown:
+        """See IkeBackend.certificates."""
+        self.asked.append(identity)
+        return self.certificates
 
     def be(self, state: PairState = PairState.ENCRYPTED) -> None:
         """Let the pair be in a state."""
@@ -133,6 +142,7 @@ class Bench:
             synced=True,
             applied=self.agent.policy,
             certificate=None,
+            ask=self.ask,
         )
         self.keeper.keep(scene, ended, states)
 
@@ -165,6 +175,7 @@ def up(size: int = 100, spi: int = 7, made_at: int = BEGIN) -> tuple[XfrmState, 
 def test_a_pair_is_told_with_all_that_is_known_of_it(bench: Bench):
     """State, suites and what was carried, while the journal has no more than that."""
     bench.turn(states=up())
+    bench.turn()
     pair = bench.said()
     assert (pair["state"], pair["state_is_current"]) == ("encrypted", True)
     assert pair["methods"][0]["peer_identity"] == "h2"
@@ -193,6 +204,19 @@ def test_an_sa_that_went_unheard_makes_the_sum_a_lower_bound(bench: Bench):
     bench.turn(states=())
     protected = bench.said()["protected"]
     assert (protected["out_bytes"], protected["at_least"]) == (100, True)
+
+
+def test_one_direction_that_went_unheard_is_noticed_though_the_other_is_idle(bench: Bench):
+    """The same figures again are no news, unless one of them is in doubt."""
+    both = up()
+    for states in (both, both, both[:1], both[:1]):
+        bench.turn(states=states)
+    protected = bench.said()["protected"]
+    assert (protected["out_bytes"], protected["in_bytes"], protected["at_least"]) == (
+        100,
+        100,
+        True,
+    )
 
 
 def test_a_document_looks_at_the_kernel_once_in_a_pass(bench: Bench):
@@ -350,6 +374,58 @@ def test_an_internal_error_stays_here_and_nothing_is_forgotten(bench: Bench):
     assert bench.keeper.problem == ""
     bench.broken = True
     bench.keeper.close()
+
+
+def test_the_certificate_of_a_peer_is_asked_for_when_it_has_authenticated(bench: Bench):
+    """Once; of none, of several, or of a daemon that does not answer, nothing is known."""
+    one, other = certificate_der(KeyKind.ECDSA_P256), certificate_der(KeyKind.ED25519)
+    for number, (given, known) in enumerate(
+        (
+            (Known((one,)), 31),
+            (Known(()), None),
+            (Known((one, other)), None),
+            (Unknown("away"), None),
+            (Known((other,)), 31),
+        ),
+        start=1,
+    ):
+        bench.certificates = given
+        bench.agent.put_sas(NAME, (replace(sa(number), suite=f"suite {number}"),))
+        bench.turn()
+        assert bench.keeper.wake_at() == bench.clock.now
+        bench.turn()
+        assert len(bench.asked) == number
+        found = bench.said()["methods"][-1]
+        assert found["ike_suite"] == f"suite {number}"
+        certificate = found["peer_certificate"]
+        assert (None if certificate is None else int(certificate["serial"], 16)) == known
+    rekeyed = replace(sa(9), children=sa(5).children, suite="suite 5")
+    bench.agent.put_sas(NAME, (rekeyed,))
+    bench.turn()
+    bench.turn()
+    assert bench.said()["methods"][-1]["peer_certificate"]["serial"] == "1f"
+    bench.agent.put_sas(NAME, (replace(sa(10), auth=Auth.PSK),))
+    bench.turn()
+    bench.turn()
+    assert bench.said()["methods"][-1]["peer_certificate"] is None
+    assert len(bench.asked) == 5
+
+
+def test_who_has_authenticated_before_a_gap_is_not_asked_for_again(bench: Bench):
+    """As long as the SAs are the same: the daemon may have forgotten the certificate by then."""
+    bench.certificates = Known((certificate_der(KeyKind.ECDSA_P256),))
+    bench.turn(states=up())
+    bench.turn(after=5)
+    bench.certificates = Known(())
+    bench.begin()
+    bench.turn(states=up(), after=100)
+    bench.turn()
+    (method,) = bench.said()["methods"]
+    assert (method["peer_certificate"]["serial"], len(bench.asked)) == ("1f", 1)
+    bench.begin()
+    bench.turn(after=100)
+    bench.turn()
+    assert [one["peer_certificate"] is None for one in bench.said()["methods"]] == [False, True]
 
 
 def test_another_chassis_begins_with_its_own_pairs(bench: Bench):

@@ -11,7 +11,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from evidence_world import proof as seen_proof
 from evidence_world import start, state
 
 from controller.evidence import notes
@@ -133,7 +132,7 @@ def test_the_newest_sa_that_carries_traffic_says_how_a_pair_is_protected():
         subject="CN=h2", issuer="", serial="1", sha256="", not_before=1, not_after=2, key=""
     )
     sas = [sa(1), sa(3, child="CREATED"), replace(sa(2), suite="J")]
-    found = notes.proof(NAME, sas, {"h2": certificate}, 4)
+    found = notes.proof(NAME, sas, certificate, 4)
     assert found == Proof(
         at=4,
         pair=NAME,
@@ -144,27 +143,21 @@ def test_the_newest_sa_that_carries_traffic_says_how_a_pair_is_protected():
         identity="h2",
         certificate=certificate,
     )
-    by_secret = notes.proof(NAME, [replace(sa(1), auth=Auth.PSK)], {"h2": certificate}, 4)
+    by_secret = notes.proof(NAME, [replace(sa(1), auth=Auth.PSK)], certificate, 4)
     assert by_secret is not None
     assert by_secret.certificate is None
-    assert notes.proof(NAME, [sa(1, state="DELETING")], {}, 4) is None
+    assert notes.proof(NAME, [sa(1, state="DELETING")], None, 4) is None
 
 
-def test_a_proof_is_news_where_it_says_something_else():
-    """That a certificate is not known says nothing."""
-    ledger = Ledger()
-    ledger.apply_all((start(1), state(2, "encrypted")))
-    found = seen_proof(3)
-    assert notes.is_news(ledger.pairs["p"], found)
-    certificate = Certified(
-        subject="", issuer="", serial="1", sha256="", not_before=1, not_after=2, key=""
-    )
-    ledger.apply(replace(found, certificate=certificate))
-    known = ledger.pairs["p"]
-    assert not notes.is_news(known, found)
-    assert not notes.is_news(known, replace(found, certificate=certificate))
-    assert notes.is_news(known, replace(found, certificate=replace(certificate, serial="2")))
-    assert notes.is_news(known, replace(found, auth="psk"))
+def test_who_has_authenticated_anew_is_told_from_a_rekey():
+    """An IKE_SA that is rekeyed takes its CHILD_SAs over; with a secret there is no certificate."""
+    first = notes.sas_seen([sa(1)])
+    assert notes.authenticated(notes.SasSeen(), [sa(1)]) == "h2"
+    assert notes.authenticated(first, [sa(1)]) == ""
+    assert notes.authenticated(first, [sa(1), sa(2, state="CONNECTING")]) == ""
+    assert notes.authenticated(first, [sa(1), sa(2)]) == "h2"
+    assert notes.authenticated(first, [replace(sa(2), children=sa(1).children)]) == ""
+    assert notes.authenticated(first, [replace(sa(2), auth=Auth.PSK)]) == ""
 
 
 def test_an_sa_of_the_kernel_has_its_direction():
