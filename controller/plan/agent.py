@@ -126,7 +126,8 @@ class Agent:
         Counters that merely advance are no difference.
         """
         before = self.seen.get(name, NOTHING_SEEN)
-        seen = replace(seen, missing=still_missing(before, seen))
+        if seen.missing:
+            seen = replace(seen, missing=still_missing(before, seen))
         is_new = seen != before
         if seen == NOTHING_SEEN:
             self.seen.pop(name, None)

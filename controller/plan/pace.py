@@ -41,14 +41,17 @@ class Bucket:
     at: float = float("-inf")
     """When level was true, monotonic seconds."""
 
+    def level_at(self, now: float) -> float:
+        """Return how many starts are allowed at a later time."""
+        return min(self.burst, self.level + max(0.0, now - self.at) * self.rate)
+
     def refill(self, now: float) -> Bucket:
         """Return the bucket at a later time."""
-        level = min(self.burst, self.level + max(0.0, now - self.at) * self.rate)
-        return replace(self, level=level, at=max(self.at, now))
+        return replace(self, level=self.level_at(now), at=max(self.at, now))
 
     def slot(self, now: float) -> float:
         """Return the earliest time for a start without a reservation."""
-        level = self.refill(now).level
+        level = self.level_at(now)
         return now if level >= 1.0 else now + (1.0 - level) / self.rate
 
     def take(self, now: float) -> Bucket:

@@ -165,7 +165,7 @@ def _bar(record: PairRecord, context: Context) -> PairRecord:
     """Close a pair at once, in both directions, while one of its chassis is in quarantine."""
     ends = (context.this_chassis, record.pair.peer)
     if not quarantined(context.phase, context.quarantine, ends):
-        return replace(record, quarantined=False)
+        return replace(record, quarantined=False) if record.quarantined else record
     never = float("-inf")
     return replace(
         record, quarantined=True, closed=True, accept_until=never, send_from=never, closes_at=None
