@@ -60,7 +60,7 @@ KEYS = tuple(
 """Every key that is read or written, those of one column together."""
 BOOKS = {
     "northbound": "NB_Global.ipsec NB_Global.options NB_Global.external_ids"
-    " Logical_Switch.other_config",
+    " Logical_Switch.other_config Logical_Switch.external_ids",
     "southbound": "SB_Global.external_ids SB_Global.ipsec SB_Global.options Encap.options"
     " Chassis.external_ids Chassis.other_config Chassis_Private.external_ids"
     " Port_Binding.options Datapath_Binding.external_ids",

@@ -16,6 +16,7 @@ from .settings import Settings
 COMMANDS = (
     "check-wire",
     "doctor",
+    "evaluate",
     "evidence",
     "explain",
     "mtu",

@@ -210,3 +210,37 @@ VSWITCH = _database(
         ),
     },
 )
+
+NORTHBOUND_WORKLOADS = _database(
+    "OVN_Northbound",
+    {
+        "Logical_Switch": (
+            True,
+            {"name": _one("string"), "ports": _refs("Logical_Switch_Port"), "external_ids": _map()},
+        ),
+        "Logical_Switch_Port": (
+            False,
+            {
+                "name": _one("string"),
+                "addresses": _set("string"),
+                "port_security": _set("string"),
+                "up": _optional("boolean"),
+            },
+        ),
+    },
+)
+"""For `ovn-ipsec evaluate`, which makes a logical switch of its own."""
+
+VSWITCH_WORKLOADS = _database(
+    "Open_vSwitch",
+    {
+        "Open_vSwitch": (True, {"external_ids": _map()}),
+        "Bridge": (False, {"name": _one("string"), "ports": _refs("Port")}),
+        "Port": (False, {"name": _one("string"), "interfaces": _refs("Interface")}),
+        "Interface": (
+            False,
+            {"name": _one("string"), "type": _one("string"), "external_ids": _map()},
+        ),
+    },
+)
+"""For `ovn-ipsec evaluate`, which makes a port of its own."""

@@ -43,6 +43,8 @@ CONFIRM = "ovn-ipsec-confirm"
 _HOLD_MAX_S = 86_400
 NETWORK_TABLE = "Logical_Switch"
 NETWORK_MODE = "ovn-ipsec"
+EVALUATED_BY = "ovn-ipsec-evaluate"
+"""In Logical_Switch.external_ids."""
 STOCK_PREFIX = "ipsec_"
 OWN_PREFIX = "ovn-ipsec-"
 
@@ -379,5 +381,22 @@ _REPORT = (
         page="reference/policy.md#when-something-is-wrong",
     ),
 )
-DOCUMENTED = (*_OPTIONS, *documented_settings("NB_Global.options", STOCK_PREFIX), *_REPORT)
+_EVALUATION = Key(
+    column="Logical_Switch.external_ids",
+    name=EVALUATED_BY,
+    meaning="On the logical switch of `ovn-ipsec evaluate`: the rule that stands for the time of"
+    " the measurement only. The next call for the same two chassis deletes both if they are left.",
+    values="a key of `NB_Global.options`",
+    default="no rule was written",
+    example="ovn-ipsec-rule-100",
+    writer=Party.COMMAND,
+    readers=(Party.COMMAND,),
+    page="howto/evaluate.md",
+)
+DOCUMENTED = (
+    *_OPTIONS,
+    *documented_settings("NB_Global.options", STOCK_PREFIX),
+    *_REPORT,
+    _EVALUATION,
+)
 """What people are told of these keys."""
