@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The few files with which the guest starts: busybox, the modules for its root, two scripts.
 
-Pure, but for reading the files that go in. Input: a kernel version and a command; output: the
+Pure, but for reading the files that go in. Input: a kernel's modules and a command; output: the
 bytes of an uncompressed ``newc`` archive.
 """
 
 from __future__ import annotations
 
+import lzma
 import shlex
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ for m in {modules}; do [ -f /mods/$m.ko ] && $b insmod /mods/$m.ko; done
 $b mount -t virtiofs rootfs /lower
 $b mount -t tmpfs -o size={overlay_mib}M tmpfs /over; $b mkdir -p /over/u /over/w
 $b mount -t overlay overlay -o lowerdir=/lower,upperdir=/over/u,workdir=/over/w /root
+{mounts}
 $b mount --move /dev /root/dev; $b mount --move /proc /root/proc; $b mount --move /sys /root/sys
 $b cp /second /root/guest-init; exec $b switch_root /root /guest-init
 """
@@ -53,6 +55,8 @@ stty -F /dev/ttyS1 raw -echo
 }} >/dev/ttyS1
 sync; sleep 1; /bin/busybox poweroff -f
 """
+
+_SHARED = """$b mkdir -p {place}; $b mount -t virtiofs -o ro {tag} {place}"""
 
 _RUN_QUIETLY = "{command} </dev/null >/dev/ttyS1 2>&1"
 _RUN_ON_TERMINAL = "setsid -c -w {command} </dev/ttyS1 >/dev/ttyS1 2>&1"
@@ -103,24 +107,42 @@ def just_booted(argv: Sequence[str]) -> str:
     return f"unshare --time --fork --kill-child {back} {shlex.join(argv)}"
 
 
-def build(version: str, second: str, overlay_mib: int) -> bytes:
+def build(
+    modules: Path, second: str, overlay_mib: int, shared: Mapping[str, Path] | None = None
+) -> bytes:
     """Return the archive.
 
+    Args:
+        modules: The folder of the modules of the kernel that is booted.
+        second: What runs in the root, a script.
+        overlay_mib: How much may be written there, in MiB.
+        shared: Folders to mount besides the root, by the tag of their virtiofs; their place in the
+            guest is that on this machine, and there nothing can be written.
+
     Raises:
-        OSError: busybox cannot be read.
+        OSError: busybox or a module cannot be read.
     """
-    init = _INIT.format(modules=" ".join(ROOT_MODULES), overlay_mib=overlay_mib)
+    mounts = "\n".join(
+        _SHARED.format(place=shlex.quote(f"/root{place}"), tag=tag)
+        for tag, place in (shared or {}).items()
+    )
+    names = " ".join(ROOT_MODULES)
+    init = _INIT.format(modules=names, overlay_mib=overlay_mib, mounts=mounts)
     files = {
         "bin/busybox": Path("/bin/busybox").read_bytes(),
         "init": init.encode(),
         "second": second.encode(),
     }
-    tree = Path("/lib/modules") / version / "kernel"
     for module in ROOT_MODULES:
-        for path in tree.rglob(f"{module}.ko"):
-            files[f"mods/{module}.ko"] = path.read_bytes()
+        for path in (modules / "kernel").rglob(f"{module}.ko*"):
+            files[f"mods/{module}.ko"] = _unpacked(path)
     folders = ("bin", "mods", "lower", "over", "root", "proc", "sys", "dev")
     return archive(folders, files)
+
+
+def _unpacked(path: Path) -> bytes:
+    data = path.read_bytes()
+    return lzma.decompress(data) if path.suffix == ".xz" else data
 
 
 def archive(folders: Iterable[str], files: Mapping[str, bytes]) -> bytes:

@@ -4,7 +4,7 @@
 Edge (QEMU). Usage::
 
     python -m ovn_ipsec.lab.guest [--mem GIB] [--cpus N] [--timeout S] [--artefacts DIR]
-        [--speed PERCENT] [--just-booted] -- CMD...
+        [--speed PERCENT] [--just-booted] [--suite NAME] -- CMD...
 
 The guest is Debian's cloud kernel under QEMU, emulated where there is no KVM. Its root is this
 machine's root file system seen through virtiofs, under an overlay in the guest's memory: every
@@ -15,8 +15,10 @@ failed; 124: out of time). With ``--artefacts`` what the command leaves in the d
 
 Two options try other machines than this one: ``--speed 20`` gives the guest a fifth of its time,
 and ``--just-booted`` sets its clocks back to where a fast machine begins, which boots in a second.
+``--suite trixie`` tries another Debian: the guest then has its root and its kernel, and of this
+machine only the project, at the same place, where it cannot be written.
 
-Debian packages: qemu-system-x86, linux-image-cloud-amd64, busybox-static.
+Debian packages: qemu-system-x86, linux-image-cloud-amd64, busybox-static; mmdebstrap for --suite.
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..capabilities import missing_capabilities
+from ..errors import LabError
 from ..waiting import poll
-from . import initramfs
+from . import initramfs, roots
 from .relay import Relay
 from .throttle import FULL, throttled
 
@@ -53,8 +56,17 @@ SOCKET_S = 120.0
 """How long virtiofsd may take to listen."""
 ARTEFACTS = "/tmp/ovn-ipsec-artefacts"  # noqa: S108 - inside the guest, where nobody else is
 
+PYCACHE = "/tmp/ovn-ipsec-pycache"  # noqa: S108 - the same
+
+PROJECT = Path(__file__).resolve().parents[3]
+"""The tree that holds the packages."""
 PACKAGES = ("controller", "northd_ext", "ovn_ipsec")
 """Beside each other in the folder that holds this one."""
+
+ROOTS = PROJECT / "build" / "roots"
+"""Where the roots of other Debians are kept."""
+_ROOT, _PROJECT = "rootfs", "project"
+"""Tags of virtiofs."""
 
 Output = Callable[[bytes], None]
 
@@ -85,6 +97,13 @@ class GuestOptions:
     """Where the artefacts are unpacked; None drops them."""
     env: Mapping[str, str] = field(default_factory=dict)
     """What is added to the command's environment."""
+    root: Path = Path("/")
+    """The root file system, with its kernel; that of this machine, or what ``roots`` has made."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the root is not this machine's, so that the project is not in it."""
+        return self.root != Path("/")
 
 
 def run_in_guest(argv: Sequence[str], options: GuestOptions, output: Output | None = None) -> int:
@@ -105,7 +124,12 @@ def run_in_guest(argv: Sequence[str], options: GuestOptions, output: Output | No
     _compile()
     with tempfile.TemporaryDirectory(prefix="ovn-ipsec-guest-") as text:
         work, relay = Path(text), Relay(f"guest-{secrets.token_hex(8)}")
-        with _virtiofsd(work), _terminal_kept(), _qemu(work, argv, options, relay) as qemu:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_virtiofsd(work, _ROOT, options.root))
+            if options.is_foreign:
+                stack.enter_context(_virtiofsd(work, _PROJECT, PROJECT))
+            stack.enter_context(_terminal_kept())
+            qemu = stack.enter_context(_qemu(work, argv, options, relay))
             status = _relay(qemu, relay, options.timeout, show)
         if status == GUEST_FAILED:
             _complain(work)
@@ -148,7 +172,7 @@ def run_anywhere(argv: Sequence[str], options: GuestOptions, output: Output | No
 
     Another machine than this one is tried in a guest.
     """
-    other = options.speed != FULL or options.just_booted
+    other = options.speed != FULL or options.just_booted or options.is_foreign
     runner = run_in_guest if other or missing_capabilities() else run_here
     return runner(argv, options, output)
 
@@ -161,16 +185,16 @@ def _to_stdout(data: bytes) -> None:
 def _compile() -> None:
     """Compile our packages here, in a second: what the guest's programs compile is lost with it."""
     for package in PACKAGES:
-        compileall.compile_dir(Path(__file__).resolve().parents[3] / package, quiet=2)
+        compileall.compile_dir(PROJECT / package, quiet=2)
 
 
-def _kernel() -> Path:
+def _kernel(root: Path) -> Path:
     def version(path: Path) -> list[int]:
         return [int(number) for number in re.findall(r"\d+", path.name)]
 
-    kernels = sorted(Path("/boot").glob("vmlinuz-*-cloud-amd64"), key=version)
+    kernels = sorted((root / "boot").glob("vmlinuz-*-cloud-amd64"), key=version)
     if not kernels:
-        raise GuestError("no cloud kernel in /boot: install linux-image-cloud-amd64")
+        raise GuestError(f"no cloud kernel in {root / 'boot'}: install linux-image-cloud-amd64")
     return kernels[-1]
 
 
@@ -195,21 +219,22 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
 
 
 @contextlib.contextmanager
-def _virtiofsd(work: Path) -> Iterator[None]:
+def _virtiofsd(work: Path, tag: str, source: Path) -> Iterator[None]:
     paths = ("virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
-    options = ("-o", "source=/", "-o", "cache=always", "-o", "sandbox=chroot")
-    with (work / "virtiofsd.log").open("wb") as log:
+    options = ("-o", f"source={source}", "-o", "cache=always", "-o", "sandbox=chroot")
+    complaints = work / f"{tag}.log"
+    with complaints.open("wb") as log:
         process = subprocess.Popen(
-            [_program("qemu-system-common", *paths), f"--socket-path={work / 'fs'}", *options],
+            [_program("qemu-system-common", *paths), f"--socket-path={work / tag}", *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
         )
     with _ended(process):
-        listens = (work / "fs").exists
+        listens = (work / tag).exists
         poll(lambda: listens() or process.poll() is not None, SOCKET_S, every=0.05)
         if not listens():
-            raise GuestError(f"virtiofsd: {(work / 'virtiofsd.log').read_text().strip()}")
+            raise GuestError(f"virtiofsd: {complaints.read_text().strip()}")
         yield
 
 
@@ -229,8 +254,11 @@ def _terminal_kept() -> Iterator[None]:
 def _qemu(
     work: Path, argv: Sequence[str], options: GuestOptions, relay: Relay
 ) -> Iterator[subprocess.Popen[bytes]]:
-    kernel = _kernel()
+    kernel = _kernel(options.root)
     env = {**options.env, "OVN_IPSEC_LAB_ARTEFACTS": ARTEFACTS}
+    if options.is_foreign:
+        # Its interpreter is another one; what it compiles goes where it can write.
+        env |= {"PYTHONPATH": str(PROJECT), "PYTHONPYCACHEPREFIX": PYCACHE}
     second = initramfs.second_stage(
         argv,
         Path.cwd(),
@@ -241,8 +269,9 @@ def _qemu(
             just_booted=options.just_booted,
         ),
     )
-    version = kernel.name.removeprefix("vmlinuz-")
-    archive = initramfs.build(version, second, options.mem_gib * 768)
+    modules = options.root / "lib" / "modules" / kernel.name.removeprefix("vmlinuz-")
+    shared = {_PROJECT: PROJECT} if options.is_foreign else {}
+    archive = initramfs.build(modules, second, options.mem_gib * 768, shared)
     (work / "initrd").write_bytes(archive)
     process = subprocess.Popen(
         _qemu_argv(work, kernel, options),
@@ -262,14 +291,21 @@ def _qemu_argv(work: Path, kernel: Path, options: GuestOptions) -> list[str]:
         _program("qemu-system-x86", "qemu-system-x86_64"),
         *(*accel, *emulated, "-cpu", "max", "-smp", str(options.cpus)),
         *("-m", f"{options.mem_gib}G", "-object", memory, "-numa", "node,memdev=mem"),
-        *("-chardev", f"socket,id=fs,path={work / 'fs'}"),
-        *("-device", "vhost-user-fs-pci,chardev=fs,tag=rootfs"),
+        *_shared(work, _ROOT),
+        *(_shared(work, _PROJECT) if options.is_foreign else ()),
         *("-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none"),
         *("-serial", f"file:{work / 'console'}"),
         *("-chardev", "stdio,id=out,signal=off", "-serial", "chardev:out"),
         *("-kernel", str(kernel), "-initrd", str(work / "initrd")),
         *("-append", "console=ttyS0 loglevel=4 panic=-1 mitigations=off"),
     ]
+
+
+def _shared(work: Path, tag: str) -> tuple[str, ...]:
+    return (
+        *("-chardev", f"socket,id={tag},path={work / tag}"),
+        *("-device", f"vhost-user-fs-pci,chardev={tag},tag={tag}"),
+    )
 
 
 def _relay(qemu: subprocess.Popen[bytes], relay: Relay, timeout: float, show: Output) -> int:
@@ -302,7 +338,7 @@ def _pump(
 
 
 def _complain(work: Path) -> None:
-    for name in ("console", "qemu.log", "virtiofsd.log"):
+    for name in ("console", "qemu.log", f"{_ROOT}.log", f"{_PROJECT}.log"):
         path = work / name
         tail = path.read_text(errors="replace").splitlines()[-20:] if path.exists() else []
         for line in tail:
@@ -323,6 +359,12 @@ def _percent(text: str) -> int:
     return number
 
 
+def _root(suite: str | None) -> Path:
+    if suite is None:
+        return Path("/")
+    return roots.ready(roots.SUITES[suite], ROOTS, lambda text: print(f"guest: {text}", flush=True))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run the command in a guest."""
     parser = argparse.ArgumentParser(prog="ovn_ipsec.lab.guest", description="Run in a guest.")
@@ -336,10 +378,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--speed", type=_percent, default=FULL, metavar="PERCENT", help=speed)
     booted = "set the command's clocks back to a second after the start of its kernel"
     parser.add_argument("--just-booted", action="store_true", help=booted)
+    suite = "the root and kernel of this Debian, made if it is not there"
+    parser.add_argument("--suite", choices=roots.SUITES, help=suite)
     parser.add_argument("--anywhere", action="store_true", help="on this kernel if it can")
     parser.add_argument("command", nargs="+")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        root = _root(given.suite)
+    except LabError as error:
+        print(f"guest: {error}", file=sys.stderr)
+        return GUEST_FAILED
     options = GuestOptions(
         mem_gib=given.mem,
         cpus=given.cpus,
@@ -349,6 +398,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         just_booted=given.just_booted,
         interactive=given.interactive,
         artefacts=given.artefacts,
+        root=root,
     )
     try:
         return (run_anywhere if given.anywhere else run_in_guest)(given.command, options)
