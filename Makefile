@@ -13,7 +13,7 @@ SEEDS = 300-1299
 # Another machine than this one for the guest, such as --speed 20 or --just-booted.
 MACHINE =
 
-.PHONY: help setup deb rpm image sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system hosts hosts-check bench bench-policy bench-ovn bench-northd docs docs-site
+.PHONY: help setup deb rpm image sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system platforms hosts hosts-check bench bench-policy bench-ovn bench-northd docs docs-site
 
 help:
 	@echo 'setup        install what is missing: Debian packages, .venv (quick when nothing is)'
@@ -31,6 +31,8 @@ help:
 	@echo 'functional   real databases, IKE daemons and kernel tables, in namespaces'
 	@echo 'system       real OVN clusters in a virtual machine; MACHINE=--just-booted or'
 	@echo '             MACHINE="--speed 20" plays another machine, also with check'
+	@echo 'platforms    the main path and what is new, on bookworm, trixie and sid (SUITE=trixie: one),'
+	@echo '             into docs/reference/platforms.md; hours without KVM'
 	@echo 'hosts-check  two whole Debian hosts, installed from our packages, rebooted, upgraded, cleared'
 	@echo 'hosts        the same two hosts, in clear, for you: needs root'
 	@echo
@@ -108,7 +110,13 @@ functional-beside:
 
 # No plugins: loading and rewriting those of the other suites takes a guest most of a minute.
 system:
-	$(GUEST) -- env PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PYTHON) -m pytest tests/system -p no:cacheprovider
+	$(GUEST) -- env PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PYTHON) -m pytest tests/system --ignore=tests/system/platforms -p no:cacheprovider
+
+# Each generation with its own root and kernel, made by mmdebstrap: needs root.
+SUITE =
+platforms: setup
+	$(PYTHON) tools/platforms.py $(SUITE)
+	$(PYTHON) tools/reference.py
 
 # No cache of pytest: what is tried is what was installed.
 hosts-check: setup deb

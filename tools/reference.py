@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 import click
+import platforms
 
 import controller.commands
 import controller.metrics
@@ -373,6 +374,7 @@ def main() -> int:
         PAGES / "daemons.md": daemons(),
         PAGES / "metrics.md": metrics(),
         PAGES / "appctl.md": appctl(),
+        PAGES / "platforms.md": platforms.page(platforms.read()),
         EXPLANATION / "replacement.md": stages(),
         ARCHITECTURE: filled(ARCHITECTURE, "Layers", layers()),
         MTU: filled(MTU, "Overheads", overheads()),
