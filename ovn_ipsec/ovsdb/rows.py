@@ -61,7 +61,7 @@ def interfaces(bridges: Iterable[Row], bridge: str) -> tuple[Interface, ...] | N
 def _interfaces(bridge: Row) -> Iterator[Interface]:
     for port in bridge.ports:
         for row in port.interfaces:
-            # An interface that was moved to another network namespace has no MTU here.
+            # An interface that is not there, or not there yet, has no MTU.
             mtu = next(iter([*row.mtu, *row.mtu_request]), None)
             if IFACE_ID in row.external_ids and mtu is not None:
                 yield Interface(name=row.name, port=row.external_ids[IFACE_ID], mtu=mtu)
