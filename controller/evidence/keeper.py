@@ -107,6 +107,8 @@ class EvidenceKeeper:
         """By reqid: the pair, and the address of this chassis."""
         self._held: dict[ConnName, int] = {}
         """Since when the SAs of a pair have been there, of those that were there at the start."""
+        self._shown: tuple[str, bytes | None] | None = None
+        """Name and certificate of this chassis, as of the last pass."""
         self._figures: dict[ConnName, tuple[tuple[int, int], ...]] = {}
         """By pair, SPI and packets of its SAs as of the last look: the same again is no news."""
         self._agent: Agent | None = None
@@ -248,9 +250,13 @@ class EvidenceKeeper:
             self._retire(agent, at)
         for event in notes.policies(self._ledger.host, agent.policy, scene.applied, at):
             self._note(event)
-        mine = notes.own(self._ledger.host, str(agent.this_chassis), scene.certificate, at)
-        if mine is not None:
-            self._note(mine)
+        shown = (str(agent.this_chassis), scene.certificate)
+        if shown != self._shown:
+            # It is parsed only then, and not in every pass.
+            self._shown = shown
+            mine = notes.own(self._ledger.host, *shown, at)
+            if mine is not None:
+                self._note(mine)
 
     def _note_pair(self, name: ConnName, at: int) -> None:
         agent = self._agent
