@@ -132,6 +132,8 @@ def run(suite: roots.Suite, modules: Iterable[str], logs: Path) -> Results:
     """
     root = roots.ready(suite, machine.ROOTS, lambda text: print(text, flush=True))
     packages = roots.versions(root)
+    # python3 names the series; the interpreter is a package of its own.
+    packages["python3"] = packages[roots.interpreter(root)]
     file = "results.xml"
     argv = [
         *("env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", "python", "-m", "pytest"),
