@@ -66,7 +66,8 @@ def draw(findings: Findings) -> str:
         _text(_LEFT - 40, 36, _heading(findings), size=20, weight="bold"),
         _text(_LEFT - 40, 58, _small_print(findings), size=12, colour="#555555"),
     ]
-    for index, panel in enumerate(panels(findings)):
+    filled = (panel for panel in panels(findings) if any(bars for _, bars in panel.groups))
+    for index, panel in enumerate(filled):
         x = _LEFT + (index % 2) * (_PANEL_WIDTH + _GAP)
         y = _TOP + (index // 2) * _PANEL_HEIGHT
         parts += _panel(panel, x, y)
@@ -161,7 +162,7 @@ def steps(top: float) -> list[float]:
 
 
 def _panel(panel: Panel, x: int, y: int) -> Iterator[str]:
-    bottom = y + 40 + _PLOT_HEIGHT
+    bottom = y + 50 + _PLOT_HEIGHT
     yield _text(x - 40, y + 4, panel.title, size=15, weight="bold")
     yield from _legend(panel, x, y + 24)
     lines = steps(max((bar.top for _, bars in panel.groups for bar in bars), default=0.0))

@@ -375,6 +375,7 @@ def test_a_picture_of_nothing_is_a_picture():
     still = replace(FINDINGS, rate_mbps=5, series=(replace(a_series("default"), runs=(run,)),))
     for found in (nothing, replace(FINDINGS, series=()), still):
         assert picture.draw(found).endswith("</svg>\n")
+        assert "Small packets" not in picture.draw(found)
 
 
 @given(st.floats(1e-6, 1e9))
