@@ -2,16 +2,18 @@
 """The interface of an IKE daemon.
 
 Edge (the interface only). Input: connection configurations. Output: what the daemon holds.
-No call waits for a peer and none blocks for longer than the deadline of the edge. After an
-IkeError with ``connected`` false everything is Unknown until ``open`` succeeds.
+A backend may collect what it is asked for until ``flush`` or the next observation, and then pass it
+on as a whole. No call waits for a peer and none blocks for longer than the deadline of the edge.
+After an IkeError with ``connected`` false everything is Unknown until ``open`` succeeds.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from ovn_ipsec.model.observation import Known, Unknown
 
-from ..plan.connection import ConnConfig, ConnName, DaemonSeen, IkeSa
+from ..plan.connection import Abilities, ConnConfig, ConnName, DaemonSeen, IkeSa
 from ..plan.credentials.credential import Credential, Secret
 
 
@@ -29,6 +31,10 @@ class Events:
 
 class IkeBackend(Protocol):
     """One daemon; nothing happens before ``open``, and only ``ovn-`` names are touched."""
+
+    kind: str
+    """Which daemon this is, for people."""
+    abilities: Abilities
 
     @property
     def connected(self) -> bool:
@@ -180,6 +186,17 @@ class IkeBackend(Protocol):
         Raises:
             IkeError: the daemon is gone.
         """
+
+    def flush(self) -> Mapping[ConnName, str]:
+        """Carry out what was collected.
+
+        Returns:
+            Connections of which some part was refused since the last call, and why: nothing is
+            known of what the daemon holds of these. A daemon that is gone is none of their faults.
+        """
+
+    def wake_at(self) -> float | None:
+        """When to call ``drain`` although nothing is readable, monotonic seconds; None: never."""
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when events wait; -1 while not connected."""

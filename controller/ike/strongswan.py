@@ -22,7 +22,7 @@ from ovn_ipsec.errors import IkeError, IkeHungError
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import Auth, Profile
 
-from ..plan.connection import ConnConfig, ConnName, DaemonSeen, IkeSa, able, spelled
+from ..plan.connection import Abilities, ConnConfig, ConnName, DaemonSeen, IkeSa, able, spelled
 from . import messages, sections
 from .backend import Events
 from .charon_credentials import CharonCredentials
@@ -43,6 +43,9 @@ _PLAIN = frozenset({Auth.CA})
 
 class StrongSwan(CharonCredentials):
     """One charon."""
+
+    kind = "strongSwan"
+    abilities = Abilities()
 
     def __init__(self, uri: str = DEFAULT_URI, *, deadline_s: float = DEADLINE_S) -> None:
         """Remember where charon listens.
@@ -265,6 +268,14 @@ class StrongSwan(CharonCredentials):
             IkeError: charon is gone.
         """
         self._call_or_gone("rekey", {"child-id": str(child_id)})
+
+    def flush(self) -> Mapping[ConnName, str]:
+        """Do nothing: every command was carried out at once."""
+        return {}
+
+    def wake_at(self) -> float | None:
+        """Never: charon has events."""
+        return None
 
     def fileno(self) -> int:
         """Give the descriptor that is readable when events wait; -1 while not connected."""

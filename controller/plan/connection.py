@@ -288,6 +288,21 @@ class DaemonSeen:
     """Connections with an SA that could not be read, and why: nothing is known of their SAs."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abilities:
+    """What a kind of IKE daemon can do; the plan does without what it cannot."""
+
+    traps: bool = True
+    """Whether it has traps that deny clear text in both directions."""
+    beside: bool = True
+    """Whether it can make another IKE_SA of a pair beside the one that is to be replaced, so that
+    nothing is lost."""
+    revocation: bool = True
+    """Whether it can be given lists of revoked certificates, and a responder (OCSP)."""
+    reqid_max: int = 2**32 - 1
+    """The largest reqid that it takes."""
+
+
 def profile_of(sa: IkeSa) -> Profile | None:
     """Tell with which profile an IKE_SA was negotiated; None if its suite belongs to none."""
     found = (p for p, suite in SUITES.items() if re.match(rf"{suite.shown}(/|\Z)", sa.suite))

@@ -16,6 +16,7 @@ from controller.ike.backend import Events
 from controller.plan.connection import (
     CHILDREN,
     SUITES,
+    Abilities,
     ChildSa,
     ConnConfig,
     ConnName,
@@ -31,12 +32,19 @@ from ovn_ipsec.errors import IkeError
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import Auth, Profile
 
+ABLE = Abilities()
+
 
 class FakeIke:
     """A daemon whose peers answer at once, unless ``answers`` or ``refuses`` say otherwise."""
 
-    def __init__(self, *, running: bool = True) -> None:
+    kind = "strongSwan"
+
+    def __init__(self, *, running: bool = True, abilities: Abilities = ABLE) -> None:
         self.running = running
+        self.abilities = abilities
+        self.refused: dict[ConnName, str] = {}
+        """What the next flush says."""
         self.starts = 1
         self.version = "5.9.8"
         self.profiles = frozenset(Profile) - {Profile.PQ}
@@ -291,6 +299,13 @@ class FakeIke:
     def unload_shared(self, key_id: str) -> None:
         self._enter("unload_shared", key_id)
         self.loaded_shared.pop(key_id, None)
+
+    def flush(self) -> dict[ConnName, str]:
+        refused, self.refused = self.refused, {}
+        return refused
+
+    def wake_at(self) -> float | None:
+        return None
 
     def fileno(self) -> int:
         return -1

@@ -22,6 +22,7 @@ from controller.plan.connection import (
     CHILDREN,
     OUT,
     SUITES,
+    Abilities,
     ChildSa,
     ConnConfig,
     ConnName,
@@ -769,6 +770,9 @@ def _offer(child: Child, replaces: int = 0) -> Offer:
 class CharonBackend:
     """One controller's link to it (see controller/ike/backend.py)."""
 
+    kind = "strongSwan"
+    abilities = Abilities()
+
     def __init__(
         self,
         charon: Charon,
@@ -982,6 +986,14 @@ class CharonBackend:
     def set_ocsp(self, authorities: tuple[bytes, ...], uri: str) -> None:
         """See IkeBackend."""
         self._enter("set_ocsp")
+
+    def flush(self) -> dict[ConnName, str]:
+        """Nothing was collected."""
+        return {}
+
+    def wake_at(self) -> float | None:
+        """Never."""
+        return None
 
     def fileno(self) -> int:
         """See IkeBackend; it is readable for as long as events wait."""
