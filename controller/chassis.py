@@ -48,8 +48,7 @@ BATCH = 64
 RETRY_S = 1.0
 """Until a retry: the IKE daemon refused a step, a pair could not be decided, the disk is full."""
 REPORT_S = 1.0
-"""Minimum time between two writes of the digest, unless a phase has just been applied, or all
-pairs have just come up for the first time in `establish`."""
+"""Minimum time between two writes of the digest, unless it says what a phase's gate waits for."""
 
 Decisions = list[tuple[ConnName, Decision]]
 
