@@ -299,6 +299,8 @@ class Abilities:
     nothing is lost."""
     revocation: bool = True
     """Whether it can be given lists of revoked certificates, and a responder (OCSP)."""
+    shown: bool = True
+    """Whether it tells the certificates that peers have shown."""
     reqid_max: int = 2**32 - 1
     """The largest reqid that it takes."""
 

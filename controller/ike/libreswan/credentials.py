@@ -101,6 +101,10 @@ class PlutoCredentials:
             return Unknown(str(error))
         return Known(self._nss.key_ids)
 
+    def certificates(self, identity: str) -> Known[tuple[bytes, ...]] | Unknown:
+        """Say that nobody can tell: whack shows what is in NSS, and no peer's certificate is."""
+        return Unknown(f"Libreswan does not tell the certificates of {identity}")
+
     def unload_key(self, key_id: str) -> None:
         """Remove a private key; SAs stay. One that is not there is no error.
 

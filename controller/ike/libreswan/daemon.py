@@ -76,7 +76,9 @@ class Libreswan(PlutoCredentials):
     """One pluto."""
 
     kind = "Libreswan"
-    abilities = Abilities(traps=False, beside=False, revocation=False, reqid_max=conf.REQID_MAX)
+    abilities = Abilities(
+        traps=False, beside=False, revocation=False, shown=False, reqid_max=conf.REQID_MAX
+    )
     fetches = False
 
     def __init__(self, places: Places | None = None, *, deadline_s: float = DEADLINE_S) -> None:
