@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One measurement, inside namespaces of its own: ``inside.py floor|ours|stock N`` prints JSON."""
+"""One measurement, inside namespaces of its own; it prints JSON.
+
+``inside.py floor|ours|stock N [SCRIPT]``: SCRIPT is the ovs-monitor-ipsec to measure.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ SCHEMAS = {
     "vswitch": "/usr/share/openvswitch/vswitch.ovsschema",
     "sb": "/usr/share/ovn/ovn-sb.ovsschema",
 }
+SCRIPT = "/usr/share/openvswitch/scripts/ovs-monitor-ipsec"
 ROOT = Path(__file__).parents[3]
 PLUGINS = (
     "aes sha1 sha2 random nonce x509 revocation constraints pubkey pkcs1 pkcs8 pem openssl hmac "
@@ -55,6 +59,7 @@ def loaded(policies: int) -> Callable[[], bool]:
 def result(meter: lab.Meter, initial: lab.Cost, added: lab.Cost) -> Result:
     agent = meter.agent or os.getpid()
     return {
+        "idle_percent": None if meter.agent is None else meter.idle(),
         "initial": asdict(initial),
         "added": asdict(added),
         "agent_rss_mb": lab.rss_mb(agent),
@@ -223,7 +228,7 @@ def open_vswitch_row(
 # Stock: ovs-monitor-ipsec over stroke, told by the tunnels in the local database.
 
 
-def stock(count: int) -> Result:
+def stock(count: int, script: str = SCRIPT) -> Result:
     files = lab.credentials()
     database = lab.Database([SCHEMAS["vswitch"]])
     lab.start("/usr/sbin/ipsec", "start", "--nofork", log="starter")
@@ -247,7 +252,7 @@ def stock(count: int) -> Result:
 
     def start() -> None:
         meter.agent = lab.start(
-            *("/usr/bin/python3", "/usr/share/openvswitch/scripts/ovs-monitor-ipsec"),
+            *("/usr/bin/python3", script),
             *("--pidfile", "--ike-daemon=strongswan", "--no-restart-ike-daemon"),
             *("--log-file=/run/bench/ovs-monitor-ipsec.log", f"unix:{lab.DATABASE}"),
             log="ovs-monitor-ipsec-stderr",
@@ -284,9 +289,10 @@ def port_rows(index: int) -> list[dict[str, Any]]:
 def main() -> None:
     system, count = sys.argv[1], int(sys.argv[2])
     lab.prepare(system)
-    measure = {"floor": floor, "ours": ours, "stock": stock}[system]
+    measures: dict[str, Callable[..., Result]] = {"floor": floor, "ours": ours, "stock": stock}
+    measure = measures[system]
     try:
-        print(json.dumps(measure(count)))
+        print(json.dumps(measure(count, *sys.argv[3:])))
     except Exception:
         for log in sorted(lab.FOLDER.glob("*.log")):
             lines = log.read_text(errors="replace").splitlines()[:25]

@@ -23,6 +23,7 @@ FOLDER = Path("/run/bench")
 DATABASE = FOLDER / "db.sock"
 TICKS = os.sysconf("SC_CLK_TCK")
 PATIENCE_S = 250.0
+IDLE_S = 10.0
 
 
 def peer_name(index: int) -> str:
@@ -127,9 +128,14 @@ def wait(done: Callable[[], bool], patience_s: float = PATIENCE_S, pause_s: floa
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds of a process and of its children that have ended (proc(5))."""
+    """CPU seconds of a process and of its children that have ended (proc(5)).
+
+    Its own threads are counted in nanoseconds, children in ticks.
+    """
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return sum(map(int, fields[11:15])) / TICKS
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    own_ns = sum(int(task.read_text().split()[0]) for task in tasks)
+    return own_ns / 1e9 + sum(map(int, fields[13:15])) / TICKS
 
 
 def rss_mb(pid: int) -> float:
@@ -190,6 +196,13 @@ class Meter:
             policies_deleted=deleted,
             torn_down=self.down() - down if self.down else None,
         )
+
+    def idle(self) -> float:
+        """Part of one processor, in percent, that the agent uses while nothing happens."""
+        assert self.agent is not None
+        begin, used = time.monotonic(), cpu_s(self.agent)
+        time.sleep(IDLE_S)
+        return 100.0 * (cpu_s(self.agent) - used) / (time.monotonic() - begin)
 
     def _agent_cpu_s(self) -> float:
         return time.process_time() if self.agent is None else cpu_s(self.agent)
