@@ -9,7 +9,7 @@ from math import ceil, floor, log10
 
 WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 70, 220, 50, 56
-COLOURS = ("#1b6ca8", "#777777", "#c0392b", "#e67e22", "#8e44ad")
+COLOURS = ("#777777", "#1b6ca8", "#c0392b", "#e67e22", "#8e44ad")
 Points = list[tuple[float, float]]
 
 

@@ -22,7 +22,7 @@ def rows(page: str, heading: str) -> list[list[str]]:
 
 def test_sizes_are_those_that_the_bench_has_measured():
     measured = {
-        row[0]: [row[0], row[10], row[11], row[3], row[4], row[2]]
+        row[0]: [row[0], row[11], row[12], row[4], row[5], row[3]]
         for row in rows("explanation/cost.md", "peers | system")
         if row[1] == "ovn-ipsec-controller"
     }
@@ -31,7 +31,7 @@ def test_sizes_are_those_that_the_bench_has_measured():
 
 def test_one_peer_more_costs_what_the_bench_has_measured():
     found = [
-        row[6]
+        row[7]
         for row in rows("explanation/cost.md", "peers | system")
         if row[1] == "ovn-ipsec-controller"
     ]
