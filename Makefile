@@ -32,7 +32,7 @@ help:
 	@echo 'system       real OVN clusters in a virtual machine; MACHINE=--just-booted or'
 	@echo '             MACHINE="--speed 20" plays another machine, also with check'
 	@echo 'platforms    the main path and what is new, on bookworm, trixie and sid (SUITE=trixie: one),'
-	@echo '             into docs/reference/platforms.md; hours without KVM'
+	@echo '             into docs/reference/platforms.md; slow without KVM'
 	@echo 'hosts-check  two whole Debian hosts, installed from our packages, rebooted, upgraded, cleared'
 	@echo 'hosts        the same two hosts, in clear, for you: needs root'
 	@echo

@@ -22,8 +22,8 @@ SETTINGS = ClusterSettings(chassis=2, default=ChassisSettings(encaps=2))
 PUBLIC, PAYMENTS = "10.9.0.0/24", "10.9.1.0/24"
 """Where the first and the second encap IPs are."""
 BY_ADDRESS = (f"cidr:{PAYMENTS} any require", "any any off")
-"""Not only between two of these: ovn-controller sends broadcasts of a network to whichever address
-of a peer comes first."""
+"""Not only between two of these: some packets of the network leave for the other address of a
+peer, broadcasts as it seems."""
 BY_NETWORK = (
     f"cidr:{PUBLIC} cidr:{PUBLIC} off",
     "network:payments any require",
