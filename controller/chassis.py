@@ -23,7 +23,6 @@ from ovn_ipsec.schema.report import REQUEST, format_digest
 
 from . import report
 from .changes import log_change
-from .evidence.keeper import Scene
 from .identity import Identity
 from .ike.apply import apply_steps
 from .ike.keyring import Keyring
@@ -31,7 +30,7 @@ from .ike.link import IkeLink
 from .obedience import Obedience
 from .outside import Outside
 from .plan.agent import Agent
-from .plan.connection import ConnName
+from .plan.connection import ConnName, fitting
 from .plan.guard import ALWAYS, GuardState
 from .plan.latch import Former
 from .plan.pace import Pace
@@ -72,6 +71,7 @@ class Chassis:
         keys = Keyring(outside.state)
         self.trust = Trust(outside.credentials(), keys)
         self.agent = Agent(identity.name, self.trust.configs)
+        self.agent.abilities = backend.abilities
         self.ike = IkeLink(backend, keys, outside.state.mark)
         self.southbound = Southbound(outside.southbound(identity.southbound), identity.name)
         self.seen: SouthboundSeen | None = None
@@ -208,7 +208,8 @@ class Chassis:
     def _number(self) -> None:
         """Assign reqids to connections that have none."""
         for name in self.agent.unnumbered():
-            self.agent.put_reqids(name, self._state.reqids(name))
+            reqids = fitting(self._state.reqids(name), self.agent.abilities.reqid_max)
+            self.agent.put_reqids(name, reqids)
 
     def observe_credentials(self, here: LocalChassis) -> None:
         """Check files and certificates, if it is time to."""
@@ -281,6 +282,7 @@ class Chassis:
             slots=self._pace.slots(now),
             phase_since=self._phase_since,
             profiles=frozenset(Profile) if agent.able is None else agent.able,
+            abilities=agent.abilities,
             quarantine=agent.policy.quarantine,
         )
 
@@ -309,6 +311,9 @@ class Chassis:
                 self._apply(name, decision)
             except Exception as error:  # noqa: BLE001 - one pair's failure is one pair's
                 self._fail(name, error)
+        for name, reason in self.ike.backend.flush().items():
+            self.agent.forget_config(name)
+            self._refuse(name, reason)
         now = self._clock.monotonic()
         came_or_went = self.ike.sync(self.agent, now)
         looks, self._looks = self._looks, {}
@@ -342,10 +347,7 @@ class Chassis:
             after, failure = apply_steps(self.ike.backend, decision.steps, seen)
             agent.put_seen(name, after)
             if failure is not None:
-                agent.put_error(name, failure.diagnostics())
-                agent.touch_at(name, self._clock.monotonic() + RETRY_S)
-                self._failed[name] = None
-                _log.warning("step_failed", connection=name, reason=failure.diagnostics())
+                self._refuse(name, failure.diagnostics())
                 return
         self._note_keys(name, decision)
         self._failed.pop(name, None)
@@ -355,6 +357,13 @@ class Chassis:
             self._loaded_keys.pop(name, None)
             self._state.release(name)
             agent.release(name)
+
+    def _refuse(self, name: ConnName, reason: str) -> None:
+        """Note what the IKE daemon refused, and try again later."""
+        self.agent.put_error(name, reason)
+        self.agent.touch_at(name, self._clock.monotonic() + RETRY_S)
+        self._failed[name] = None
+        _log.warning("step_failed", connection=name, reason=reason)
 
     def _note_keys(self, name: ConnName, decision: Decision) -> None:
         """Remember which keys the connections in the IKE daemon use."""
@@ -430,7 +439,7 @@ class Chassis:
         digest = report.digest(
             self.agent,
             self.applied,
-            daemon=f"strongSwan {version}" if version else "",
+            daemon=f"{self.ike.backend.kind} {version}" if version else "",
             problems=problems,
             expires=keeper.expires,
         )
@@ -450,20 +459,10 @@ class Chassis:
         if not self._unsaid:
             self._said = (keys, keeper.pin)
 
-    def scene(self) -> Scene:
-        """What evidence is made of; pairs that were decided are in it once."""
+    def take_decided(self) -> dict[ConnName, None]:
+        """Return the pairs about which something was decided since the last call."""
         decided, self._decided = self._decided, {}
-        credentials = self.trust.keys.credentials
-        own = credentials.ca or credentials.pinned
-        return Scene(
-            agent=self.agent,
-            decided=decided,
-            synced=self.synced,
-            settled=self.synced and self.ike.ready,
-            applied=self.applied,
-            certificate=None if own is None else own.certificate_der,
-            ask=self.ike.backend.certificates,
-        )
+        return decided
 
     # --- wait ------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from ovn_ipsec.wait import WaitLog
 from . import local as local_db
 from . import report
 from .chassis import Chassis, Decisions
-from .evidence.keeper import EvidenceKeeper
+from .evidence.keeper import EvidenceKeeper, Scene
 from .guard.host import HostGuard
 from .headline import Situation, Told, headline, waits_for
 from .identity import identify
@@ -253,7 +253,7 @@ class Controller:
             chassis.acknowledge(self.blockers())
 
     def _keep_evidence(self, chassis: Chassis | None) -> None:
-        scene = None if chassis is None else chassis.scene()
+        scene = None if chassis is None else _scene(chassis)
         self.evidence.keep(scene, *self.kernel.take())
 
     def _keep_ports(self, chassis: Chassis, now: float) -> None:
@@ -456,3 +456,18 @@ def loop(controller: Controller, service: Service, after_pass: Callable[[], None
         controller.wait(poller)
         if not service.stopping:
             poller.block()
+
+
+def _scene(chassis: Chassis) -> Scene:
+    """What evidence is made of."""
+    credentials = chassis.trust.keys.credentials
+    own = credentials.ca or credentials.pinned
+    return Scene(
+        agent=chassis.agent,
+        decided=chassis.take_decided(),
+        synced=chassis.synced,
+        settled=chassis.synced and chassis.ike.ready,
+        applied=chassis.applied,
+        certificate=None if own is None else own.certificate_der,
+        ask=chassis.ike.backend.certificates,
+    )

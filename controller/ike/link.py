@@ -222,7 +222,8 @@ class IkeLink:
         """When to try again, monotonic seconds; None while connected and everything is read."""
         if not self.backend.connected:
             return self._retry_at
-        return self._read_at if self._unread or self._missed else None
+        times = [self.backend.wake_at(), self._read_at if self._unread or self._missed else None]
+        return min((time for time in times if time is not None), default=None)
 
 
 def mirror(

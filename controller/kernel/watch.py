@@ -147,7 +147,9 @@ class KernelWatch:
         for reqid in sorted({state.reqid for state in states}):
             self._state.note_used(reqid)
         tracked = {} if agent is None else _tracked(agent, now)
-        found = audit(tracked, policies, states, self._state.own_reqids())
+        own = self._state.own_reqids()
+        own = own if agent is None else agent.own_reqids(own)
+        found = audit(tracked, policies, states, own)
         self.foreign = found.foreign
         if agent is None:
             return

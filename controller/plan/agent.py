@@ -10,7 +10,7 @@ pair, and only a new policy or credential marks all.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 
@@ -20,10 +20,11 @@ from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profil
 from ovn_ipsec.model.status import PairCounts, PairState
 from ovn_ipsec.schema.encap import ERRORS_MAX, ParsedChassis
 
+from .audit import OwnReqids
 from .cluster.weakening import Statements, refusal
 from .cluster.world import Offers, PairIntent, World
 from .configs import Configs, MakesConfigs, Reqids
-from .connection import ConnConfig, ConnName, IkeSa, conn_name, established
+from .connection import ABLE, ConnConfig, ConnName, IkeSa, conn_name, established
 from .contested import ContestedPairs
 from .due import DuePairs
 from .guard import ALWAYS, ClearFlow, GuardState
@@ -62,6 +63,8 @@ class Agent:
         self.undecided: dict[ConnName, str] = {}
         """Pairs whose last decision raised an exception, each with the cause: a bug of ours."""
         self.reqids: dict[ConnName, Reqids] = {}
+        self.abilities = ABLE
+        """What the IKE daemon can do."""
         self._unnumbered: dict[ConnName, None] = {}
         self._contested = ContestedPairs()
         self._intents: dict[ConnName, PairIntent] = {}
@@ -120,6 +123,10 @@ class Agent:
         """Set the SAs of one connection."""
         self.put_seen(name, replace(self.seen.get(name, NOTHING_SEEN), sas=sas))
 
+    def forget_config(self, name: ConnName) -> None:
+        """Note that nobody knows what the IKE daemon has of a connection: it is loaded again."""
+        self.put_seen(name, replace(self.seen.get(name, NOTHING_SEEN), config=""))
+
     def put_seen(self, name: ConnName, seen: ConnSeen) -> None:
         """Set everything that was seen of one connection; a difference marks its pair.
 
@@ -153,6 +160,15 @@ class Agent:
         if claim is None or self.world.holder(claim[0]) is not None:
             return frozenset()
         return self.world.hold(*claim)
+
+    def own_reqids(self, given: Container[int]) -> Container[int]:
+        """Every reqid that a connection of ours may have in the kernel.
+
+        Args:
+            given: Those that were ever given out.
+        """
+        most = self.abilities.reqid_max
+        return OwnReqids(given, 0 if most == ABLE.reqid_max else most)
 
     def put_reqids(self, name: ConnName, reqids: Reqids) -> None:
         """Set the reqids of a connection."""

@@ -55,6 +55,21 @@ class Findings:
     """Outgoing traffic for which another program has ESP policies."""
 
 
+@dataclass(frozen=True, slots=True)
+class OwnReqids:
+    """Reqids of ours: those that were given out, and those that stand for them."""
+
+    given: Container[int]
+    most: int
+    """All up to here stand for others; 0: none. Libreswan's are; 0 is on the policy that it leaves
+    where a CHILD_SA has ended."""
+
+    def __contains__(self, reqid: object) -> bool:
+        """Tell whether a reqid may be of ours."""
+        small = isinstance(reqid, int) and self.most > 0 and 0 <= reqid <= self.most
+        return small or reqid in self.given
+
+
 def audit(
     tracked: Mapping[ConnName, Tracked],
     policies: Iterable[XfrmPolicy],

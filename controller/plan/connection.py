@@ -305,6 +305,27 @@ class Abilities:
     """The largest reqid that it takes."""
 
 
+ABLE = Abilities()
+"""It can do everything."""
+
+
+def fitting(reqids: tuple[int, int], most: int) -> tuple[int, int]:
+    """Give the reqids that a daemon is told, which may take small ones only.
+
+    Args:
+        reqids: An even one, and the next.
+        most: The largest that it takes.
+
+    Returns:
+        The same, or two that stand for them; for so many pairs that others would share them, these
+        have other addresses.
+    """
+    if max(reqids) <= most:
+        return reqids
+    first = 2 + reqids[0] % ((most - 2) // 2 * 2)
+    return first, first + 1
+
+
 def profile_of(sa: IkeSa) -> Profile | None:
     """Tell with which profile an IKE_SA was negotiated; None if its suite belongs to none."""
     found = (p for p, suite in SUITES.items() if re.match(rf"{suite.shown}(/|\Z)", sa.suite))

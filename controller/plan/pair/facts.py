@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import Phase, Profile
 
-from ..connection import CHILDREN, ChildSa, IkeSa, installed
+from ..connection import ABLE, CHILDREN, Abilities, ChildSa, IkeSa, installed
 from ..pace import Slots
 
 
@@ -62,6 +62,8 @@ class Context:
     """When the phase began."""
     profiles: frozenset[Profile] = frozenset(Profile)
     """Profiles that the IKE daemon can do; all of them while that is not known."""
+    abilities: Abilities = ABLE
+    """What the IKE daemon can do."""
     quarantine: frozenset[ChassisName] = frozenset()
     """Chassis in quarantine: no traffic with them at all."""
 

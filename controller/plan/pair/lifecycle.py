@@ -24,7 +24,7 @@ from .evidence import HEARD_S, hears_esp, look_at, takes_esp
 from .facts import ConnSeen, Context, initiates
 from .lineage import epoch, trace
 from .record import Decision, PairRecord, settled_mark
-from .replacement import advance, retire, role_of
+from .replacement import advance, make_room, retire, role_of
 from .steps import Load, Step, TerminateIke, Uninstall, Unload
 from .upkeep import initiation, repair, traps
 
@@ -329,19 +329,22 @@ def _protect(
     known = record.replacement
     lineage, follow_at = trace(known.lineage, seen, config, record.profile, context.now)
     record = replace(record, replacement=advance(known, lineage, seen, context.now))
-    number = epoch(lineage, seen)
+    number = epoch(lineage, seen) if context.abilities.beside else 0
     if config is not None and config.epoch != number:
         config = replace(config, epoch=number)
     steps: list[Step] = list(_load(config, seen))
     if steps:
         record = replace(record, attempts=record.attempts.renewed())
     loaded = config is not None or bool(seen.config)
-    if loaded:
+    if loaded and context.abilities.traps:
         steps.extend(traps(record, seen, reinstall=bool(steps)))
     repaired = repair(record, seen, context)
     record = repaired.record or record
     steps.extend(repaired.steps)
     started = initiation(record, loaded, seen, context)
+    if started.steps and not context.abilities.beside:
+        # The daemon would only add a child to the IKE_SA that has to go.
+        steps.extend(make_room(record.name, record.replacement, seen))
     role, name = role_of(context.this_chassis, record.pair.peer), record.name
     known, retired, look_at = retire(name, record.replacement, role, seen, context.now)
     looks = (repaired.wake_at, started.wake_at, look_at, follow_at)

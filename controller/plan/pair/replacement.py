@@ -374,6 +374,17 @@ def retire(
     return replace(replacement, doubled_at=None), tuple(_dedupe(name, seen)), None
 
 
+def make_room(name: ConnName, replacement: Replacement, seen: ConnSeen) -> tuple[Step, ...]:
+    """Take down what has to be replaced before its successor is made.
+
+    That is for a daemon that cannot have both: the pair is down in between, and clear text is
+    denied to it as to any that is down.
+    """
+    if replacement.stage is not Stage.OUTDATED:
+        return ()
+    return tuple(_drop(name, seen, replacement.lineage.outdated))
+
+
 def _complete(sa: IkeSa) -> bool:
     return established(sa) and installed_children(sa) >= set(CHILDREN)
 
