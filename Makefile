@@ -13,7 +13,7 @@ SEEDS = 300-1299
 # Another machine than this one for the guest, such as --speed 20 or --just-booted.
 MACHINE =
 
-.PHONY: help setup deb rpm image sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system platforms hosts hosts-check bench bench-policy bench-ovn bench-northd docs docs-site
+.PHONY: help setup deb rpm image sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system platforms hosts hosts-check bench bench-policy bench-ovn bench-northd evaluate docs docs-site
 
 help:
 	@echo 'setup        install what is missing: Debian packages, .venv (quick when nothing is)'
@@ -40,6 +40,7 @@ help:
 	@echo 'bench-policy what rules cost, into docs/explanation/policy-cost.md'
 	@echo 'bench-ovn    what it costs OVN itself, into docs/explanation/ovn-cost.md'
 	@echo 'bench-northd what a large cluster costs northd, into docs/explanation/northd-cost.md'
+	@echo 'evaluate     throughput and CPU by cipher suite, into docs/explanation/evaluation.md'
 	@echo 'docs         write the generated pages, pictures and man pages again'
 	@echo 'docs-site    the pages as a site, into build/site; broken links are errors'
 	@echo 'deb          Debian packages of the committed tree, into build/deb'
@@ -136,6 +137,9 @@ bench-ovn:
 
 bench-northd:
 	$(PYTHON) tests/bench/northd/run.py $(ARGS)
+
+evaluate:
+	$(PYTHON) tests/bench/evaluation/run.py $(ARGS)
 
 docs:
 	$(PYTHON) tools/reference.py
