@@ -100,8 +100,9 @@ def _lines(results: Mapping[str, Results]) -> Iterator[str]:
     yield from ("# Platforms", NOTE)
     yield "Generations on which the system tests have run, each in a virtual machine with the root"
     yield "and the kernel of that Debian, and what they have shown there."
-    yield "`make platforms` runs them again. Debian bookworm is what `make check` runs on: OVN 23.03,"
-    yield "Open vSwitch 3.1, strongSwan 5.9.8 and Linux 6.1, with all system tests."
+    yield "`make platforms` runs them again."
+    yield "`make check` runs all system tests on Debian bookworm: OVN 23.03, Open vSwitch 3.1,"
+    yield "strongSwan 5.9.8 and Linux 6.1."
     yield from ("", "## What they are made of", "")
     yield _row(["", *suites])
     yield _row("---" for _ in ["", *suites])
