@@ -336,7 +336,7 @@ class Libreswan(PlutoCredentials):
         )
         if not alone:
             # What is not the newest is not made again.
-            self._session.whack("--deletestate", str(ike_id))
+            self._session.whack("--deletestate", str(ike_id), "--asynchronous")
             return
         # What hangs on an IKE_SA ends with the first call, and it may end only with the second.
         for _ in range(2):
@@ -356,7 +356,7 @@ class Libreswan(PlutoCredentials):
 
     def _end_child(self, child_id: int) -> None:
         if self._state(child_id) is not None:
-            self._session.whack("--deletestate", str(child_id))
+            self._session.whack("--deletestate", str(child_id), "--asynchronous")
 
     def rekey_child(self, child_id: int) -> None:
         """Begin to rekey a CHILD_SA; one that is gone is no error.
