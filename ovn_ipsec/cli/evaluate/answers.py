@@ -61,6 +61,11 @@ class PairSeen:
         return self.state == "encrypted" and self.profile == profile and begins
 
 
+def both(before: str, after: str) -> str:
+    """What was said before a measurement and after it, in one text."""
+    return before if before == after else f"{before or 'none'}, later {after or 'none'}"
+
+
 UNKNOWN = PairSeen(state="unknown", profile="", suite="")
 
 

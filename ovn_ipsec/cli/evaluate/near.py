@@ -17,7 +17,7 @@ from ..local import ask_peers, own_socket
 from ..settings import Settings
 from ..watching import pause
 from . import far, host, network, port, rule, traffic
-from .answers import UNKNOWN, PairSeen, pair_seen
+from .answers import UNKNOWN, PairSeen, both, pair_seen
 from .far import Far
 from .network import Network
 from .summary import WORDS
@@ -233,8 +233,12 @@ def _measure(
             runs.append(run)
             say(f"{profile or 'as it is'}, {turn} of {order.repeat}: {_said(run)}")
     after = own_pair(peer)
-    state = before.state if before == after else f"{before.state}, later {after.state}"
-    return Series(profile=profile, state=state, suite=after.suite, runs=tuple(runs))
+    return Series(
+        profile=profile,
+        state=both(before.state, after.state),
+        suite=both(before.suite, after.suite),
+        runs=tuple(runs),
+    )
 
 
 def _said(run: Run) -> str:

@@ -250,6 +250,11 @@ def test_a_pair_has_turned_when_its_sas_have(
     assert PairSeen(state=state, profile=profile, suite=suite).is_turned(wanted) is is_turned
 
 
+def test_what_changes_during_a_measurement_is_said():
+    assert answers.both("clear", "clear") == "clear"
+    assert answers.both("", "AES_GCM_16-256") == "none, later AES_GCM_16-256"
+
+
 def test_what_one_end_says_the_other_understands():
     pair = PairSeen(state="clear", profile="", suite="")
     assert answers.parse_facts(answers.line_of(A)) == A
