@@ -31,6 +31,8 @@ pytestmark = [
 ]
 SWITCH = "ovn-ipsec-evaluate/a/b"
 SHORT = ("--seconds", "1", "--repeat", "1", "--mtu", "1400", "--yes")
+LONG = ("--repeat", "50")
+"""It does not end by itself while a test looks."""
 
 
 @dataclass
@@ -199,7 +201,7 @@ def test_one_that_is_interrupted_leaves_nothing(pair: Pair, number: signal.Signa
     """Neither does the other end, which ends because the near one says so."""
     before = pair.rows()
     pair.join()
-    far, near = pair.b.evaluate(), pair.a.evaluate(*SHORT)
+    far, near = pair.b.evaluate(), pair.a.evaluate(*SHORT, *LONG)
     pair.bind()
     said(near, "1 stream")
     near.send_signal(number)
@@ -213,7 +215,7 @@ def test_what_a_killed_one_leaves_is_named_and_deleted_by_the_next(pair: Pair) -
     """In NB, with the rule that it had written, and on both hosts."""
     before = pair.rows()
     pair.join()
-    far, near = pair.b.evaluate(), pair.a.evaluate(*SHORT)
+    far, near = pair.b.evaluate(), pair.a.evaluate(*SHORT, *LONG)
     pair.bind()
     said(near, "1 stream")
     near.kill()

@@ -25,6 +25,9 @@ pytestmark = pytest.mark.skipif(shutil.which("iperf3") is None, reason="iperf3 i
 DATABASES = (f"--ovnnb-db=tcp:{CENTRAL_IPV4}:{NB_PORT}", f"--ovnsb-db=tcp:{CENTRAL_IPV4}:{SB_PORT}")
 SHORT = ("--seconds", "1", "--repeat", "1", "--rate", "50", "--yes")
 
+LONG = ("--repeat", "50")
+"""It does not end by itself while a test looks."""
+
 
 def evaluate(chassis: Chassis, *words: str) -> subprocess.Popen[str]:
     """Start it on one of the two chassis."""
@@ -98,7 +101,7 @@ def test_one_that_is_interrupted_puts_everything_back(enforced: Cluster) -> None
     """The rule that it had written included, and the far end ends, too."""
     before = made(enforced)
     far = evaluate(enforced.chassis["h2"])
-    near = evaluate(enforced.chassis["h1"], *SHORT, "--profiles", "chacha20")
+    near = evaluate(enforced.chassis["h1"], *SHORT, *LONG, "--profiles", "chacha20")
     said(near, "1 stream")
     changed = made(enforced)
     near.send_signal(signal.SIGINT)
