@@ -16,20 +16,26 @@ from ..errors import InputError
 from ..model.chassis import EncapType
 from ..model.mtu import BY_PROFILE, Wrapping, inner_mtu
 from ..model.policy import ClusterPolicy, EncryptionPolicy, Mode, Phase, Treatment
+from ..model.status import Room
 from ..policy.judgement import treatment_of
 from ..schema.encap import EncapIntent
 from ..schema.network_mtu import NetworkMtu
 from ..schema.report import printable
 from .finding import CLUSTER, Finding, Level
 from .pairs import Ends, kinds
-from .view import ChassisView
+from .view import ChassisView, Southbound
 from .wording import plural
 
 SHOWN = 10
 """Networks that are told one by one where other things are told too."""
 WHAT_TO_SET = "see what to set: ovn-ipsec mtu"
 SEE_INTERFACES = "on the chassis: ovn-ipsec doctor names them; what to set: ovn-ipsec mtu"
+NARROW = "reports of an underlay that leaves less than any host takes"
 INTERFACES = "interfaces of workloads with a larger MTU than what the tunnels leave"
+LEAST = 576
+"""What every host takes in one piece (RFC 791). A chassis that reports less is not what the others
+are to follow: it has lost its underlay, or does not tell the truth."""
+SEE_UNDERLAY = "on the chassis: ovn-ipsec doctor; ip link show; ip route get PEER"
 NO_MTU = "correct the number: a workload that is given it may ignore it"
 
 Treat = Callable[[EncapIntent, EncapIntent], Treatment]
@@ -114,11 +120,13 @@ class Headroom:
     interfaces: tuple[tuple[str, int, int], ...]
     """Chassis with interfaces that are larger than what its own pairs leave: their number, and
     what is left."""
+    narrow: tuple[tuple[str, int], ...] = ()
+    """Chassis that report less than LEAST, and what they report; they count for nothing else."""
 
     @property
     def fits(self) -> bool | None:
         """Whether nothing is too large; None: nobody can tell."""
-        if self.larger or self.interfaces:
+        if self.larger or self.interfaces or self.narrow:
             return False
         return None if self.limit is None else True
 
@@ -149,7 +157,7 @@ def headroom(
     """Work out what is left, and what exceeds it.
 
     Args:
-        chassis: All of them.
+        chassis: All that count; see ``trusted``.
         treat: How a pair is treated.
         networks: The MTUs that the northbound gives to workloads.
         errors: Those that could not be read.
@@ -159,16 +167,39 @@ def headroom(
     lines = _lines(views, treat, in_udp=in_udp)
     limit = _limit(lines, views)
     larger = (one for one in networks if limit is not None and one.mtu > limit.left)
-    rooms = ((view.name, view.digest.room) for view in views if view.digest is not None)
+    rooms = [(view.name, room) for view in views if (room := _reported(view)) is not None]
     return Headroom(
         lines=lines,
         limit=limit,
         larger=tuple(sorted(larger, key=lambda one: (-one.mtu, str(one)))),
         errors=tuple(errors),
         interfaces=tuple(
-            (name, room.larger, room.inner) for name, room in rooms if room and room.larger
+            (name, room.larger, room.inner)
+            for name, room in rooms
+            if room.larger and _is_sound(room)
         ),
+        narrow=tuple((name, room.inner) for name, room in rooms if not _is_sound(room)),
     )
+
+
+def trusted(sb: Southbound) -> list[ChassisView]:
+    """The chassis whose word counts for others: not those in quarantine."""
+    barred = frozenset[str]() if sb.policy is None else sb.policy.quarantine
+    return [view for view in sb.chassis.values() if view.name not in barred]
+
+
+def _reported(view: ChassisView) -> Room | None:
+    return None if view.digest is None else view.digest.room
+
+
+def _sound(view: ChassisView) -> Room | None:
+    """What a chassis reports, if others may be asked to follow it."""
+    room = _reported(view)
+    return room if room is not None and _is_sound(room) else None
+
+
+def _is_sound(room: Room) -> bool:
+    return min(room.underlay, room.inner) >= LEAST
 
 
 def _lines(views: Iterable[ChassisView], treat: Treat, *, in_udp: bool) -> tuple[MtuLine, ...]:
@@ -193,7 +224,7 @@ def _face(view: ChassisView, intent: EncapIntent) -> _Face:
 
 
 def _underlay(view: ChassisView) -> int | None:
-    room = None if view.digest is None else view.digest.room
+    room = _sound(view)
     return None if room is None else room.underlay
 
 
@@ -221,7 +252,7 @@ def _limit(lines: Iterable[MtuLine], views: Iterable[ChassisView]) -> Limit | No
     ]
     computed = min((one.left for one in found), default=None)
     for view in views:
-        room = None if view.digest is None else view.digest.room
+        room = _sound(view)
         if room is not None and (computed is None or room.inner < computed):
             why = "a path of it is narrower, or ESP is in UDP there"
             found.append(Limit(left=room.inner, because=f"at {view.name} ({why})"))
@@ -237,6 +268,14 @@ def findings(found: Headroom) -> Iterator[Finding]:
         yield _warning(CLUSTER, f"{plural(rest, 'more MTU')} too large", WHAT_TO_SET)
     for error in found.errors[:SHOWN]:
         yield _warning(CLUSTER, printable(str(error), 400), NO_MTU)
+    for name, left in found.narrow:
+        yield Finding(
+            subject=name,
+            problem=too_narrow(left),
+            next_step=SEE_UNDERLAY,
+            level=Level.WARNING,
+            kind=NARROW,
+        )
     for name, number, left in found.interfaces:
         text = f"{plural(number, 'interface')} of workloads with an MTU above {left}"
         yield Finding(
@@ -251,6 +290,11 @@ def findings(found: Headroom) -> Iterator[Finding]:
 def too_large(one: NetworkMtu, limit: Limit) -> str:
     """Say that an MTU is too large, and why."""
     return f"{one} is {one.mtu}, but {limit.left} is left {limit.because}"
+
+
+def too_narrow(left: int) -> str:
+    """Say that a report is not followed, and why."""
+    return f"reports that {left} is left to workloads; below {LEAST} no other chassis follows it"
 
 
 def _warning(subject: str, problem: str, next_step: str) -> Finding:

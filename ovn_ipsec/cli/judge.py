@@ -19,7 +19,7 @@ from ..schema.network_mtu import RawNetworks, parse_networks
 from ..schema.report import parse_digest, printable
 from .finding import BLOCKED, CLUSTER, PENDING, Finding, Level
 from .headroom import findings as mtu_findings
-from .headroom import headroom, treatment_by
+from .headroom import headroom, treatment_by, trusted
 from .rows import row_findings
 from .settings import Exit
 from .unmanaged import absent, in_quarantine
@@ -134,7 +134,7 @@ def _mtus(sb: Southbound, networks: RawNetworks) -> Iterator[Finding]:
     if sb.policy is None or sb.policy.phase in (Phase.OFF, Phase.RELAX):
         return
     treat, in_udp = treatment_by(sb.policy), sb.policy.tuning.force_encapsulation
-    found = headroom(sb.chassis.values(), treat, *parse_networks(networks), in_udp=in_udp)
+    found = headroom(trusted(sb), treat, *parse_networks(networks), in_udp=in_udp)
     yield from mtu_findings(found)
 
 

@@ -50,7 +50,7 @@ def _look(settings: Settings) -> Headroom:
     from ..schema.network_mtu import parse_networks  # noqa: PLC0415
     from . import gather  # noqa: PLC0415 - --help stays quick
     from .database import connected, global_row  # noqa: PLC0415
-    from .headroom import headroom, treatment_by  # noqa: PLC0415
+    from .headroom import headroom, treatment_by, trusted  # noqa: PLC0415
     from .view import parse_southbound  # noqa: PLC0415
 
     with connected(settings, settings.ovnnb_db, NORTHBOUND_MTUS, only=ONLY_LOCALNET) as nb:
@@ -60,7 +60,7 @@ def _look(settings: Settings) -> Headroom:
         seen = parse_southbound(gather.southbound(sb))
     stated = seen.policy or asked
     return headroom(
-        seen.chassis.values(),
+        trusted(seen),
         treatment_by(seen.policy, asked),
         networks,
         errors,
@@ -109,6 +109,7 @@ def as_json(found: Headroom) -> dict[str, Any]:
             {"chassis": name, "number": number, "left": left}
             for name, number, left in found.interfaces
         ],
+        "narrow": [{"chassis": name, "left": left} for name, left in found.narrow],
         "errors": [error.diagnostics() for error in found.errors],
         "exit": int(judged(found)),
     }
@@ -128,7 +129,7 @@ def _show(found: Headroom) -> None:
     else:
         screen.line(f"{limit.left} is left to workloads, {limit.because}", "bold")
     screen.table(COLUMNS, rows(found))
-    if found.larger or found.interfaces:
+    if found.larger or found.interfaces or found.narrow:
         screen.line("")
         _show_larger(screen, found)
     for error in found.errors:
@@ -136,10 +137,15 @@ def _show(found: Headroom) -> None:
 
 
 def _show_larger(screen: Screen, found: Headroom) -> None:
+    from .headroom import SEE_UNDERLAY, too_narrow  # noqa: PLC0415 - --help stays quick
+
     if found.limit is not None:
         for one in found.larger:
             screen.line(f"{one} is {one.mtu}", "yellow")
             screen.line(f"    {one.to_set(found.limit.left)}")
+    for name, left in found.narrow:
+        screen.line(f"{name} {too_narrow(left)}", "yellow")
+        screen.line(f"    {SEE_UNDERLAY}")
     for name, number, left in found.interfaces:
         of = f"{number} interface{'s' if number > 1 else ''} of workloads"
         screen.line(f"{name}: {of} with an MTU above {left}", "yellow")

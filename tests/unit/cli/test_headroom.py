@@ -22,10 +22,12 @@ from ovn_ipsec.cli.headroom import (
     findings,
     headroom,
     treatment_by,
+    trusted,
 )
 from ovn_ipsec.cli.settings import Exit, Settings
 from ovn_ipsec.cli.view import RawSouthbound, Southbound, parse_southbound
 from ovn_ipsec.clock import utc_now
+from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import EncryptionPolicy, Mode, Phase, Profile, Tuning
 from ovn_ipsec.model.status import Room
 from ovn_ipsec.schema.encap import RawChassis
@@ -236,3 +238,27 @@ def test_a_command_that_finds_no_database_says_so(capsys):
         mtu.command.callback.__wrapped__(settings)
     assert ended.value.code == Exit.CANNOT_TELL
     assert "northbound" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("room", [Room(underlay=1500, inner=0), Room(underlay=68, inner=9999)])
+def test_what_one_chassis_says_of_too_little_is_its_own_matter(room):
+    """Nobody is told to make the MTU of all others next to nothing; who says so is named."""
+    reports = rooms(1500, 1500, 1500) | {"hv3": report(room=room)}
+    found = seen(southbound(reports), dhcp("1400"))
+    assert (found.limit and found.limit.left, found.larger, found.fits) == (1408, (), False)
+    assert found.narrow == (("hv3", room.inner),)
+    (finding,) = findings(found)
+    assert (finding.subject, finding.level) == ("hv3", Level.WARNING)
+    assert f"{room.inner} is left" in finding.problem
+    assert mtu.as_json(found)["narrow"] == [{"chassis": "hv3", "left": room.inner}]
+
+
+def test_a_chassis_in_quarantine_has_no_say():
+    """Nobody has a tunnel to it that carries anything."""
+    reports = rooms(1500, 1500) | {"hv3": report(room=Room(underlay=700, inner=600))}
+    barred = southbound(reports, quarantine=frozenset({ChassisName("hv3")}))
+    assert [view.name for view in trusted(barred)] == ["hv1", "hv2"]
+    found = headroom(trusted(barred), treatment_by(barred.policy))
+    assert found.limit is not None
+    assert found.limit.left == 1408
+    assert len(trusted(southbound(reports))) == 3
