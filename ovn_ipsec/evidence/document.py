@@ -60,6 +60,9 @@ def document(ledger: Ledger, asked: Request) -> dict[str, Any]:
     pairs = sorted(ledger.pairs.values(), key=lambda p: (p.peer, p.local, p.remote, p.type))
     guard = {layer: _layer(host.epochs, layer, asked) for layer in (NFT, XFRM)}
     totals = _totals(guard)
+    # Where no layer went on counting, nobody knows whether there was a guard.
+    uncounted = (gap.end for gap in host.gaps if not _counting(gap, host.epochs))
+    unsure = max(uncounted, default=None)
     return {
         "format": FORMAT,
         "made_at": moment(asked.now),
@@ -78,7 +81,7 @@ def document(ledger: Ledger, asked: Request) -> dict[str, Any]:
         "older_policies_not_kept": host.policies_dropped,
         "certificates": [_own(one) for one in _latest(host.own, since)],
         "guard": {**guard, **totals},
-        "pairs": [_pair(one, gaps, asked) for one in pairs if _matters(one, since)],
+        "pairs": [_pair(one, gaps, unsure, asked) for one in pairs if _matters(one, since)],
         "pairs_not_kept": host.pairs_dropped,
     }
 
@@ -94,14 +97,18 @@ def _gaps(host: HostEvidence, asked: Request) -> list[Gap]:
 
 
 def _gap(gap: Gap, epochs: Iterable[Epoch]) -> dict[str, Any]:
-    covering = {one.layer for one in epochs if _covers(one, gap)}
     return {
         "from": moment(gap.begin),
         "to": moment(gap.end),
         "controller_ended": "orderly" if gap.clean else "not orderly",
         "rebooted": gap.rebooted,
-        "counted_by": sorted(covering),
+        "counted_by": sorted(_counting(gap, epochs)),
     }
+
+
+def _counting(gap: Gap, epochs: Iterable[Epoch]) -> set[str]:
+    """The layers whose counters went on over a gap."""
+    return {one.layer for one in epochs if _covers(one, gap)}
 
 
 def _covers(epoch: Epoch, gap: Gap) -> bool:
@@ -213,7 +220,17 @@ def _matters(pair: PairEvidence, since: int | None) -> bool:
     return since is None or pair.state != GONE or pair.since >= since
 
 
-def _pair(pair: PairEvidence, gaps: Iterable[Gap], asked: Request) -> dict[str, Any]:
+def _pair(
+    pair: PairEvidence, gaps: Iterable[Gap], unsure: int | None, asked: Request
+) -> dict[str, Any]:
+    """Say what is known of a pair.
+
+    Args:
+        pair: The pair.
+        gaps: When nobody observed.
+        unsure: Until when it is not known whether a guard stood; None: it always is.
+        asked: What was asked for.
+    """
     since = asked.since
     spans = [one for one in pair.spans if since is None or one.end is None or one.end >= since]
     methods = [m for n, m in enumerate(pair.methods) if _lasts(pair.methods, n, since)]
@@ -231,7 +248,7 @@ def _pair(pair: PairEvidence, gaps: Iterable[Gap], asked: Request) -> dict[str, 
         "encrypted_since": moment(spans[-1].begin) if is_open else None,
         "encrypted": [_span(one) for one in spans],
         "older_spans_not_kept": pair.spans_dropped,
-        "clear_denied_since": moment(pair.closed_since),
+        "clear_denied_since": moment(_denied_since(pair, unsure)),
         "not_observed": [
             {
                 "from": moment(gap.begin),
@@ -244,6 +261,11 @@ def _pair(pair: PairEvidence, gaps: Iterable[Gap], asked: Request) -> dict[str, 
         "methods": [_method(one) for one in methods],
         "protected": _protected(pair, since),
     }
+
+
+def _denied_since(pair: PairEvidence, unsure: int | None) -> int | None:
+    closed = pair.closed_since
+    return closed if closed is None or unsure is None else max(closed, unsure)
 
 
 def _lasts(methods: Sequence[Method], number: int, since: int | None) -> bool:

@@ -219,9 +219,11 @@ class Ledger:
         unseen = pair.unseen_since
         if unseen is None or pair.state != ENCRYPTED:
             return pair
-        since = event.held_since
+        since, gaps = event.held_since, self.host.gaps
+        # No SA outlives a boot, whatever the clock says of when it was made.
+        if any(gap.rebooted for gap in gaps if gap.begin >= unseen):
+            since = None
         if event.state == ENCRYPTED and since is not None and since <= unseen:
-            gaps = self.host.gaps
             held = {*pair.held, *(gap.begin for gap in gaps if gap.begin >= unseen)}
             kept = sorted(held & {gap.begin for gap in gaps})
             return replace(pair, held=tuple(kept))

@@ -244,3 +244,19 @@ def test_without_extended_sequence_numbers_nothing_is_said_of_them():
     text = page(made(Start(at=T, boot="", version="1"), state(T, "encrypted"), method, now=T))
     assert "extended" not in text.partition("## How to read")[0]
     assert "the peer proved to be not known" in text
+
+
+@pytest.mark.parametrize(("epoch", "since"), [("t1", "02:00:05Z"), ("t2", "02:02:00Z")])
+def test_that_clear_text_is_denied_is_claimed_only_where_a_layer_counted(epoch: str, since: str):
+    """After a gap with other counters nobody knows whether there was a guard in it."""
+    found = made(
+        start(T),
+        state(T + 5, "encrypted"),
+        counted(T + 6, 0),
+        start(T + 120),
+        state(T + 121, "encrypted", held_since=T + 5),
+        counted(T + 122, 0, epoch),
+        now=T + 130,
+    )
+    (pair,) = found["pairs"]
+    assert pair["clear_denied_since"] == f"2025-11-28T{since}"

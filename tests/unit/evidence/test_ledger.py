@@ -302,3 +302,18 @@ def test_lines_that_cannot_be_read_are_counted_and_the_others_taken():
     assert (found.host.unreadable, found.host.begun_at, found.pairs) == (3, 1, {})
     again = Ledger.of("?\n" + "".join(map(line, found.events())))
     assert again.host.unreadable == 4
+
+
+@pytest.mark.parametrize(("boot", "spans"), [("b1", [(2, None)]), ("b2", [(2, 2), (9, None)])])
+def test_no_sa_outlives_a_boot_whatever_its_clock_said(boot: str, spans: list[object]):
+    """A clock that is wrong at first dates the new SAs back to before the gap."""
+    found = Ledger()
+    found.apply_all(
+        [
+            start(1),
+            state(2, "encrypted"),
+            start(8, boot),
+            state(9, "encrypted", held_since=1),
+        ]
+    )
+    assert [(one.begin, one.end) for one in found.pairs["p"].spans] == spans
