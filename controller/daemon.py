@@ -128,7 +128,7 @@ class Controller:
         chassis = self.chassis
         if chassis is None:
             self._part("kernel", self._watch_kernel, now)
-            self._keep_evidence(None)
+            self._part("evidence", self._keep_evidence, None)
             return
         self._part("southbound", self._observe_southbound, chassis)
         if self.here is not None:
@@ -141,7 +141,7 @@ class Controller:
         self._part("tunnel ports", self._keep_ports, chassis, now)
         self._part("MTU", self.mtu.look, chassis.agent, now, self._interfaces)
         self._part("report", self._report, chassis)
-        self._keep_evidence(chassis)
+        self._part("evidence", self._keep_evidence, chassis)
 
     def _part(self, name: str, run: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
         """Run one part of a pass; a failure does not keep the other parts from running."""
