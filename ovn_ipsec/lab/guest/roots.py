@@ -12,14 +12,13 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import CommandError, LabError
-from ..waiting import stretched
+from ..errors import LabError
+from ..making import Progress, mmdebstrap, run
 
 BUILD_S = 1800.0
 """How long fetching and installing some 300 packages may take."""
@@ -56,8 +55,6 @@ SID = Suite(name="sid")
 SUITES = {suite.name: suite for suite in (BOOKWORM, TRIXIE, SID)}
 """By name, the oldest first."""
 
-Progress = Callable[[str], None]
-
 
 def missing() -> tuple[str, ...]:
     """Name what this machine lacks to make a root, as what to install or to be."""
@@ -92,13 +89,8 @@ def _make(suite: Suite, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = folder.with_name(f"new-{folder.name}")
     shutil.rmtree(work, ignore_errors=True)
-    _run(
-        *("mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(_PACKAGES)}"),
-        # A mirror of a moment has a Release file that is out of date.
-        '--aptopt=Acquire::Check-Valid-Until "false"',
-        *("--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"),
-        *(suite.name, str(work)),
-    )
+    small = ("--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*")
+    run(*mmdebstrap(_PACKAGES, *small, suite.name, str(work)), timeout=BUILD_S)
     libraries = work / "usr/local/lib" / interpreter(work) / "dist-packages"
     _pip(libraries, "--no-deps", *_BUNDLED)
     if suite.wheels:
@@ -128,20 +120,5 @@ def versions(root: Path) -> dict[str, str]:
 
 def _pip(target: Path, *arguments: str) -> None:
     quiet = ("--quiet", "--disable-pip-version-check", "--no-compile", "--root-user-action=ignore")
-    _run(sys.executable, "-m", "pip", "install", *quiet, "--target", str(target), *arguments)
-
-
-def _run(*argv: str) -> None:
-    try:
-        done = subprocess.run(
-            argv,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=stretched(BUILD_S),
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise LabError(f"{argv[0]}: {error}") from error
-    if done.returncode != 0:
-        raise CommandError(argv, done.returncode, done.stderr[-3000:])
+    words = (*quiet, "--target", str(target), *arguments)
+    run(sys.executable, "-m", "pip", "install", *words, timeout=BUILD_S)

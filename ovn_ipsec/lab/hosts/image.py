@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ovn_ipsec.lab.errors import LabError
-from ovn_ipsec.lab.waiting import stretched
+from ovn_ipsec.lab.making import Progress, mmdebstrap, run
 
 from . import early, recipe
 
@@ -35,8 +34,6 @@ _PROGRAMS = {
     "busybox": "busybox-static",
 }
 _NO_FETCH = re.compile(r"Failed to fetch|Could not resolve|Could not connect|Unable to connect")
-
-Progress = Callable[[str], None]
 
 
 class UnfetchableError(LabError):
@@ -140,12 +137,9 @@ def _let_root_log_in(root: Path) -> None:
 
 
 def _debootstrap(root: Path, packages: Sequence[str]) -> None:
-    options = ("--mode=root", "--variant=minbase", f"--include={','.join(packages)}")
-    # A mirror of a moment has a Release file that is out of date.
-    valid = '--aptopt=Acquire::Check-Valid-Until "false"'
     try:
         # An initramfs of the distribution's own would not be used.
-        _run("env", "INITRD=No", "mmdebstrap", *options, valid, recipe.SUITE, str(root))
+        _run("env", "INITRD=No", *mmdebstrap(packages, recipe.SUITE, str(root)))
     except LabError as error:
         if found := _NO_FETCH.search(str(error)):
             raise UnfetchableError(f"Debian's packages: {found[0]}") from error
@@ -153,17 +147,4 @@ def _debootstrap(root: Path, packages: Sequence[str]) -> None:
 
 
 def _run(*argv: str) -> str:
-    try:
-        done = subprocess.run(
-            argv,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=stretched(BUILD_S),
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise LabError(f"{argv[0]}: {error}") from error
-    if done.returncode != 0:
-        raise LabError(f"{argv[0]}: status {done.returncode}: {done.stderr.strip()[-3000:]}")
-    return done.stdout.strip()
+    return run(*argv, timeout=BUILD_S)

@@ -16,10 +16,11 @@ from pathlib import Path
 from types import TracebackType
 
 from ovn_ipsec.lab.errors import LabError
+from ovn_ipsec.lab.making import Progress
 from ovn_ipsec.lab.waiting import wait_until
 
 from . import tutorial
-from .image import Image, Progress
+from .image import Image
 from .machine import Machine
 from .recipe import H1, H2, HostName
 from .tutorial import Step
