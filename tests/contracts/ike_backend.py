@@ -186,6 +186,11 @@ def seen(observation):
 NOBODY = ConnName("ovn-nobody@10.9.9.9%10.9.0.1")
 
 
+def peer_config(**changes: object) -> ConnConfig:
+    """The connection of the other end."""
+    return replace(config("chB", "chA", (PEER_IP, LOCAL_IP)), **changes)  # type: ignore[arg-type]
+
+
 class IkeBackendContract:
     """The suite."""
 

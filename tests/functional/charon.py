@@ -5,24 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import signal
 import socket
 import subprocess
-import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from ovn_ipsec.lab.waiting import stretched
+from tests.functional import ends
 
 DAEMON = "/usr/sbin/charon-systemd"
 PLUGINS = (
     "aes sha1 sha2 random nonce x509 revocation constraints curl pubkey pkcs1 pkcs8 pem openssl "
     "hmac kdf gcm drbg curve25519 kernel-netlink socket-default vici"
 )
-START_S = 60.0
 FETCH_S = 2
 """As in the settings that we ship."""
 
@@ -49,25 +43,15 @@ charon-systemd {{
 
 def missing() -> str:
     """Name what this machine lacks to run a charon in a namespace; empty when it can."""
-    if os.geteuid() != 0:
-        return "root"
-    if not Path(DAEMON).exists():
-        return f"{DAEMON} (package charon-systemd)"
-    if shutil.which("ip") is None:
-        return "ip (package iproute2)"
-    probe = subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True)
-    return "" if probe.returncode == 0 else "network namespaces"
+    return ends.lacks(Path(DAEMON), f"{DAEMON} (package charon-systemd)")
 
 
 @dataclass
-class Charon:
-    """One daemon and its namespace."""
+class Charon(ends.Daemon):
+    """One charon."""
 
-    netns: str
-    folder: Path
     retransmit_s: int = 1
     """An emulated machine takes longer than that to answer."""
-    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def socket(self) -> Path:
@@ -98,63 +82,15 @@ class Charon:
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + stretched(START_S)
-        while not self._listens():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                text = (self.folder / "charon.log").read_text(errors="replace")
-                raise RuntimeError(f"charon did not start: {text[-2000:]}")
-            time.sleep(0.02)
+        self.wait_until(self._listens, "charon.log")
 
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(str(self.socket)) == 0
 
-    def freeze(self) -> None:
-        """Stop it in the middle of whatever it does."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-        stat = Path(f"/proc/{self.process.pid}/stat")
-        while stat.read_text().rpartition(")")[2].split()[0] != "T":
-            time.sleep(0.01)
 
-    def thaw(self) -> None:
-        """Let it go on."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """Kill it without a chance to clean up."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-@contextlib.contextmanager
-def two_charons(retransmit_s: int = 1) -> Iterator[tuple[Charon, Charon]]:
+def two_charons(
+    retransmit_s: int = 1,
+) -> contextlib.AbstractContextManager[tuple[Charon, Charon]]:
     """Run two charons that reach each other at 10.9.0.1 and 10.9.0.2."""
-    tag = f"ike{os.getpid() % 100_000}"
-    with contextlib.ExitStack() as stack:
-        root = Path(tempfile.mkdtemp(prefix="ovn-ipsec-"))
-        stack.callback(shutil.rmtree, root, ignore_errors=True)
-        both = []
-        for end in ("a", "b"):
-            _ip("netns", "add", tag + end)
-            stack.callback(_ip, "netns", "del", tag + end)
-            (root / end).mkdir()
-            both.append(Charon(tag + end, root / end, retransmit_s))
-        one, other = both
-        _ip("link", "add", "e0", "netns", one.netns, "type", "veth", "peer", "name", "e0",
-            "netns", other.netns)  # fmt: skip
-        for charon, address in ((one, "10.9.0.1/24"), (other, "10.9.0.2/24")):
-            _ip("-n", charon.netns, "addr", "add", address, "dev", "e0")
-            _ip("-n", charon.netns, "link", "set", "e0", "up")
-            _ip("-n", charon.netns, "link", "set", "lo", "up")
-            stack.callback(charon.kill)
-            charon.start()
-        yield one, other
+    return ends.two("ike", lambda netns, folder: Charon(netns, folder, retransmit_s))

@@ -5,21 +5,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import signal
 import subprocess
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from controller.ike.libreswan.tools import Places
-from ovn_ipsec.lab.waiting import stretched
+from tests.functional import ends
 
 ROOT = Path(__file__).parents[2] / ".venv" / "libreswan"
 """Where tools/setup unpacks it."""
-START_S = 60.0
 _EXEC = "usr/libexec/ipsec"
 # pluto looks for addconn there, wherever it is itself.
 _START = f"""
@@ -31,14 +26,7 @@ exec /{_EXEC}/pluto "$@"
 
 def missing() -> str:
     """Name what this machine lacks to run a pluto in a namespace; empty when it can."""
-    if os.geteuid() != 0:
-        return "root"
-    if not (ROOT / _EXEC / "pluto").exists():
-        return f"{ROOT}, which tools/setup makes"
-    if shutil.which("ip") is None:
-        return "ip (package iproute2)"
-    probe = subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True)
-    return "" if probe.returncode == 0 else "network namespaces"
+    return ends.lacks(ROOT / _EXEC / "pluto", f"{ROOT}, which tools/setup makes")
 
 
 def environment() -> Mapping[str, str]:
@@ -48,12 +36,8 @@ def environment() -> Mapping[str, str]:
 
 
 @dataclass
-class Pluto:
-    """One daemon and its namespace."""
-
-    netns: str
-    folder: Path
-    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+class Pluto(ends.Daemon):
+    """One pluto."""
 
     @property
     def places(self) -> Places:
@@ -88,7 +72,9 @@ class Pluto:
         )
 
     def start(self) -> None:
-        """Start the daemon and wait until it listens."""
+        """Start the daemon and wait until it listens; the first time, it is prepared."""
+        if not (self.folder / "nss").exists():
+            self.prepare()
         for name in ("pluto.ctl", "pluto.pid"):
             (self.folder / name).unlink(missing_ok=True)
         words = ["--nofork", "--config", f"{self.folder}/ipsec.conf"]
@@ -104,64 +90,13 @@ class Pluto:
                 stdout=out,
                 stderr=out,
             )
-        deadline = time.monotonic() + stretched(START_S)
-        while not self._listens(heard):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                text = (self.folder / "out").read_text(errors="replace")
-                raise RuntimeError(f"pluto did not start: {text[-2000:]}")
-            time.sleep(0.02)
+        self.wait_until(lambda: self._listens(heard), "out")
 
     def _listens(self, before: int) -> bool:
         found = (self.folder / "pluto.ctl").exists() and (self.folder / "log").exists()
         return found and self.log.count("listening for IKE") > before
 
-    def freeze(self) -> None:
-        """Stop it in the middle of whatever it does."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-        stat = Path(f"/proc/{self.process.pid}/stat")
-        while stat.read_text().rpartition(")")[2].split()[0] != "T":
-            time.sleep(0.01)
 
-    def thaw(self) -> None:
-        """Let it go on."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """Kill it without a chance to clean up."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-@contextlib.contextmanager
-def two_plutos() -> Iterator[tuple[Pluto, Pluto]]:
+def two_plutos() -> contextlib.AbstractContextManager[tuple[Pluto, Pluto]]:
     """Run two plutos that reach each other at 10.9.0.1 and 10.9.0.2."""
-    tag = f"lsw{os.getpid() % 100_000}"
-    with contextlib.ExitStack() as stack:
-        root = Path(tempfile.mkdtemp(prefix="ovn-ipsec-"))
-        stack.callback(shutil.rmtree, root, ignore_errors=True)
-        both = []
-        for end in ("a", "b"):
-            _ip("netns", "add", tag + end)
-            stack.callback(_ip, "netns", "del", tag + end)
-            (root / end).mkdir()
-            both.append(Pluto(tag + end, root / end))
-        one, other = both
-        _ip("link", "add", "e0", "netns", one.netns, "type", "veth", "peer", "name", "e0",
-            "netns", other.netns)  # fmt: skip
-        for pluto, address in ((one, "10.9.0.1/24"), (other, "10.9.0.2/24")):
-            _ip("-n", pluto.netns, "addr", "add", address, "dev", "e0")
-            _ip("-n", pluto.netns, "link", "set", "e0", "up")
-            _ip("-n", pluto.netns, "link", "set", "lo", "up")
-            stack.callback(pluto.kill)
-            pluto.prepare()
-            pluto.start()
-        yield one, other
+    return ends.two("lsw", Pluto)

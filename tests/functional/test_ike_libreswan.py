@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -27,7 +27,6 @@ from ovn_ipsec.model.observation import Unknown
 from ovn_ipsec.model.policy import Auth, Profile, Revocation
 from tests.contracts.ike_backend import (
     LOCAL_IP,
-    PEER_IP,
     SILENT_IP,
     Authority,
     IkeBackendContract,
@@ -36,24 +35,17 @@ from tests.contracts.ike_backend import (
     identity,
     key_id,
     lab,
+    peer_config,
     pin,
     secret,
     seen,
     ways,
 )
 from tests.functional import pluto
+from tests.functional.ends import WAIT_S, eventually
 
 pytestmark = pytest.mark.skipif(bool(pluto.missing()), reason=f"needs {pluto.missing()}")
-WAIT_S = 60.0
 DOABLE = [profile for profile in Profile if profile is not Profile.PQ]
-
-
-def eventually(happened: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + stretched(WAIT_S)
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 def clean(backend: Libreswan) -> None:
@@ -93,10 +85,6 @@ def peer(both: tuple[pluto.Pluto, pluto.Pluto]) -> Iterator[Libreswan]:
     backend.open()
     yield backend
     clean(backend)
-
-
-def peer_config(**changes: object) -> ConnConfig:
-    return replace(config("chB", "chA", (PEER_IP, LOCAL_IP)), **changes)  # type: ignore[arg-type]
 
 
 class TestLibreswan(IkeBackendContract):

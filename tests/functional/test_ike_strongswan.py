@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -21,8 +21,6 @@ from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.observation import Unknown
 from ovn_ipsec.model.policy import Profile
 from tests.contracts.ike_backend import (
-    LOCAL_IP,
-    PEER_IP,
     Authority,
     IkeBackendContract,
     config,
@@ -30,13 +28,14 @@ from tests.contracts.ike_backend import (
     identity,
     key_id,
     lab,
+    peer_config,
     secret,
     seen,
 )
 from tests.functional import charon
+from tests.functional.ends import WAIT_S, eventually
 
 pytestmark = pytest.mark.skipif(bool(charon.missing()), reason=f"needs {charon.missing()}")
-WAIT_S = 60.0
 
 
 def clean(backend: StrongSwan) -> None:
@@ -58,14 +57,6 @@ def clean(backend: StrongSwan) -> None:
     backend.close()
 
 
-def eventually(happened: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + stretched(WAIT_S)
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def ike(both: tuple[charon.Charon, charon.Charon]) -> Iterator[StrongSwan]:
     backend = StrongSwan(both[0].uri)
@@ -79,10 +70,6 @@ def peer(both: tuple[charon.Charon, charon.Charon]) -> Iterator[StrongSwan]:
     backend.open()
     yield backend
     clean(backend)
-
-
-def peer_config(**changes: object) -> ConnConfig:
-    return replace(config("chB", "chA", (PEER_IP, LOCAL_IP)), **changes)  # type: ignore[arg-type]
 
 
 class TestStrongSwan(IkeBackendContract):

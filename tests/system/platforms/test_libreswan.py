@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from controller.ike.libreswan.daemon import Libreswan
 from controller.plan.connection import ChildSa, ConnConfig, installed
-from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.policy import Auth
 from tests.contracts.ike_backend import LOCAL_IP, PEER_IP, config, seen
 from tests.functional import pluto
+from tests.functional.ends import eventually
 
 pytestmark = pytest.mark.skipif(bool(pluto.missing()), reason=f"needs {pluto.missing()}")
 HERE = config(auth=Auth.PSK)
@@ -25,14 +24,6 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
     for _ in range(7):
         out.sendto(b"x" * 100, ("{}", 6081))
 """
-
-
-def eventually(happened: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + stretched(60)
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
