@@ -200,6 +200,13 @@ def answered(cluster: Cluster, size: int) -> int:
         pinger.stop()
 
 
+def wait_all_answered(cluster: Cluster, size: int) -> None:
+    """Wait until none is lost: the first few may be, after an interface or a port has changed."""
+    wait_until(
+        lambda: answered(cluster, size) == PINGS, 30, f"{size} bytes are answered", every=0.1
+    )
+
+
 @contextlib.contextmanager
 def interface_of(chassis: Chassis, name: str, mtu: int) -> Iterator[None]:
     """An interface like that of a virtual machine; those of w1 and w2 are moved away from here."""
@@ -242,12 +249,13 @@ def test_a_workload_that_is_too_large_is_named_and_what_is_printed_helps(
     dhcp = cluster.nbctl(*words).strip()
     try:
         resize(cluster, CLEAR)
-        assert answered(cluster, CLEAR) == PINGS
+        wait_all_answered(cluster, CLEAR)
         with interface_of(h1, "vm", CLEAR):
             refreshed(cluster, "h1", f"underlay=1500 inner={CLEAR} larger=0")
             helpers.enforce(cluster)
             helpers.wait_all_encrypted(cluster)
-            assert [answered(cluster, size) for size in (56, ENCRYPTED)] == [PINGS, PINGS]
+            for size in (56, ENCRYPTED):
+                wait_all_answered(cluster, size)
             assert [answered(cluster, size) for size in (ENCRYPTED + 1, CLEAR)] == [0, 0]
             refreshed(cluster, "h1", f"underlay=1500 inner={ENCRYPTED} larger=2")
             refreshed(cluster, "h2", f"underlay=1500 inner={ENCRYPTED} larger=1")
@@ -261,7 +269,7 @@ def test_a_workload_that_is_too_large_is_named_and_what_is_printed_helps(
             refreshed(cluster, name, f"underlay=1500 inner={ENCRYPTED} larger=0")
         code, found = told(central, "mtu")
         assert (code, found["left"], found["too_large"]) == (0, ENCRYPTED, [])
-        assert answered(cluster, found["left"]) == PINGS
+        wait_all_answered(cluster, found["left"])
     finally:
         cluster.nbctl("destroy", "DHCP_Options", dhcp)
         resize(cluster, WORKLOAD_MTU)
