@@ -24,8 +24,6 @@ CONFIRM = "ovn-ipsec-confirm"
 """NB_Global.options: by its value, the generation in force, NB is the cluster's own again."""
 SHOWN_S = 4.0
 """How long a state is looked at in which nothing is to happen."""
-ANSWER_S = 5.0
-"""Within which a daemon answers whoever asks it, whatever hangs beside it."""
 HOLD = """
 import socket, time
 held = socket.create_server(("127.0.0.1", {port}))

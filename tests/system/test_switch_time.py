@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long the switch takes on three chassis under a flood of pings, and what is clear of it when.
+"""What the switch loses on three chassis under a flood of pings, and what is clear of it when.
 
-The seconds are those of an emulated machine that other work may share; what is asserted is that
-evidence ends the waits and not their fixed times, and what is lost and clear.
+How long it takes is printed and not asserted: the seconds are those of an emulated machine that
+other work may share. That evidence ends the waits, and not their fixed times, is asserted in
+virtual time (tests/simulation/test_times.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import helpers
 import pytest
 from helpers import say
 
-from controller.plan.pair.lifecycle import SWITCH_IN_S
 from ovn_ipsec.lab.cluster.cluster import Cluster
 from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.lab.witness.wire import Kind
@@ -44,8 +44,8 @@ def follow(cluster: Cluster) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("turn", range(ROUNDS))
-def test_the_switch_takes_as_long_as_its_evidence(switched_off: Cluster, turn: int) -> None:
-    """Only what ovn-controller loses is lost, and a chassis that reports itself encrypted is."""
+def test_the_switch_loses_only_what_ovn_controller_does(switched_off: Cluster, turn: int) -> None:
+    """And a chassis that reports itself encrypted is."""
     cluster = switched_off
     with helpers.traffic(cluster, rate=RATE) as ping:
         begin, start = time.monotonic(), cluster.wire.mark()
@@ -63,5 +63,4 @@ def test_the_switch_takes_as_long_as_its_evidence(switched_off: Cluster, turn: i
             if one.at > begin + found[name]
         ]
         assert leaks == []
-        assert found["enforce"] - found["establish"] < stretched(SWITCH_IN_S)
     helpers.relax(cluster)
