@@ -19,7 +19,7 @@ help:
 	@echo 'setup        install what is missing: Debian packages, .venv (quick when nothing is)'
 	@echo 'sandbox      build a whole encrypted OVN cluster on this machine (ARGS=--keep: a shell in it)'
 	@echo
-	@echo 'check        everything: lint types arch docs-site unit simulation functional system'
+	@echo 'check        everything: lint types arch docs-site unit simulation functional system hosts-check'
 	@echo 'check-fast   lint types arch unit-fast, in half a minute'
 	@echo 'lint         ruff, its formatter, generated pages and links in the docs'
 	@echo 'types        mypy, strict'
@@ -34,6 +34,7 @@ help:
 	@echo 'platforms    the main path and what is new, on bookworm, trixie and sid (SUITE=trixie: one),'
 	@echo '             into docs/reference/platforms.md; slow without KVM'
 	@echo 'hosts-check  two whole Debian hosts, installed from our packages, rebooted, upgraded, cleared'
+	@echo '             (SUITE=sid: of another Debian)'
 	@echo 'hosts        the same two hosts, in clear, for you: needs root'
 	@echo
 	@echo 'bench        cost beside ovs-monitor-ipsec, into docs/explanation/cost.md'
@@ -63,11 +64,11 @@ sandbox: setup
 	$(PYTHON) -m ovn_ipsec.cli sandbox $(ARGS)
 
 # Two at a time. A guest that emulates leaves time to what runs beside it at idle priority, and
-# takes no harm; `make system` shows what it does as it does it, the functional tests at their end.
+# takes no harm; `make system` shows what it does as it does it, the others at their end.
 PAIRED = $(MAKE) --no-print-directory --jobs=2
 check: setup
 	@$(PAIRED) --output-sync=target unit simulation lint types arch docs-site
-	@$(PAIRED) functional-beside system
+	@$(PAIRED) beside-system system
 
 # The unit tests beside everything else.
 check-fast: setup
@@ -103,11 +104,15 @@ simulate:
 functional:
 	$(PYTHON) -m pytest tests/functional
 
-.PHONY: functional-beside
-functional-beside:
+# One after the other, at idle priority; what one of them says comes at its end.
+BESIDE = functional hosts-check
+.PHONY: beside-system
+beside-system:
 	@mkdir -p build
-	@chrt --idle 0 $(MAKE) --no-print-directory functional >build/functional.log 2>&1; \
-	    status=$$?; cat build/functional.log; exit $$status
+	@failed=0; for suite in $(BESIDE); do \
+	    chrt --idle 0 $(MAKE) --no-print-directory $$suite >build/$$suite.log 2>&1 || failed=1; \
+	    cat build/$$suite.log; \
+	done; exit $$failed
 
 # No plugins: loading and rewriting those of the other suites takes a guest most of a minute.
 system:
@@ -121,10 +126,10 @@ platforms: setup
 
 # No cache of pytest: what is tried is what was installed.
 hosts-check: setup deb
-	$(PYTHON) -m pytest tests/hosts -p no:cacheprovider
+	$(PYTHON) -m pytest tests/hosts $(SUITE:%=--suite=%) -p no:cacheprovider
 
 hosts: setup deb
-	$(PYTHON) -m ovn_ipsec.lab.hosts up
+	$(PYTHON) -m ovn_ipsec.lab.hosts up $(SUITE:%=--suite=%)
 
 bench:
 	$(PYTHON) tests/bench/control_plane/run.py $(ARGS)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two whole Debian hosts, installed from our packages, and the wire between them seen from outside.
 
-    make hosts-check
+    make hosts-check [SUITE=sid]
 
 One pair for the session, and one reader of docs/tutorial.md, who types every command of it. The
 tests run in the order of the tutorial, with faults and tasks of an operator between its chapters.
@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from operator_words import CHAPTERS, Operator
 
-from ovn_ipsec.lab.hosts import image
+from ovn_ipsec.lab.hosts import image, recipe
 from ovn_ipsec.lab.hosts.image import Image
 from ovn_ipsec.lab.hosts.pair import Pair
 
@@ -30,6 +30,11 @@ DEBS = image.packages(BUILD / "deb")
 ARTEFACTS = BUILD / "hosts" / "artefacts"
 ORDER = ("install", "security", "tasks", "reboot", "upgrade", "units", "removal")
 """Of the modules; what a failed one leaves behind is not mended for the next."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let another release of Debian be tried."""
+    parser.addoption("--suite", choices=recipe.SUITES, default=recipe.SUITES[0])
 
 
 def _why_not() -> str:
@@ -63,10 +68,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 @pytest.fixture(scope="session")
-def disk() -> Image:
+def disk(request: pytest.FixtureRequest) -> Image:
     """The disk of a Debian host without our packages."""
     try:
-        return image.ready(BUILD / "hosts", DEBS, _progress)
+        return image.ready(request.config.getoption("suite"), BUILD / "hosts", DEBS, _progress)
     except image.UnfetchableError as error:
         pytest.skip(str(error))
 

@@ -38,9 +38,10 @@ def test_a_package_depends_on_the_first_of_alternatives_and_not_on_ours():
 
 def test_another_package_or_file_makes_another_disk():
     """And the order of packages none."""
-    one = recipe.fingerprint(["a", "b"], b"x")
-    assert one == recipe.fingerprint(["b", "a"], b"x")
-    assert len({one, recipe.fingerprint(["a"], b"x"), recipe.fingerprint(["a", "b"], b"y")}) == 3
+    one = recipe.fingerprint("sid", ["a", "b"], b"x")
+    assert one == recipe.fingerprint("sid", ["b", "a"], b"x")
+    others = (("sid", ["a"], b"x"), ("sid", ["a", "b"], b"y"), ("trixie", ["a", "b"], b"x"))
+    assert len({one, *(recipe.fingerprint(*other) for other in others)}) == 4
 
 
 def test_only_the_first_host_is_central():

@@ -22,7 +22,7 @@ from ovn_ipsec.lab.errors import LabError
 
 from . import image
 from .pair import Pair
-from .recipe import HOSTS
+from .recipe import HOSTS, SUITES
 
 CACHE = Path("build/hosts")
 RUNNING = CACHE / "running"
@@ -42,8 +42,12 @@ Ctrl-C ends both hosts; what is on their disks is gone then.
 """
 
 
-def up(debs: Sequence[Path]) -> None:
+def up(suite: str, debs: Sequence[Path]) -> None:
     """Run both hosts until Ctrl-C.
+
+    Args:
+        suite: The release of Debian that they have.
+        debs: Our packages, which they get.
 
     Raises:
         LabError: This machine lacks something, or a host does not come up.
@@ -52,7 +56,7 @@ def up(debs: Sequence[Path]) -> None:
         raise LabError(f"this machine lacks {', '.join(missing)}")
     if not debs:
         raise LabError("no packages in build/deb: make deb")
-    disk = image.ready(CACHE, debs, _say)
+    disk = image.ready(suite, CACHE, debs, _say)
     shutil.rmtree(RUNNING, ignore_errors=True)
     try:
         with Pair(disk, RUNNING, _say) as pair:
@@ -110,14 +114,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and do what it says."""
     parser = argparse.ArgumentParser(prog="ovn_ipsec.lab.hosts", description="Two Debian hosts.")
     commands = parser.add_subparsers(dest="what", required=True)
-    commands.add_parser("up", help="run both until Ctrl-C")
+    run = commands.add_parser("up", help="run both until Ctrl-C")
+    run.add_argument("--suite", choices=SUITES, default=SUITES[0], help="Debian's release")
     into = commands.add_parser("console", help="connect this terminal to one of them")
     into.add_argument("host", choices=[host.name for host in HOSTS])
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         if given.what == "up":
-            up(image.packages(Path("build/deb")))
+            up(given.suite, image.packages(Path("build/deb")))
         else:
             console(given.host)
     except LabError as error:

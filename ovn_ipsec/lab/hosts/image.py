@@ -75,10 +75,16 @@ def packages(folder: Path) -> tuple[Path, ...]:
     )
 
 
-def ready(cache: Path, debs: Sequence[Path], progress: Progress) -> Image:
+def ready(suite: str, cache: Path, debs: Sequence[Path], progress: Progress) -> Image:
     """Return the image for these packages of ours; make it if it is not in the cache.
 
     Ours are not on it, but all that they need is: a host installs them without a network.
+
+    Args:
+        suite: A release of Debian, of ``recipe.SUITES``.
+        cache: A folder of ours; images of that release by older recipes go.
+        debs: Our packages.
+        progress: Told what takes long, in words.
 
     Raises:
         UnfetchableError: Debian's packages cannot be fetched.
@@ -86,12 +92,12 @@ def ready(cache: Path, debs: Sequence[Path], progress: Progress) -> Image:
     """
     wanted = {*recipe.PACKAGES, *recipe.dependencies(map(_fields, debs))}
     sources = (Path(name).read_bytes() for name in (early.__file__, __file__))
-    folder = cache / recipe.fingerprint(wanted, *sources)
+    folder = cache / f"{suite}-{recipe.fingerprint(suite, wanted, *sources)}"
     if not folder.is_dir():
-        for old in cache.glob("[0-9a-f]" * 16):
+        for old in cache.glob(f"{suite}-{'[0-9a-f]' * 16}"):
             shutil.rmtree(old)
-        progress(f"making a disk of Debian {recipe.SUITE} with {len(wanted)} packages and theirs")
-        _make(folder, sorted(wanted))
+        progress(f"making a disk of Debian {suite} with {len(wanted)} packages and theirs")
+        _make(suite, folder, sorted(wanted))
     return Image(folder)
 
 
@@ -99,12 +105,12 @@ def _fields(deb: Path) -> str:
     return ", ".join(_run("dpkg-deb", "-f", str(deb), field) for field in ("Depends", "Recommends"))
 
 
-def _make(folder: Path, packages: Sequence[str]) -> None:
+def _make(suite: str, folder: Path, packages: Sequence[str]) -> None:
     work = folder.with_suffix(".new")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     root = work / "root"
-    _debootstrap(root, packages)
+    _debootstrap(suite, root, packages)
     for name, text in recipe.files().items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,10 +142,10 @@ def _let_root_log_in(root: Path) -> None:
     (folder / "known_hosts").write_text(recipe.known_hosts(own), "utf-8")
 
 
-def _debootstrap(root: Path, packages: Sequence[str]) -> None:
+def _debootstrap(suite: str, root: Path, packages: Sequence[str]) -> None:
     try:
         # An initramfs of the distribution's own would not be used.
-        _run("env", "INITRD=No", *mmdebstrap(packages, recipe.SUITE, str(root)))
+        _run("env", "INITRD=No", *mmdebstrap(packages, suite, str(root)))
     except LabError as error:
         if found := _NO_FETCH.search(str(error)):
             raise UnfetchableError(f"Debian's packages: {found[0]}") from error

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-SUITE = "trixie"
+SUITES = ("trixie", "sid")
+"""Releases of Debian that our packages are for; the first one if nobody asks for another."""
 PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "dbus", "kmod", "login", "linux-image-cloud-amd64"),
     *("iproute2", "iputils-ping", "procps", "less", "tcpdump", "qemu-guest-agent"),
@@ -163,9 +164,9 @@ def dependencies(fields: Iterable[str]) -> frozenset[str]:
     return frozenset(name[1] for name in names if name and not name[1].startswith("ovn-ipsec"))
 
 
-def fingerprint(packages: Iterable[str], *more: bytes) -> str:
+def fingerprint(suite: str, packages: Iterable[str], *more: bytes) -> str:
     """Return what tells one disk from another: sixteen hexadecimal digits."""
-    own = (SUITE, MASKED_TIMERS, sorted(packages), sorted(files().items()))
+    own = (suite, MASKED_TIMERS, sorted(packages), sorted(files().items()))
     digest = hashlib.sha256(repr(own).encode())
     for one in more:
         digest.update(one)
