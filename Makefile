@@ -31,7 +31,7 @@ help:
 	@echo 'functional   real databases, IKE daemons and kernel tables, in namespaces'
 	@echo 'system       real OVN clusters in a virtual machine; MACHINE=--just-booted or'
 	@echo '             MACHINE="--speed 20" plays another machine, also with check'
-	@echo 'platforms    the main path and what is new, on bookworm, trixie and sid (SUITE=trixie: one),'
+	@echo 'platforms    the main path, what is new and hosts, on bookworm, trixie, sid (SUITE=trixie: one),'
 	@echo '             into docs/reference/platforms.md; slow without KVM'
 	@echo 'hosts-check  two whole Debian hosts, installed from our packages, rebooted, upgraded, cleared'
 	@echo '             (SUITE=sid: of another Debian)'
@@ -120,7 +120,7 @@ system:
 
 # Each generation with its own root and kernel, made by mmdebstrap: needs root.
 SUITE =
-platforms: setup
+platforms: setup deb
 	$(PYTHON) tools/platforms.py $(SUITE)
 	$(PYTHON) tools/reference.py
 

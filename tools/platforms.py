@@ -3,8 +3,9 @@
 
 Usage: ``tools/platforms.py [SUITE...] [--only MODULE...]``. For each release of Debian a guest is
 booted with its root and its kernel, and the main path runs there, the credentials, and what only
-some generations can do. What was found goes to ``tests/system/platforms/results.json``, from which
-``tools/reference.py`` writes docs/reference/platforms.md. What did not run keeps its last result.
+some generations can do; then two whole hosts, where our packages are for it. What was found goes
+to ``tests/system/platforms/results.json``, from which ``tools/reference.py`` writes
+docs/reference/platforms.md. What did not run keeps its last result.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from ovn_ipsec.lab.errors import LabError
 from ovn_ipsec.lab.guest import machine, roots
+from ovn_ipsec.lab.hosts import recipe
 
 ROOT = Path(__file__).parents[1]
 SYSTEM = ROOT / "tests" / "system"
@@ -28,7 +31,10 @@ MODULES = (
     *("test_main_job.py", "test_credentials.py"),
     *(f"platforms/{path.name}" for path in sorted((SYSTEM / "platforms").glob("test_*.py"))),
 )
-"""What runs, below tests/system."""
+"""What runs in a guest, below tests/system."""
+HOSTS = "tests/hosts"
+"""What runs on two whole hosts, and is one row."""
+NO_HOSTS = "no packages: Python's cryptography is too old there"
 COMPONENTS = {
     "OVN": "ovn-host",
     "Open vSwitch": "openvswitch-switch",
@@ -85,6 +91,16 @@ def cell(entry: Results | None) -> str:
     return "; ".join(parts) or "not run"
 
 
+def together(entries: Iterable[Results]) -> Results:
+    """Return what became of the tests of several modules."""
+    found = list(entries)
+    return {
+        "passed": sum(one["passed"] for one in found),
+        "failed": [name for one in found for name in one["failed"]],
+        "skipped": [reason for one in found for reason in one["skipped"]],
+    }
+
+
 def _row(words: Iterable[str]) -> str:
     return f"| {' | '.join(words)} |"
 
@@ -114,6 +130,12 @@ def _lines(results: Mapping[str, Results]) -> Iterator[str]:
     for module in MODULES:
         found = (results[suite]["modules"].get(module) for suite in suites)
         yield _row([f"{_what(module)} (`{module}`)", *map(cell, found)])
+    hosts = (
+        cell(results[suite]["modules"].get(HOSTS)) if suite in recipe.SUITES else NO_HOSTS
+        for suite in suites
+    )
+    what = "Two whole hosts, installed from our packages, and an operator's days on them."
+    yield _row([f"{what} (`{HOSTS}`)", *hosts])
 
 
 def page(results: Mapping[str, Results]) -> str:
@@ -126,8 +148,13 @@ def read() -> dict[str, Results]:
     return json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
 
 
-def run(suite: roots.Suite, modules: Iterable[str], logs: Path) -> Results:
-    """Run modules on one generation, and return what became of them.
+def run(suite: roots.Suite, wanted: Collection[str], logs: Path) -> Results:
+    """Run what is wanted on one generation, and return what became of it.
+
+    Args:
+        suite: A release of Debian.
+        wanted: Of MODULES and HOSTS.
+        logs: Where logs go.
 
     Raises:
         LabError: There is no root, or no result came out.
@@ -136,6 +163,20 @@ def run(suite: roots.Suite, modules: Iterable[str], logs: Path) -> Results:
     packages = roots.versions(root)
     # python3 names the series; the interpreter is a package of its own.
     packages["python3"] = packages[roots.interpreter(root)]
+    found: dict[str, Results] = {}
+    if modules := [name for name in MODULES if name in wanted]:
+        found |= _in_guest(suite, root, modules, logs)
+    if HOSTS in wanted and suite.name in recipe.SUITES:
+        found[HOSTS] = _on_hosts(suite, logs)
+    return {
+        "versions": {name: upstream(packages[package]) for name, package in COMPONENTS.items()},
+        "modules": found,
+    }
+
+
+def _in_guest(
+    suite: roots.Suite, root: Path, modules: Iterable[str], logs: Path
+) -> dict[str, Results]:
     file = "results.xml"
     argv = [
         *("env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", "python", "-m", "pytest"),
@@ -147,26 +188,33 @@ def run(suite: roots.Suite, modules: Iterable[str], logs: Path) -> Results:
     status = machine.run(argv, options)
     if not (logs / file).exists():
         raise LabError(f"{suite.name}: no result, status {status}; logs are in {logs}")
-    return {
-        "versions": {name: upstream(packages[package]) for name, package in COMPONENTS.items()},
-        "modules": outcomes((logs / file).read_text("utf-8")),
-    }
+    return outcomes((logs / file).read_text("utf-8"))
+
+
+def _on_hosts(suite: roots.Suite, logs: Path) -> Results:
+    file = logs / "hosts.xml"
+    file.unlink(missing_ok=True)
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", HOSTS]
+    options = [f"--suite={suite.name}", f"--junitxml={file}"]
+    status = subprocess.run([*argv, *options], cwd=ROOT, check=False).returncode
+    if not file.exists():
+        raise LabError(f"hosts of {suite.name}: no result, status {status}")
+    return together(outcomes(file.read_text("utf-8")).values())
 
 
 def main() -> int:
     """Run and keep what was found; 1 when a test failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(roots.SUITES))
-    parser.add_argument("--only", action="append", choices=MODULES, metavar="MODULE")
+    parser.add_argument("--only", action="append", choices=(*MODULES, HOSTS), metavar="MODULE")
     given = parser.parse_args()
     failed = False
     for name in given.suites or roots.SUITES:
         if name not in roots.SUITES:
             parser.error(f"no such suite: {name}")
+        wanted = given.only or (*MODULES, HOSTS)
         try:
-            found = run(
-                roots.SUITES[name], given.only or MODULES, ROOT / "build" / "platforms" / name
-            )
+            found = run(roots.SUITES[name], wanted, ROOT / "build" / "platforms" / name)
         except (LabError, machine.GuestError) as error:
             print(f"platforms: {error}", file=sys.stderr)
             return 2

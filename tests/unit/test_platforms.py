@@ -74,6 +74,8 @@ def test_the_page_has_a_cell_for_every_module_and_suite():
     assert "| Linux | none |" in lines
     rows = [line for line in lines if "test_" in line]
     assert len(platforms.MODULES) == len(rows)
+    rows += [line for line in lines if platforms.HOSTS in line]
+    assert len(platforms.MODULES) + 1 == len(rows)
     assert all(re.search(r"\| [^|]+ \|$", row) for row in rows)
     assert not [line for line in lines if "sid" in line.split()]
 
@@ -106,3 +108,18 @@ def test_recorded_results_are_of_modules_and_suites_that_exist():
     for found in results.values():
         assert set(platforms.COMPONENTS) == set(found["versions"])
         assert set(platforms.MODULES) >= set(found["modules"])
+
+
+def test_hosts_are_one_row_and_where_there_are_no_packages_it_says_so():
+    """All modules of the hosts together."""
+    found = platforms.together(platforms.outcomes(JUNIT).values())
+    assert (1, 2, 2) == (found["passed"], len(found["failed"]), len(found["skipped"]))
+    results = {
+        "bookworm": {"versions": {}, "modules": {}},
+        "sid": {
+            "versions": {},
+            "modules": {platforms.HOSTS: {**found, "failed": [], "skipped": []}},
+        },
+    }
+    [row] = [line for line in platforms.page(results).splitlines() if platforms.HOSTS in line]
+    assert row.endswith(f"| {platforms.NO_HOSTS} | 1 passed |")
