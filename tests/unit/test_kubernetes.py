@@ -16,6 +16,7 @@ from controller.ike.strongswan import DEFAULT_URI
 from northd_ext.__main__ import main as northd
 from ovn_ipsec import __version__
 from ovn_ipsec.cli import probe
+from ovn_ipsec.cli.__main__ import main as cli
 from ovn_ipsec.flags import OVN_RUNDIR, OVS_RUNDIR
 from tests.unit.test_packages import PACKAGING, installed
 from tests.unit.test_units import words
@@ -109,7 +110,8 @@ def test_probes_ask_the_daemon_and_wait_for_it(name: str, container: dict[str, A
     program, *argv = found["exec"]["command"]
     assert "/usr/bin/ovn-ipsec" == program
     assert "probe" == argv[0]
-    asked = probe.command.make_context("probe", argv[1:]).params
+    with click.Context(cli, **cli.context_settings) as context:
+        asked = probe.command.make_context("probe", argv[1:], parent=context).params
     assert container["name"] == asked["daemon"]
     assert (kind == "livenessProbe") == asked["live"]
     assert asked["timeout"] < found["timeoutSeconds"]

@@ -43,7 +43,7 @@ def fault(line: str) -> str:
     """What of a command is not known; empty: all is."""
     words = shlex.split(line, comments=True)[1:]
     command: click.Command = cli
-    context = click.Context(cli)
+    context = click.Context(cli, **cli.context_settings)
     known = flags(context) | EVERYWHERE
     for number, word in enumerate(words):
         if word.startswith("-") and word.partition("=")[0] not in known | {"-"}:

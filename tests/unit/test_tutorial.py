@@ -174,7 +174,7 @@ def test_our_command_knows_it(step: Step):
     """Every word and flag, as far as that can be told without a cluster."""
     words = shlex.split(step.command)[1:]
     command: click.Command = cli
-    context = click.Context(cli, info_name="ovn-ipsec")
+    context = click.Context(cli, info_name="ovn-ipsec", **cli.context_settings)
     while isinstance(command, click.Group):
         found = command.get_command(context, words[0])
         assert found is not None, words[0]
