@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -47,6 +47,24 @@ class RowChange:
     """Old values of the columns that changed; empty unless UPDATED."""
 
 
+class _Before(Mapping[str, Any]):
+    """The old values of a row, decoded where they are asked for: few ever are."""
+
+    def __init__(self, updates: Row) -> None:
+        self._updates = updates
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._updates._data:  # noqa: SLF001 - as Idl.notify hands it over
+            raise KeyError(name)
+        return getattr(self._updates, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._updates._data)  # noqa: SLF001
+
+    def __len__(self) -> int:
+        return len(self._updates._data)  # noqa: SLF001
+
+
 class _Session(ovs.jsonrpc.Session):  # type: ignore[misc]
     """A session whose messages are parsed quickly, also without the library's C extension."""
 
@@ -71,9 +89,7 @@ class RecordingIdl(ovs.db.idl.Idl):  # type: ignore[misc]
         """Write it down, as Idl.notify is told it."""
         if row._table.name not in self.tables:  # noqa: SLF001 - the _Server database has its own
             return
-        before = {}
-        if updates is not None:
-            before = {name: getattr(updates, name) for name in updates._data}  # noqa: SLF001
+        before: Mapping[str, Any] = {} if updates is None else _Before(updates)
         self.recorded.append(RowChange(row._table.name, Change(event), row, before))  # noqa: SLF001
 
     @property
