@@ -153,9 +153,13 @@ class Northd:
         if now < self._resume_at:
             poller.timer_wait(_ms(self._resume_at - now))
         else:
-            self._nb.wait(poller)
-            self._sb.wait(poller)
-            self._members.wait(poller)
+            if self._puts_off(now):
+                # What comes until then is read at once, and decided about once.
+                poller.timer_wait(_ms(EVALUATE_EVERY_S))
+            else:
+                self._nb.wait(poller)
+                self._sb.wait(poller)
+                self._members.wait(poller)
             if self._waits.wake_at() != float("inf"):
                 poller.timer_wait(_ms(self._waits.wake_at() - now))
             due = self._next()
@@ -192,6 +196,10 @@ class Northd:
     def _wake_at(self, when: float | None) -> None:
         if when is not None:
             self._due = when if self._due is None else min(self._due, when)
+
+    def _puts_off(self, now: float) -> bool:
+        """Whether something has changed about which nothing can be decided yet."""
+        return self._dirty and now < self._evaluate_at and not self._writing
 
     @property
     def _writing(self) -> bool:
@@ -396,8 +404,12 @@ class Northd:
 
     def _note_refusals(self, target: Target, sb: SbView, plan: SbPlan, now: float) -> None:
         noted: list[InputError] = [*target.errors, *([sb.error] if sb.error else [])]
-        for chassis in sb.chassis.values():
-            noted += [e for e in (chassis.digest_error, chassis.encap_error) if e is not None]
+        noted += [
+            error
+            for chassis in sb.chassis.values()
+            for error in (chassis.digest_error, chassis.encap_error)
+            if error is not None
+        ]
         self._noted = (*noted, *plan.refusals)
         self._log_refusals(now)
 

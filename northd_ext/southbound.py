@@ -199,8 +199,8 @@ class Southbound:
         name = row.name
         self._forget_report(row.uuid)
         self._reports[row.uuid] = name
-        self._report_of[name] = (row.uuid, *_parse_report(name, row))
-        keys = row.external_ids
+        keys = row.external_ids  # decoded each time that it is asked for
+        self._report_of[name] = (row.uuid, *_parse_report(name, keys))
         self._asked.pop(row.uuid, None)
         if report.REQUEST in keys:
             self._asked[row.uuid] = Asked(
@@ -243,8 +243,8 @@ def _parse_ip(text: str) -> IpAddress | None:
         return None
 
 
-def _parse_report(name: str, row: Row) -> tuple[Digest | None, InputError | None]:
+def _parse_report(name: str, keys: Mapping[str, str]) -> tuple[Digest | None, InputError | None]:
     try:
-        return report.parse_digest(name, row.external_ids), None
+        return report.parse_digest(name, keys), None
     except InputError as error:
         return None, error

@@ -286,6 +286,27 @@ def test_turn_that_fails_is_followed_by_a_second_of_rest() -> None:
     assert (sb.passes, poller.woken > 0) == (3, True)
 
 
+def test_what_changes_between_two_evaluations_wakes_once() -> None:
+    """The first change is decided about at once; what follows it at most a fifth of a second on."""
+    northd, _, sb, time = driven()
+
+    def listens() -> bool:
+        northd.turn()
+        poller = Poller()
+        northd.wait(poller)
+        return poller.woken > 0
+
+    assert listens()
+    assert not listens()
+    time.now += 0.1
+    assert not listens()
+    sb.busy = True
+    assert listens()
+    sb.busy = False
+    time.now += 0.2
+    assert listens()
+
+
 def test_process_that_is_to_end_is_not_kept_waiting() -> None:
     """Not even by a turn that failed; and all that was opened is closed."""
     northd, process, sb, _ = driven()
