@@ -22,6 +22,8 @@ from .jsonstream import JsonStream
 
 BACKOFF_MS = (1000, 8000)
 """Between attempts; each session adds up to half of it, so that not all come back at once."""
+RUN_MAX, RUNS_MAX = 50, 20
+"""Messages that Idl.run() processes at most (ovs/db/idl.py), and how often it is called in a row."""
 chance = random.SystemRandom()
 
 Row = Any
@@ -66,13 +68,19 @@ class _Before(Mapping[str, Any]):
 
 
 class _Session(ovs.jsonrpc.Session):  # type: ignore[misc]
-    """A session whose messages are parsed quickly, also without the library's C extension."""
+    """A session whose messages are counted, and parsed quickly also without the C extension."""
+
+    received = 0
+    """Messages so far."""
 
     def recv(self) -> Any:
         """Receive one message; each has a parser of its own."""
-        if self.rpc is not None and self.rpc.parser is None:
+        slow = ovs.json.PARSER != ovs.json.PARSER_C
+        if slow and self.rpc is not None and self.rpc.parser is None:
             self.rpc.parser = JsonStream()
-        return super().recv()
+        message = super().recv()
+        self.received += message is not None
+        return message
 
 
 class RecordingIdl(ovs.db.idl.Idl):  # type: ignore[misc]
@@ -81,9 +89,18 @@ class RecordingIdl(ovs.db.idl.Idl):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.recorded: list[RowChange] = []
         super().__init__(*args, **kwargs)
-        if ovs.json.PARSER != ovs.json.PARSER_C:
-            # The library makes the session itself, and names no class for it.
-            self._session.__class__ = _Session
+        # The library makes the session itself, and names no class for it.
+        self._session.__class__ = _Session
+
+    def run(self) -> bool:
+        """Process what has arrived; the library alone stops after RUN_MAX messages."""
+        changed = False
+        for _ in range(RUNS_MAX):
+            before = self._session.received
+            changed |= super().run()
+            if self._session.received - before < RUN_MAX:
+                break
+        return changed
 
     def notify(self, event: str, row: Row, updates: Row | None = None) -> None:
         """Write it down, as Idl.notify is told it."""

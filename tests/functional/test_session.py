@@ -11,6 +11,8 @@ import ovs.poller
 import pytest
 from ovsdb import Central, central, missing_programs, wait_until
 
+from ovn_ipsec.lab.cluster.jsonrpc import Database
+from ovn_ipsec.ovsdb.idl import RUN_MAX
 from ovn_ipsec.ovsdb.schemas import SOUTHBOUND
 from ovn_ipsec.ovsdb.session import Session
 
@@ -63,5 +65,30 @@ def test_only_the_rows_of_a_condition_come(ovn: Central) -> None:
         wait_until(lambda: bool(run(session, 0.1)) and session.connected, what="connected again")
         run(session)
         assert [row.name for row in session.rows("Chassis_Private")] == ["hv1"]
+    finally:
+        session.close()
+
+
+def test_everything_that_has_arrived_is_taken_in_at_once(ovn: Central) -> None:
+    """Also more messages than the library processes at once: a program may look only now and then.
+
+    The server sends one for each transaction; the last of them may still be on their way.
+    """
+    writer = Database(ovn.folder / "ovnsb_db.sock", "OVN_Southbound")
+    session = Session(ovn.remote("sb"), SOUTHBOUND, probe_interval_s=0)
+    session.open()
+    try:
+        wait_until(lambda: bool(run(session, 0.1)) and session.loaded, what="loaded")
+        run(session)
+        session.changes()
+        for number in range(200):
+            change = {"op": "update", "table": "Chassis_Private", "row": {"nb_cfg": number}}
+            writer.transact({**change, "where": [["name", "==", "hv1"]]})
+        poller = ovs.poller.Poller()
+        session.wait(poller)
+        poller.block()
+        session.receive()
+        (row,) = [row for row in session.rows("Chassis_Private") if row.name == "hv1"]
+        assert row.nb_cfg > 3 * RUN_MAX
     finally:
         session.close()
