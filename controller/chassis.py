@@ -155,7 +155,7 @@ class Chassis:
         self._obedience.store(now)
         if self._left:
             return
-        self._stale |= self.southbound.receive()
+        self._stale |= self.southbound.receive(now)
         put_off = self.southbound.wake_at()
         if not self.southbound.loaded:
             return
@@ -323,7 +323,7 @@ class Chassis:
         for name in looks:
             self.ike.look(self.agent, name)
             self._looked.add(name)
-        if self.agent.idle and self.ike.ready:
+        if self.agent.idle and self.ike.ready and self.trust.keys.untidy(now):
             shared = self.trust.configs.shared_ids()
             own = frozenset().union(*self._loaded_keys.values())
             self.trust.keys.tidy(self.ike.backend, shared, own, now)
@@ -469,7 +469,7 @@ class Chassis:
     def wait_southbound(self, poller: ovs.poller.Poller) -> None:
         """Arm the poller for the southbound."""
         if not self._left:
-            self.southbound.session.wait(poller)
+            self.southbound.wait(poller, self._clock.monotonic())
 
     def wait(self, poller: ovs.poller.Poller) -> list[float]:
         """Arm the poller for everything that can happen.

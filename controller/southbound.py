@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import ovs.poller
 import structlog
 from ovs.db.idl import Transaction
 
@@ -23,6 +24,10 @@ from .plan.credentials import pins
 
 _log = structlog.get_logger()
 
+LISTEN_S = 0.2
+"""Between two looks at the southbound while rows are delayed that change all the time.
+
+Each of its writes would cause a whole pass; of other rows, only these looks delay the news."""
 SILENT = f"the southbound has no policy of ovn-ipsec-northd ({sb_global.TABLE} {sb_global.SCHEMA})"
 
 
@@ -73,12 +78,16 @@ class Southbound:
         self._rows: dict[str, Row] = {}
         self._private: dict[str, Row] = {}
         self._intake = Intake(name)
+        self._listen_at = float("-inf")
+        """Until then, what arrives is nothing that cannot wait, if rows are delayed already."""
         self._given: list[str] = []
         """Chassis that were last handed out; those whose rows are gone are known only from here."""
 
-    def receive(self) -> bool:
+    def receive(self, now: float) -> bool:
         """Process what has arrived; returns whether anything may have changed."""
         changed = self.session.receive()
+        if changed:
+            self._listen_at = now + LISTEN_S
         if changed and self.session.loaded:
             self._intake.note(self._take_in())
         failure = self.session.failure()
@@ -94,6 +103,13 @@ class Southbound:
     def wake_at(self) -> float | None:
         """When delayed rows may be processed, monotonic seconds."""
         return self._intake.wake_at()
+
+    def wait(self, poller: ovs.poller.Poller, now: float) -> None:
+        """Arm the poller with everything that receive() could act on, or with the next look."""
+        if self.wake_at() is None or self.session.busy or now >= self._listen_at:
+            self.session.wait(poller)
+        else:
+            poller.timer_wait(int((self._listen_at - now) * 1000) + 1)
 
     def changed_chassis(self, now: float) -> list[ChassisSeen]:
         """Chassis whose rows or encaps changed and that have not been handed out since."""

@@ -288,6 +288,10 @@ class Keyring:
         """Note that something may no longer be wanted."""
         self._tidy = True
 
+    def untidy(self, now: float) -> bool:
+        """Whether tidy() has something to do: what it takes is worth collecting."""
+        return self._tidy and now >= self._tidy_at
+
     def tidy(
         self,
         backend: IkeBackend,

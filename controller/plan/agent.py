@@ -415,7 +415,7 @@ class Agent:
         """
         if self.policy.phase is Phase.OFF and not self._holds_sas():
             return None
-        local: set[IpAddress] = {record.pair.local for record in self.records.values()}
+        local: set[IpAddress] = set(self._ports.local)
         ports = ALWAYS | set(self._ports.own)
         this = self.world.get(self.this_chassis)
         if this is not None:
@@ -429,7 +429,7 @@ class Agent:
             ports=frozenset(ports),
             local=frozenset(local),
             may_clear=self._clear.may_clear,
-            peer_ports=frozenset(one for one in self._ports.peers if one.port not in ports),
+            peer_ports=self._ports.beyond(frozenset(ports)),
             vnis=self.policy.vnis if binding else frozenset(),
         )
 

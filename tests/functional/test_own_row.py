@@ -47,12 +47,15 @@ def southbound(ovn: ovsdb.Central) -> Iterator[Southbound]:
 def take_in(southbound: Southbound) -> None:
     """Let it see what the database holds."""
 
+    def receive() -> bool:
+        return southbound.receive(time.monotonic())
+
     def done() -> bool:
-        southbound.receive()
+        receive()
         return southbound.loaded and not southbound.session.busy
 
     until(done, "the southbound read")
-    ovsdb.quiet(southbound.receive, southbound.session)
+    ovsdb.quiet(receive, southbound.session)
     southbound.changed_chassis(time.monotonic())
 
 

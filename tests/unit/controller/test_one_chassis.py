@@ -18,9 +18,11 @@ from controller.plan.guard import ClearFlow
 from controller.plan.pair.clear import ClearFlows, flows_of
 from controller.plan.pair.facts import NOTHING_SEEN, Context
 from controller.plan.pair.record import PairRecord
+from controller.southbound import LISTEN_S, Southbound
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase
 from ovn_ipsec.model.status import PairState
+from ovn_ipsec.ovsdb.schemas import SOUTHBOUND
 from ovn_ipsec.schema.encap import (
     ENCAPS_MAX,
     ERRORS_MAX,
@@ -32,6 +34,9 @@ from ovn_ipsec.schema.encap import (
 )
 from tests.contracts.ike_backend import config
 from tests.fakes.configs import FakeConfigs, number
+from tests.fakes.ovsdb import FakeDatabase, FakeSession
+from tests.fakes.timeline import Timeline
+from tests.simulation.engine import FakePoller
 from tests.unit.controller.test_agent_plan import both_up
 from tests.worlds import A, B, C, chassis, encap, labelled, matrix, policy, two_chassis
 
@@ -119,6 +124,42 @@ def test_thousand_chassis_at_once_are_taken_in_at_once() -> None:
     assert intake.take(5.0) == names
     assert intake.take(50.0) == []
     assert intake._levels == {}
+
+
+def test_a_chassis_that_writes_all_the_time_wakes_only_now_and_then() -> None:
+    """The southbound is read every LISTEN_S then, and what others write is seen that late."""
+    timeline = Timeline()
+    database = FakeDatabase(timeline, SOUTHBOUND)
+    rows = {name: database.insert("Chassis", name=name) for name in (B, ROGUE)}
+    session = FakeSession(
+        "tcp:central", SOUTHBOUND, find=lambda _remotes: database, timeline=timeline, fd=7
+    )
+    session.open()
+    southbound = Southbound(session, A)  # type: ignore[arg-type]
+    looks, seen = 0, [-1]
+    for turn in range(1000):
+        database.update("Chassis", rows[ROGUE], hostname=f"h{turn}")
+        if turn == 500:
+            database.update("Chassis", rows[B], hostname="other")
+        timeline.run(0.01)
+        poller = FakePoller()
+        southbound.wait(poller, timeline.now)  # type: ignore[arg-type]
+        if poller.after_s > 0.0 and not poller.fds:
+            assert poller.after_s < LISTEN_S + 0.002
+            continue
+        looks += 1
+        southbound.receive(timeline.now)
+        taken = southbound.changed_chassis(timeline.now)
+        seen += [turn for one in taken if one.name == B]
+    assert 500 <= seen[-1] <= 500 + 100 * LISTEN_S + 1
+    assert BURST < looks < BURST + 10 / LISTEN_S + 10
+    timeline.run(LISTEN_S)
+    southbound.receive(timeline.now)
+    timeline.run(2.0)
+    southbound.changed_chassis(timeline.now)
+    poller = FakePoller()
+    southbound.wait(poller, timeline.now)  # type: ignore[arg-type]
+    assert poller.fds == {7}
 
 
 # --- addresses -----------------------------------------------------------------------------------

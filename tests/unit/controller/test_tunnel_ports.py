@@ -22,16 +22,17 @@ def test_the_port_of_before_is_kept_until_there_is_another_or_the_pair_is_gone()
     """One of each pair, however often a row changes."""
     ports = TunnelPorts()
     ports.put(NAME, None, PAIR)
-    assert (set(ports.own), set(ports.peers)) == ({PAIR.in_port}, peers(PAIR.out_port))
+    assert (set(ports.own), ports.beyond(frozenset())) == ({PAIR.in_port}, peers(PAIR.out_port))
     ports.put(NAME, PAIR, MOVED)
     ports.put(NAME, MOVED, MOVED)
     assert set(ports.own) == {PAIR.in_port, 7002}
-    assert set(ports.peers) == peers(PAIR.out_port, 7001)
+    assert ports.beyond(frozenset()) == peers(PAIR.out_port, 7001)
     ports.put(NAME, MOVED, BACK)
-    assert (set(ports.own), set(ports.peers)) == ({7002}, peers(7001, 7003))
+    assert (set(ports.own), ports.beyond(frozenset())) == ({7002}, peers(7001, 7003))
     ports.put(NAME, BACK, None)
     assert not ports.own
-    assert not ports.peers
+    assert not ports.beyond(frozenset())
+    assert not ports.local
 
 
 def test_what_may_be_clear_may_be_over_the_port_of_before_too() -> None:
@@ -47,3 +48,19 @@ def test_what_may_be_clear_may_be_over_the_port_of_before_too() -> None:
     assert frozenset() == ports.with_left(NAME, frozenset())
     left = {(one.direction, one.port) for one in ports.with_left(NAME, flows) - flows}
     assert left == {(Direction.OUT, PAIR.out_port), (Direction.IN, PAIR.in_port)}
+
+
+def test_what_a_guard_is_made_of_is_the_same_object_while_nothing_changes() -> None:
+    """It is asked for in each pass, whatever has changed; the ports of this chassis count there."""
+    ports = TunnelPorts()
+    ports.put(NAME, None, PAIR)
+    assert set(ports.local) == {PAIR.local}
+    found = ports.beyond(frozenset({4789}))
+    assert found == peers(PAIR.out_port)
+    ports.put(NAME, PAIR, PAIR)
+    assert ports.beyond(frozenset({4789})) is found
+    assert not ports.beyond(frozenset({PAIR.out_port}))
+    ports.put(NAME, PAIR, MOVED)
+    assert ports.beyond(frozenset({PAIR.out_port})) == peers(7001)
+    ports.put("another", None, PAIR)  # type: ignore[arg-type]
+    assert ports.beyond(frozenset()) == peers(PAIR.out_port, 7001)
