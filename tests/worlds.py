@@ -114,12 +114,13 @@ def junk() -> Rows:
     }
 
 
-def labelled(name: str, ip: str, class_name: str = "", mode: str = "require") -> ParsedChassis:
+def labelled(
+    name: str, ip: str, class_name: str = "", mode: str = "require", **other: str
+) -> ParsedChassis:
     """A chassis as northd_ext leaves it; with an empty mode its row has lost our keys."""
     keys = {"ovn_ipsec": mode} if mode else {}
-    return chassis(
-        name, encap(ip, **keys, **({"ovn_ipsec-class": class_name} if class_name else {}))
-    )
+    label = {"ovn_ipsec-class": class_name} if class_name else {}
+    return chassis(name, encap(ip, **keys, **label), **other)
 
 
 def two_classes(one: str = "lab", other: str = "prod", mode: str = "require") -> Rows:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..model.policy import ClusterPolicy, Mode, Phase, Treatment, network_rule
@@ -186,12 +186,16 @@ def _zones(view: ChassisView) -> str:
 def _pair(snapshot: Snapshot, evaluation: Evaluation, ends: Ends, live: LivePeers) -> PairLine:
     signatures = [evaluation.signature(end.view, end.encap) for end in ends]
     verdict = evaluation.verdict(*signatures)
+    wanted, decided_by = verdict.treatment, decider(verdict, local=None not in signatures)
+    stronger = _asked_by_others(wanted.mode, ends)
+    if stronger is not None:
+        wanted, decided_by = replace(wanted, mode=stronger[0]), stronger[1]
     carried = None
     if snapshot.policy is not None and is_on(snapshot.policy):
         carried = treatment_of(snapshot.policy, ends[0].encap, ends[1].encap)
     told = _live(ends, live)
-    state, why = told or _state(snapshot.policy, verdict.treatment, carried, ends)
-    left, left_because = _left(ends, live, carried or verdict.treatment, _in_udp(snapshot))
+    state, why = told or _state(snapshot.policy, wanted, carried, ends)
+    left, left_because = _left(ends, live, carried or wanted, _in_udp(snapshot))
     lines = []
     for end, signature in zip(ends, signatures, strict=True):
         name = None if signature is None else evaluation.book.class_name(signature)
@@ -208,14 +212,23 @@ def _pair(snapshot: Snapshot, evaluation: Evaluation, ends: Ends, live: LivePeer
     return PairLine(
         type=ends[0].encap.encap.type,
         ends=(lines[0], lines[1]),
-        decided_by=decider(verdict, local=None not in signatures),
-        wanted=verdict.treatment,
+        decided_by=decided_by,
+        wanted=wanted,
         carried=carried,
         state=state,
         why=why,
         left=left,
         left_because=left_because,
     )
+
+
+def _asked_by_others(default: Mode, ends: Ends) -> tuple[Mode, str] | None:
+    """What another availability zone asks for of a pair, if that is more than our default."""
+    for end in ends:
+        asked = end.encap.mode if end.view.chassis.is_remote else None
+        if asked is not None and weakens(asked, default):
+            return asked, f"the other availability zone, whose row of {end.view.name} says so"
+    return None
 
 
 def _state(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from heapq import nsmallest
 
@@ -150,7 +150,12 @@ def parse_chassis(raw: RawChassis) -> ParsedChassis:
     """Parse a chassis and its encaps; an invalid encap costs only itself.
 
     What one chassis can cause is limited: ENCAPS_MAX encaps, PORTS_MAX ports, ERRORS_MAX refusals.
+
+    The keys of an is-remote chassis are those that the ovn-ipsec-northd of its own zone has given
+    it: ovn-ic copies Encap.options. Its class belongs to other rules than ours, and its name may
+    be that of a class of ours, so it is left out. Its mode can only strengthen a pair.
     """
+    is_remote = raw.other_config.get(IS_REMOTE) == "true"
     try:
         name = parse.chassis_name(Place(table="Chassis", row=raw.name[:80], key="name"), raw.name)
     except InputError as error:
@@ -162,7 +167,8 @@ def parse_chassis(raw: RawChassis) -> ParsedChassis:
         reason = f"more than {ENCAPS_MAX} encaps: only the first {ENCAPS_MAX} are looked at"
         errors.append(place.error(str(len(raw.encaps)), reason))
     for encap in nsmallest(ENCAPS_MAX, raw.encaps, key=lambda one: (one.type, one.ip)):
-        intent, refused = parse_encap(f"{name}/{encap.ip[:64]}", encap)
+        known = _without_class(encap) if is_remote else encap
+        intent, refused = parse_encap(f"{name}/{encap.ip[:64]}", known)
         errors.extend(refused)
         if intent is not None:
             intents.append(intent)
@@ -181,12 +187,17 @@ def parse_chassis(raw: RawChassis) -> ParsedChassis:
         chassis=Chassis(
             name=name,
             zones=raw.transport_zones,
-            is_remote=raw.other_config.get(IS_REMOTE) == "true",
+            is_remote=is_remote,
             is_interconn=raw.other_config.get(IS_INTERCONN) == "true",
             encaps=tuple(intents),
         ),
         errors=tuple(errors),
     )
+
+
+def _without_class(raw: RawEncap) -> RawEncap:
+    options = {key: text for key, text in raw.options.items() if key != CLASS}
+    return replace(raw, options=options)
 
 
 def availability_zones(other_config: Mapping[str, str]) -> frozenset[str]:
@@ -249,7 +260,8 @@ DOCUMENTED = (
     _config(
         name=IS_REMOTE,
         meaning="The chassis belongs to another availability zone. Its Encap rows are never"
-        " written, no rule matches it, and the default applies to its pairs.",
+        " written, no rule matches it, and the default applies to its pairs, or what its row asks"
+        " for if that is stronger: ovn-ic copies the keys of the other zone. Its class is ignored.",
         values=one_of(("true", "false")),
         default="`false`",
         example="true",

@@ -227,6 +227,31 @@ def test_a_chassis_of_another_zone_is_asked_for_nothing():
     assert ((), "") == (line.ends[1].traits, line.ends[1].class_wanted)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected", "by"),
+    [
+        ("prefer", "require", Mode.REQUIRE, "the other availability zone, whose row of hv2"),
+        ("require", "prefer", Mode.REQUIRE, "the default: rules do not apply across"),
+        ("prefer", "", Mode.PREFER, "the default: rules do not apply across"),
+    ],
+)
+def test_the_stronger_of_two_zones_decides(ours: str, theirs: str, expected: Mode, by: str):
+    """What another zone's row says is that zone's policy; its class is none of ours."""
+    mode = Mode(ours)
+    rest = {"ovn-ipsec-class": "lab"}
+    near = chassis("hv1", "10.0.0.1", other={"is_interconn": "true"}, options={"ovn-ipsec": ours})
+    asked = {"ovn-ipsec": theirs} if theirs else {}
+    far = chassis("hv2", "10.0.0.2", other={"is_remote": "true"}, options=asked | rest)
+    sb = published(default=mode, floor=Mode.OFF) | {"ovn-ipsec-pairs": "lab:lab=off"}
+    options = {"ovn-ipsec-mode": ours}
+    explanation = found(near, far, privates={"hv1": report()}, sb=sb, options=options)
+    (line,) = explanation.pairs
+    assert (expected, expected) == (line.wanted.mode, line.carried and line.carried.mode)
+    assert line.decided_by.startswith(by)
+    assert [] == steps(explanation)
+    assert "" == line.ends[1].class_name
+
+
 def test_what_the_cluster_lacks_is_said_first():
     """An error in NB, junk in SB, a cipher suite that an end cannot do, nobody who answers."""
     explanation = found(reported={"ovn-ipsec-error": "x"}, options={"ovn-ipsec-profile": "pq"})

@@ -235,6 +235,20 @@ def test_nobody_writes_the_rows_of_another_zone() -> None:
     assert intent.stated
 
 
+def test_no_class_of_another_zone_weakens_a_pair() -> None:
+    """ovn-ic copies the keys of the other zone's gateway, whose class may be called like ours."""
+    rows = {
+        A: worlds.chassis(A, "10.0.0.1", is_interconn="true"),
+        B: labelled(B, "10.0.0.2", "lab", is_remote="true"),
+    }
+    agent = agent_of(rows, wanted(lab_rest="off", lab_lab="off"))
+    for own in ("rest", "lab"):
+        agent.put_chassis(A, labelled(A, "10.0.0.1", own, is_interconn="true"))
+        intent = agent.intent(NAME)
+        assert intent is not None
+        assert Mode.REQUIRE is intent.mode
+
+
 def test_statements_of_pairs_that_are_gone_are_forgotten_with_the_generation() -> None:
     """Nothing grows for ever; a peer that lingers keeps its own."""
     agent = agent_of(two_classes(), wanted(lab_prod="prefer"))

@@ -151,6 +151,23 @@ def test_chassis_sorts_its_encaps_and_drops_bad_ones() -> None:
     assert [error.row for error in parsed.errors] == ["hv1/junk"]
 
 
+@pytest.mark.parametrize(("is_remote", "expected"), [("true", None), ("false", "c1a2")])
+def test_a_class_of_another_zone_is_none_of_ours(is_remote: str, expected: str | None) -> None:
+    """It may have the name of one of ours; what is junk there is nobody's error here."""
+    options = {"ovn-ipsec": "require", "ovn-ipsec-class": "c1a2"}
+    rows = [("10.0.0.1", options), ("10.0.0.2", {"ovn-ipsec-class": "c1a2"})]
+    encaps = tuple(RawEncap(type="geneve", ip=ip, options=found) for ip, found in rows)
+    other = {"is-remote": is_remote}
+    parsed = encap.parse_chassis(RawChassis(name="hv1", other_config=other, encaps=encaps))
+    assert parsed.chassis is not None
+    assert [(Mode.REQUIRE, expected), (None, expected)] == [
+        (intent.mode, intent.class_name) for intent in parsed.chassis.encaps
+    ]
+    junk = RawEncap(type="geneve", ip="10.0.0.1", options={"ovn-ipsec-class": "A B"})
+    parsed = encap.parse_chassis(RawChassis(name="hv1", other_config=other, encaps=(junk,)))
+    assert (is_remote == "true") == (parsed.errors == ())
+
+
 def test_chassis_with_a_bad_name() -> None:
     """A chassis whose name cannot be an identity is no peer."""
     parsed = encap.parse_chassis(RawChassis(name="a b", other_config={}, encaps=()))
