@@ -14,8 +14,8 @@ from ovn_ipsec.service import Service
 from . import report, stock
 from .chassis import Chassis
 from .daemon import Controller
-from .plan.agent import counts_by_name
 from .plan.ports.tunnels import TunnelPort
+from .plan.tally import counts_by_name
 from .ports import ovsdb
 from .xfrm.values import XfrmState
 
@@ -125,7 +125,7 @@ class _Commands:
             "phase": applied.phase.value,
             "wanted_generation": agent.policy.generation if agent is not None else None,
             "wanted_phase": agent.policy.phase.value if agent is not None else None,
-            "pairs": counts_by_name(agent.counts) if agent is not None else {},
+            "pairs": counts_by_name(agent.tally.states) if agent is not None else {},
             "held_because": "" if chassis is None else chassis.held_because,
             "southbound_connected": controller.connected,
             **_credentials(chassis),

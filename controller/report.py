@@ -47,6 +47,7 @@ def digest(
         generation=applied.generation,
         phase=applied.phase,
         counts=agent.pair_counts(),
+        across=agent.pair_counts(across=True),
         agent=f"ovn-ipsec-controller {__version__} {daemon}".strip(),
         problem="; ".join(problem for problem in problems if problem),
         expires=expires,
@@ -55,12 +56,12 @@ def digest(
 
 
 def awaited(said: Digest) -> int | None:
-    """The generation for which every pair is up in `establish`; None if they are not.
+    """The generation for which every pair of this zone is up in `establish`; None if they are not.
 
     The gate there waits for nothing else of a chassis, so this is reported at once, and only once
     for a generation.
     """
-    up = said.phase is Phase.ESTABLISH and said.counts.all_up
+    up = said.phase is Phase.ESTABLISH and said.within.all_up
     return said.generation if up else None
 
 
@@ -83,9 +84,11 @@ def undecided_problems(undecided: Mapping[ConnName, str]) -> list[str]:
 def profile_problem(agent: Agent) -> str:
     """Name the profiles that pairs should have and the IKE daemon cannot do; empty: none."""
     lacking = [
-        f"{profile} ({plural(agent.profiles[profile], 'pair')})"
+        f"{profile} ({plural(agent.tally.profiles[profile], 'pair')})"
         for profile in Profile
-        if agent.able is not None and profile not in agent.able and agent.profiles[profile] > 0
+        if agent.able is not None
+        and profile not in agent.able
+        and agent.tally.profiles[profile] > 0
     ]
     return f"the IKE daemon cannot do profile {', '.join(lacking)}" if lacking else ""
 

@@ -42,7 +42,7 @@ def headline(seen: Situation) -> str:
     wait, cluster = waits_for(seen), seen.cluster
     does = seen.role
     if cluster is not None:
-        counts = cluster.census.counts
+        counts = cluster.census.counts.plus(cluster.census.across)
         does = (
             f"{seen.role}: {cluster.state} generation {cluster.generation},"
             f" {cluster.census.chassis} chassis,"

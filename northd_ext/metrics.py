@@ -57,7 +57,14 @@ WITH_PROBLEMS = Metric(
 )
 PAIRS = Metric(
     name="ovn_ipsec_cluster_pairs",
-    meaning="Pairs in each state, as the chassis report them: each counts at both its ends.",
+    meaning="Pairs in each state, as the chassis report them: each counts at both its ends as far"
+    " as these are in this availability zone.",
+    labels=("state",),
+)
+ACROSS = Metric(
+    name="ovn_ipsec_cluster_pairs_across_zones",
+    meaning="Those of ovn_ipsec_cluster_pairs with chassis of other availability zones, which count"
+    " at this end only; no gate waits for them.",
     labels=("state",),
 )
 FIRST_END = Metric(
@@ -95,6 +102,7 @@ METRICS = (
     LAGGING,
     WITH_PROBLEMS,
     PAIRS,
+    ACROSS,
     FIRST_END,
     ENDING,
     SIGNED,
@@ -166,8 +174,10 @@ def _cluster(cluster: Cluster) -> Iterator[Sample]:
         yield CHASSIS.at(chassis, report)
     yield LAGGING.at(len(census.laggards))
     yield WITH_PROBLEMS.at(len(census.problems))
-    for field in fields(census.counts):
-        yield PAIRS.at(getattr(census.counts, field.name), field.name)
+    total = census.counts.plus(census.across)
+    for field in fields(total):
+        yield PAIRS.at(getattr(total, field.name), field.name)
+        yield ACROSS.at(getattr(census.across, field.name), field.name)
 
 
 def _ends(ends: frozenset[tuple[datetime, int]], now: datetime) -> Iterator[Sample]:

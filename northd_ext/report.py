@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from heapq import nsmallest
 
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, EncryptionPolicy, Mode, Phase
+from ovn_ipsec.model.status import PairCounts
 from ovn_ipsec.schema import nb_global
 from ovn_ipsec.schema.report import printable
 
@@ -101,7 +102,8 @@ def is_degraded(
     if policy.phase is Phase.RELAX:
         return lagging
     ended = state_word(policy, census, elapsed) in ("enforced", "established")
-    missing = census.counts.blocked or (ended and census.counts.pending)
+    counts = census.counts.plus(census.across)
+    missing = counts.blocked or (ended and counts.pending)
     return bool(lagging or census.absent or census.problems or missing)
 
 
@@ -112,14 +114,10 @@ def summarize(census: Census, asked: EncryptionPolicy | None = None) -> str:
     if laggards:
         first = nsmallest(NAMED, laggards)
         head += f" ({_first(_named(first), ', ', len(laggards))})"
-    counts = census.counts
-    parts = [
-        head,
-        f"pairs {counts.wanted} encrypted {counts.encrypted}"
-        f" pending {counts.pending} blocked {counts.blocked}",
-    ]
-    if counts.quarantined:
-        parts[-1] += f" quarantined {counts.quarantined}"
+    parts = [head, _pairs(census.counts)]
+    if census.across != PairCounts():
+        waits = "" if census.across.all_up else ", not waited for"
+        parts.append(f"across zones: {_pairs(census.across)}{waits}")
     if asked is not None and asked.enabled and census.unable(asked.auth):
         unable = census.unable(asked.auth)
         parts.append(f"no {asked.auth} credential: {_first(unable, ', ', len(unable))}")
@@ -133,6 +131,12 @@ def summarize(census: Census, asked: EncryptionPolicy | None = None) -> str:
         named = [printable(name, _NAME_MAX) for name in census.quarantined[:NAMED]]
         parts.append(f"in quarantine: {_first(named, ', ', len(census.quarantined))}")
     return " | ".join(parts)
+
+
+def _pairs(counts: PairCounts) -> str:
+    text = f"pairs {counts.wanted} encrypted {counts.encrypted}"
+    text += f" pending {counts.pending} blocked {counts.blocked}"
+    return f"{text} quarantined {counts.quarantined}" if counts.quarantined else text
 
 
 def _named(items: Iterable[tuple[str, str]]) -> list[str]:

@@ -9,15 +9,14 @@ pair, and only a new policy or credential marks all.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import ChassisName, IpAddress, Pair
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profile
-from ovn_ipsec.model.status import PairCounts, PairState
+from ovn_ipsec.model.status import PairCounts
 from ovn_ipsec.schema.encap import ERRORS_MAX, ParsedChassis
 
 from .audit import OwnReqids
@@ -35,6 +34,7 @@ from .pair.lifecycle import LINGER_S, clear_flows, decide, remove_steps
 from .pair.ports import TunnelPorts
 from .pair.record import Decision, PairRecord, still_missing
 from .pair.upkeep import looks_first
+from .tally import PairTally
 
 
 class Agent:
@@ -54,11 +54,9 @@ class Agent:
         self.records: dict[ConnName, PairRecord] = {}
         self.seen: dict[ConnName, ConnSeen] = {}
         self.refusals: dict[str, tuple[InputError, ...]] = {}
-        self.counts: Counter[PairState] = Counter()
+        self.tally = PairTally()
         self.able: frozenset[Profile] | None = None
         """Cipher suites that the IKE daemon can do, as last read; None: not read yet."""
-        self.profiles: Counter[Profile] = Counter()
-        """By cipher suite, the number of pairs that should have it."""
         self.former = NOTHING_FORMER
         self.undecided: dict[ConnName, str] = {}
         """Pairs whose last decision raised an exception, each with the cause: a bug of ours."""
@@ -346,22 +344,20 @@ class Agent:
     ) -> None:
         old = self.records.pop(name, None)
         if old is not None:
-            self._count(old, -1)
+            self.tally.drop(old)
         clear = frozenset[ClearFlow]()
         self._ports.put(name, _pair_of(old), _pair_of(record))
         if record is not None:
             self.records[name] = record
-            self._count(record, 1)
+            intent = self._intents.get(name)
+            self.tally.add(record, across=None if intent is None else intent.across)
             clear = self._ports.with_left(name, clear_flows(record, now))
         else:
+            self.tally.forget(before)
             self._statements.merge(name, str(before.pair.peer))
             self._let_go(before)
         self._latches.put(name, before, record)
         self._clear.put(name, record, clear)
-
-    def _count(self, record: PairRecord, by: int) -> None:
-        self.counts[record.state] += by
-        self.profiles[record.profile] += by * (record.mode is not Mode.OFF)
 
     def _let_go(self, record: PairRecord) -> None:
         """Give up an address whose last pair is forgotten."""
@@ -379,9 +375,9 @@ class Agent:
             for record in self.records.values()
         )
 
-    def pair_counts(self) -> PairCounts:
-        """The number of pairs in each state."""
-        return PairCounts(**{state.value: self.counts[state] for state in PairState})
+    def pair_counts(self, *, across: bool = False) -> PairCounts:
+        """The number of pairs in each state; `across`: only with other availability zones."""
+        return self.tally.counts(across=across)
 
     def all_refusals(self) -> Iterable[InputError]:
         """Everything that was refused, each once, ordered by chassis name."""
@@ -468,8 +464,3 @@ def _pair_of(record: PairRecord | None) -> Pair | None:
 def _treating(policy: ClusterPolicy) -> tuple[object, ...]:
     """The part of a policy that determines how pairs are treated."""
     return (policy.generation, policy.default, policy.floor, policy.profile, policy.pairs)
-
-
-def counts_by_name(counts: Mapping[PairState, int]) -> dict[str, int]:
-    """States that have pairs, with their number, in the order of the enumeration."""
-    return {state.value: counts[state] for state in PairState if counts.get(state)}

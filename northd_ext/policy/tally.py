@@ -28,11 +28,13 @@ class Claim(NamedTuple):
     """The generation and phase that it has applied."""
     encaps: int
     states: tuple[int, ...]
-    """The number of pairs in each state, in the order of PairCounts."""
+    """The number of pairs with chassis of this zone in each state, in the order of PairCounts."""
+    across: tuple[int, ...]
+    """The same with chassis of other availability zones."""
 
     @property
     def down(self) -> int:
-        """The number of pairs that are not up."""
+        """The number of pairs with chassis of this zone that are not up."""
         return self.states[_PENDING] + self.states[_BLOCKED]
 
 
@@ -43,6 +45,8 @@ class Tally:
         self.chassis = 0
         self.encaps = 0
         """The number of encaps of all chassis, including other availability zones."""
+        self.far = 0
+        """The number of encaps of those alone."""
         self.places: Groups[tuple[int, Phase]] = Groups()
         """By the generation and phase that the controller has applied."""
         self.claims: Groups[Claim] = Groups()
@@ -61,7 +65,7 @@ class Tally:
         """By number of encaps, the number of chassis that have as many."""
         self._ends: Counter[datetime] = Counter()
         self._listed: frozenset[tuple[datetime, int]] | None = None
-        self._sum: PairCounts | None = None
+        self._sums: tuple[PairCounts, PairCounts] | None = None
         self._heard: dict[str, Digest] = {}
         """The chassis whose certificate expiry is counted."""
 
@@ -72,15 +76,21 @@ class Tally:
 
     @property
     def widest(self) -> int:
-        """The most encaps that any chassis has."""
+        """The most encaps that any chassis of this zone has."""
         return max(self._widths, default=0)
 
     @property
     def counts(self) -> PairCounts:
-        """Sum of the reports; no chassis counts more pairs than it has encaps to pair with."""
-        if self._sum is None:
-            self._sum = self._add_up()
-        return self._sum
+        """Sum of the reports; no chassis counts more pairs than it has encaps to pair with.
+
+        Pairs with other availability zones are not in it: they are in `across`.
+        """
+        return self._both()[0]
+
+    @property
+    def across(self) -> PairCounts:
+        """The same of pairs with chassis of other availability zones."""
+        return self._both()[1]
 
     @property
     def ends(self) -> frozenset[tuple[datetime, int]]:
@@ -105,7 +115,7 @@ class Tally:
             new: What is true now; None if the chassis has disappeared.
             quarantined: Whether it is in quarantine.
         """
-        self._sum = None
+        self._sums = None
         self._measure(old, -1)
         self._measure(new, 1)
         after = _counted(new)
@@ -125,27 +135,32 @@ class Tally:
         digest = after.digest
         place = (digest.generation, digest.phase)
         self.places.put(name, place)
-        states = tuple(getattr(digest.counts, state) for state in _STATES)
-        self.claims.put(name, Claim(place, _width(after), states))
+        within = digest.within
+        both = (_numbers(within), _numbers(digest.counts.less(within)))
+        self.claims.put(name, Claim(place, _width(after), *both))
         self.auths.put(name, digest.auths)
         self.problems.put(name, *([digest.problem] if digest.problem else []))
         self.warnings.put(name, *([digest.warning] if digest.warning else []))
 
-    def _add_up(self) -> PairCounts:
-        sums = dict.fromkeys(_STATES, 0)
-        for claim, chassis in self.claims.sizes():
-            limit = claim.encaps * max(0, self.encaps - claim.encaps)
-            for state, count in zip(_STATES, claim.states, strict=True):
-                if count:
-                    most = _GONE_MAX if state == _GONE else limit
-                    sums[state] += chassis * (count if count < most else most)
-        return PairCounts(**sums)
+    def _both(self) -> tuple[PairCounts, PairCounts]:
+        if self._sums is None:
+            within, across = dict.fromkeys(_STATES, 0), dict.fromkeys(_STATES, 0)
+            for claim, chassis in self.claims.sizes():
+                # An older controller does not tell its pairs apart: all of them are in `states`.
+                limit = claim.encaps * max(0, self.encaps - claim.encaps)
+                _add(within, claim.states, chassis, limit)
+                _add(across, claim.across, chassis, claim.encaps * self.far)
+            self._sums = PairCounts(**within), PairCounts(**across)
+        return self._sums
 
     def _measure(self, facts: ChassisFacts | None, times: int) -> None:
         if facts is None:
             return
         width = _width(facts)
         self.encaps += times * width
+        if facts.is_remote:
+            self.far += times * width
+            return
         self._widths[width] += times
         if not self._widths[width]:
             del self._widths[width]
@@ -165,6 +180,18 @@ class Tally:
 
 def _counted(facts: ChassisFacts | None) -> ChassisFacts | None:
     return None if facts is None or facts.is_remote else facts
+
+
+def _numbers(counts: PairCounts) -> tuple[int, ...]:
+    return tuple(getattr(counts, state) for state in _STATES)
+
+
+def _add(sums: dict[str, int], states: tuple[int, ...], chassis: int, limit: int) -> None:
+    """Add what some chassis report alike, as far as it can be."""
+    for state, count in zip(_STATES, states, strict=True):
+        if count:
+            most = _GONE_MAX if state == _GONE else limit
+            sums[state] += chassis * (count if count < most else most)
 
 
 def _width(facts: ChassisFacts) -> int:

@@ -36,7 +36,10 @@ class Census:
     lacking: Mapping[Auth, tuple[str, ...]] = field(default_factory=dict)
     """Chassis whose controller lacks what an authentication method needs."""
     counts: PairCounts
-    """Sum of the reports: a pair between two controllers counts at both ends."""
+    """Sum of the reports: a pair between two controllers counts at both ends. Pairs with other
+    availability zones are not in it, and no gate waits for them."""
+    across: PairCounts = field(default_factory=PairCounts)
+    """Those with other availability zones; each counts once."""
     missing: frozenset[Missing] = frozenset()
     """Those that have followed but have pairs that are not up."""
     widest: int = 1
@@ -82,7 +85,7 @@ class Census:
 
     @property
     def all_up(self) -> bool:
-        """Whether every pair that should be encrypted is."""
+        """Whether every pair of this zone that should be encrypted is."""
         return self.acknowledged and not self.absent and self.counts.all_up
 
 
@@ -119,6 +122,7 @@ def take_census(policy: ClusterPolicy | None, ledger: Ledger) -> Census:
         problems=tally.problems.told({problem: problem for problem in tally.problems}),
         warnings=tally.warnings.told({warning: warning for warning in tally.warnings}),
         counts=tally.counts,
+        across=tally.across,
         missing=frozenset(Missing(*key, chassis) for key, chassis in missing.items()),
         widest=tally.widest,
         quarantined=tuple(sorted(tally.quarantined)),

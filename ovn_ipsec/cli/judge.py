@@ -227,11 +227,13 @@ class _Judging:
             found.append((digest.problem, SEE_LOG, ""))
         if lag:
             found.append((lag, SEE_LOG, "not at the generation and phase in force"))
-        counts = digest.counts
+        counts, across = digest.counts, digest.across
         if counts.blocked:
-            found.append((f"{plural(counts.blocked, 'pair')} blocked", SEE_PEERS, BLOCKED))
+            text = f"{plural(counts.blocked, 'pair')} blocked{_far(across.blocked)}"
+            found.append((text, SEE_PEERS, BLOCKED))
         if counts.pending and self._ended:
-            found.append((f"{plural(counts.pending, 'pair')} pending", SEE_PEERS, PENDING))
+            text = f"{plural(counts.pending, 'pair')} pending{_far(across.pending)}"
+            found.append((text, SEE_PEERS, PENDING))
         if digest.expires is not None and digest.expires <= self._now:
             when = f"{ago(digest.expires, self._now)} ({digest.expires:%Y-%m-%d %H:%M} UTC)"
             found.append((f"certificate expired {when}", RENEW, "certificate expired"))
@@ -240,6 +242,10 @@ class _Judging:
             for text, step, kind in found
         ]
         return [*findings, *_soon(name, digest, self._now)]
+
+
+def _far(pairs: int) -> str:
+    return f", {pairs} with other availability zones" if pairs else ""
 
 
 def _lag(digest: Digest, generation: str, policy: ClusterPolicy | None) -> str:

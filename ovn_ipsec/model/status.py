@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 
@@ -48,6 +48,19 @@ class PairCounts:
         """Whether all pairs that are wanted encrypted are."""
         return not (self.pending or self.blocked)
 
+    def less(self, others: PairCounts) -> PairCounts:
+        """These without others, which are among them; no number is negative."""
+        return self._with(others, -1)
+
+    def plus(self, others: PairCounts) -> PairCounts:
+        """These and others."""
+        return self._with(others, 1)
+
+    def _with(self, others: PairCounts, times: int) -> PairCounts:
+        names = [one.name for one in fields(self)]
+        sums = {n: getattr(self, n) + times * getattr(others, n) for n in names}
+        return PairCounts(**{name: max(0, number) for name, number in sums.items()})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
@@ -71,6 +84,8 @@ class Digest:
     phase: Phase
     """Phase that the controller has applied."""
     counts: PairCounts = field(default_factory=PairCounts)
+    across: PairCounts = field(default_factory=PairCounts)
+    """Those of them with chassis of other availability zones."""
     agent: str
     """Program, version and IKE daemon, for people."""
     problem: str = ""
@@ -85,3 +100,8 @@ class Digest:
     """Methods with which it could authenticate here and now."""
     room: Room | None = None
     """None: it has no pairs, the kernel does not say, or its release does not report it."""
+
+    @property
+    def within(self) -> PairCounts:
+        """The number of pairs with chassis of this availability zone."""
+        return self.counts.less(self.across)

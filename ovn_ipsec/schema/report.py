@@ -20,6 +20,7 @@ TABLE = "Chassis_Private"
 GENERATION = "ovn-ipsec-generation"
 PHASE = "ovn-ipsec-phase"
 PAIRS = "ovn-ipsec-pairs"
+ACROSS = "ovn-ipsec-pairs-across"
 PROBLEM = "ovn-ipsec-problem"
 WARNING = "ovn-ipsec-warning"
 AGENT = "ovn-ipsec-agent"
@@ -27,7 +28,7 @@ EXPIRES = "ovn-ipsec-expires"
 PROFILES = "ovn-ipsec-profiles"
 AUTHS = "ovn-ipsec-auths"
 MTU = "ovn-ipsec-mtu"
-KEYS = (GENERATION, PHASE, PAIRS, PROBLEM, WARNING, AGENT, EXPIRES, PROFILES, AUTHS, MTU)
+KEYS = (GENERATION, PHASE, PAIRS, ACROSS, PROBLEM, WARNING, AGENT, EXPIRES, PROFILES, AUTHS, MTU)
 REQUEST = "ovn-ipsec-csr"
 """PEM: the certificate request of the controller."""
 ANSWER = "ovn-ipsec-crt"
@@ -51,6 +52,8 @@ def format_digest(digest: Digest) -> dict[str, str]:
         PROFILES: " ".join(sorted(digest.profiles)),
         AUTHS: " ".join(sorted(digest.auths)),
     }
+    if digest.across != PairCounts():
+        keys[ACROSS] = _words(digest.across)
     if digest.problem:
         keys[PROBLEM] = printable(digest.problem, PROBLEM_MAX)
     if digest.warning:
@@ -92,6 +95,7 @@ def parse_digest(row: str, external_ids: Mapping[str, str]) -> Digest | None:
         generation=parse.generation(*value(GENERATION)),
         phase=parse.word(*value(PHASE), Phase),
         counts=_parse_counts(*value(PAIRS)),
+        across=_parse_counts(*value(ACROSS)),
         agent=printable(external_ids[AGENT], 120),
         problem=printable(external_ids.get(PROBLEM, ""), PROBLEM_MAX),
         warning=printable(external_ids.get(WARNING, ""), PROBLEM_MAX),
@@ -171,6 +175,14 @@ DOCUMENTED = (
         default="no pairs",
         example="clear=0 pending=0 blocked=0 encrypted=2 lingering=0 quarantined=0",
         page="howto/diagnose.md",
+    ),
+    _key(
+        name=ACROSS,
+        meaning="Those of them with chassis of other availability zones: no gate waits for these.",
+        values="as `ovn-ipsec-pairs`",
+        default="no such pairs",
+        example="clear=0 pending=0 blocked=0 encrypted=2 lingering=0 quarantined=0",
+        page="explanation/phases.md#for-whom-a-gate-waits",
     ),
     _key(
         name=PROBLEM,

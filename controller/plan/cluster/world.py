@@ -52,6 +52,8 @@ class PairIntent:
     """What the rows of the local and of the remote encap state."""
     stated: bool = False
     """Whether both rows state something. Rows of ovn-ic chassis need not: we never write them."""
+    across: bool = False
+    """Whether the peer belongs to another availability zone."""
 
     @property
     def treatment(self) -> Treatment:
@@ -92,6 +94,7 @@ def _intent(
         mode=treatment.mode,
         profile=treatment.profile,
         csum=theirs.encap.csum,
+        across=peer.is_remote,
         labels=labels,
         stated=not (
             (labels[0].is_missing and not this.is_remote)

@@ -106,6 +106,11 @@ def test_a_cluster_on_its_way_or_degraded_is_not_well(state: str):
         (digest(counts=PairCounts(blocked=3)), "3 pairs blocked", SEE_PEERS),
         (digest(counts=PairCounts(blocked=1)), "1 pair blocked", SEE_PEERS),
         (digest(counts=PairCounts(pending=1)), "1 pair pending", SEE_PEERS),
+        (
+            digest(counts=PairCounts(blocked=3), across=PairCounts(blocked=2)),
+            "3 pairs blocked, 2 with other availability zones",
+            SEE_PEERS,
+        ),
         (digest(expires=NOW), "certificate expired just now (2027-01-01 00:00 UTC)", RENEW),
     ],
 )

@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from controller import report
-from controller.plan.agent import Agent, counts_by_name
+from controller.plan.agent import Agent
 from controller.plan.audit import Findings, Tracked, audit, is_protected
 from controller.plan.cluster.world import PairIntent, World
 from controller.plan.connection import CHILDREN, IN, OUT, ChildSa, ConnName, IkeSa, conn_name
@@ -22,6 +22,7 @@ from controller.plan.pair.lifecycle import LINGER_S, OPEN_MAX_S
 from controller.plan.pair.record import Decision, PairRecord
 from controller.plan.pair.steps import RekeyChild
 from controller.plan.pair.upkeep import REPAIR_S
+from controller.plan.tally import counts_by_name
 from controller.xfrm.values import (
     Action,
     PolicyDirection,
@@ -326,6 +327,29 @@ def test_a_gone_peer_is_forgotten_after_its_time() -> None:
     settle(agent, 100 + LINGER_S)
     assert not agent.records
     assert PairCounts() == agent.pair_counts()
+
+
+def test_pairs_with_another_zone_are_counted_apart() -> None:
+    """Until the peer is forgotten; one that turns out to be of this zone is counted as such."""
+    rows = {
+        **worlds.is_remote(interconn=True),
+        C: worlds.chassis(C, "10.0.0.3"),
+    }
+    agent = agent_of(rows)
+    settle(agent)
+    assert PairCounts(blocked=2) == agent.pair_counts()
+    assert PairCounts(blocked=1) == agent.pair_counts(across=True)
+    agent.put_chassis(C, worlds.chassis(C, "10.0.0.3", is_remote="true"))
+    settle(agent)
+    assert PairCounts(blocked=2) == agent.pair_counts(across=True)
+    agent.put_chassis(C, worlds.chassis(C, "10.0.0.3"))
+    agent.put_chassis(B, None)
+    settle(agent)
+    assert PairCounts(blocked=1, lingering=1) == agent.pair_counts()
+    assert PairCounts(lingering=1) == agent.pair_counts(across=True)
+    settle(agent, 100 + LINGER_S)
+    assert PairCounts(blocked=1) == agent.pair_counts()
+    assert PairCounts() == agent.pair_counts(across=True)
 
 
 def test_a_peer_gives_its_address_back_with_the_last_of_its_pairs() -> None:
@@ -653,7 +677,15 @@ def test_the_digest_sums_up() -> None:
     assert (1, Phase.ENFORCE, "one; two") == (found.generation, found.phase, found.problem)
     assert PairCounts(encrypted=1, blocked=1) == found.counts
     assert found.agent.endswith("strongSwan 6")
-    assert {"blocked": 1, "encrypted": 1} == counts_by_name(agent.counts)
+    assert {"blocked": 1, "encrypted": 1} == counts_by_name(agent.tally.states)
+
+
+def test_what_the_gate_waits_for_is_reported_at_once() -> None:
+    """Every pair of this zone is up; those with other zones need not be."""
+    counts = PairCounts(encrypted=1, pending=1)
+    said = Digest(generation=4, phase=Phase.ESTABLISH, agent="a", counts=counts)
+    assert report.awaited(said) is None
+    assert 4 == report.awaited(replace(said, across=PairCounts(pending=1)))
 
 
 def test_profiles_are_counted_and_those_that_cannot_be_are_named() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ovn_ipsec.model.expiry import Expiry, expiry
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import NO_POLICY, Mode, Phase, strongest
-from ovn_ipsec.model.status import PairCounts
+from ovn_ipsec.model.status import Digest, PairCounts
 
 
 def test_modes_are_ordered() -> None:
@@ -85,3 +85,12 @@ def test_a_long_life_ends_with_a_word_30_and_7_days_before(
     begin = datetime(2030, 1, 1, tzinfo=UTC)
     end = begin + timedelta(days=365)
     assert expiry(begin, end, end - left) is expected
+
+
+def test_counts_are_added_and_taken_from_each_other() -> None:
+    """What claims to be part of less than it is leaves nothing, not a negative number."""
+    all_of, some = PairCounts(encrypted=3, blocked=1), PairCounts(encrypted=2, blocked=2)
+    assert PairCounts(encrypted=1) == all_of.less(some)
+    assert PairCounts(encrypted=5, blocked=3) == all_of.plus(some)
+    digest = Digest(generation=1, phase=Phase.ENFORCE, agent="a", counts=all_of, across=some)
+    assert PairCounts(encrypted=1) == digest.within

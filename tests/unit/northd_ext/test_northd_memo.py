@@ -81,6 +81,7 @@ digests = st.builds(
     phase=few(Phase.ESTABLISH, Phase.ENFORCE),
     agent=st.just("a"),
     counts=st.builds(PairCounts, encrypted=few(0, 2), pending=few(0, 1), quarantined=few(0, 1)),
+    across=st.builds(PairCounts, encrypted=few(0, 1, 3), pending=few(0, 1)),
     problem=few("", "no certificate", "clock"),
     warning=few("", "expires"),
     profiles=few(frozenset({Profile.DEFAULT}), frozenset({Profile.DEFAULT, Profile.CNSA})),

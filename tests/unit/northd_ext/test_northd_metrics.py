@@ -19,7 +19,8 @@ CENSUS = Census(
     junk=("hv6",),
     absent=("hv7",),
     problems=(("hv1", "clock"),),
-    counts=PairCounts(encrypted=4, pending=1),
+    counts=PairCounts(encrypted=4),
+    across=PairCounts(pending=1),
     ends=frozenset(
         {
             (NOW - timedelta(days=1), 1),
@@ -56,6 +57,7 @@ def test_cluster_in_numbers() -> None:
         "cluster_chassis_with_problems": 1,
         "cluster_pairs['pending']": 1,
         "cluster_pairs['encrypted']": 4,
+        "cluster_pairs_across_zones['pending']": 1,
         "cluster_certificate_first_not_after_timestamp_seconds": NOW.timestamp() - 86400,
         "cluster_certificates_ending['7']": 1,
         "cluster_certificates_ending['30']": 3,

@@ -65,6 +65,24 @@ def test_example() -> None:
     assert expected == summarize(census)
 
 
+@pytest.mark.parametrize(
+    ("across", "words"),
+    [
+        (PairCounts(encrypted=1), "pairs 1 encrypted 1 pending 0 blocked 0"),
+        (PairCounts(blocked=1), "pairs 1 encrypted 0 pending 0 blocked 1, not waited for"),
+        (PairCounts(lingering=1), "pairs 0 encrypted 0 pending 0 blocked 0"),
+    ],
+)
+def test_pairs_with_other_zones_are_told_apart(across: PairCounts, words: str) -> None:
+    """The first number is of what the rollout waits for; all of them can degrade the state."""
+    census = replace(GOOD, counts=PairCounts(encrypted=2), across=across)
+    first = "chassis 2 ready 2 lagging 0 | pairs 2 encrypted 2 pending 0 blocked 0"
+    assert f"{first} | across zones: {words}" == summarize(census)
+    at = policy(Phase.ENFORCE)
+    degraded = is_degraded(asking(), SB, at, census, JUST_NOW)
+    assert (across.blocked > 0) is degraded
+
+
 def test_many_laggards_are_counted() -> None:
     """The first few are named in order, whatever keeps them; the others are counted."""
     census = replace(

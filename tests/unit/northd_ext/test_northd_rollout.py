@@ -59,12 +59,17 @@ def chassis(
     at: ClusterPolicy | None = None,
     counts: PairCounts | None = None,
     kind: str = "geneve",
+    across: PairCounts | None = None,
 ) -> ChassisFacts:
     """A chassis whose controller follows a policy; without one it has no controller."""
     digest = None
     if at is not None:
         digest = Digest(
-            generation=at.generation, phase=at.phase, counts=counts or PairCounts(), agent="a"
+            generation=at.generation,
+            phase=at.phase,
+            counts=counts or PairCounts(),
+            across=across or PairCounts(),
+            agent="a",
         )
     encap = EncapFacts(row=UUID(int=number), label=str(number), type=kind, text=None)
     return ChassisFacts(name=f"hv{number}", encaps=(encap,), digest=digest)
@@ -283,6 +288,47 @@ def test_sum_of_the_pairs_is_bounded_by_what_there_is() -> None:
     sb = SbView(policy=AT, chassis={c.name: c for c in cluster(3, rogue)})
     counts = take_census(AT, sb).counts
     assert (counts.blocked, counts.encrypted, counts.lingering) == (3, 9, 10_000)
+
+
+FAR = replace(chassis(9), is_remote=True)
+"""The gateway of another availability zone."""
+
+
+@pytest.mark.parametrize("down", [PairCounts(pending=1), PairCounts(blocked=1)])
+def test_no_gate_waits_for_another_zone(down: PairCounts) -> None:
+    """Its pairs are told apart, are bounded by its encaps, and degrade the state."""
+    gateway = chassis(1, AT, down.plus(PairCounts(encrypted=1)), across=down)
+    near = chassis(2, AT, PairCounts(encrypted=1))
+    assert moved(take(AT, ON, gateway, near, FAR)) == (Phase.ENFORCE, 3)
+    members = {c.name: c for c in (gateway, near, FAR)}
+    census = take_census(AT, SbView(policy=AT, chassis=members))
+    assert (PairCounts(encrypted=2), down) == (census.counts, census.across)
+    alone = take_census(AT, SbView(policy=AT, chassis={"hv1": gateway, "hv2": near}))
+    assert (PairCounts(encrypted=2), PairCounts()) == (alone.counts, alone.across)
+
+
+def test_a_controller_that_does_not_tell_its_pairs_apart_is_waited_for() -> None:
+    """One of an earlier release reports all of its pairs as one number."""
+    gateway = chassis(1, AT, PairCounts(encrypted=1, pending=1))
+    near = chassis(2, AT, PairCounts(encrypted=1))
+    assert moved(take(AT, ON, gateway, near, FAR)) == (Phase.ESTABLISH, 3)
+    census = take_census(AT, SbView(policy=AT, chassis={c.name: c for c in (gateway, near, FAR)}))
+    assert PairCounts(encrypted=2, pending=1) == census.counts
+
+
+def test_what_is_claimed_to_be_across_and_is_not_among_all_pairs_counts_for_nothing() -> None:
+    """A chassis that says so hides no more than its own pairs."""
+    liar = chassis(1, AT, PairCounts(encrypted=1), across=PairCounts(blocked=10**7, encrypted=9))
+    near = chassis(2, AT, PairCounts(pending=1))
+    census = take_census(AT, SbView(policy=AT, chassis={c.name: c for c in (liar, near, FAR)}))
+    assert (PairCounts(pending=1), PairCounts(encrypted=1)) == (census.counts, census.across)
+
+
+def test_the_width_of_another_zone_excuses_nobody() -> None:
+    """How many pairs a few chassis may account for depends on those of this zone alone."""
+    wide = replace(FAR, encaps=tuple(chassis(900 + n).encaps[0] for n in range(9)))
+    members = cluster(9, wide, down=2)
+    assert moved(take(AT, ON, *members, waited_s=1e9)) == (Phase.ESTABLISH, 3)
 
 
 @pytest.mark.parametrize("name", HOLDING)

@@ -19,7 +19,7 @@ from northd_ext.observe.views import STATE_PHASE
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
 from ovn_ipsec.model.key import Key, Party, one_of
 from ovn_ipsec.model.policy import EncryptionPolicy, Phase
-from ovn_ipsec.model.status import Digest, Room
+from ovn_ipsec.model.status import Digest, PairCounts, Room
 from ovn_ipsec.policy import bindings
 from ovn_ipsec.schema import encap, nb_global, open_vswitch, port, report, sb_global, tuning
 
@@ -171,6 +171,7 @@ def test_a_report_is_on_the_page():
         problem="x",
         warning="x",
         expires=datetime(2027, 1, 1, tzinfo=UTC),
+        across=PairCounts(encrypted=1),
         room=Room(underlay=1500, inner=1408),
     )
     assert {*report.format_digest(full), report.REQUEST, report.ANSWER} == set(column)

@@ -59,6 +59,7 @@ DIGESTS = st.builds(
     counts=st.builds(
         PairCounts, clear=COUNT, pending=COUNT, blocked=COUNT, encrypted=COUNT, lingering=COUNT
     ),
+    across=st.just(PairCounts()) | st.builds(PairCounts, blocked=COUNT, encrypted=COUNT),
     agent=LINE,
     problem=LINE,
     warning=LINE,
