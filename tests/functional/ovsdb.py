@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,9 +41,9 @@ QUIET_S = 0.3
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def missing_programs() -> tuple[str, ...]:
+def missing_programs(programs: Iterable[str] = PROGRAMS) -> tuple[str, ...]:
     """What these tests need and the machine lacks."""
-    lacks = [name for name in PROGRAMS if shutil.which(name) is None]
+    lacks = [name for name in programs if shutil.which(name) is None]
     lacks += [str(path) for path in (SCHEMAS / "ovn-nb.ovsschema",) if not path.exists()]
     return tuple(lacks)
 
