@@ -23,7 +23,7 @@ from .jsonstream import JsonStream
 BACKOFF_MS = (1000, 8000)
 """Between attempts; each session adds up to half of it, so that not all come back at once."""
 RUN_MAX, RUNS_MAX = 50, 20
-"""Messages that Idl.run() processes at most (ovs/db/idl.py), and how often it is called in a row."""
+"""Messages that Idl.run() takes at most (ovs/db/idl.py), and how often it is called in a row."""
 chance = random.SystemRandom()
 
 Row = Any
