@@ -182,7 +182,8 @@ class Southbound:
         encaps = sorted((_parse_encap(name, e) for e in rows), key=lambda e: e.label)
         facts = ChassisFacts(
             name=name,
-            is_remote=row.other_config.get("is-remote") == "true",
+            is_remote=row.other_config.get(encap_schema.IS_REMOTE) == "true",
+            is_interconn=row.other_config.get(encap_schema.IS_INTERCONN) == "true",
             hostname=row.hostname,
             zones=frozenset(row.transport_zones),
             azs=encap_schema.availability_zones(row.other_config),

@@ -100,6 +100,8 @@ class ChassisFacts:
     """As in the row: not trusted, and made printable before it is shown."""
     is_remote: bool = False
     """other_config:is-remote: it belongs to ovn-ic and is never written."""
+    is_interconn: bool = False
+    """other_config:is-interconn: it has tunnels to chassis of other availability zones."""
     hostname: str = ""
     zones: frozenset[str] = frozenset()
     """Chassis.transport_zones."""

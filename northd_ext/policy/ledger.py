@@ -47,6 +47,8 @@ class Need(NamedTuple):
 
     types: frozenset[str]
     signatures: frozenset[Signature]
+    gateway: bool
+    """Whether it has tunnels to other availability zones."""
 
 
 class Able(NamedTuple):
@@ -84,6 +86,8 @@ class Ledger:
         """Chassis with a controller, by what it can do."""
         self.users: Counter[str] = Counter()
         """How many chassis have encaps of a type that IPsec covers."""
+        self.far: Counter[str] = Counter()
+        """The same of those in other availability zones."""
         self.tally = Tally()
         self._quarantined: frozenset[str] = frozenset()
         self._facts: dict[str, ChassisFacts] = {}
@@ -144,6 +148,12 @@ class Ledger:
         )
         return not missed(met, mode)
 
+    def meets_others(self, need: Need, mode: Mode) -> bool:
+        """Whether a chassis has pairs with other zones, where the default applies, of this mode."""
+        default = None if self.book is None else self.book.default.mode
+        met = need.gateway and any(self.far[kind] for kind in need.types)
+        return met and (default is None or missed((default,), mode))
+
     def lacking(self, able: Able) -> frozenset[Profile]:
         """Cipher suites that the pairs of an encap use and that its chassis cannot do."""
         met = self._met.get(self.class_of(able.signature) or REST, ())
@@ -186,6 +196,8 @@ class Ledger:
     def _put(self, name: str, facts: ChassisFacts | None, membership: Membership | None) -> None:
         """Replace what is known of a chassis, in every sum; without facts it is removed."""
         old, had = self._facts.pop(name, None), self._encaps.pop(name, ())
+        self.far.subtract(_far_types(old))
+        self.far.update(_far_types(facts))
         self._members.pop(name, None)
         encaps: _Encaps = ()
         if facts is not None:
@@ -214,7 +226,7 @@ class Ledger:
         if facts is not None and facts.digest is not None:
             able = [Able(one, facts.digest.profiles) for one in signatures]
         elif facts is not None and facts.digest_error is None and encaps:
-            needs = [Need(_types(encaps), signatures)]
+            needs = [Need(_types(encaps), signatures, gateway=facts.is_interconn)]
         self.able.put(name, *able)
         self.unmanaged.put(name, *needs)
 
@@ -222,6 +234,10 @@ class Ledger:
 def _replaced(new: Mapping[str, object], old: Mapping[str, object]) -> Iterator[str]:
     """Names with a different object than before; there are thousands, so no Python loop."""
     return compress(new, map(is_not, new.values(), map(old.get, new)))
+
+
+def _far_types(facts: ChassisFacts | None) -> frozenset[str]:
+    return facts.types if facts is not None and facts.is_remote else frozenset()
 
 
 def _types(encaps: _Encaps) -> frozenset[str]:

@@ -139,6 +139,9 @@ def _absent(ledger: Ledger, mode: Mode) -> tuple[str, ...]:
     return ledger.unmanaged.names(
         need
         for need in ledger.unmanaged
-        if any(ledger.users[kind] > 1 for kind in need.types)
-        and not ledger.needs_nobody(need.signatures, mode)
+        if (
+            any(ledger.users[kind] > 1 for kind in need.types)
+            and not ledger.needs_nobody(need.signatures, mode)
+        )
+        or ledger.meets_others(need, mode)
     )

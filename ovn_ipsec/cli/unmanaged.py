@@ -46,11 +46,17 @@ def absent(policy: ClusterPolicy | None, chassis: Mapping[str, ChassisView]) -> 
             (treatment_of(policy, intent, other).mode for other in met.values()), policy.end_mode
         )
     }
+    far = {kind for view in chassis.values() if view.chassis.is_remote for kind in _types(view)}
+    if not missed((policy.default,), policy.end_mode):
+        far.clear()
     return frozenset(
         name
         for name, view in silent.items()
-        if any(users[kind] > 1 for kind in _types(view))
-        and any(_key(intent) in wanted for intent in view.chassis.encaps)
+        if (
+            any(users[kind] > 1 for kind in _types(view))
+            and any(_key(intent) in wanted for intent in view.chassis.encaps)
+        )
+        or (view.chassis.is_interconn and far & _types(view))
     )
 
 

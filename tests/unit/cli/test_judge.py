@@ -27,13 +27,14 @@ from ovn_ipsec.cli.overview import headline
 from ovn_ipsec.cli.rows import FIX_ROW, NO_ROW, ONE_ADDRESS, SAME_KIND, SHOWN
 from ovn_ipsec.cli.settings import Exit
 from ovn_ipsec.cli.status import as_json, words
+from ovn_ipsec.cli.unmanaged import absent
 from ovn_ipsec.cli.view import RawSouthbound
 from ovn_ipsec.model.chassis import ChassisName
-from ovn_ipsec.model.policy import ClassName, Mode, Phase, Treatment, class_pair
+from ovn_ipsec.model.policy import ClassName, ClusterPolicy, Mode, Phase, Treatment, class_pair
 from ovn_ipsec.model.status import Digest, PairCounts
 from ovn_ipsec.schema.encap import CLASS, RawChassis
 from ovn_ipsec.schema.report import format_digest
-from tests.unit.cli.policy_world import chassis, hosts, published
+from tests.unit.cli.policy_world import chassis, cluster, hosts, published
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 
@@ -277,6 +278,31 @@ def test_a_chassis_without_any_report_is_not_well():
     status = judge(nb(), True, {"hv1": digest()}, NOW, rows=rows)
     assert [("hv2", "no controller", NO_AGENT)] == about_rows(status)
     assert ["hv1", "hv2"] == [line.name for line in status.chassis]
+
+
+@pytest.mark.parametrize(
+    ("gateway", "types", "default", "expected"),
+    [
+        ("true", ("geneve",), Mode.REQUIRE, frozenset({"gw"})),
+        ("false", ("geneve",), Mode.REQUIRE, frozenset()),
+        ("true", ("vxlan",), Mode.REQUIRE, frozenset()),
+        ("true", ("geneve",), Mode.PREFER, frozenset()),
+    ],
+)
+def test_a_gateway_to_another_zone_needs_a_controller(
+    gateway: str, types: tuple[str, ...], default: Mode, expected: frozenset[str]
+):
+    """Even as the only chassis of its zone, unless the default asks less than some rule."""
+    rows = (
+        chassis("gw", "10.0.0.1", types=types, other={"is_interconn": gateway}),
+        chassis("far", "10.0.0.9", other={"is_remote": "true"}),
+    )
+    views = cluster(*rows).chassis
+    rule = {class_pair(ClassName("a"), ClassName("b")): Treatment(mode=Mode.REQUIRE)}
+    policy = ClusterPolicy(
+        generation=7, phase=Phase.ESTABLISH, default=default, floor=Mode.OFF, pairs=rule
+    )
+    assert expected == absent(policy, views)
 
 
 def test_an_address_in_rows_of_two_chassis_is_not_well():

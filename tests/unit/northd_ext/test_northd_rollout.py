@@ -27,10 +27,14 @@ from ovn_ipsec.model.policy import (
     Mode,
     Phase,
     Rollout,
+    Treatment,
     Tuning,
 )
 from ovn_ipsec.model.status import Digest, PairCounts
+from ovn_ipsec.policy.classes import RuleBook
+from ovn_ipsec.schema.fields import Place
 from ovn_ipsec.schema.nb_global import ParsedPolicy
+from ovn_ipsec.schema.rules import parse_rule
 
 ON = EncryptionPolicy(enabled=True)
 IMMEDIATE = EncryptionPolicy(enabled=True, rollout=Rollout.IMMEDIATE)
@@ -329,6 +333,47 @@ def test_the_width_of_another_zone_excuses_nobody() -> None:
     wide = replace(FAR, encaps=tuple(chassis(900 + n).encaps[0] for n in range(9)))
     members = cluster(9, wide, down=2)
     assert moved(take(AT, ON, *members, waited_s=1e9)) == (Phase.ESTABLISH, 3)
+
+
+@pytest.mark.parametrize(
+    ("far", "kind", "gateway", "expected"),
+    [
+        ([FAR], "geneve", True, ("hv1",)),
+        ([FAR], "geneve", False, ()),
+        ([FAR], "vxlan", True, ()),
+        ([], "geneve", True, ()),
+    ],
+)
+def test_a_gateway_without_a_controller_is_missed(
+    far: list[ChassisFacts], kind: str, *, gateway: bool, expected: tuple[str, ...]
+) -> None:
+    """Even where it is the only chassis of its zone: others have tunnels to it."""
+    near = replace(chassis(1, kind=kind), is_interconn=gateway)
+    members = {c.name: c for c in (near, *far)}
+    assert expected == take_census(AT, SbView(policy=AT, chassis=members)).absent
+
+
+@pytest.mark.parametrize(
+    ("default", "rule", "expected"),
+    [
+        (Mode.REQUIRE, "any any off", ("hv1",)),
+        (Mode.PREFER, "any any require", ()),
+    ],
+)
+def test_what_other_zones_miss_follows_from_the_default(
+    default: Mode, rule: str, expected: tuple[str, ...]
+) -> None:
+    """No rule matches those pairs."""
+    place = Place(table="NB_Global", row=".", key="ovn-ipsec-rule-10")
+    book = RuleBook((parse_rule(place, 10, rule),), Treatment(mode=default))
+    ledger = Ledger(book)
+    near = replace(chassis(1), is_interconn=True)
+    ledger.update({c.name: c for c in (near, FAR)}, {}, {})
+    assert ledger.matrix is not None
+    at = replace(AT, default=default, floor=Mode.OFF, pairs=ledger.matrix.pairs)
+    assert expected == take_census_of(at, ledger).absent
+    ledger.update({"hv1": near}, {}, {})
+    assert () == take_census_of(at, ledger).absent
 
 
 @pytest.mark.parametrize("name", HOLDING)
