@@ -182,7 +182,7 @@ DOCUMENTED = (
         values="as `ovn-ipsec-pairs`",
         default="no such pairs",
         example="clear=0 pending=0 blocked=0 encrypted=2 lingering=0 quarantined=0",
-        page="explanation/phases.md#for-whom-a-gate-waits",
+        page="howto/ovn-ic.md",
     ),
     _key(
         name=PROBLEM,
