@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import chain
 
 from ovn_ipsec.errors import InputError
+from ovn_ipsec.model.amend import amended
 from ovn_ipsec.model.chassis import ChassisName, IpAddress, Pair
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, Mode, Phase, Profile
 from ovn_ipsec.model.status import PairCounts
@@ -296,14 +297,19 @@ class Agent:
             if intent is None:
                 self.undecided.pop(name, None)
                 return self._stray(name, seen, context)
-            record = PairRecord(name=name, pair=intent.pair, since=context.now)
-            record = replace(record, mode=intent.mode, profile=intent.profile)
+            record = PairRecord(
+                name=name,
+                pair=intent.pair,
+                mode=intent.mode,
+                profile=intent.profile,
+                since=context.now,
+            )
             closed = self._latches.holds(record) or self.former.closed(record)
-            record = replace(record, closed=closed)
+            record = amended(record, closed=closed)
         config = self._config(name, intent)
         decision = decide(record, intent, config, seen, context)
         if decision.record is not None and config is None:
-            decision = replace(decision, record=self._lacking(decision.record, context))
+            decision = amended(decision, record=self._lacking(decision.record, context))
         self._strays.pop(name, None)
         self.undecided.pop(name, None)
         self._remember(name, record, decision.record, context.now)
@@ -324,7 +330,7 @@ class Agent:
         wanted = record.gone_at is None and record.mode is not Mode.OFF and not record.quarantined
         if not wanted or context.phase is Phase.OFF or record.profile not in context.profiles:
             return record
-        return replace(record, error=self.configs.lack(self.policy, record.pair.peer))
+        return amended(record, error=self.configs.lack(self.policy, record.pair.peer))
 
     def _stray(self, name: ConnName, seen: ConnSeen, context: Context) -> Decision | None:
         """Decide about an unwanted connection of ours, left by an earlier run of this program."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from zlib import crc32
 
+from ovn_ipsec.model.amend import amended
+
 from ..pace import Kind
 from .facts import Context
 
@@ -57,4 +59,4 @@ class Attempts:
 
     def renewed(self) -> Attempts:
         """Allow an attempt at once, for another configuration; the queue stays the same."""
-        return replace(self, count=0, retry_at=0.0)
+        return amended(self, count=0, retry_at=0.0)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from itertools import chain
 
+from ovn_ipsec.model.chassis import Pair
+
 from ..connection import ConnName
 from ..guard import ClearFlow, ClearPair
 from .record import PairRecord
@@ -32,6 +34,8 @@ class ClearFlows:
     """What each pair allows, and the result; the cost of a change does not grow with the pairs."""
 
     def __init__(self) -> None:
+        self._given: dict[ConnName, tuple[Pair, frozenset[ClearFlow]]] = {}
+        """What put() was last given of each pair."""
         self._said: dict[ConnName, Said] = {}
         self._allowed: Counter[ClearFlow] = Counter()
         self._denied: Counter[ClearFlow] = Counter()
@@ -53,6 +57,13 @@ class ClearFlows:
             record: The pair; None if it is forgotten.
             clear: Those of its flows that may be clear.
         """
+        if record is None:
+            self._given.pop(name, None)
+        else:
+            given = record.pair, clear
+            if self._given.get(name) == given:
+                return
+            self._given[name] = given
         said = _NOTHING if record is None else (clear, frozenset(flows_of(record)) - clear)
         before = self._said.pop(name, _NOTHING)
         if said != _NOTHING:

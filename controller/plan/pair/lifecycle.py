@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 
+from ovn_ipsec.model.amend import amended
 from ovn_ipsec.model.policy import Mode, Phase, Treatment
 from ovn_ipsec.model.status import PairState
 from ovn_ipsec.policy.judgement import can_do, is_closed, quarantined
@@ -98,12 +99,12 @@ def observe_pair(
     now = context.now
     if intent is None:
         gone_at = now if record.gone_at is None else record.gone_at
-        record = replace(record, gone_at=gone_at)
+        record = amended(record, gone_at=gone_at)
     else:
         record = _follow(record, intent, context)
     record = _bar(record, context)
     if any(map(established, seen.sas)):
-        record = replace(record, attempts=record.attempts.heard())
+        record = amended(record, attempts=record.attempts.heard())
     up = (seen.up or seen.orphaned) and record.profile in context.profiles
     up_at, before = None, record.known_before
     if up:
@@ -111,7 +112,7 @@ def observe_pair(
         up_at = now if record.up_at is None else max(record.up_at, context.phase_since)
         before = before if record.up_at in (None, up_at) else None
     before = frozenset(sa.id for sa in seen.sas) if before is None else before
-    record = _latch(replace(record, up_at=up_at, known_before=before), seen, context)
+    record = _latch(amended(record, up_at=up_at, known_before=before), seen, context)
     demand = demand_of(record, context.phase)
     # What the daemon considers up carries nothing if the kernel lacks a part of it.
     state = LIFE[demand, up and not seen.missing]
@@ -123,11 +124,11 @@ def observe_pair(
         down_at = now if record.down_at is None else record.down_at
     outdated = record.replacement.lineage.outdated
     if up and seen.up and not outdated & {child.id for child in seen.children()}:
-        record = replace(record, attempts=record.attempts.forgotten(), error="")
+        record = amended(record, attempts=record.attempts.forgotten(), error="")
     if seen.missing:
-        record = replace(record, error=f"{MISSING}: {', '.join(sorted(seen.missing))}")
+        record = amended(record, error=f"{MISSING}: {', '.join(sorted(seen.missing))}")
     changing = wanted and seen.up and (not record.closed or now < record.accept_until)
-    return replace(
+    return amended(
         record,
         state=state,
         since=record.since if state is record.state else now,
@@ -146,11 +147,11 @@ def _follow(record: PairRecord, intent: PairIntent, context: Context) -> PairRec
     elif closes_at is not None and context.now >= closes_at:
         closes_at = None
     if intent.treatment != Treatment(mode=record.mode, profile=record.profile):
-        record = replace(record, error="")
+        record = amended(record, error="")
     if record.mode is Mode.OFF and intent.mode is not Mode.OFF:
         # SAs may be left from before: the peer still gets its time to switch.
-        record = replace(record, up_at=None, known_before=None)
-    return replace(
+        record = amended(record, up_at=None, known_before=None)
+    return amended(
         record,
         gone_at=None,
         pair=intent.pair,
@@ -165,9 +166,9 @@ def _bar(record: PairRecord, context: Context) -> PairRecord:
     """Close a pair at once, in both directions, while one of its chassis is in quarantine."""
     ends = (context.this_chassis, record.pair.peer)
     if not quarantined(context.phase, context.quarantine, ends):
-        return replace(record, quarantined=False) if record.quarantined else record
+        return amended(record, quarantined=False)
     never = float("-inf")
-    return replace(
+    return amended(
         record, quarantined=True, closed=True, accept_until=never, send_from=never, closes_at=None
     )
 
@@ -181,17 +182,17 @@ def _latch(record: PairRecord, seen: ConnSeen, context: Context) -> PairRecord:
     demand = demand_of(record, context.phase)
     lifted = context.phase in (Phase.OFF, Phase.RELAX) or demand is Demand.NONE
     if lifted and record.closed:
-        return replace(record, closed=False, accept_until=now, send_from=now + RELAX_OUT_S)
+        return amended(record, closed=False, accept_until=now, send_from=now + RELAX_OUT_S)
     heard = hears_esp(record, seen)
     if demand is Demand.OPEN and record.up_at is not None:
         sure = heard or takes_esp(record, seen)
         if sure or now >= record.up_at + SWITCH_OUT_S:
             accept_until = record.up_at + SWITCH_IN_S
-            record = replace(record, closed=True, accept_until=accept_until)
+            record = amended(record, closed=True, accept_until=accept_until)
     elif demand is Demand.CLOSED:
-        record = replace(record, closed=True)
+        record = amended(record, closed=True)
     if record.closed and heard:
-        return replace(record, accept_until=min(record.accept_until, now + HEARD_S))
+        return amended(record, accept_until=min(record.accept_until, now + HEARD_S))
     return record
 
 
@@ -252,7 +253,7 @@ def decide(
     kept = decision.record
     mark = "" if kept is None or kept.quarantined else settled_mark(kept, seen)
     knock = demand is Demand.CLOSED and seen.up and context.now < record.accept_until
-    return replace(decision, wake_at=wake_at, mark=mark, knock=knock)
+    return amended(decision, wake_at=wake_at, mark=mark, knock=knock)
 
 
 def _linger(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
@@ -272,7 +273,7 @@ def _banish(record: PairRecord, seen: ConnSeen, context: Context) -> Decision:
     known = record.replacement
     lineage = replace(known.lineage, outdated=frozenset())
     attempts, known = record.attempts.forgotten(), replace(known, lineage=lineage)
-    fresh = replace(record, error="", attempts=attempts, replacement=known)
+    fresh = amended(record, error="", attempts=attempts, replacement=known)
     return Decision(record=fresh, steps=steps, wake_at=None if since is None else since + LINGER_S)
 
 
@@ -314,7 +315,7 @@ def _refuse(record: PairRecord, seen: ConnSeen) -> Decision:
     steps: list[Step] = [Uninstall(name=record.name, child=child) for child in sorted(seen.traps)]
     if seen.present:
         steps.append(Unload(name=record.name))
-    return Decision(record=replace(record, error=error), steps=tuple(steps))
+    return Decision(record=amended(record, error=error), steps=tuple(steps))
 
 
 def _load(config: ConnConfig | None, seen: ConnSeen) -> tuple[Step, ...]:
@@ -328,13 +329,13 @@ def _protect(
 ) -> Decision:
     known = record.replacement
     lineage, follow_at = trace(known.lineage, seen, config, record.profile, context.now)
-    record = replace(record, replacement=advance(known, lineage, seen, context.now))
+    record = amended(record, replacement=advance(known, lineage, seen, context.now))
     number = epoch(lineage, seen) if context.abilities.beside else 0
     if config is not None and config.epoch != number:
         config = replace(config, epoch=number)
     steps: list[Step] = list(_load(config, seen))
     if steps:
-        record = replace(record, attempts=record.attempts.renewed())
+        record = amended(record, attempts=record.attempts.renewed())
     loaded = config is not None or bool(seen.config)
     if loaded and context.abilities.traps:
         steps.extend(traps(record, seen, reinstall=bool(steps)))
@@ -350,7 +351,7 @@ def _protect(
     looks = (repaired.wake_at, started.wake_at, look_at, follow_at)
     times = [time for time in looks if time is not None]
     return Decision(
-        record=replace(started.record or record, replacement=known),
+        record=amended(started.record or record, replacement=known),
         steps=(*steps, *started.steps, *retired),
         wake_at=min(times, default=None),
         took=started.took,

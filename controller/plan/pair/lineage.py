@@ -60,6 +60,9 @@ class Lineage:
     0. The older ones are replaced along with it."""
 
 
+NO_LINEAGE = Lineage()
+
+
 def trace(
     lineage: Lineage, seen: ConnSeen, config: ConnConfig | None, profile: Profile, now: float
 ) -> tuple[Lineage, float | None]:
@@ -80,6 +83,8 @@ def trace(
     Returns:
         The new lineage, and when to call this again; None: only when something has changed.
     """
+    if not seen.sas and config is not None:
+        return NO_LINEAGE, None
     made, proved, born = dict(lineage.made), dict(lineage.proved), dict(lineage.born)
     wanted = config.marks if config is not None else ("", "")
     marks = seen.marks or wanted

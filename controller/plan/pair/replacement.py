@@ -49,10 +49,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from ovn_ipsec.model.amend import amended
 from ovn_ipsec.model.chassis import ChassisName
 
 from ..connection import (
@@ -279,7 +280,8 @@ def advance(replacement: Replacement, lineage: Lineage, seen: ConnSeen, now: flo
     def since(before: float | None, *, holds: bool) -> float | None:
         return (now if before is None else before) if holds else None
 
-    return Replacement(
+    return amended(
+        replacement,
         stage=stage,
         lineage=lineage,
         outdated_at=since(replacement.outdated_at, holds=lacking),
@@ -371,7 +373,7 @@ def retire(
         return replacement, (), ends
     if what is Ending.OUTDATED:
         return replacement, tuple(_drop(name, seen, replacement.lineage.outdated)), None
-    return replace(replacement, doubled_at=None), tuple(_dedupe(name, seen)), None
+    return amended(replacement, doubled_at=None), tuple(_dedupe(name, seen)), None
 
 
 def make_room(name: ConnName, replacement: Replacement, seen: ConnSeen) -> tuple[Step, ...]:

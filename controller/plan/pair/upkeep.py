@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ovn_ipsec.model.amend import amended
+
 from ..connection import CHILDREN, IN, OUT
 from .attempts import backoff_s
 from .facts import ConnSeen, Context
@@ -110,9 +112,8 @@ def _wait(record: PairRecord, until: float, context: Context) -> Decision:
     if slot_at is None or slot_at <= context.now:
         took = attempts.kind
         slot_at = max(until, context.slots.of(took))
-    waiting = replace(attempts, slot_at=slot_at)
     return Decision(
-        record=replace(record, attempts=waiting),
+        record=amended(record, attempts=amended(attempts, slot_at=slot_at)),
         wake_at=max(slot_at, attempts.retry_at),
         took=took,
     )
