@@ -116,12 +116,20 @@ def work(change: Result) -> float:
 def ratios(results: dict[str, dict[str, Result]]) -> list[str]:
     """Ours beside the bare client, at the same size in the same run."""
     floor, ours = results.get(SYSTEMS["floor"], {}), results.get(SYSTEMS["ours"], {})
-    lines = ["| peers | start: wall, times the bare client | CPU of both, times the bare client |"]
-    lines.append("|---|---|---|")
+    lines = [
+        "| peers | start: wall, times the bare client | CPU of both, times the bare client "
+        "| the controller's own start: CPU s | CPU of both but for that, times the bare client |"
+    ]
+    lines.append("|---|---|---|---|---|")
     for count in floor.keys() & ours.keys():
         one, other = ours[count]["initial"], floor[count]["initial"]
-        words = (f"{one['wall_s'] / other['wall_s']:.2f}", f"{work(one) / work(other):.2f}")
-        lines.append(f"| {count} | {words[0]} | {words[1]} |")
+        words = [f"{one['wall_s'] / other['wall_s']:.2f}", f"{work(one) / work(other):.2f}"]
+        start_s = ours[count].get("start_cpu_s")
+        if start_s is None:
+            words += ["-", "-"]
+        else:
+            words += [f"{start_s:.2f}", f"{(work(one) - start_s) / work(other):.2f}"]
+        lines.append(f"| {count} | {' | '.join(words)} |")
     return [*lines[:2], *sorted(lines[2:], key=lambda text: int(text.split()[1]))]
 
 
