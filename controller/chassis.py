@@ -312,7 +312,6 @@ class Chassis:
             except Exception as error:  # noqa: BLE001 - one pair's failure is one pair's
                 self._fail(name, error)
         for name, reason in self.ike.backend.flush().items():
-            self.agent.forget_config(name)
             self._refuse(name, reason)
         now = self._clock.monotonic()
         came_or_went = self.ike.sync(self.agent, now)
@@ -359,7 +358,8 @@ class Chassis:
             agent.release(name)
 
     def _refuse(self, name: ConnName, reason: str) -> None:
-        """Note what the IKE daemon refused, and try again later."""
+        """Note what the IKE daemon refused, and load it later: somebody may have unloaded it."""
+        self.agent.forget_config(name)
         self.agent.put_error(name, reason)
         self.agent.touch_at(name, self._clock.monotonic() + RETRY_S)
         self._failed[name] = None
