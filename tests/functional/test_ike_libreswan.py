@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from controller.ike.libreswan.daemon import Libreswan
+from controller.ike.libreswan.daemon import FRESH_S, Libreswan
 from controller.ike.libreswan.nss import CA, OWN, PIN
 from controller.ike.libreswan.tools import Ended
 from controller.plan.connection import SUITES, ConnConfig, IkeSa, profile_of
@@ -355,6 +355,48 @@ def test_events_name_what_has_changed(ike: Libreswan, peer: Libreswan):
     ike.flush()
     eventually(lambda: here.name in ike.drain().conns)
     eventually(lambda: there.name in peer.drain().conns)
+
+
+def test_a_refused_question_is_not_an_empty_answer(
+    both: tuple[pluto.Pluto, pluto.Pluto], ike: Libreswan
+):
+    """A pluto that runs and cannot be asked: nothing is known of what it holds."""
+    ike.open()
+    ike.load(config(auth=Auth.PSK))
+    assert ike.flush() == {}
+    control = both[0].places.control
+    hidden = control.rename(control.with_suffix(".hidden"))
+    try:
+        assert isinstance(ike.observe(), Unknown)
+        time.sleep(FRESH_S)
+        assert isinstance(ike.observe_sas(config().name), Unknown)
+    finally:
+        hidden.rename(control)
+    assert seen(ike.observe()).conns == {config().name}
+
+
+def test_what_cannot_be_written_was_not_loaded(
+    both: tuple[pluto.Pluto, pluto.Pluto], ike: Libreswan
+):
+    """The pair is told, and loaded as soon as it can be; the same with its shared key."""
+    ike.open()
+    places = both[0].places
+    for folder in (places.secrets.parent, places.folder):
+        away = folder.rename(folder.with_suffix(".away")) if folder.exists() else None
+        folder.write_text("no folder")
+        try:
+            ike.load(config(auth=Auth.PSK))
+            assert "cannot be written" in ike.flush()[config().name]
+        finally:
+            folder.unlink()
+            if away is not None:
+                away.rename(folder)
+    assert seen(ike.observe()).conns == frozenset()
+    ike.load(config(auth=Auth.PSK))
+    assert ike.flush() == {}
+    assert seen(ike.observe()).conns == {config().name}
+    assert places.secrets.stat().st_mode & 0o777 == 0o600
+    assert (places.folder / "batch.conf").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_hung_daemon_is_left_in_time(both: tuple[pluto.Pluto, pluto.Pluto]):

@@ -25,13 +25,14 @@ from ...plan.connection import Abilities, ConnConfig, ConnName, DaemonSeen, IkeS
 from ...plan.pair.facts import initiates
 from .. import messages
 from ..backend import Events
-from . import conf, states
+from . import batch, conf, states
+from .batch import Todo
 from .credentials import PlutoCredentials
 from .nss import CA, OWN, PIN
 from .sas import Origin, ike_sas
 from .session import Session
 from .states import Shown, State
-from .tools import Places, write
+from .tools import Places
 
 DEADLINE_S = 5.0
 SOON_S = 0.2
@@ -58,18 +59,6 @@ class _Pair:
 
 
 _NO_PAIR = _Pair()
-
-
-@dataclass(slots=True)
-class _Todo:
-    """What was asked for and not done yet."""
-
-    sections: dict[str, conf.Section] = field(default_factory=dict)
-    superseded: set[str] = field(default_factory=set)
-    """Connections, by pluto's names, whose pair goes on without them."""
-    orders: list[tuple[ConnName | None, Callable[[], None]]] = field(default_factory=list)
-    changed: bool = False
-    """Whether something was loaded or unloaded."""
 
 
 class Libreswan(PlutoCredentials):
@@ -101,7 +90,7 @@ class Libreswan(PlutoCredentials):
         """Pairs that were unloaded and stay until their SAs are gone."""
         self._ended: set[int] = set()
         """IKE_SAs that were ended on request."""
-        self._todo = _Todo()
+        self._todo = Todo()
         self._failures: dict[ConnName, str] = {}
         self._shown = Shown()
         self._told: dict[ConnName, object] = {}
@@ -129,7 +118,7 @@ class Libreswan(PlutoCredentials):
         self._forget()
         self._session.open()
         try:
-            status = states.parse_status(self._session.whack("--status").said)
+            status = states.parse_status(self._session.read("--status"))
             self._version, self._loaded = status.version, dict(status.loaded)
             self._profiles = conf.able(status.algorithms)
             self._look_at_credentials()
@@ -159,7 +148,7 @@ class Libreswan(PlutoCredentials):
         """Read everything of ours."""
         try:
             self._settle()
-            self._read_loaded()
+            self._loaded = batch.loaded(self._session)
             self._look()
         except IkeError as error:
             return Unknown(str(error))
@@ -205,7 +194,7 @@ class Libreswan(PlutoCredentials):
         return origins
 
     def _look(self) -> None:
-        self._shown = states.parse_states(self._session.whack("--showstates").said)
+        self._shown = states.parse_states(self._session.read("--showstates"))
         now = time.monotonic()
         self._born = {s.serial: self._born.get(s.serial, now) for s in self._shown.states}
         self._begun &= self._born.keys()
@@ -214,9 +203,6 @@ class Libreswan(PlutoCredentials):
         busy = self._session.is_busy or bool(self._going)
         busy = busy or not all(state.is_up for state in self._shown.states)
         self._look_at = now + (BUSY_S if busy else IDLE_S)
-
-    def _read_loaded(self) -> None:
-        self._loaded = dict(states.parse_status(self._session.whack("--status").said).loaded)
 
     # --- connections -----------------------------------------------------------------------------
 
@@ -252,6 +238,7 @@ class Libreswan(PlutoCredentials):
         )
         self._going.discard(conn.name)
         self._todo.changed = True
+        self._todo.loading.add(conn.name)
         for name in conf.every_name(conn.name):
             section = found.get(name)
             self._todo.sections.pop(name, None)
@@ -392,14 +379,14 @@ class Libreswan(PlutoCredentials):
             IkeError: pluto is gone.
         """
         self._session.demand()
-        todo, self._todo = self._todo, _Todo()
-        if todo.superseded or self._going:
-            self._drop(todo.superseded)
-        rereads = self._take_secrets()
-        if todo.sections:
-            self._add(todo.sections)
-        elif rereads:
-            self._session.whack("--rereadsecrets")
+        todo, self._todo = self._todo, Todo()
+        try:
+            self._change(todo)
+        except IkeError as error:
+            if not self.connected:
+                raise
+            # Such as a file that cannot be written: nothing is known of what was to be loaded.
+            self._failures |= dict.fromkeys(todo.loading, str(error))
         for conn, order in todo.orders:
             self._obey(conn, order)
         if todo.orders or todo.changed:
@@ -408,7 +395,22 @@ class Libreswan(PlutoCredentials):
         # What an earlier run has loaded uses certificates that are not known here.
         if todo.changed and self._conns() <= self._pairs.keys():
             used = (pair.certificates for pair in self._pairs.values())
-            self._drop_certificates(frozenset().union(*used))
+            self._obey(None, lambda: self._drop_certificates(frozenset().union(*used)))
+
+    def _change(self, todo: Todo) -> None:
+        """Delete and load connections, and the shared keys before them."""
+        batch.drop(self._session, self._loaded, todo.superseded)
+        if self._going:
+            self._look()
+            leaving = batch.without_sas(self._going, self._shown.states, self._ended)
+            batch.leave(self._session, self._loaded, leaving)
+            self._going -= leaving
+        rereads = self._take_secrets()
+        if todo.sections:
+            self._loaded, refused = batch.add(self._session, todo.sections)
+            self._failures |= refused
+        elif rereads:
+            self._session.whack("--rereadsecrets")
 
     def _obey(self, conn: ConnName | None, order: Callable[[], None]) -> None:
         try:
@@ -418,44 +420,6 @@ class Libreswan(PlutoCredentials):
                 raise
             if conn is not None:
                 self._failures[conn] = str(error)
-
-    def _drop(self, superseded: set[str]) -> None:
-        """Take away connections that nothing needs any more."""
-        for name in sorted(superseded & self._loaded.keys()):
-            self._session.whack("--delete", "--name", name)
-            self._loaded.pop(name)
-        if not self._going:
-            return
-        self._look()
-        held: dict[ConnName, set[int]] = {}
-        for state in self._shown.states:
-            conn = conf.conn_of(state.name)
-            if conn in self._going and conn is not None:
-                held.setdefault(conn, set()).add(state.parent or state.serial)
-        leaving = {conn for conn in self._going if held.get(conn, set()) <= self._ended}
-        if leaving and not {conf.conn_of(name) for name in self._loaded} - leaving:
-            self._session.whack("--delete", "--name", conf.EVERY)
-        else:
-            for conn in sorted(leaving):
-                self._session.whack("--delete", "--name", conf.pair_alias(conn))
-        for conn in leaving:
-            for name in conf.every_name(conn):
-                self._loaded.pop(name, None)
-        self._going -= leaving
-
-    def _add(self, found: Mapping[str, conf.Section]) -> None:
-        """Load connections, all by one process."""
-        batch = self._session.places.folder / "batch.conf"
-        write(batch, conf.batch(found.values()))
-        ended = self._session.guarded(lambda: self._session.tools.addconn(batch))
-        # addconn ends well whatever pluto says of a single connection.
-        self._read_loaded()
-        said = ended.said.strip().splitlines()
-        why = said[-1][:300] if ended.code and said else "its log says why"
-        for name, section in found.items():
-            conn = conf.conn_of(name)
-            if conn is not None and self._loaded.get(name) != section.digest:
-                self._failures[conn] = f"Libreswan refuses the connection: {why}"
 
     # --- events ----------------------------------------------------------------------------------
 

@@ -98,6 +98,19 @@ class Session:
         """
         return self.guarded(lambda: self.tools.whack(*words))
 
+    def read(self, *words: str) -> str:
+        """Ask it to show something; returns all that it shows.
+
+        Raises:
+            IkeError: It cannot be asked, or has ended meanwhile: what it has shown is not all.
+        """
+        ended = self.whack(*words)
+        if ended.code != 0:
+            lines = ended.said.strip().splitlines() or ["no reason given"]
+            raise IkeError(f"pluto does not answer {words[0]}: {lines[-1][:300]}")
+        self.demand()
+        return ended.said
+
     def guarded(self, run: Callable[[], Ended]) -> Ended:
         """Run a program of Libreswan; a pluto that does not answer it is let go of.
 
@@ -114,10 +127,15 @@ class Session:
         """Initiate a connection without waiting.
 
         Raises:
-            IkeError: That cannot be sent.
+            IkeError: That cannot be sent; a pluto that does not answer is let go of.
         """
-        if self._attempts is not None:
+        if self._attempts is None:
+            return
+        try:
             self._attempts.begin(name)
+        except IkeHungError:
+            self._lose()
+            raise
 
     @property
     def is_busy(self) -> bool:
