@@ -10,11 +10,11 @@ import click
 from ovn_ipsec import log
 from ovn_ipsec.errors import EdgeError, IPsecError
 from ovn_ipsec.flags import OVN_RUNDIR, OVN_SYSCONFDIR, OVS_RUNDIR, Common, common_options
+from ovn_ipsec.ikes import VICI
 from ovn_ipsec.service import Service, fail
 
 from . import commands, daemon, outside
 from . import flush as flush_module
-from .ike.strongswan import DEFAULT_URI, StrongSwan
 from .meter import Meter
 
 PROGRAM = "ovn-ipsec-controller"
@@ -77,8 +77,8 @@ def main(
     try:
         if flush:
             service.open()
-            backend = StrongSwan(vici or DEFAULT_URI)
-            flush_module.flush(controller.outside.state, controller.guard, backend)
+            backends = outside.backends(controller.outside, vici or VICI)
+            flush_module.flush(controller.outside.state, controller.guard, backends)
             return
         if guard:
             controller.open_guard()

@@ -63,11 +63,11 @@ class Chassis:
             outside: The edges.
 
         Raises:
-            IkeError: The vici URI is invalid.
+            IkeError: The address of the IKE daemon is invalid.
         """
         self.identity = identity
         self._clock, self._state, self._knock = outside.clock, outside.state, outside.knock
-        backend = outside.ike(identity.vici)
+        backend = outside.ike(identity.ike)
         keys = Keyring(outside.state)
         self.trust = Trust(outside.credentials(), keys)
         self.agent = Agent(identity.name, self.trust.configs)

@@ -194,11 +194,12 @@ class _Commands:
 
 def _credentials(chassis: Chassis | None) -> dict[str, object]:
     if chassis is None:
-        return {"ike_daemon": None, "certificate": None, "auths": []}
+        return {"ike_daemon": None, "ike_kind": None, "certificate": None, "auths": []}
     credentials, ike = chassis.trust.keys.credentials, chassis.ike
     own = credentials.ca or credentials.pinned
     return {
         "ike_daemon": ike.version if ike.ready else None,
+        "ike_kind": ike.backend.kind,
         "certificate": own.subject if own is not None else None,
         "auths": sorted(chassis.trust.auths),
     }

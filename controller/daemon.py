@@ -32,7 +32,8 @@ from .chassis import Chassis, Decisions
 from .evidence.keeper import EvidenceKeeper, Scene
 from .guard.host import HostGuard
 from .headline import Situation, Told, headline, waits_for
-from .identity import identify
+from .identity import identify, vici_of
+from .ike.choice import IkeChoice
 from .ike.conflict import ConflictWatch
 from .kernel.watch import NO_ESP, KernelWatch
 from .mtu import MtuWatch
@@ -78,7 +79,8 @@ class Controller:
         self.mtu = MtuWatch(outside.path_mtus)
         self.vswitch = outside.vswitch
         self.ports = outside.ports
-        self.conflict = ConflictWatch(outside.monitor_ipsec)
+        self.choice = IkeChoice(outside.ikes)
+        self.conflict = ConflictWatch(outside.monitor_ipsec, self.choice)
         counters = self.guard.keeper.counters
         self.evidence = EvidenceKeeper(outside.journal, outside.clock, outside.boot, counters)
         self.chassis: Chassis | None = None
@@ -158,7 +160,8 @@ class Controller:
         return result
 
     def _observe_local(self, now: float) -> None:
-        if not self.vswitch.receive() and self.here is not None and not self._unread:
+        changed = self.here is not None and self._choose_ike(self.here, now)
+        if not self.vswitch.receive() and self.here is not None and not (self._unread or changed):
             return
         self._unread = True
         self.ports.note(self.vswitch.changes())
@@ -167,13 +170,18 @@ class Controller:
             self._follow_local(here, now)
         self._unread = False
 
+    def _choose_ike(self, here: LocalChassis, now: float) -> bool:
+        """Choose the IKE daemon. Returns whether it is another one than before."""
+        return self.choice.look(here.ike, vici_of(here, self.settings.vici), now)
+
     def _follow_local(self, here: LocalChassis, now: float) -> None:
         tls = self.settings.tls or local_db.tls_files(self.vswitch)
         if here != self.here:
             for error in here.errors:
                 _log.error("setting_refused", reason=error.diagnostics())
         self.here = here
-        identity = identify(here, tls, self.settings.vici)
+        self._choose_ike(here, now)
+        identity = identify(here, tls, self.settings.vici, self.choice.ike)
         last = self.coming or self.chassis
         # A missing setting is not an order: we stay who we were until there is another identity.
         if identity is None or (last is not None and identity == last.identity):
@@ -374,7 +382,7 @@ class Controller:
             poller.timer_wait(int(FAULT_S * 1000))
             return
         self.vswitch.wait(poller)
-        times = [self.kernel.wake_at()]
+        times = [self.kernel.wake_at(), self.choice.look_at]
         chassis = self.chassis
         if chassis is not None:
             times.append(self.mtu.wake_at())
@@ -414,7 +422,7 @@ def _told(chassis: Chassis) -> Told:
     return Told(
         name=chassis.identity.name,
         southbound=Reached(where=session.remotes, up=chassis.connected, problem=session.problem),
-        ike=Reached(where=chassis.identity.vici, up=ike.ready, problem=ike.problem),
+        ike=Reached(where=chassis.identity.ike.where, up=ike.ready, problem=ike.problem),
         ready=chassis.ready,
         has_row=chassis.has_row,
         held=chassis.held_because,

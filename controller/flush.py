@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: remove everything of ours from the kernel and the IKE daemon (`--flush`)."""
+"""Shell: remove everything of ours from the kernel and the IKE daemons (`--flush`)."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import structlog
 
@@ -21,7 +23,7 @@ from .state_dir import State
 _log = structlog.get_logger()
 
 
-def flush(state: State, guard: HostGuard, backend: IkeBackend) -> None:
+def flush(state: State, guard: HostGuard, backends: Iterable[IkeBackend]) -> None:
     """Remove the guard, every connection, SA and key of ours, and the stored policy.
 
     Raises:
@@ -29,6 +31,15 @@ def flush(state: State, guard: HostGuard, backend: IkeBackend) -> None:
     """
     state.open()
     guard.keeper.found()
+    for backend in backends:
+        _flush_daemon(state, backend)
+    if not guard.flush():
+        raise EdgeError(f"guard not removed: {guard.keeper.problems()}")
+    if not (state.keep_boot_guard(None) and state.keep_policy(None)):
+        raise EdgeError(state.problem)
+
+
+def _flush_daemon(state: State, backend: IkeBackend) -> None:
     try:
         backend.open()
         _remove_connections(backend)
@@ -36,13 +47,9 @@ def flush(state: State, guard: HostGuard, backend: IkeBackend) -> None:
         Keyring(state).tidy(backend, frozenset())
     except IkeError as error:
         # Without the daemon there is nothing to unload, but the guard still has to be removed.
-        _log.warning("ike_daemon_not_flushed", reason=error.diagnostics())
+        _log.warning("ike_daemon_not_flushed", daemon=backend.kind, reason=error.diagnostics())
     finally:
         backend.close()
-    if not guard.flush():
-        raise EdgeError(f"guard not removed: {guard.keeper.problems()}")
-    if not (state.keep_boot_guard(None) and state.keep_policy(None)):
-        raise EdgeError(state.problem)
 
 
 def _remove_connections(backend: IkeBackend) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ovn_ipsec.ikes import VICI
 from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.model.ike import Ike
 from ovn_ipsec.schema.open_vswitch import LocalChassis
 
-from .ike.strongswan import DEFAULT_URI
-from .outside import SouthboundAddress, TlsFiles
+from .outside import IkeAddress, SouthboundAddress, TlsFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,17 +19,29 @@ class Identity:
 
     name: ChassisName
     southbound: SouthboundAddress
-    vici: str
-    """The URI of the IKE daemon."""
+    ike: IkeAddress
 
 
-def identify(here: LocalChassis, tls: TlsFiles | None, vici: str | None) -> Identity | None:
+def vici_of(here: LocalChassis, vici: str | None) -> str:
+    """Tell where strongSwan's socket is.
+
+    Args:
+        here: What the local database says.
+        vici: Its URI from the command line; None: not given.
+    """
+    return vici or here.vici or VICI
+
+
+def identify(
+    here: LocalChassis, tls: TlsFiles | None, vici: str | None, ike: Ike = Ike.STRONGSWAN
+) -> Identity | None:
     """Determine who this chassis is.
 
     Args:
         here: What the local database says.
         tls: Files for ssl: remotes.
-        vici: The IKE daemon's URI from the command line; None: not given.
+        vici: The URI of strongSwan's socket from the command line; None: not given.
+        ike: The IKE daemon to use.
 
     Returns:
         None while the local database does not say who we are, or where the southbound is.
@@ -41,4 +54,5 @@ def identify(here: LocalChassis, tls: TlsFiles | None, vici: str | None) -> Iden
         digests=(here.name, *sorted(here.psk_plain - {here.name})),
         tls=tls,
     )
-    return Identity(name=here.name, southbound=address, vici=vici or here.vici or DEFAULT_URI)
+    socket = vici_of(here, vici) if ike is Ike.STRONGSWAN else ""
+    return Identity(name=here.name, southbound=address, ike=IkeAddress(ike=ike, vici=socket))

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ovn_ipsec import clock, paths
+from ovn_ipsec import clock, ikes, paths
 from ovn_ipsec.clock import Clock
 from ovn_ipsec.evidence.events import JOURNAL
 from ovn_ipsec.model.chassis import Pair
+from ovn_ipsec.model.ike import NAMES, Ike, IkesHere
 from ovn_ipsec.ovsdb import streams
 from ovn_ipsec.ovsdb.schemas import SOUTHBOUND, VSWITCH
 from ovn_ipsec.ovsdb.session import Session
@@ -24,6 +25,7 @@ from .guard.layer import GuardLayer
 from .guard.nft import NftGuardLayer
 from .guard.xfrm import XfrmGuardLayer
 from .ike.backend import IkeBackend
+from .ike.libreswan.daemon import Libreswan
 from .ike.strongswan import StrongSwan
 from .kernel.tables import KernelTables, NetlinkTables
 from .mtu import AskPaths
@@ -49,6 +51,20 @@ class SouthboundAddress:
     """For ssl: remotes."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IkeAddress:
+    """Which IKE daemon, and where."""
+
+    ike: Ike = Ike.STRONGSWAN
+    vici: str = ""
+    """URI of strongSwan's socket; empty for another daemon."""
+
+    @property
+    def where(self) -> str:
+        """It in words: a socket, or a name."""
+        return self.vici or NAMES[self.ike]
+
+
 class Opens(Protocol):
     """Makes a session to a southbound, which the caller opens."""
 
@@ -66,10 +82,12 @@ class Outside:
     southbound: Opens
     layers: tuple[GuardLayer, ...]
     """The layers of the guard: nftables first, which judges last."""
-    ike: Callable[[str], IkeBackend]
-    """The IKE daemon at a vici URI.
+    ike: Callable[[IkeAddress], IkeBackend]
+    """The IKE daemon at an address.
 
-    Raises IkeError if the URI is invalid."""
+    Raises IkeError if that is invalid."""
+    ikes: Callable[[str], IkesHere]
+    """Which IKE daemons this host has; strongSwan's socket is given by its URI."""
     kernel: KernelTables
     state: State
     journal: Journal
@@ -107,7 +125,8 @@ def real(places: Places) -> Outside:
         vswitch=Session(places.ovs_remote, VSWITCH, probe_interval_s=0),
         southbound=_southbound,
         layers=(NftGuardLayer(), XfrmGuardLayer()),
-        ike=StrongSwan,
+        ike=_ike,
+        ikes=ikes.look,
         kernel=NetlinkTables(),
         state=StateDir(places.state_dir),
         journal=FileJournal(places.state_dir / JOURNAL),
@@ -119,6 +138,29 @@ def real(places: Places) -> Outside:
         path_mtus=paths.path_mtus,
         boot=boot_id(),
     )
+
+
+def backends(outside: Outside, vici: str) -> tuple[IkeBackend, ...]:
+    """Make the edges to all IKE daemons that this host has, not opened yet.
+
+    Args:
+        outside: The edges.
+        vici: URI of strongSwan's socket.
+    """
+    found = outside.ikes(vici)
+    kinds = found.running | found.installed or {Ike.STRONGSWAN}
+    return tuple(
+        outside.ike(IkeAddress(ike=ike, vici=vici if ike is Ike.STRONGSWAN else ""))
+        for ike in sorted(kinds)
+    )
+
+
+def _ike(address: IkeAddress) -> IkeBackend:
+    match address.ike:
+        case Ike.STRONGSWAN:
+            return StrongSwan(address.vici)
+        case Ike.LIBRESWAN:
+            return Libreswan()
 
 
 def _southbound(address: SouthboundAddress) -> Session:

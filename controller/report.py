@@ -167,7 +167,7 @@ def status_text(found: Mapping[str, Any]) -> str:
         "Applied": _policy(found["phase"], found["generation"]),
         "Held because": found["held_because"],
         "Pairs": ", ".join(pairs),
-        "IKE daemon": f"strongSwan {daemon}" if daemon else "not reached",
+        "IKE daemon": f"{found['ike_kind']} {daemon}" if daemon else "not reached",
         "Certificate": found["certificate"],
         "Authentication": " ".join(found["auths"]),
         "Kernel has ESP": _ABLE[found["esp"]],

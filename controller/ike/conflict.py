@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell: leave the IKE daemon alone while a live ovs-monitor-ipsec drives it."""
+"""Shell: when to leave IKE daemons alone: ovs-monitor-ipsec drives one, or two of them run."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ from collections.abc import Callable
 
 import structlog
 
+from .choice import IkeChoice
+
 _log = structlog.get_logger()
 
 LOOK_S = 5.0
 
 
 class ConflictWatch:
-    """Whether an ovs-monitor-ipsec lives on this host."""
+    """Whether an ovs-monitor-ipsec lives on this host, or nobody knows which daemon is ours."""
 
-    def __init__(self, find: Callable[[], int | None]) -> None:
+    def __init__(self, find: Callable[[], int | None], choice: IkeChoice) -> None:
         """Start without having checked.
 
         Args:
             find: Gives the process id of one that lives.
+            choice: Of the IKE daemon.
         """
         self._find = find
+        self._choice = choice
         self._pid: int | None = None
         self.look_at = float("-inf")
 
     def look(self, now: float) -> bool:
-        """Check if it is time to. Returns whether there is a conflict now."""
+        """Check if it is time to. Returns whether an ovs-monitor-ipsec lives now."""
         if now >= self.look_at:
             self.look_at = now + LOOK_S
             pid = self._find()
@@ -41,7 +45,7 @@ class ConflictWatch:
     def problem(self) -> str:
         """The conflict in words; empty if there is none."""
         if self._pid is None:
-            return ""
+            return self._choice.problem
         return (
             f"ovs-monitor-ipsec runs here as pid {self._pid} and drives the same IKE daemon:"
             " stop openvswitch-ipsec; until then the IKE daemon is left alone"

@@ -19,6 +19,7 @@ from io import BytesIO
 from vici.protocol import FiniteStream, Packet
 
 from ovn_ipsec.errors import IkeError, IkeHungError
+from ovn_ipsec.ikes import VICI
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import Auth, Profile
 
@@ -29,7 +30,6 @@ from .charon_credentials import CharonCredentials
 from .sections import Section, Seen
 from .transport import ViciSession
 
-DEFAULT_URI = "unix:///run/charon.vici"
 DEADLINE_S = 5.0
 HELLO_S = 1.0
 """How long the first exchanges may take. One that hangs holds up the whole program each time it is
@@ -47,7 +47,7 @@ class StrongSwan(CharonCredentials):
     kind = "strongSwan"
     abilities = Abilities()
 
-    def __init__(self, uri: str = DEFAULT_URI, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(self, uri: str = VICI, *, deadline_s: float = DEADLINE_S) -> None:
         """Remember where charon listens.
 
         Args:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from ..errors import InputError
 from ..model.chassis import DEFAULT_PORT, ChassisName, EncapType, IpAddress
+from ..model.ike import IkeSetting
 from ..model.key import Key, Party, one_of
 from ..model.policy import Revocation
 from . import fields as parse
@@ -19,6 +20,7 @@ from .remotes import parse_remotes
 
 TABLE = "Open_vSwitch"
 TUNNELS = "ovn-ipsec-tunnels"
+IKE = "ovn-ipsec-ike"
 VICI = "ovn-ipsec-vici"
 PSK_FILE = "ovn-ipsec-psk-file"
 PSK_PLAIN = "ovn-ipsec-psk-plain"
@@ -98,6 +100,8 @@ class LocalChassis:
     """other_config:ovn-ipsec-revocation; an invalid value counts as the strictest."""
     ocsp_uri: str = ""
     """other_config:ovn-ipsec-ocsp-uri: the responder that knows revoked certificates."""
+    ike: IkeSetting = IkeSetting.STRONGSWAN
+    """other_config:ovn-ipsec-ike."""
 
 
 def parse_local(
@@ -134,7 +138,7 @@ def parse_local(
     place = Place(table=TABLE, row=".", key=f"external_ids:{PROBE_INTERVAL}")
     text = external(PROBE_INTERVAL, str(_PROBE_INTERVAL_MS))
     probe_interval_ms = _parsed(errors, (place, text), _milliseconds, _PROBE_INTERVAL_MS)
-    tunnels, psk_plain, revocation, ocsp_uri = _parse_own(other_config, errors)
+    tunnels, psk_plain, revocation, ocsp_uri, ike = _parse_own(other_config, errors)
     return LocalChassis(
         name=name,
         remote=str(remotes),
@@ -155,12 +159,13 @@ def parse_local(
         crl_file=other_config.get(CRL_FILE, ""),
         revocation=revocation,
         ocsp_uri=ocsp_uri,
+        ike=ike,
     )
 
 
 def _parse_own(
     other_config: Mapping[str, str], errors: list[InputError]
-) -> tuple[Tunnels, frozenset[ChassisName], Revocation, str]:
+) -> tuple[Tunnels, frozenset[ChassisName], Revocation, str, IkeSetting]:
     """Parse the settings that are more than a path."""
 
     def value(key: str, kind: Callable[[Place, str], T], default: T, junk: T) -> T:
@@ -173,6 +178,7 @@ def _parse_own(
         value(PSK_PLAIN, parse.chassis_names, frozenset(), frozenset()),
         value(REVOCATION, _revocation, Revocation.RELAXED, Revocation.STRICT),
         value(OCSP_URI, parse.http_uri, "", ""),
+        value(IKE, _ike, IkeSetting.STRONGSWAN, IkeSetting.STRONGSWAN),
     )
 
 
@@ -195,6 +201,10 @@ def _milliseconds(place: Place, text: str) -> int:
 
 def _tunnels(place: Place, text: str) -> Tunnels:
     return parse.word(place, text, Tunnels)
+
+
+def _ike(place: Place, text: str) -> IkeSetting:
+    return parse.word(place, text, IkeSetting)
 
 
 def _revocation(place: Place, text: str) -> Revocation:
@@ -264,9 +274,18 @@ DOCUMENTED = (
         example=Tunnels.OWN,
         page=_PORTS,
     ),
-    _own(
+    _setting(
+        name=IKE,
+        meaning="Which IKE daemon encrypts the tunnels of this chassis. `auto`: the one that runs,"
+        " or while none does the one that is installed; while both run, neither is touched.",
+        values=one_of(IkeSetting),
+        default=f"`{IkeSetting.STRONGSWAN}`",
+        example=IkeSetting.LIBRESWAN,
+        page="howto/libreswan.md",
+    ),
+    _setting(
         name=VICI,
-        meaning="The socket of the IKE daemon. `--vici` takes precedence.",
+        meaning="The socket of strongSwan. `--vici` takes precedence.",
         values="`unix://` and an absolute path",
         default="`unix:///run/charon.vici`",
         example="unix:///run/charon.vici",

@@ -149,6 +149,7 @@ class ControllerProgram:
             southbound=self._southbound,  # type: ignore[arg-type]
             layers=tuple(SimLayer(name, host.kernel, gate) for name in ("nft", "xfrm")),
             ike=lambda _uri: CharonBackend(host.charon, gate, lambda: process.kick(IKE_FD), IKE_FD),
+            ikes=lambda _vici: host.ikes,
             kernel=SimTables(process, host),
             state=SimDisk(process, host),
             journal=SimJournal(process, host),

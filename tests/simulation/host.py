@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from ovn_ipsec.model.ike import Ike, IkesHere
 from ovn_ipsec.ovsdb.schemas import VSWITCH
 from tests.fakes.ovsdb import FakeDatabase, Op, Refused
 from tests.fakes.timeline import Timeline, TimelineClock
@@ -60,6 +61,8 @@ class Host:
         self.folder = folder
         self.clock = TimelineClock(timeline)
         self.kernel = Kernel(changed=lambda: wire.changed(self))
+        self.other_ikes: set[Ike] = set()
+        """IKE daemons that run beside charon."""
         self.charon = Charon(timeline, self.kernel, wire.send, take_number)
         self.stock = Stock(self.chassis)
         self.vswitch = FakeDatabase(timeline, VSWITCH, random=central.sb.random)
@@ -166,6 +169,12 @@ class Host:
             return False
         sessions = [one for one in self.central.sb.sessions if one.owner == self.name]
         return bool(sessions) and not any(one.is_late for one in sessions)
+
+    @property
+    def ikes(self) -> IkesHere:
+        """Which IKE daemons it has."""
+        running = {Ike.STRONGSWAN} if self.charon.running else set()
+        return IkesHere(running=frozenset(running | self.other_ikes))
 
     def start_charon(self) -> None:
         """Start the IKE daemon, if the host runs."""

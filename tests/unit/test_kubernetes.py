@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from controller.__main__ import main as controller
-from controller.ike.strongswan import DEFAULT_URI
 from northd_ext.__main__ import main as northd
 from ovn_ipsec import __version__
 from ovn_ipsec.cli import probe
 from ovn_ipsec.cli.__main__ import main as cli
 from ovn_ipsec.flags import OVN_RUNDIR, OVS_RUNDIR
+from ovn_ipsec.ikes import VICI
 from tests.unit.test_packages import PACKAGING, installed
 from tests.unit.test_units import words
 
@@ -153,7 +153,7 @@ def test_the_controller_finds_what_it_has_on_a_host():
     for path in (run(OVS_RUNDIR), run(OVN_RUNDIR), state):
         assert "hostPath" in volume("controller.yaml", places[path])
     assert state == volume("controller.yaml", places[state])["hostPath"]["path"]
-    vici = str(Path(DEFAULT_URI.removeprefix("unix://")).parent)
+    vici = str(Path(VICI.removeprefix("unix://")).parent)
     assert places[vici] == mounted(charon)[vici]
     assert "emptyDir" in volume("controller.yaml", places[vici])
     assert places["/etc/openvswitch"] == "keys"

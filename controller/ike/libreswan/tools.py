@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ovn_ipsec.errors import IkeError, IkeHungError
+from ovn_ipsec.ikes import PLUTO_CONTROL
 
 LIBEXEC = ("/usr/libexec/ipsec", "/usr/lib/ipsec")
 """Debian from 12 on and Fedora; others."""
@@ -22,7 +23,7 @@ SBIN = ("/usr/bin", "/usr/sbin")
 class Places:
     """Where a Libreswan and its files are."""
 
-    control: Path = Path("/run/pluto/pluto.ctl")
+    control: Path = PLUTO_CONTROL
     """pluto's socket; its pidfile is beside it."""
     nss: Path = Path("/var/lib/ipsec/nss")
     """pluto's database of keys and certificates."""

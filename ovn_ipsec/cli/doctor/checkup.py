@@ -26,6 +26,7 @@ SEE_LOG = "read the log of ovn-ipsec-controller"
 NAME_IT = "set external_ids:system-id in Open_vSwitch, as for ovn-controller"
 CONNECT = "compare external_ids:ovn-remote and `ovs-vsctl get-ssl` with what ovn-controller uses"
 FOLLOW = f"wait a moment; if it does not change, {SEE_LOG}"
+START_PLUTO = "systemctl start ipsec, or journalctl -u ipsec -n 50 (docs/howto/libreswan.md)"
 START_IKE = "start strongSwan with charon-systemd and the plugin vici (docs/howto/install.md)"
 CLOSE = f"{SEE_LOG}: it names the layer that the kernel refuses"
 LAYERS = (
@@ -105,14 +106,15 @@ def examine(status: Answer, guard: Answer, peers: Sequence[Answer]) -> tuple[Che
     if name is None:
         nameless = Check(part="name", is_well=False, said="none", next_step=NAME_IT)
         return (nameless, *kernel, *rest)
-    ike = _first(problems, IKE)
+    ike, kind = _first(problems, IKE), printable(str(status.get("ike_kind") or "strongSwan"), 40)
+    start = START_PLUTO if kind == "Libreswan" else START_IKE
     return (
         Check(part="name", is_well=True, said=printable(str(name), 253)),
         _check(
             "southbound", status.get("southbound_connected"), "connected", "not connected", CONNECT
         ),
         _policy(status, phase),
-        _check("IKE daemon", daemon and not ike, f"strongSwan {daemon}", ike or "none", START_IKE),
+        _check("IKE daemon", daemon and not ike, f"{kind} {daemon}", ike or "none", start),
         _check("credentials", ways or phase == "off", ways or "none needed", "none", SEE_LOG),
         *kernel,
         _guard(guard, phase, _first(problems, GUARD)),

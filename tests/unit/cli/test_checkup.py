@@ -17,6 +17,7 @@ from ovn_ipsec.cli.doctor.checkup import (
     NAME_IT,
     SEE_LOG,
     START_IKE,
+    START_PLUTO,
     Check,
     examine,
     verdict,
@@ -59,6 +60,12 @@ def test_all_is_well():
     assert {check.next_step for check in checks} == {""}
 
 
+def test_the_ike_daemon_is_called_by_its_name():
+    """One that a controller of another release does not name is strongSwan."""
+    checks = examine(STATUS | {"ike_kind": "Libreswan", "ike_daemon": "4.10"}, GUARD, [UP])
+    assert [check.said for check in checks if check.part == "IKE daemon"] == ["Libreswan 4.10"]
+
+
 @pytest.mark.parametrize(
     ("change", "part", "said", "step"),
     [
@@ -71,6 +78,12 @@ def test_all_is_well():
         ),
         ({"ike_daemon": None}, "IKE daemon", "none", START_IKE),
         ({"problems": ["IKE daemon: gone"]}, "IKE daemon", "gone", START_IKE),
+        (
+            {"ike_kind": "Libreswan", "problems": ["IKE daemon: pluto has ended"]},
+            "IKE daemon",
+            "pluto has ended",
+            START_PLUTO,
+        ),
         ({"auths": []}, "credentials", "none", SEE_LOG),
         ({"problems": ["guard nft: no such thing"]}, "guard", "nft: no such thing", CLOSE),
         ({"problems": ["who knows"]}, "problem", "who knows", SEE_LOG),

@@ -39,7 +39,7 @@ def enforced(folder: Path) -> tuple[StateDir, FakeGuardLayer]:
 def test_guard_and_boot_guard_are_gone(tmp_path: Path) -> None:
     """Nothing is denied afterwards, not even after a reboot."""
     state, layer = enforced(tmp_path)
-    flush(state, HostGuard([layer], state, ""), FakeIke())
+    flush(state, HostGuard([layer], state, ""), [FakeIke()])
     assert state.boot_guard() is None
     assert state.policy() is None
     assert GuardKeeper([layer]).found() is None
@@ -56,7 +56,7 @@ def test_keys_of_ours_are_taken_back(tmp_path: Path) -> None:
     kept = ike.load_key(theirs)
     ike.loaded_shared.update({"ovn-psk-chB-1": b"x", "swanctl": b"y"})
     ike.set_ocsp((b"authority",), "http://responder/")
-    flush(state, HostGuard([layer], state, ""), ike)
+    flush(state, HostGuard([layer], state, ""), [ike])
     assert ({kept}, {"swanctl"}) == (ike.loaded_keys.keys(), ike.loaded_shared.keys())
     assert ike.ocsp == ((), "")
 
@@ -66,8 +66,19 @@ def test_guard_goes_without_the_daemon_too(tmp_path: Path) -> None:
     state, layer = enforced(tmp_path)
     ike = FakeIke()
     ike.fail_next("open", IkeError("away"))
-    flush(state, HostGuard([layer], state, ""), ike)
+    flush(state, HostGuard([layer], state, ""), [ike])
     assert GuardKeeper([layer]).found() is None
+
+
+def test_a_daemon_that_is_away_keeps_nothing_in_another(tmp_path: Path) -> None:
+    """Each that this host has is flushed on its own."""
+    state, layer = enforced(tmp_path)
+    away, ike = FakeIke(), FakeIke()
+    away.fail_next("open", IkeError("away"))
+    ike.open()
+    ike.loaded_shared["ovn-psk-chB-1"] = b"x"
+    flush(state, HostGuard([layer], state, ""), [away, ike])
+    assert ike.loaded_shared == {}
 
 
 def test_guard_that_stays_is_an_error(tmp_path: Path) -> None:
@@ -75,7 +86,7 @@ def test_guard_that_stays_is_an_error(tmp_path: Path) -> None:
     state, layer = enforced(tmp_path)
     layer.fail_next("apply", NftError("no"))
     with pytest.raises(EdgeError, match="guard not removed"):
-        flush(state, HostGuard([layer], state, ""), FakeIke())
+        flush(state, HostGuard([layer], state, ""), [FakeIke()])
     kept = state.boot_guard()
     assert kept is not None
     assert kept.guard.local == STATE.local

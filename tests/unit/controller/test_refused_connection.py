@@ -11,7 +11,7 @@ import pytest
 
 from controller.chassis import RETRY_S, Chassis
 from controller.identity import Identity
-from controller.outside import SouthboundAddress
+from controller.outside import IkeAddress, SouthboundAddress
 from controller.plan.connection import ConnConfig
 from controller.plan.pair.facts import ConnSeen
 from controller.plan.pair.record import Decision
@@ -47,7 +47,9 @@ def driven(tmp_path: Path) -> Driven:
         southbound=lambda _address: SimpleNamespace(),
     )
     address = SouthboundAddress(remotes="unix:/x", probe_interval_s=0, digests=("chA",), tls=None)
-    identity = Identity(name=ChassisName("chA"), southbound=address, vici="unix:///x")
+    identity = Identity(
+        name=ChassisName("chA"), southbound=address, ike=IkeAddress(vici="unix:///x")
+    )
     chassis = Chassis(identity, outside)  # type: ignore[arg-type]
     chassis.drive_ike([])
     chassis.agent.put_seen(CONN.name, SEEN)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import Encap, EncapType
+from ovn_ipsec.model.ike import IkeSetting
 from ovn_ipsec.model.policy import Mode, Revocation
 from ovn_ipsec.schema import encap, open_vswitch
 from ovn_ipsec.schema import fields as parse
@@ -196,7 +197,19 @@ def test_local_defaults() -> None:
         local.files,
         local.tos,
         local.df_default,
-    ) == (open_vswitch.Tunnels.AUTO, None, None, "none", "")
+        local.ike,
+    ) == (open_vswitch.Tunnels.AUTO, None, None, "none", "", IkeSetting.STRONGSWAN)
+
+
+@pytest.mark.parametrize("text", ["Libreswan", "", "libreswan ", "delegate", "pluto"])
+def test_an_ike_daemon_is_named_exactly(text: str) -> None:
+    """What is not one of them is refused, and nothing changes by it."""
+    local = open_vswitch.parse_local({}, {"ovn-ipsec-ike": text}, "hv1")
+    assert local.ike is IkeSetting.STRONGSWAN
+    assert [error.key for error in local.errors] == ["other_config:ovn-ipsec-ike"]
+    for word in IkeSetting:
+        local = open_vswitch.parse_local({}, {"ovn-ipsec-ike": word}, "hv1")
+        assert (local.ike, local.errors) == (word, ())
 
 
 def test_local_chassis_key_wins() -> None:
