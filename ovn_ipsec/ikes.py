@@ -46,7 +46,7 @@ def look(vici: str, pidfile: Path | None = None, root: Path = Path("/")) -> Ikes
 def _running(vici: str, pidfile: Path) -> Iterator[Ike]:
     if _listens(vici):
         yield Ike.STRONGSWAN
-    if _is_pluto(pidfile):
+    if is_pluto(pidfile):
         yield Ike.LIBRESWAN
 
 
@@ -66,8 +66,13 @@ def _listens(uri: str) -> bool:
     return True
 
 
-def _is_pluto(pidfile: Path) -> bool:
-    """Whether the process that the file names is one."""
+def is_pluto(pidfile: Path) -> bool:
+    """Tell whether the process that a file names is a pluto.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It names no process.
+    """
     try:
         pid = int(pidfile.read_text("ascii").split()[0])
         name = Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").strip()

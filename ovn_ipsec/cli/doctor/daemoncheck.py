@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ...model.ike import Ike
 from ...schema.report import printable
 from ..machine.values import Daemon, DaemonFiles, Holder
 from .checkup import START_IKE, Check
@@ -34,8 +35,13 @@ SETTINGS = (
 STALLS = "6.0.1"
 """With a filelog it stopped answering for 10 s in three runs of three, and without never."""
 NO_FILELOG = "remove the section filelog, and restart strongSwan: the journal has its log, too"
-FREE = "end that program: ovn-ipsec needs charon to have this port"
-BOUND = "journalctl -u strongswan | grep -i 'socket'; see charon.port and port_nat_t"
+FREE = "end that program: ovn-ipsec needs {} to have this port"
+BOUND = {
+    Ike.STRONGSWAN: "journalctl -u strongswan | grep -i 'socket'; see charon.port and port_nat_t",
+    Ike.LIBRESWAN: "journalctl -u ipsec | grep -i 'interface'; see listen in /etc/ipsec.conf",
+}
+HOLDER = {Ike.STRONGSWAN: "charon", Ike.LIBRESWAN: "pluto"}
+"""What their programs' names begin with."""
 
 
 def examine_daemon(daemon: Daemon, files: DaemonFiles) -> tuple[Check, ...]:
@@ -80,29 +86,35 @@ def _known_bad(version: str, files: DaemonFiles) -> Iterator[Check]:
         yield Check(part="version", is_well=False, said=said, next_step=NO_FILELOG)
 
 
-def examine_ports(holders: Iterable[Holder], *, daemon: bool) -> tuple[Check, ...]:
+def examine_ports(
+    holders: Iterable[Holder], *, daemon: bool, ike: Ike = Ike.STRONGSWAN
+) -> tuple[Check, ...]:
     """Look at the UDP ports of IKE.
 
     Args:
         holders: Who has them.
         daemon: Whether the IKE daemon answers.
+        ike: Which one is used.
     """
     found = list(holders)
-    return tuple(_port(port, [h for h in found if h.port == port], daemon) for port in PORTS)
+    answering = ike if daemon else None
+    return tuple(
+        _port(port, [h for h in found if h.port == port], ike, answering) for port in PORTS
+    )
 
 
-def _port(port: int, holders: list[Holder], daemon: bool) -> Check:
-    part = f"UDP port {port}"
-    others = [h for h in holders if h.program and not h.program.startswith("charon")]
+def _port(port: int, holders: list[Holder], ike: Ike, answering: Ike | None) -> Check:
+    part, ours = f"UDP port {port}", HOLDER[ike]
+    others = [h for h in holders if h.program and not h.program.startswith(ours)]
     if others:
         named = ", ".join(f"{printable(h.program, 40)} (pid {h.pid})" for h in others)
-        return Check(part=part, is_well=False, said=f"held by {named}", next_step=FREE)
+        return Check(part=part, is_well=False, said=f"held by {named}", next_step=FREE.format(ours))
     if any(not h.program for h in holders):
         said = "held by a process that cannot be seen from here"
         return Check(part=part, is_well=None, said=said, next_step=f"ss -lunp 'sport = {port}'")
     if holders:
         return Check(part=part, is_well=True, said=f"held by {printable(holders[0].program, 40)}")
-    if daemon:
+    if answering is not None:
         said = "the IKE daemon runs, and nobody here has the port"
-        return Check(part=part, is_well=False, said=said, next_step=BOUND)
+        return Check(part=part, is_well=False, said=said, next_step=BOUND[answering])
     return Check(part=part, is_well=True, said="free")

@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from ... import ikes
 from ...clock import utc_now
 from ...errors import IPsecError
+from ...model.ike import Chosen, Ike, IkeSetting, IkesHere, choose
 from ...model.observation import Known
 from ...schema.open_vswitch import LocalChassis
 from ...schema.report import printable
-from ..machine import boot_guard, charon, credentials, kernel, nft, ports, units, xfrm
+from ..machine import boot_guard, charon, credentials, kernel, nft, pluto, ports, units, xfrm
 from ..machine.values import Block
 from .checkup import Check
 from .credentialcheck import examine_credentials
@@ -29,9 +31,11 @@ from .kernelcheck import (
     examine_modules,
     examine_nft,
 )
+from .plutocheck import examine_pluto
 from .unitcheck import UNITS, examine_units
 
 T = TypeVar("T")
+NAME_ONE = "stop one of them, or set other_config:ovn-ipsec-ike to the one that is to be used"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,15 @@ def vici_of(places: Places, here: LocalChassis | None) -> str:
     return places.vici or (here.vici if here is not None else None) or charon.DEFAULT
 
 
+def chosen_ike(places: Places, here: LocalChassis | None) -> Chosen:
+    """Choose the IKE daemon as the controller does when it starts."""
+    wanted = IkeSetting.STRONGSWAN if here is None else here.ike
+    found = IkesHere()
+    if wanted is IkeSetting.AUTO:
+        found = ikes.look(vici_of(places, here))
+    return choose(wanted, found)
+
+
 def survey(host: Host, name: str | None, places: Places, *, runs: bool) -> tuple[Check, ...]:
     """Look at everything; what cannot be seen is said to be unseen.
 
@@ -61,15 +74,16 @@ def survey(host: Host, name: str | None, places: Places, *, runs: bool) -> tuple
         The checks, in the order in which one thing needs the other.
     """
     here = host.local
-    daemon, unseen = _looked("vici", partial(charon.look, vici_of(places, here)))
-    answers = daemon is not None and not daemon.fault
+    chosen = chosen_ike(places, here)
+    ike = chosen.ike
+    answers, daemon = _libreswan() if ike is Ike.LIBRESWAN else _strongswan(vici_of(places, here))
     found = [
         *_tried("units", partial(units.units, UNITS),
-                lambda seen: examine_units(seen, runs=runs, daemon=answers)),
-        *unseen,
-        *(examine_daemon(daemon, charon.files()) if daemon is not None else ()),
+                lambda seen: examine_units(seen, runs=runs, daemon=answers, ike=ike)),
+        *_unclear(chosen),
+        *daemon,
         *_tried("UDP ports", partial(ports.holders, PORTS),
-                lambda seen: examine_ports(seen, daemon=answers)),
+                lambda seen: examine_ports(seen, daemon=answers, ike=ike)),
         *_tried("modules", partial(kernel.modules, MODULES),
                 lambda seen: examine_modules(seen, host.wanted)),
         *_guard(places),
@@ -82,6 +96,28 @@ def survey(host: Host, name: str | None, places: Places, *, runs: bool) -> tuple
         )
     found += _tried("clock", kernel.clock_is_set, lambda seen: [examine_clock(seen)])
     return tuple(found)
+
+
+def _unclear(chosen: Chosen) -> Iterator[Check]:
+    if chosen.problem:
+        said = printable(chosen.problem, 400)
+        yield Check(part="IKE daemons", is_well=False, said=said, next_step=NAME_ONE)
+
+
+def _strongswan(uri: str) -> tuple[bool, tuple[Check, ...]]:
+    """Whether charon answers, and what is well with it."""
+    daemon, unseen = _looked("vici", partial(charon.look, uri))
+    if daemon is None:
+        return False, unseen
+    return not daemon.fault, examine_daemon(daemon, charon.files())
+
+
+def _libreswan() -> tuple[bool, tuple[Check, ...]]:
+    """Whether pluto answers, and what is well with it."""
+    daemon, unseen = _looked("pluto", pluto.look)
+    if daemon is None:
+        return False, unseen
+    return not daemon.fault, examine_pluto(daemon)
 
 
 def _guard(places: Places) -> tuple[Check, ...]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ...model.ike import Ike
 from ..machine.values import Unit
 from .checkup import Check
 
 CONTROLLER, GUARD = "ovn-ipsec-controller", "ovn-ipsec-guard"
 STRONGSWAN, STARTER, STOCK = "strongswan", "strongswan-starter", "openvswitch-ipsec"
-UNITS = (CONTROLLER, GUARD, STRONGSWAN, STARTER, STOCK)
+LIBRESWAN = "ipsec"
+UNITS = (CONTROLLER, GUARD, STRONGSWAN, STARTER, LIBRESWAN, STOCK)
 KILLED = "9"
 """SIGKILL."""
 NOT_AT_BOOT = frozenset({"disabled", "masked", "masked-runtime", "bad"})
 
 INSTALL = "install the package ovn-ipsec-host (docs/howto/install.md)"
 INSTALL_IKE = "install charon-systemd and the plugin vici (docs/howto/install.md)"
+INSTALL_PLUTO = "install libreswan (docs/howto/libreswan.md)"
 DROP_IN = (
     "install strongswan.service.d/ovn-ipsec.conf (docs/howto/install.md), then systemctl"
     " daemon-reload; what /etc/systemd/system says goes before it"
@@ -24,13 +27,16 @@ DROP_IN = (
 MIGRATE = "mask it and kill it, but do not stop it (docs/howto/migrate.md)"
 
 
-def examine_units(units: Mapping[str, Unit], *, runs: bool, daemon: bool) -> tuple[Check, ...]:
+def examine_units(
+    units: Mapping[str, Unit], *, runs: bool, daemon: bool, ike: Ike = Ike.STRONGSWAN
+) -> tuple[Check, ...]:
     """Look at the units.
 
     Args:
         units: By name; empty where systemd does not run.
         runs: Whether a controller answers, so that it may have been started in another way.
-        daemon: Whether an IKE daemon does.
+        daemon: Whether the IKE daemon does.
+        ike: Which one is used.
 
     Returns:
         A check for each unit that matters here.
@@ -42,11 +48,23 @@ def examine_units(units: Mapping[str, Unit], *, runs: bool, daemon: bool) -> tup
     return (
         _running("controller unit", found[CONTROLLER], otherwise=runs, install=INSTALL),
         _guard(found[GUARD]),
-        _running("strongSwan unit", found[STRONGSWAN], otherwise=daemon, install=INSTALL_IKE),
-        *_drop_in(found[STRONGSWAN]),
-        _starter(found[STARTER]),
+        *(_libreswan(found, daemon) if ike is Ike.LIBRESWAN else _strongswan(found, daemon)),
         _stock(found[STOCK]),
     )
+
+
+def _strongswan(units: Mapping[str, Unit], daemon: bool) -> Iterator[Check]:
+    unit = units[STRONGSWAN]
+    yield _running("strongSwan unit", unit, otherwise=daemon, install=INSTALL_IKE)
+    yield from _drop_in(unit)
+    yield _starter(units[STARTER], STRONGSWAN)
+
+
+def _libreswan(units: Mapping[str, Unit], daemon: bool) -> Iterator[Check]:
+    """Libreswan is to run, and nothing that takes its ports."""
+    yield _running("Libreswan unit", units[LIBRESWAN], otherwise=daemon, install=INSTALL_PLUTO)
+    yield _starter(units[STRONGSWAN], LIBRESWAN)
+    yield _starter(units[STARTER], LIBRESWAN)
 
 
 def _running(part: str, unit: Unit, *, otherwise: bool, install: str) -> Check:
@@ -105,12 +123,13 @@ def _drop_in(unit: Unit) -> Iterator[Check]:
         yield Check(part=part, is_well=True, said="in force")
 
 
-def _starter(unit: Unit) -> Check:
-    """Another way to start charon; only one of the two may."""
+def _starter(unit: Unit, ours: str) -> Check:
+    """Another unit of an IKE daemon; only one of the two may run."""
     if unit.active in ("active", "activating"):
-        return _bad(unit.name, "runs, so the unit strongswan cannot", MIGRATE)
+        step = MIGRATE if ours == STRONGSWAN else f"systemctl mask --now {unit.name}"
+        return _bad(unit.name, f"runs, so the unit {ours} cannot", step)
     if unit.starts == "enabled":
-        said = "enabled: at boot it takes the ports of the unit strongswan"
+        said = f"enabled: at boot it takes the ports of the unit {ours}"
         return _bad(unit.name, said, f"systemctl mask {unit.name}")
     return Check(part=unit.name, is_well=True, said=_idle(unit))
 

@@ -44,6 +44,16 @@ class Daemon:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pluto:
+    """Libreswan."""
+
+    fault: str = ""
+    """Why it does not answer; empty: it does."""
+    included: tuple[str, ...] = ()
+    """Which files of secrets it is told to read besides its own, as patterns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonFiles:
     """What the settings of strongSwan say, as far as it matters here."""
 

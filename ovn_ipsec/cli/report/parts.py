@@ -44,6 +44,7 @@ LOG_UNITS = (
     "ovn-ipsec-northd",
     "strongswan",
     "strongswan-starter",
+    "ipsec",
 )
 SHOWN_UNITS = (*LOG_UNITS, "openvswitch-ipsec", "openvswitch-switch", "ovn-controller")
 LOGS = Path("/var/log/ovn-ipsec")

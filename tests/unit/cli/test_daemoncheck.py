@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ovn_ipsec.cli.doctor.checkup import START_IKE
+from ovn_ipsec.cli.doctor.checkup import START_IKE, START_PLUTO
 from ovn_ipsec.cli.doctor.daemoncheck import (
     BOUND,
     BYPASS,
@@ -18,8 +18,10 @@ from ovn_ipsec.cli.doctor.daemoncheck import (
     examine_daemon,
     examine_ports,
 )
+from ovn_ipsec.cli.doctor.plutocheck import INCLUDE, examine_pluto
 from ovn_ipsec.cli.machine import charon
-from ovn_ipsec.cli.machine.values import Daemon, DaemonFiles, Holder
+from ovn_ipsec.cli.machine.values import Daemon, DaemonFiles, Holder, Pluto
+from ovn_ipsec.model.ike import Ike
 
 FILES = DaemonFiles(ours="/etc/strongswan.d/ovn-ipsec.conf")
 WHOLE = frozenset(
@@ -46,6 +48,9 @@ def test_no_daemon_is_not_well():
     vici, settings = examine_daemon(Daemon(fault=fault), FILES)
     assert ("vici", False, fault, START_IKE) == (vici.part, vici.is_well, vici.said, vici.next_step)
     assert settings.is_well
+
+
+STRONGSWAN, LIBRESWAN = Ike.STRONGSWAN, Ike.LIBRESWAN
 
 
 @pytest.mark.parametrize(
@@ -102,10 +107,16 @@ def test_a_version_that_is_known_to_stall_is_named(version: str, filelog: str, b
     ("holders", "runs", "is_well", "said", "step"),
     [
         ([], False, True, "free", ""),
-        ([], True, False, "the IKE daemon runs, and nobody here has the port", BOUND),
+        ([], True, False, "the IKE daemon runs, and nobody here has the port", BOUND[STRONGSWAN]),
         ([("charon-systemd", 7)], True, True, "held by charon-systemd", ""),
-        ([("pluto", 9)], False, False, "held by pluto (pid 9)", FREE),
-        ([("charon-systemd", 7), ("pluto", 9)], True, False, "held by pluto (pid 9)", FREE),
+        ([("pluto", 9)], False, False, "held by pluto (pid 9)", FREE.format("charon")),
+        (
+            [("charon-systemd", 7), ("pluto", 9)],
+            True,
+            False,
+            "held by pluto (pid 9)",
+            FREE.format("charon"),
+        ),
         (
             [("", 0)],
             True,
@@ -123,6 +134,39 @@ def test_the_ports_of_ike_belong_to_charon(
     one, other = examine_ports([*seen, Holder(port=4500, program="charon")], daemon=runs)
     assert ("UDP port 500", is_well, said, step) == (one.part, one.is_well, one.said, one.next_step)
     assert ("UDP port 4500", True) == (other.part, other.is_well)
+
+
+@pytest.mark.parametrize(
+    ("program", "runs", "is_well", "said", "step"),
+    [
+        ("", True, False, "the IKE daemon runs, and nobody here has the port", BOUND[LIBRESWAN]),
+        ("pluto", True, True, "held by pluto", ""),
+        ("charon", True, False, "held by charon (pid 9)", FREE.format("pluto")),
+    ],
+)
+def test_where_libreswan_is_used_they_belong_to_pluto(
+    program: str, runs: bool, is_well: bool, said: str, step: str
+):
+    """And charon is a stranger."""
+    seen = [Holder(port=500, program=program, pid=9)] if program else []
+    one, _ = examine_ports(seen, daemon=runs, ike=LIBRESWAN)
+    assert (is_well, said, step) == (one.is_well, one.said, one.next_step)
+
+
+def test_a_pluto_that_knows_no_shared_key_is_told():
+    """It reads those files that it is told to include, and no others."""
+    runs, secrets = examine_pluto(Pluto(included=("/etc/other", "/etc/ipsec.d/*.secrets")))
+    assert (runs.part, runs.is_well, secrets.part, secrets.is_well) == (
+        "pluto",
+        True,
+        "secrets",
+        True,
+    )
+    gone, none = examine_pluto(
+        Pluto(fault="pluto does not run", included=("/etc/ipsec.d/x.secrets",))
+    )
+    assert (gone.is_well, gone.said, gone.next_step) == (False, "pluto does not run", START_PLUTO)
+    assert (none.is_well, none.next_step) == (False, INCLUDE)
 
 
 @pytest.mark.parametrize("below", ["", "strongswan"])

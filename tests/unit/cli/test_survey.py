@@ -12,16 +12,18 @@ import pytest
 from ovn_ipsec.cli.doctor import survey
 from ovn_ipsec.cli.doctor.hostcheck import LOOK, Host
 from ovn_ipsec.cli.doctor.survey import Places
-from ovn_ipsec.cli.doctor.unitcheck import CONTROLLER, UNITS
+from ovn_ipsec.cli.doctor.unitcheck import CONTROLLER, STARTER, STOCK
 from ovn_ipsec.cli.machine.values import (
     Credentials,
     Daemon,
     DaemonFiles,
     KeptGuard,
     Modules,
+    Pluto,
     Unit,
 )
 from ovn_ipsec.errors import EdgeError, IkeError, NftError, XfrmError
+from ovn_ipsec.model.ike import Ike, IkesHere
 from ovn_ipsec.schema.open_vswitch import parse_local
 
 PLACES = Places(vici="unix:///x", state_dir=Path("/state"))
@@ -38,7 +40,7 @@ LOOKS = {
     "clock": "kernel.clock_is_set",
 }
 HIDES = {
-    "units": {"controller unit", "guard unit", "strongSwan unit", *UNITS[3:]},
+    "units": {"controller unit", "guard unit", "strongSwan unit", STARTER, STOCK},
     "vici": {"plugins", "settings"},
     "UDP ports": {"UDP port 500", "UDP port 4500"},
     "boot guard": {"guard, nftables", "guard, XFRM"},
@@ -140,3 +142,30 @@ def test_charon_is_asked_where_the_controller_asks_it(
     here = parse_local({}, config, "hv1")
     assert expected == survey.vici_of(Places(vici=named), here)
     assert (named or "unix:///run/charon.vici") == survey.vici_of(Places(vici=named), None)
+
+
+def set_to(ike: str) -> Host:
+    return replace(HOST, local=parse_local({}, {"ovn-ipsec-ike": ike}, "hv1"))
+
+
+def test_where_libreswan_is_used_it_is_looked_at_and_strongswan_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """One that cannot be seen hides no other."""
+    monkeypatch.setattr(survey.charon, "look", answering(AssertionError("nobody asked")))
+    monkeypatch.setattr(survey.pluto, "look", answering(Pluto(included=("/etc/ipsec.d/*",))))
+    found = parts(set_to("libreswan"))
+    assert {"Libreswan unit", "pluto", "secrets", "UDP port 500"} < found.keys()
+    assert not {"vici", "plugins", "settings"} & found.keys()
+    monkeypatch.setattr(survey.pluto, "look", answering(EdgeError("hangs")))
+    found = parts(set_to("libreswan"))
+    assert found["pluto"] is None
+    assert "secrets" not in found
+
+
+def test_two_daemons_that_run_are_told(monkeypatch: pytest.MonkeyPatch):
+    """As the controller does."""
+    for running in ({Ike.STRONGSWAN}, set(Ike)):
+        here = IkesHere(running=frozenset(running))
+        monkeypatch.setattr(survey.ikes, "look", lambda _vici, here=here: here)
+        assert parts(set_to("auto")).get("IKE daemons") is (None if len(running) == 1 else False)

@@ -14,6 +14,8 @@ from ovn_ipsec.cli.doctor.unitcheck import (
     GUARD,
     INSTALL,
     INSTALL_IKE,
+    INSTALL_PLUTO,
+    LIBRESWAN,
     MIGRATE,
     STARTER,
     STOCK,
@@ -22,6 +24,7 @@ from ovn_ipsec.cli.doctor.unitcheck import (
 )
 from ovn_ipsec.cli.machine.units import parse_units
 from ovn_ipsec.cli.machine.values import Unit
+from ovn_ipsec.model.ike import Ike
 
 
 def up(name: str, **more: str) -> Unit:
@@ -165,3 +168,29 @@ def test_what_systemctl_prints_is_read():
     assert {"strongswan", "strongswan-swanctl", "openvswitch-ipsec"} == set(seen)
     assert seen["strongswan"].reload.startswith("{ path=/usr/sbin/swanctl ;")
     assert Unit(name="openvswitch-ipsec") == seen["openvswitch-ipsec"]
+
+
+def test_where_libreswan_is_used_it_has_to_run_and_strongswan_not_to():
+    """Each of the two takes the ports of the other."""
+    units = {
+        CONTROLLER: up(CONTROLLER),
+        GUARD: up(GUARD, active="inactive"),
+        LIBRESWAN: up(LIBRESWAN),
+    }
+
+    def judged(*more: Unit) -> dict[str, tuple[str, str]]:
+        seen = {**units, **{unit.name: unit for unit in more}}
+        checks = examine_units(seen, runs=True, daemon=False, ike=Ike.LIBRESWAN)
+        return {check.part: (check.said, check.next_step) for check in checks if not check.is_well}
+
+    assert judged() == {}
+    assert judged(Unit(name=LIBRESWAN)) == {"Libreswan unit": ("not installed", INSTALL_PLUTO)}
+    assert judged(up(STRONGSWAN)) == {
+        STRONGSWAN: ("runs, so the unit ipsec cannot", f"systemctl mask --now {STRONGSWAN}")
+    }
+    assert judged(up(STARTER, active="inactive")) == {
+        STARTER: (
+            "enabled: at boot it takes the ports of the unit ipsec",
+            f"systemctl mask {STARTER}",
+        )
+    }

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What doctor sees of a real pluto."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ovn_ipsec.cli.machine.pluto import look
+from ovn_ipsec.errors import EdgeError
+from tests.functional import pluto
+
+pytestmark = pytest.mark.skipif(bool(pluto.missing()), reason=f"needs {pluto.missing()}")
+
+
+def test_a_pluto_answers_and_says_whose_secrets_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that cannot be asked is unknown, and one that was killed does not run."""
+    whack = str(pluto.ROOT / "usr/libexec/ipsec/whack")
+    monkeypatch.setattr("ovn_ipsec.cli.machine.pluto.WHACK", (whack,))
+    for name, value in pluto.environment().items():
+        monkeypatch.setenv(name, value)
+    with pluto.two_plutos() as (one, _):
+        control, secrets = one.places.control, one.folder / "ipsec.secrets"
+        seen = look(control, secrets)
+        assert (seen.fault, seen.included) == ("", (f"{one.folder}/secrets/*.secrets",))
+        assert look(control, Path("/nowhere")).included == ()
+        hidden = control.rename(control.with_suffix(".hidden"))
+        with pytest.raises(EdgeError, match="failed \\(33\\)"):
+            look(control, secrets)
+        hidden.rename(control)
+        one.kill()
+        assert "does not run" in look(control, secrets).fault
