@@ -87,6 +87,8 @@ def connection(conn: ConnConfig, proof: Proof) -> Section:
         "proposals": list(conn.ike_proposals),
         "encap": "yes" if tuning.force_encapsulation else "no",
         "mobike": "no",
+        # Libreswan, when it initiates, asks for none (ikev2_certreq.c, "no CA DN known to send").
+        "send_cert": "always",
         "unique": "never",
         "keyingtries": "0",
         "dpd_delay": str(tuning.dpd_delay_s or DPD_DELAY_S),

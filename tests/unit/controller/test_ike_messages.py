@@ -84,6 +84,7 @@ def test_a_connection_survives_the_wire(conn: ConnConfig):
     assert body["unique"] == b"never"
     assert body["keyingtries"] == b"0"
     assert body["mobike"] == b"no"
+    assert body["send_cert"] == b"always"
     assert body["remote"]["id"] == b"fqdn:" + conn.remote_id.encode()
     assert body["local"]["certs"] == [conn.proofs[0].certificate_der]
     assert ("dpd_timeout" in body) == (conn.tuning.dpd_timeout_s is not None)
