@@ -25,6 +25,7 @@ from .guard.layer import GuardLayer
 from .guard.nft import NftGuardLayer
 from .guard.xfrm import XfrmGuardLayer
 from .ike.backend import IkeBackend
+from .ike.libreswan import tools as libreswan
 from .ike.libreswan.daemon import Libreswan
 from .ike.strongswan import StrongSwan
 from .kernel.tables import KernelTables, NetlinkTables
@@ -125,7 +126,7 @@ def real(places: Places) -> Outside:
         vswitch=Session(places.ovs_remote, VSWITCH, probe_interval_s=0),
         southbound=_southbound,
         layers=(NftGuardLayer(), XfrmGuardLayer()),
-        ike=_ike,
+        ike=lambda address: _ike(address, places.state_dir / "libreswan"),
         ikes=ikes.look,
         kernel=NetlinkTables(),
         state=StateDir(places.state_dir),
@@ -155,12 +156,12 @@ def backends(outside: Outside, vici: str) -> tuple[IkeBackend, ...]:
     )
 
 
-def _ike(address: IkeAddress) -> IkeBackend:
+def _ike(address: IkeAddress, folder: Path) -> IkeBackend:
     match address.ike:
         case Ike.STRONGSWAN:
             return StrongSwan(address.vici)
         case Ike.LIBRESWAN:
-            return Libreswan()
+            return Libreswan(libreswan.Places(folder=folder))
 
 
 def _southbound(address: SouthboundAddress) -> Session:

@@ -11,16 +11,21 @@ import select
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from controller.flush import flush
+from controller.guard.host import HostGuard
+from controller.ike.keyring import Keyring
 from controller.ike.libreswan.daemon import FRESH_S, Libreswan
 from controller.ike.libreswan.nss import CA, OWN, PIN
 from controller.ike.libreswan.tools import Ended
 from controller.plan.connection import SUITES, ConnConfig, IkeSa, profile_of
 from controller.plan.credentials.credential import Secret
+from controller.state_dir import StateDir
 from ovn_ipsec.errors import IkeError
 from ovn_ipsec.lab.waiting import stretched
 from ovn_ipsec.model.observation import Unknown
@@ -41,6 +46,7 @@ from tests.contracts.ike_backend import (
     seen,
     ways,
 )
+from tests.fakes.kernel import FakeGuardLayer
 from tests.functional import pluto
 from tests.functional.ends import WAIT_S, eventually
 
@@ -355,6 +361,29 @@ def test_events_name_what_has_changed(ike: Libreswan, peer: Libreswan):
     ike.flush()
     eventually(lambda: here.name in ike.drain().conns)
     eventually(lambda: there.name in peer.drain().conns)
+
+
+def test_a_flush_leaves_nothing_of_ours(ike: Libreswan, peer: Libreswan, tmp_path: Path):
+    """No connection, SA or key, and no certificate."""
+    here, there = config(), peer_config()
+    load_both(ike, peer, here, there)
+    state = StateDir(tmp_path)
+    state.open()
+    ring = Keyring(state)
+    keys = [secret(identity("chA")[1]), secret(pin("chA")[1])]
+    ring.want({key_id(identity("chA")[1]): keys[0], key_id(pin("chA")[1]): keys[1]})
+    ring.load(ike, 0.0)
+    ike.load(config(peer="chC", addresses=(LOCAL_IP, SILENT_IP), auth=Auth.PSK))
+    ike.initiate(here.name, "out")
+    eventually(lambda: up(ike, peer, here, there))
+    ike.close()
+    flush(state, HostGuard([FakeGuardLayer()], state, ""), [ike])
+    ike.open()
+    eventually(lambda: not seen(ike.observe()).sas)
+    assert seen(ike.observe()).conns == frozenset()
+    assert (seen(ike.keys()), seen(ike.shared_keys())) == (frozenset(), frozenset())
+    ike._nss.look()
+    assert [ike._nss.names(kind) for kind in (CA, PIN, OWN)] == [frozenset()] * 3
 
 
 def test_a_refused_question_is_not_an_empty_answer(

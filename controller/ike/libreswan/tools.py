@@ -29,7 +29,7 @@ class Places:
     """pluto's database of keys and certificates."""
     secrets: Path = Path("/etc/ipsec.d/ovn-ipsec.secrets")
     """The file of ours that pluto includes."""
-    folder: Path = Path("/run/ovn-ipsec/libreswan")
+    folder: Path = Path("/var/lib/ovn-ipsec/libreswan")
     """For files that only live for a moment."""
     programs: Mapping[str, Path] = field(default_factory=dict)
     """Of addconn, whack, certutil and pk12util, those that are elsewhere than usual."""
