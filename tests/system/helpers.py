@@ -22,6 +22,9 @@ from ovn_ipsec.lab.witness.wire import FlowKey, Kind
 KEY = "ovn-ipsec"
 """Our key in Encap.options."""
 
+_NEIGHBOURS = " priority 1 "
+"""That of the policies by which a pluto lets ICMPv6 pass that neighbours find each other by."""
+
 PATIENCE_S = 120.0
 """Emulation is some twenty times slower than iron; nothing is waited for longer than this, on a
 machine of the usual speed (``stretched``)."""
@@ -176,9 +179,13 @@ def has_table(chassis: Chassis) -> bool:
 
 
 def xfrm_policies(chassis: Chassis) -> list[str]:
-    """Return the kernel's IPsec policies but for those of the IKE daemon's own sockets."""
+    """Return the kernel's IPsec policies but for those of the IKE daemon's own sockets.
+
+    Nor those that a pluto has for neighbour discovery as long as it runs.
+    """
     text = chassis.run(["ip", "xfrm", "policy"]).stdout
-    return [line.strip() for line in text.splitlines() if line.strip().startswith("dir ")]
+    found = [line.strip() for line in text.splitlines() if line.strip().startswith("dir ")]
+    return [line for line in found if not (chassis.settings.libreswan and _NEIGHBOURS in line)]
 
 
 def leftovers(chassis: Chassis) -> list[str]:
@@ -187,6 +194,9 @@ def leftovers(chassis: Chassis) -> list[str]:
     found = [*xfrm_policies(chassis), *(line for line in states if line.startswith("src "))]
     if has_table(chassis):
         found.append("nftables table")
+    if chassis.settings.libreswan:
+        shown = chassis.run(["/usr/libexec/ipsec/whack", "--status"]).stdout.splitlines()
+        return found + [line for line in shown if '"ovn-' in line]
     loaded = chassis.run(["swanctl", "--list-conns"]).stdout.splitlines()
     return found + [line for line in loaded if line.startswith("ovn-")]
 

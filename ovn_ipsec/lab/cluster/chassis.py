@@ -12,7 +12,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import upcalls
+from . import libreswan, upcalls
 from .central import PROBE_MS, tls_options
 from .host import Host, python
 from .jsonrpc import Database
@@ -106,15 +106,34 @@ class Chassis(Host):
         if self.settings.ovn_controller:
             daemon.start(wait=False)
 
+    def _mount_own(self) -> None:
+        super()._mount_own()
+        if self.settings.libreswan:
+            libreswan.mount()
+
     def start_ike(self) -> Daemon:
-        """Start charon-systemd; its log is ``charon.log``."""
+        """Start the IKE daemon."""
+        daemon = self._pluto() if self.settings.libreswan else self._charon()
+        daemon.start()
+        return daemon
+
+    def _pluto(self) -> Daemon:
+        """Prepare Libreswan; its log is ``pluto.log``."""
+        self.write("/etc/ipsec.conf", libreswan.CONF)
+        self.write("/etc/ipsec.secrets", libreswan.SECRETS, 0o600)
+        for folder in ("/etc/ipsec.d", libreswan.NSS, "/run/pluto"):
+            self.path(folder).mkdir(parents=True, exist_ok=True)
+        self.run(["certutil", "-N", "-d", f"sql:{libreswan.NSS}", "--empty-password"])
+        argv = libreswan.arguments(self.logs / "pluto.log")
+        return self.daemon("pluto", argv, socket=libreswan.CONTROL_SOCKET)
+
+    def _charon(self) -> Daemon:
+        """Prepare charon-systemd; its log is ``charon.log``."""
         conf = self._cluster.strongswan_conf or STRONGSWAN_CONF
         log = STRONGSWAN_LOG.format(path=self.logs / "charon.log")
         self.write("/etc/strongswan.d/ovn-ipsec.conf", conf)
         self.write("/etc/strongswan.d/zz-lab.conf", log)
-        daemon = self.daemon("charon", ["charon-systemd"], socket=VICI_SOCKET)
-        daemon.start()
-        return daemon
+        return self.daemon("charon", ["charon-systemd"], socket=VICI_SOCKET)
 
     def start_ipsec(self, *arguments: str, env: Mapping[str, str] | None = None) -> Daemon:
         """Start ``ovn-ipsec-controller`` (its ``Daemon`` is in ``daemons`` from then on)."""
@@ -189,6 +208,7 @@ class Chassis(Host):
             "n-handler-threads": "1",
             "n-revalidator-threads": "1",
             **({} if self._cluster.enrol else dict(credential_paths(CREDENTIALS))),
+            **({"ovn-ipsec-ike": "libreswan"} if self.settings.libreswan else {}),
             **self.settings.other_config,
         }
         return {

@@ -287,7 +287,7 @@ class Cluster:
 
         def ike(one: Chassis) -> None:
             one.start_ike()
-            self._say(f"{one.name}: charon")
+            self._say(f"{one.name}: IKE daemon")
 
         certificates = pool.submit(certify)
         first = pool.submit(central)

@@ -42,7 +42,9 @@ class ChassisSettings:
     ovn_controller: bool = True
     """Whether ovn-controller runs there."""
     ike: bool = True
-    """Whether charon runs there."""
+    """Whether an IKE daemon runs there."""
+    libreswan: bool = False
+    """Whether that is Libreswan's pluto instead of charon."""
     workloads: int = 1
     """0 or 1 workloads at the start; ``Cluster.add_workload`` adds more."""
     external_ids: Mapping[str, str] = field(default_factory=dict)
