@@ -117,3 +117,24 @@ def test_sas_of_a_real_ike_daemon_are_found_by_both_commands(lab: live.Lab) -> N
     assert f"Interface name: {name} v1 (CONFIGURED)" in shown
     assert re.search(r"are active:\n  \S+: ESTABLISHED, ", shown) is not None
     assert all(secret not in shown for secret in live.SECRETS)
+
+
+def test_another_ike_daemon_is_waited_for_behind_the_guard(host: Host) -> None:
+    """As soon as the key says so, and by its name; a word that is none changes nothing."""
+    key = "other_config:ovn-ipsec-ike"
+    before = json.loads(host.appctl("guard/show"))["in_force"]
+    assert before
+    host.vsctl("set", "Open_vSwitch", ".", f"{key}=pluto")
+
+    def problems() -> str:
+        return " ".join(json.loads(host.appctl("status", "json"))["problems"])
+
+    until(lambda: key in problems(), "the word is refused")
+    assert json.loads(host.appctl("status", "json"))["ike_kind"] == "strongSwan"
+    host.vsctl("set", "Open_vSwitch", ".", f"{key}=libreswan")
+    host.hears("STATUS=waiting: IKE daemon not reached: .*pluto does not run")
+    found = json.loads(host.appctl("status", "json"))
+    assert (found["ike_kind"], found["ike_daemon"]) == ("Libreswan", None)
+    assert json.loads(host.appctl("guard/show"))["in_force"]
+    host.vsctl("remove", "Open_vSwitch", ".", "other_config", "ovn-ipsec-ike")
+    host.hears("STATUS=waiting: cannot reach the IKE daemon: ")
