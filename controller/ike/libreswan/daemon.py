@@ -410,7 +410,9 @@ class Libreswan(PlutoCredentials):
             self._loaded, refused = batch.add(self._session, todo.sections)
             self._failures |= refused
         elif rereads:
-            self._session.whack("--rereadsecrets")
+            self._secrets_changed = True
+            self._session.read("--rereadsecrets")
+            self._secrets_changed = False
 
     def _obey(self, conn: ConnName | None, order: Callable[[], None]) -> None:
         try:
