@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from operator_words import Operator, nothing_clear, sent_by_workload
 
+from ovn_ipsec.lab.hosts.machine import Machine
 from ovn_ipsec.lab.hosts.pair import Pair
 from ovn_ipsec.lab.waiting import wait_until
 
@@ -38,6 +41,11 @@ def test_a_restart_of_a_unit_sends_nothing_in_clear(
     operator.wait_enforced()
 
 
+def idle(host: Machine) -> bool:
+    """Return whether systemd neither starts nor stops anything."""
+    return not host.check("systemctl list-jobs --no-legend").strip()
+
+
 @pytest.mark.parametrize("unit", [*CHASSIS, *CENTRAL])
 def test_a_unit_that_is_stopped_and_started_sends_nothing_in_clear(
     enforced: Pair, operator: Operator, unit: str
@@ -45,6 +53,8 @@ def test_a_unit_that_is_stopped_and_started_sends_nothing_in_clear(
     """Not while it is away either, and the other host goes on sending."""
     with nothing_clear(enforced, f"stop and start of {unit}"):
         enforced.h1.check(f"systemctl stop {unit}", timeout=240)
+        # Units that are part of it stop after the command has ended.
+        wait_until(partial(idle, enforced.h1), 240, "nothing is stopping any more")
         enough = sent_by_workload(enforced.h2) + SENT
         wait_until(lambda: sent_by_workload(enforced.h2) >= enough, 120, "w2 goes on sending")
         enforced.h1.check(f"systemctl start {unit} {' '.join(LEFT)}", timeout=240)

@@ -49,7 +49,9 @@ _BUSY = f"""ovn-nbctl lr-add router -- lrp-add router gateway 02:00:00:00:00:fe 
 
 _STATE = """exec 2>&1
 for command in 'systemctl --failed' 'ovn-ipsec peers' 'ovs-vsctl show' 'ip -s xfrm state' \\
-    'ip xfrm policy' 'nft list ruleset' 'swanctl --list-sas' 'journalctl -o short-precise'
+    'ip xfrm policy' 'nft list ruleset' 'swanctl --list-sas' 'ovs-appctl dpctl/show -s' \\
+    'ovs-ofctl dump-aggregate br-int' 'tail -n 300 /var/log/openvswitch/ovs-vswitchd.log' \\
+    'tail -n 300 /var/log/ovn/ovn-controller.log' 'journalctl -o short-precise'
 do echo "--- $command"; $command; done | sed -E 's/(0x[0-9a-f]{8})[0-9a-f]{24,}/\\1.../'
 """
 """Keys of SAs are cut."""
