@@ -8,6 +8,7 @@ The kernel outside the guest has no ESP: IKE_SAs come up, and their CHILD_SAs ar
 from __future__ import annotations
 
 import select
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -51,6 +52,7 @@ from tests.functional import pluto
 from tests.functional.ends import WAIT_S, eventually
 
 pytestmark = pytest.mark.skipif(bool(pluto.missing()), reason=f"needs {pluto.missing()}")
+SIX = ("fd09::1", "fd09::2")
 DOABLE = [profile for profile in Profile if profile is not Profile.PQ]
 
 
@@ -169,6 +171,18 @@ def test_two_chassis_authenticate_each_other(ike: Libreswan, peer: Libreswan, au
     assert (mine.initiator, theirs.initiator) == (True, False)
     assert (mine.remote_id, theirs.remote_id) == ("chB", "chA")
     assert profile_of(mine) is profile_of(theirs) is Profile.DEFAULT
+
+
+def test_ipv6_works_too(both: tuple[pluto.Pluto, pluto.Pluto], ike: Libreswan, peer: Libreswan):
+    """As far as IKE goes."""
+    for one, address in zip(both, SIX, strict=True):
+        words = ["addr", "replace", f"{address}/64", "dev", "e0", "nodad"]
+        subprocess.run(["ip", "-n", one.netns, *words], check=True)
+    here = config(addresses=SIX, auth=Auth.PSK)
+    there = config("chB", "chA", (SIX[1], SIX[0]), auth=Auth.PSK)
+    load_both(ike, peer, here, there)
+    ike.initiate(here.name, "out")
+    eventually(lambda: up(ike, peer, here, there))
 
 
 def test_rsa_works_too(ike: Libreswan, peer: Libreswan):
