@@ -19,6 +19,9 @@ from ovn_ipsec.errors import IkeError
 from ...plan.connection import ConnName
 from .conf import parse_child_name, parse_digest
 
+GENERATION = "4."
+"""Of Libreswan, whose words are known here; 5.x has others."""
+
 _STATE = re.compile(
     r'000 #(\d+): "([^"]*)"(?:\[\d+\] \S+)?:\d+(?:\(tcp\))? STATE_(\w+) \((?:[^()]|\([^()]*\))*\);'
     r"(.*)\Z"
@@ -166,11 +169,13 @@ def parse_status(text: str) -> Status:
     """Parse ``whack --status``.
 
     Raises:
-        IkeError: It does not say its version.
+        IkeError: It does not say its version, or what it shows is not known here.
     """
     version = _VERSION.search(text)
     if version is None:
         raise IkeError("pluto does not say its version")
+    if not version[1].startswith(GENERATION):
+        raise IkeError(f"Libreswan {version[1][:40]} is not supported: {GENERATION}x is")
     loaded: dict[str, str] = {}
     algorithms: set[str] = set()
     for line in _lines(text):

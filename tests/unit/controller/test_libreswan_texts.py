@@ -300,6 +300,9 @@ def test_status_tells_version_algorithms_and_connections():
     assert conf.able(frozenset()) == frozenset()
     with pytest.raises(IkeError):
         states.parse_status("")
+    text = recorded("status-4.10.txt").replace("pluto_version=4.10,", "pluto_version=5.2,")
+    with pytest.raises(IkeError, match=r"Libreswan 5\.2 is not supported"):
+        states.parse_status(text)
 
 
 def test_a_connection_without_our_mark_is_one_that_has_to_be_loaded():
