@@ -116,7 +116,7 @@ beside-system:
 
 # No plugins: loading and rewriting those of the other suites takes a guest most of a minute.
 system:
-	$(GUEST) -- env PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PYTHON) -m pytest tests/system --ignore=tests/system/platforms -p no:cacheprovider
+	$(GUEST) -- env PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PYTHON) -m pytest tests/system --ignore=tests/system/platforms -p no:cacheprovider --durations=20
 
 # Each generation with its own root and kernel, made by mmdebstrap: needs root.
 SUITE =
@@ -126,7 +126,7 @@ platforms: setup deb
 
 # No cache of pytest: what is tried is what was installed.
 hosts-check: setup deb
-	$(PYTHON) -m pytest tests/hosts $(SUITE:%=--suite=%) -p no:cacheprovider
+	$(PYTHON) -m pytest tests/hosts $(SUITE:%=--suite=%) -p no:cacheprovider --durations=10
 
 hosts: setup deb
 	$(PYTHON) -m ovn_ipsec.lab.hosts up $(SUITE:%=--suite=%)
