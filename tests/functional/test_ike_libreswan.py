@@ -22,9 +22,10 @@ from controller.flush import flush
 from controller.guard.host import HostGuard
 from controller.ike.keyring import Keyring
 from controller.ike.libreswan.daemon import FRESH_S, Libreswan
-from controller.ike.libreswan.nss import CA, OWN, PIN
+from controller.ike.libreswan.nss import CA, OWN, PIN, nickname
 from controller.ike.libreswan.tools import Ended
 from controller.plan.connection import SUITES, ConnConfig, IkeSa, profile_of
+from controller.plan.credentials.certificate import describe
 from controller.plan.credentials.credential import Secret
 from controller.state_dir import StateDir
 from ovn_ipsec.errors import IkeError
@@ -276,6 +277,24 @@ def test_what_vouches_for_nobody_leaves_the_database(ike: Libreswan):
     assert ike.flush() == {}
     ike._nss.look()
     assert [len(ike._nss.names(kind)) for kind in (CA, PIN, OWN)] == [1, 0, 1]
+
+
+def test_what_is_in_use_can_be_tried_again(
+    both: tuple[pluto.Pluto, pluto.Pluto], ike: Libreswan, peer: Libreswan
+):
+    """As the next run of the controller does; what vouches for peers goes on to do so."""
+    here, there = config(), peer_config()
+    load_both(ike, peer, here, there)
+    credential = describe("lab", identity("chA")[0], [lab().certificate])
+    second = Libreswan(both[0].places)
+    second.open()
+    second.try_credential(credential)
+    second.close()
+    ike.try_credential(credential)
+    trust = ike._nss._certutil("-L", "-n", nickname(CA, der(lab().certificate)))
+    assert "Trusted CA" in trust
+    ike.initiate(here.name, "out")
+    eventually(lambda: up(ike, peer, here, there))
 
 
 def test_what_has_not_changed_keeps_its_sas(

@@ -157,6 +157,9 @@ class Nss:
         names = []
         try:
             for der in (credential.certificate_der, *others):
+                if any(nickname(kind, der) in self._held for kind in TRUST):
+                    # It was accepted; to add it again would keep its name and change its trust.
+                    continue
                 name = nickname(TRIED, der)
                 self._certutil("-A", "-n", name, "-t", ",,", given=der)
                 names.append(name)
