@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import helpers
@@ -46,6 +47,12 @@ def set_way(cluster: Cluster, way: str) -> None:
     proving.option(cluster, proving.AUTH, way)
 
 
+def heal(cluster: Cluster, begin: float, what: str) -> None:
+    helpers.wait_all_encrypted(cluster)
+    helpers.wait_state(cluster, "enforced")
+    say(what, healed_s=f"{time.monotonic() - begin:.1f}")
+
+
 def test_off_to_enforced_and_off_again(switched_off: Cluster) -> None:
     """Both ways of authentication; every way between workloads; and nothing is left at the end."""
     cluster = switched_off
@@ -76,3 +83,23 @@ def test_a_controller_that_is_killed_loses_no_packet(enforced: Cluster) -> None:
         ping.assert_encrypted()
         assert ping.lost == 0
     assert helpers.spis(enforced) == before
+    helpers.wait_state(enforced, "enforced")
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_pluto_that_ends_leaves_nothing_in_clear(enforced: Cluster, how: str) -> None:
+    """Killed, it leaves its SAs; stopped, it takes them with it, and the guard denies."""
+    h1 = enforced.chassis["h1"]
+    with helpers.traffic(enforced) as ping:
+        getattr(h1.daemons["pluto"], how)()
+        ping.run(3)
+        h1.daemons["pluto"].start()
+        begin = time.monotonic()
+        ping.wait_answers(20)
+        say(f"pluto {how}", answers_s=f"{time.monotonic() - begin:.1f}")
+        heal(enforced, begin, f"pluto {how}")
+        say(f"pluto {how}", lost=ping.lost, sent=ping.sent)
+        assert ping.clear == {}
+        ping.mark()
+        ping.run(2)
+        ping.assert_encrypted()
