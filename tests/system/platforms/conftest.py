@@ -2,7 +2,7 @@
 """What not every generation of OVN and strongSwan can do; `make platforms` runs it on each.
 
 A module that needs something new says so, and is skipped with the name of what is missing.
-`make check` leaves this folder out, since nothing is skipped there.
+`make check` leaves this folder out: nothing is skipped there, and some of it takes long.
 """
 
 from __future__ import annotations
