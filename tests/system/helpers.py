@@ -160,8 +160,9 @@ def tunnel_ports(chassis: Chassis) -> dict[str, tuple[object, ...]]:
     interfaces = {one["_uuid"]: one for one in chassis.ovs.rows("Interface")}
     found: dict[str, tuple[object, ...]] = {}
     for port in chassis.ovs.rows("Port", "external_ids", "interfaces"):
-        if peer := port["external_ids"].get("ovn-chassis-id"):
-            one = interfaces[port["interfaces"]]
+        peer, one = port["external_ids"].get("ovn-chassis-id"), interfaces.get(port["interfaces"])
+        # A port that has come since the interfaces were read is seen the next time.
+        if peer and one:
             options = tuple(sorted(one["options"].items()))
             found[peer] = (one["name"], one["type"], options, one["_uuid"], one["ofport"])
     return found
