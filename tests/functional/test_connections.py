@@ -33,6 +33,9 @@ pytestmark = pytest.mark.skipif(
     bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"
 )
 
+HUNG_S = 30.0
+"""How long a resolver hangs."""
+
 
 @dataclass
 class Server:
@@ -299,7 +302,7 @@ def test_a_resolver_that_hangs_does_not_hold_the_loop(
 
     def slow(host: str, *rest: object, **named: object) -> object:
         asked.append(host)
-        if not answer.wait(30):
+        if not answer.wait(HUNG_S):
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         return real("127.0.0.1", *rest, **named)  # type: ignore[arg-type]
 
@@ -307,7 +310,7 @@ def test_a_resolver_that_hangs_does_not_hold_the_loop(
     session = opened(server.remote("tcp", "central.example"))
     before = time.monotonic()
     session.receive()
-    assert time.monotonic() - before < 0.5
+    assert time.monotonic() - before < HUNG_S / 2
     drive(session, lambda: "still being looked up" in session.problem)
     other = opened(f"{server.remote('tcp', 'other.example')},{server.remote('tcp')}")
     drive(other, lambda: other.connected)
@@ -569,23 +572,22 @@ def test_a_write_that_cannot_be_built_leaves_the_session_usable(
 
 
 def test_the_command_says_at_once_what_cannot_work(server: Server, tmp_path: Path):
-    """Without -p -c -C there is nothing to wait for; with a wrong one the reason is behind it."""
+    """Nothing is waited for, with a certificate that the server does not know either."""
     files = server.authority.issue(tmp_path / "client", "cli")
     wrong = Authority("other").issue(tmp_path / "wrong", "cli")
-    for given, expected, limit_s in (
-        ({}, NO_TLS, 0.5),
-        ({"private_key": files.private_key}, "go together", 0.5),
-        (wrong, "the server's certificate is refused", 7.0),
+    for given, expected in (
+        ({}, NO_TLS),
+        ({"private_key": files.private_key}, "go together"),
+        (wrong, "the server's certificate is refused"),
     ):
         keys = given if isinstance(given, dict) else vars_of(given)
         settings = Settings(ovnnb_db="", ovnsb_db="", **keys)
-        before = time.monotonic()
         with (
-            pytest.raises(OvsdbError, match=expected),
+            pytest.raises(OvsdbError, match=expected) as raised,
             database.connected(settings, server.remote("ssl"), SOUTHBOUND),
         ):
             pass
-        assert time.monotonic() - before < limit_s
+        assert given is wrong or "no answer" not in str(raised.value)
     settings = Settings(ovnnb_db="", ovnsb_db="", **vars_of(files))
     with database.connected(settings, server.remote("ssl", "localhost"), SOUTHBOUND) as sb:
         assert sb.session.loaded
