@@ -19,7 +19,7 @@ help:
 	@echo 'setup        install what is missing: Debian packages, .venv (quick when nothing is)'
 	@echo 'sandbox      build a whole encrypted OVN cluster on this machine (ARGS=--keep: a shell in it)'
 	@echo
-	@echo 'check        everything: lint types arch docs-site unit simulation functional system hosts-check'
+	@echo 'check        everything: lint types arch docs-site unit simulation functional system'
 	@echo 'check-fast   lint types arch unit-fast, in half a minute'
 	@echo 'lint         ruff, its formatter, generated pages and links in the docs'
 	@echo 'types        mypy, strict'
@@ -64,11 +64,11 @@ sandbox: setup
 	$(PYTHON) -m ovn_ipsec.cli sandbox $(ARGS)
 
 # Two at a time. A guest that emulates leaves time to what runs beside it at idle priority, and
-# takes no harm; `make system` shows what it does as it does it, the others at their end.
+# takes no harm; `make system` shows what it does as it does it, the functional tests at their end.
 PAIRED = $(MAKE) --no-print-directory --jobs=2
 check: setup
 	@$(PAIRED) --output-sync=target unit simulation lint types arch docs-site
-	@$(PAIRED) beside-system system
+	@$(PAIRED) functional-beside system
 
 # The unit tests beside everything else.
 check-fast: setup
@@ -104,15 +104,11 @@ simulate:
 functional:
 	$(PYTHON) -m pytest tests/functional
 
-# One after the other, at idle priority; what one of them says comes at its end.
-BESIDE = functional hosts-check
-.PHONY: beside-system
-beside-system:
+.PHONY: functional-beside
+functional-beside:
 	@mkdir -p build
-	@failed=0; for suite in $(BESIDE); do \
-	    chrt --idle 0 $(MAKE) --no-print-directory $$suite >build/$$suite.log 2>&1 || failed=1; \
-	    cat build/$$suite.log; \
-	done; exit $$failed
+	@chrt --idle 0 $(MAKE) --no-print-directory functional >build/functional.log 2>&1; \
+	    status=$$?; cat build/functional.log; exit $$status
 
 # No plugins: loading and rewriting those of the other suites takes a guest most of a minute.
 system:
