@@ -29,7 +29,8 @@ class IkeChoice:
         self._last: Ike | None = None
         self.problem = ""
         """Why no IKE daemon may be touched; empty: the chosen one may."""
-        self.look_at = float("-inf")
+        self.look_at = NEVER
+        """When look() has something to look for; never before it knows what is set."""
 
     @property
     def ike(self) -> Ike:

@@ -29,6 +29,12 @@ MISSING = [program for program in PROGRAMS if shutil.which(program) is None]
 MISSING += [str(schema) for schema in (OVS_SCHEMA, SB_SCHEMA) if not schema.exists()]
 
 
+def wakes_of(pid: int) -> int:
+    """How often a process has waited for something."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+
 class Host:
     """A controller in a namespace of its own, and what systemd hears of it."""
 
@@ -37,14 +43,14 @@ class Host:
         self._processes: list[subprocess.Popen[bytes]] = []
         self.heard: list[str] = []
 
-    def spawn(self, name: str, *argv: str) -> None:
+    def spawn(self, name: str, *argv: str) -> subprocess.Popen[bytes]:
         """Start something that ends with the test."""
         env = {**os.environ, "NOTIFY_SOCKET": str(self.folder / "notify")}
         env |= {name: str(self.folder) for name in ("OVS_RUNDIR", "OVN_RUNDIR", "OVN_SYSCONFDIR")}
         with self.net.entered(), (self.folder / f"{name}.log").open("ab") as log:
-            self._processes.append(
-                subprocess.Popen(argv, cwd=REPOSITORY, stdout=log, stderr=log, env=env)
-            )
+            process = subprocess.Popen(argv, cwd=REPOSITORY, stdout=log, stderr=log, env=env)
+        self._processes.append(process)
+        return process
 
     def end(self) -> None:
         """Kill what was started."""
@@ -57,7 +63,11 @@ class Host:
         where = f"unix:{self.folder}/ovs.sock", f"--vici=unix://{self.folder}/vici"
         state = f"--state-dir={self.folder}/state"
         argv = (sys.executable, "-m", "controller", *where, state, f"--unixctl={self.folder}/ctl")
-        self.spawn("controller", *argv)
+        self._controller = self.spawn("controller", *argv)
+
+    def wakes(self) -> int:
+        """How often the controller has waited for something."""
+        return wakes_of(self._controller.pid)
 
     def serve(self, name: str, schema: Path) -> None:
         """Start a database."""

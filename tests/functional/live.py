@@ -32,6 +32,7 @@ from ovn_ipsec.schema import report
 from ovn_ipsec.schema.sb_global import format_policy
 from tests.contracts.ike_backend import Authority, key_id, seen
 from tests.functional import charon
+from tests.functional.alone import wakes_of
 
 OVS_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 SB_SCHEMA = Path("/usr/share/ovn/ovn-sb.ovsschema")
@@ -206,8 +207,7 @@ class Lab:
 
     def wakes(self, name: str) -> int:
         """How often a controller has waited for something."""
-        status = Path(f"/proc/{self.processes[name].pid}/status").read_text()
-        return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+        return wakes_of(self.processes[name].pid)
 
     def busy(self, name: str) -> float:
         """What a controller takes of a processor."""

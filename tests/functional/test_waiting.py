@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"missing: {', '.join(MISSING)}"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_SYS_ADMIN and CAP_NET_ADMIN"),
 ]
+
+WAKES_MAX = 40
+"""In two seconds; attempts to connect and looks at what is lacking are a few a second at most."""
 
 
 @pytest.fixture
@@ -52,7 +56,10 @@ def keep_guard(host: Host) -> None:
 def test_a_host_without_anybody_to_ask_keeps_nobody_waiting(
     host: Host, lacking: str, shown: str, guarded: bool
 ) -> None:
-    """READY=1 at once, and where a guard is kept once it stands; and what is lacking is said."""
+    """READY=1 at once, and where a guard is kept once it stands; what is lacking is said.
+
+    And it sleeps until something comes.
+    """
     if guarded:
         keep_guard(host)
     if lacking != "database":
@@ -72,6 +79,9 @@ def test_a_host_without_anybody_to_ask_keeps_nobody_waiting(
     host.hears(f"STATUS=waiting: {shown}")
     said = shown.removeprefix("no local database: ").replace("'", ".")
     wait_until(lambda: re.search(said, host.log()) is not None, what="the log says so")
+    before = host.wakes()
+    time.sleep(2)
+    assert host.wakes() - before < WAKES_MAX
 
 
 def test_a_host_that_can_ask_waits_for_the_policy(host: Host) -> None:

@@ -27,7 +27,7 @@ def test_nobody_is_asked_unless_it_is_left_to_us() -> None:
     """What is named is taken at once, and there is nothing to wait for."""
     here = Here(S, L)
     choice = IkeChoice(here)
-    assert choice.ike is S
+    assert (choice.ike, choice.look_at) == (S, NEVER)
     assert not choice.look(IkeSetting.STRONGSWAN, "unix:///vici", 0.0)
     assert (choice.ike, choice.problem, choice.look_at, here.asked) == (S, "", NEVER, 0)
     assert choice.look(IkeSetting.LIBRESWAN, "unix:///vici", 0.1)
