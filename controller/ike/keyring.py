@@ -288,9 +288,9 @@ class Keyring:
         """Note that something may no longer be wanted."""
         self._tidy = True
 
-    def untidy(self, now: float) -> bool:
+    def untidy(self, now: float | None) -> bool:
         """Whether tidy() has something to do: what it takes is worth collecting."""
-        return self._tidy and now >= self._tidy_at
+        return self._tidy and (now is None or now >= self._tidy_at)
 
     def tidy(
         self,
@@ -308,7 +308,7 @@ class Keyring:
                 new credential keeps the key of the old one.
             now: Monotonic seconds; None: what has failed is tried again at once.
         """
-        if not self._tidy or (now is not None and now < self._tidy_at):
+        if not self.untidy(now):
             return
         self._tidy_at = float("-inf") if now is None else now + RETRY_S
         try:

@@ -4,6 +4,8 @@
 Edge (pluto). Input: sections, and what pluto holds. Output: what it holds then.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
