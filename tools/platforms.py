@@ -46,6 +46,8 @@ COMPONENTS = {
     "python3-pyroute2": "python3-pyroute2",
 }
 """What a generation is made of, by the package that tells its version."""
+WHOLE = (0, 1)
+"""What pytest ends with when it has run all that it was asked to."""
 LIMIT_S = 3600.0
 """For one generation: 10 minutes on two idle cores."""
 NOTE = "<!-- Written by tools/reference.py; do not edit: run `make platforms` and `make docs`. -->"
@@ -165,7 +167,7 @@ def run(suite: roots.Suite, wanted: Collection[str], logs: Path) -> Results:
     packages["python3"] = packages[roots.interpreter(root)]
     found: dict[str, Results] = {}
     if modules := [name for name in MODULES if name in wanted]:
-        found |= _in_guest(suite, root, modules, logs)
+        found |= _in_guest(root, modules, logs)
     if HOSTS in wanted and suite.name in recipe.SUITES:
         found[HOSTS] = _on_hosts(suite, logs)
     return {
@@ -174,9 +176,7 @@ def run(suite: roots.Suite, wanted: Collection[str], logs: Path) -> Results:
     }
 
 
-def _in_guest(
-    suite: roots.Suite, root: Path, modules: Iterable[str], logs: Path
-) -> dict[str, Results]:
+def _in_guest(root: Path, modules: Iterable[str], logs: Path) -> dict[str, Results]:
     file = "results.xml"
     argv = [
         *("env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", "python", "-m", "pytest"),
@@ -186,9 +186,7 @@ def _in_guest(
     options = machine.GuestOptions(mem_gib=8, timeout=LIMIT_S, artefacts=logs, root=root)
     (logs / file).unlink(missing_ok=True)
     status = machine.run(argv, options)
-    if not (logs / file).exists():
-        raise LabError(f"{suite.name}: no result, status {status}; logs are in {logs}")
-    return outcomes((logs / file).read_text("utf-8"))
+    return _results(logs / file, status)
 
 
 def _on_hosts(suite: roots.Suite, logs: Path) -> Results:
@@ -197,9 +195,14 @@ def _on_hosts(suite: roots.Suite, logs: Path) -> Results:
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", HOSTS]
     options = [f"--suite={suite.name}", f"--junitxml={file}"]
     status = subprocess.run([*argv, *options], cwd=ROOT, check=False).returncode
-    if not file.exists():
-        raise LabError(f"hosts of {suite.name}: no result, status {status}")
-    return together(outcomes(file.read_text("utf-8")).values())
+    return together(_results(file, status).values())
+
+
+def _results(file: Path, status: int) -> dict[str, Results]:
+    """Read what a run of pytest found; one that was ended half-way has found nothing."""
+    if status not in WHOLE or not file.exists():
+        raise LabError(f"no whole result, status {status}: see {file.parent}")
+    return outcomes(file.read_text("utf-8"))
 
 
 def main() -> int:

@@ -123,3 +123,16 @@ def test_hosts_are_one_row_and_where_there_are_no_packages_it_says_so():
     }
     [row] = [line for line in platforms.page(results).splitlines() if platforms.HOSTS in line]
     assert row.endswith(f"| {platforms.NO_HOSTS} | 1 passed |")
+
+
+@pytest.mark.parametrize("status", [2, 3, 130])
+def test_a_run_that_was_ended_half_way_is_no_result(tmp_path: Path, status: int):
+    """Its file is written then, too."""
+    file = tmp_path / "results.xml"
+    file.write_text(JUNIT)
+    with pytest.raises(platforms.LabError, match=f"status {status}"):
+        platforms._results(file, status)
+    assert platforms.outcomes(JUNIT) == platforms._results(file, 1)
+    file.unlink()
+    with pytest.raises(platforms.LabError, match="no whole result"):
+        platforms._results(file, 0)
