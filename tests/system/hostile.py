@@ -300,6 +300,9 @@ TRICKS: Mapping[str, Callable[[Rogue], None]] = {
 }
 GOES_ON = frozenset({"churn", "zone-churn", "certificate-flood", "from-quarantine"})
 """Tricks that last: what they cost the others meanwhile counts, too."""
+IS_WAITED_FOR = frozenset({"zone-churn", "lying-digest"})
+"""After these a gate is open until the chassis follows, or for 300 s, which
+tests/unit/northd_ext/test_northd_whole.py sits out in virtual time."""
 
 
 def _request(name: str) -> str:

@@ -127,8 +127,9 @@ def test_what_one_chassis_writes_costs_the_others_nothing(
     for one in honest:
         assert not {"\x1b", "\x9b", "\x07", "\r"} & set(_log(one))
         assert not any(line.startswith(hostile.FORGED) for line in _log(one).split("\n"))
-    # Rules that tell zones apart make one that churns an event of the rollout; its gate goes on
-    # without a chassis that does not follow after 300 s.
+    if trick in hostile.IS_WAITED_FOR:
+        rogue.undo()
+        cluster.chassis[SEIZED].daemons[CONTROLLER].start()
     wait_until(lambda: helpers.state(cluster).startswith("enforced"), GATE_S, "enforced again")
 
 
