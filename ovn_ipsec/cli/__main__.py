@@ -10,6 +10,9 @@ from pathlib import Path
 import click
 
 from .. import __version__
+from ..model.text import printable
+from ..schema.fields import Place
+from ..schema.remotes import parse_remotes
 from .program import HELP_NAMES, Program, with_json
 from .settings import Settings
 
@@ -49,12 +52,22 @@ class LazyGroup(Program):
         return with_json(command)
 
 
+def _remotes(_: click.Context, parameter: click.Parameter, text: str) -> str:
+    """Refuse remotes of which none can be connected to; a few wrong ones are named later."""
+    found = parse_remotes(Place(table="remotes", row=str(parameter.name), key=""), text)
+    if found.usable:
+        return text
+    faults = (f"{printable(error.text, 80)}: {error.reason}" for error in found.errors)
+    raise click.BadParameter("; ".join(faults) or "no remote is given")
+
+
 @click.group(cls=LazyGroup, name="ovn-ipsec", context_settings=HELP_NAMES)
 @click.option(
     "--ovnnb-db",
     metavar="REMOTES",
     envvar="OVN_NB_DB",
     default=f"unix:{RUNDIR}/ovnnb_db.sock",
+    callback=_remotes,
     help="Northbound database, as for ovn-nbctl (default: $OVN_NB_DB, or the local socket).",
 )
 @click.option(
@@ -62,6 +75,7 @@ class LazyGroup(Program):
     metavar="REMOTES",
     envvar="OVN_SB_DB",
     default=f"unix:{RUNDIR}/ovnsb_db.sock",
+    callback=_remotes,
     help="Southbound database, as for ovn-sbctl (default: $OVN_SB_DB, or the local socket).",
 )
 @click.option("-p", "--private-key", metavar="FILE", help="Private key for ssl: remotes.")

@@ -50,6 +50,9 @@ WRONG = [
     ["policy", "add", "any", "any", "off", "--replace"],
     ["policy", "check", "/nonexistent"],
     ["pki", "rollover", "nonsense"],
+    ["--ovnnb-db", "foo:bar", "status"],
+    ["--ovnsb-db", "", "peers"],
+    ["--ovnsb-db", "tcp:h:no,ptcp:1", "wait", "off"],
 ]
 
 
