@@ -105,6 +105,7 @@ def nothing_clear(pair: Pair, what: str) -> Iterator[None]:
     yield
     pair.wait_answers()
     back = time.monotonic() - begin
+    pair.wait_forwarding()
     now = pair.underlay.mark()
     for host in pair.hosts:
         wait_until(partial(packets_from, host, pair, now), 60, f"ESP from {host.name}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pytest
 from operator_words import CHAPTERS, Operator, nothing_clear
 
 from ovn_ipsec.lab.hosts.pair import Pair
@@ -20,6 +21,7 @@ def test_a_reboot_sends_nothing_in_clear_and_needs_no_help(
     operator.wait_enforced()
 
 
+@pytest.mark.slow
 def test_a_power_cut_of_both_hosts_sends_nothing_in_clear_and_needs_no_help(
     enforced: Pair, operator: Operator
 ) -> None:

@@ -29,6 +29,7 @@ LEFT = ("ovn-ipsec-controller", "ovn-controller", "strongswan", "openvswitch-swi
 """What an operator starts again after having stopped another: systemd stops what requires it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [*CHASSIS, *CENTRAL])
 def test_a_restart_of_a_unit_sends_nothing_in_clear(
     enforced: Pair, operator: Operator, unit: str

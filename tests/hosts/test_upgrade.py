@@ -43,7 +43,7 @@ def versions(host: Machine) -> dict[str, str]:
     return {words[1]: words[2] for line in lines if (words := line.split())[0] == "ii"}
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_upgrade_loses_no_packet_and_keeps_every_sa(
     enforced: Pair, operator: Operator, next_debs: list[Path], number: int
 ) -> None:

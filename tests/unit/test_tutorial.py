@@ -18,6 +18,7 @@ from ovn_ipsec.lab.hosts.tutorial import (
     TUTORIAL,
     Step,
     TutorialError,
+    rounds,
     steps,
 )
 
@@ -69,6 +70,23 @@ def test_other_blocks_and_blank_lines_are_not_typed():
 def test_a_block_that_nobody_could_type_is_refused(text: str, fault: str):
     with pytest.raises(TutorialError, match=fault):
         list(steps(text))
+
+
+@pytest.mark.parametrize(
+    ("commands", "expected"),
+    [
+        ([], []),
+        (["h1 ls", "h2 ls"], [["h1 ls"], ["h2 ls"]]),
+        (["h1 apt a", "h2 apt b", "h1 ls"], [["h1 apt a", "h2 apt b"], ["h1 ls"]]),
+        (["h1 apt a", "h1 apt b", "h2 apt c"], [["h1 apt a"], ["h1 apt b", "h2 apt c"]]),
+        (["h1 ls", "h2 apt a", "h1 apt b"], [["h1 ls"], ["h2 apt a", "h1 apt b"]]),
+        (["h1 apt a", "h2 ls", "h2 apt b"], [["h1 apt a"], ["h2 ls"], ["h2 apt b"]]),
+    ],
+)
+def test_only_apt_is_typed_on_two_machines_at_once(commands: list[str], expected: list[list[str]]):
+    given = [Step(section="", host=text[:2], command=text[3:], line=1) for text in commands]
+    found = [[f"{one.host} {one.command}" for one in together] for together in rounds(given)]
+    assert found == expected
 
 
 def test_every_command_is_in_a_numbered_chapter():

@@ -10,6 +10,7 @@ that a tunnel is never silent.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -126,7 +127,12 @@ class Pair:
             LabError: A command fails, or asks in vain.
         """
         steps = tutorial.steps(tutorial.TUTORIAL.read_text("utf-8"))
-        return [Typed(step, self.enter(step)) for step in steps if step.chapter == number]
+        typed: list[Typed] = []
+        with ThreadPoolExecutor(len(self.hosts)) as keyboards:
+            for together in tutorial.rounds(step for step in steps if step.chapter == number):
+                outputs = keyboards.map(self.enter, together)
+                typed += map(Typed, together, outputs)
+        return typed
 
     def enter(self, step: Step) -> str:
         """Type one command of the tutorial where it says, and return what came out.
@@ -159,6 +165,18 @@ class Pair:
             what = f"{peer.host.workload} answers {host.host.workload}"
             wait_until(partial(answers, host, peer.host), timeout, what)
 
+    def wait_forwarding(self, timeout: float = ANSWER_S) -> None:
+        """Wait until each ovs-vswitchd hears the BFD of the other host.
+
+        Answers to a ping may still come by what the kernel has of a daemon before; BFD needs this
+        one, and all its flows. OVN 26.03 holds it back until it has written them.
+
+        Raises:
+            LabError: One does not in time.
+        """
+        for host in self.hosts:
+            wait_until(partial(hears_bfd, host), timeout, f"BFD is up on {host.name}")
+
     def save_logs(self, folder: Path) -> None:
         """Write what each host logged and shows of itself; a host that is off has its console."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -183,3 +201,8 @@ class Pair:
 def answers(host: Machine, peer: HostName) -> bool:
     """Return whether a host's workload gets an answer from that of the other."""
     return host.run(f"ping -n -q -c 1 -W 2 {peer.workload_address}").status == 0
+
+
+def hears_bfd(host: Machine) -> bool:
+    """Return whether a BFD session of a host's ovs-vswitchd is up."""
+    return "Local Session State: up" in host.run("ovs-appctl bfd/show").output

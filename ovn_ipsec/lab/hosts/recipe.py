@@ -16,7 +16,7 @@ SUITES = ("trixie", "sid")
 PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "dbus", "kmod", "login", "linux-image-cloud-amd64"),
     *("iproute2", "iputils-ping", "procps", "less", "tcpdump", "qemu-guest-agent"),
-    *("openssh-server", "openssh-client"),
+    *("openssh-server", "openssh-client", "iperf3"),
     *("openvswitch-switch", "openvswitch-pki", "ovn-host", "ovn-central"),
 )
 """What a host of OVN has before ours come, what we reach it by, and what a person needs."""

@@ -11,7 +11,7 @@ question (`Step.is_question`) may be asked again until it is answered well, as t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,11 @@ class Step:
     def chapter(self) -> int:
         """The number of its section."""
         return int(self.section.partition(".")[0])
+
+    @property
+    def is_of_apt(self) -> bool:
+        """Whether it installs or removes packages, which concerns no other machine."""
+        return self.command.startswith("apt ")
 
     @property
     def is_question(self) -> bool:
@@ -89,6 +94,23 @@ def steps(text: str) -> Iterator[Step]:
             command = ""
     if fence:
         raise TutorialError("the last block does not end")
+
+
+def rounds(typed: Iterable[Step]) -> Iterator[tuple[Step, ...]]:
+    """Group neighbouring commands of apt on different machines: people type them at once.
+
+    Args:
+        typed: In the order of the page; every other command is alone.
+    """
+    together: tuple[Step, ...] = ()
+    for step in typed:
+        with_them = step.is_of_apt and step.host not in {one.host for one in together}
+        if together and not (with_them and together[0].is_of_apt):
+            yield together
+            together = ()
+        together = (*together, step)
+    if together:
+        yield together
 
 
 def _opened(line: str, number: int) -> tuple[str, tuple[str, ...]]:
