@@ -35,7 +35,7 @@ help:
 	@echo 'platforms    the main path, what is new and hosts, on bookworm, trixie, sid (SUITE=trixie: one),'
 	@echo '             into docs/reference/platforms.md; slow without KVM'
 	@echo 'hosts-check  two whole Debian hosts, installed from our packages, rebooted, upgraded, cleared'
-	@echo '             (SUITE=sid: of another Debian)'
+	@echo '             (SUITE=sid: of another Debian; SUITE=trixie,sid: of two)'
 	@echo 'hosts        the same two hosts, in clear, for you: needs root'
 	@echo
 	@echo 'bench        cost beside ovs-monitor-ipsec, into docs/explanation/cost.md'

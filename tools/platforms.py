@@ -34,6 +34,8 @@ MODULES = (
 """What runs in a guest, below tests/system."""
 HOSTS = "tests/hosts"
 """What runs on two whole hosts, and is one row."""
+MIXED = f"{HOSTS} --suite={','.join(recipe.MIXED)}"
+WHAT = (*MODULES, HOSTS, MIXED)
 NO_HOSTS = "no packages: Python's cryptography is too old there"
 COMPONENTS = {
     "OVN": "ovn-host",
@@ -138,6 +140,12 @@ def _lines(results: Mapping[str, Results]) -> Iterator[str]:
     )
     what = "Two whole hosts, installed from our packages, and an operator's days on them."
     yield _row([f"{what} (`{HOSTS}`)", *hosts])
+    first, second = recipe.MIXED
+    mixed = (
+        cell(results[suite]["modules"].get(MIXED)) if suite == first else f"see {first}"
+        for suite in suites
+    )
+    yield _row([f"The same, with h1 on {first} and h2 on {second}. (`{MIXED}`)", *mixed])
 
 
 def page(results: Mapping[str, Results]) -> str:
@@ -155,7 +163,7 @@ def run(suite: roots.Suite, wanted: Collection[str], logs: Path) -> Results:
 
     Args:
         suite: A release of Debian.
-        wanted: Of MODULES and HOSTS.
+        wanted: Of WHAT.
         logs: Where logs go.
 
     Raises:
@@ -169,7 +177,9 @@ def run(suite: roots.Suite, wanted: Collection[str], logs: Path) -> Results:
     if modules := [name for name in MODULES if name in wanted]:
         found |= _in_guest(root, modules, logs)
     if HOSTS in wanted and suite.name in recipe.SUITES:
-        found[HOSTS] = _on_hosts(suite, logs)
+        found[HOSTS] = _on_hosts(suite.name, logs)
+    if MIXED in wanted and suite.name == recipe.MIXED[0]:
+        found[MIXED] = _on_hosts(",".join(recipe.MIXED), logs)
     return {
         "versions": {name: upstream(packages[package]) for name, package in COMPONENTS.items()},
         "modules": found,
@@ -189,11 +199,11 @@ def _in_guest(root: Path, modules: Iterable[str], logs: Path) -> dict[str, Resul
     return _results(logs / file, status)
 
 
-def _on_hosts(suite: roots.Suite, logs: Path) -> Results:
+def _on_hosts(suites: str, logs: Path) -> Results:
     file = logs / "hosts.xml"
     file.unlink(missing_ok=True)
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", HOSTS]
-    options = [f"--suite={suite.name}", f"--junitxml={file}"]
+    options = [f"--suite={suites}", f"--junitxml={file}"]
     status = subprocess.run([*argv, *options], cwd=ROOT, check=False).returncode
     return together(_results(file, status).values())
 
@@ -209,13 +219,13 @@ def main() -> int:
     """Run and keep what was found; 1 when a test failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(roots.SUITES))
-    parser.add_argument("--only", action="append", choices=(*MODULES, HOSTS), metavar="MODULE")
+    parser.add_argument("--only", action="append", choices=WHAT, metavar="MODULE")
     given = parser.parse_args()
     failed = False
     for name in given.suites or roots.SUITES:
         if name not in roots.SUITES:
             parser.error(f"no such suite: {name}")
-        wanted = given.only or (*MODULES, HOSTS)
+        wanted = given.only or WHAT
         try:
             found = run(roots.SUITES[name], wanted, ROOT / "build" / "platforms" / name)
         except (LabError, machine.GuestError) as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two whole Debian hosts, installed from our packages, and the wire between them seen from outside.
 
-    make hosts-check [SUITE=sid]
+    make hosts-check [SUITE=sid | SUITE=trixie,sid]
 
 One pair for the session, and one reader of docs/tutorial.md, who types every command of it. The
 tests run in the order of the tutorial, with faults and tasks of an operator between its chapters.
@@ -34,7 +34,7 @@ ORDER = ("install", "security", "tasks", "reboot", "upgrade", "units", "removal"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let another release of Debian be tried."""
-    parser.addoption("--suite", choices=recipe.SUITES, default=recipe.SUITES[0])
+    parser.addoption("--suite", type=recipe.suites_of, default=recipe.SUITES[0])
 
 
 def _why_not() -> str:
@@ -68,23 +68,27 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 @pytest.fixture(scope="session")
-def disk(request: pytest.FixtureRequest) -> Image:
-    """The disk of a Debian host without our packages."""
+def disks(request: pytest.FixtureRequest) -> tuple[Image, Image]:
+    """The disk of each Debian host, without our packages."""
     try:
-        return image.ready(request.config.getoption("suite"), BUILD / "hosts", DEBS, _progress)
+        first, second = (
+            image.ready(suite, BUILD / "hosts", DEBS, _progress)
+            for suite in request.config.getoption("suite")
+        )
     except image.UnfetchableError as error:
         pytest.skip(str(error))
+    return first, second
 
 
 @pytest.fixture(scope="session")
-def clear_pair(request: pytest.FixtureRequest, disk: Image) -> Iterator[Pair]:
+def clear_pair(request: pytest.FixtureRequest, disks: tuple[Image, Image]) -> Iterator[Pair]:
     """Two hosts with OVN, in clear, and our packages lying beside it."""
     # Whoever ends us ends the hosts, too.
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated"))
     # Not below build: the path of a socket has to be short.
     folder = Path(tempfile.mkdtemp(prefix="hosts-"))
     try:
-        with Pair(disk, folder, _progress) as pair:
+        with Pair(disks, folder, _progress) as pair:
             pair.set_up(DEBS)
             yield pair
             if request.session.testsfailed:

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import configparser
 import struct
+from argparse import ArgumentTypeError
 from pathlib import Path
+
+import pytest
 
 from ovn_ipsec.lab.hosts import recipe, underlay
 from ovn_ipsec.lab.hosts.recipe import H1, H2
@@ -42,6 +45,20 @@ def test_another_package_or_file_makes_another_disk():
     assert one == recipe.fingerprint("sid", ["b", "a"], b"x")
     others = (("sid", ["a"], b"x"), ("sid", ["a", "b"], b"y"), ("trixie", ["a", "b"], b"x"))
     assert len({one, *(recipe.fingerprint(*other) for other in others)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("sid", ("sid", "sid")), (",".join(recipe.MIXED), recipe.MIXED)],
+)
+def test_hosts_have_one_release_or_two(text: str, found: tuple[str, str]):
+    assert recipe.suites_of(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "bookworm", "sid,", "sid,sid,sid"])
+def test_a_release_without_packages_of_ours_is_refused(text: str):
+    with pytest.raises(ArgumentTypeError, match="one or two of trixie, sid"):
+        recipe.suites_of(text)
 
 
 def test_only_the_first_host_is_central():

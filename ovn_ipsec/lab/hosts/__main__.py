@@ -22,7 +22,7 @@ from ovn_ipsec.lab.errors import LabError
 
 from . import image
 from .pair import Pair
-from .recipe import HOSTS, SUITES
+from .recipe import HOSTS, SUITES, suites_of
 
 CACHE = Path("build/hosts")
 RUNNING = CACHE / "running"
@@ -42,11 +42,11 @@ Ctrl-C ends both hosts; what is on their disks is gone then.
 """
 
 
-def up(suite: str, debs: Sequence[Path]) -> None:
+def up(suites: tuple[str, str], debs: Sequence[Path]) -> None:
     """Run both hosts until Ctrl-C.
 
     Args:
-        suite: The release of Debian that they have.
+        suites: The release of Debian that each of them has.
         debs: Our packages, which they get.
 
     Raises:
@@ -56,10 +56,10 @@ def up(suite: str, debs: Sequence[Path]) -> None:
         raise LabError(f"this machine lacks {', '.join(missing)}")
     if not debs:
         raise LabError("no packages in build/deb: make deb")
-    disk = image.ready(suite, CACHE, debs, _say)
+    h1_image, h2_image = (image.ready(suite, CACHE, debs, _say) for suite in suites)
     shutil.rmtree(RUNNING, ignore_errors=True)
     try:
-        with Pair(disk, RUNNING, _say) as pair:
+        with Pair((h1_image, h2_image), RUNNING, _say) as pair:
             pair.set_up(debs)
             h1, h2 = HOSTS
             print(_WAY_IN.format(h1=h1, h2=h2, running=RUNNING), flush=True)
@@ -115,7 +115,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ovn_ipsec.lab.hosts", description="Two Debian hosts.")
     commands = parser.add_subparsers(dest="what", required=True)
     run = commands.add_parser("up", help="run both until Ctrl-C")
-    run.add_argument("--suite", choices=SUITES, default=SUITES[0], help="Debian's release")
+    run.add_argument(
+        "--suite",
+        type=suites_of,
+        default=SUITES[0],
+        metavar="SUITE[,SUITE]",
+        help=f"Debian's release, or that of each host: {', '.join(SUITES)}",
+    )
     into = commands.add_parser("console", help="connect this terminal to one of them")
     into.add_argument("host", choices=[host.name for host in HOSTS])
     given = parser.parse_args(arguments)

@@ -23,6 +23,10 @@ DISK_GIB = 4
 BUILD_S = 900.0
 """How long mmdebstrap may take to fetch and install some 250 packages."""
 
+KEYS = "keys"
+"""Where the keys of ssh are, below the cache."""
+ROOTS_KEY, HOSTS_KEY = "id_ed25519", "ssh_host_ed25519_key"
+
 OURS = ("common", "central", "host")
 """What an operator installs; the documentation is no part of a host."""
 
@@ -32,6 +36,7 @@ _PROGRAMS = {
     "dpkg-deb": "dpkg",
     "qemu-system-x86_64": "qemu-system-x86",
     "busybox": "busybox-static",
+    "ssh-keygen": "openssh-client",
 }
 _NO_FETCH = re.compile(r"Failed to fetch|Could not resolve|Could not connect|Unable to connect")
 
@@ -78,7 +83,9 @@ def packages(folder: Path) -> tuple[Path, ...]:
 def ready(suite: str, cache: Path, debs: Sequence[Path], progress: Progress) -> Image:
     """Return the image for these packages of ours; make it if it is not in the cache.
 
-    Ours are not on it, but all that they need is: a host installs them without a network.
+    Ours are not on it, but all that they need is: a host installs them without a network. All
+    images of a cache have the same keys of ssh, so that hosts of different releases can log in to
+    each other.
 
     Args:
         suite: A release of Debian, of ``recipe.SUITES``.
@@ -97,7 +104,7 @@ def ready(suite: str, cache: Path, debs: Sequence[Path], progress: Progress) -> 
         for old in cache.glob(f"{suite}-{'[0-9a-f]' * 16}"):
             shutil.rmtree(old)
         progress(f"making a disk of Debian {suite} with {len(wanted)} packages and theirs")
-        _make(suite, folder, sorted(wanted))
+        _make(suite, folder, sorted(wanted), _keys(cache / KEYS))
     return Image(folder)
 
 
@@ -105,7 +112,18 @@ def _fields(deb: Path) -> str:
     return ", ".join(_run("dpkg-deb", "-f", str(deb), field) for field in ("Depends", "Recommends"))
 
 
-def _make(suite: str, folder: Path, packages: Sequence[str]) -> None:
+def _keys(folder: Path) -> Path:
+    """Make the keys of ssh of root and of the hosts, unless they are there."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in (ROOTS_KEY, HOSTS_KEY):
+        if not (folder / f"{name}.pub").exists():
+            (folder / name).unlink(missing_ok=True)
+            file = str(folder / name)
+            _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", file)
+    return folder
+
+
+def _make(suite: str, folder: Path, packages: Sequence[str], keys: Path) -> None:
     work = folder.with_suffix(".new")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -115,7 +133,7 @@ def _make(suite: str, folder: Path, packages: Sequence[str]) -> None:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
-    _let_root_log_in(root)
+    _let_root_log_in(root, keys)
     # A daemon of ssh starts when somebody comes.
     _run("systemctl", f"--root={root}", "disable", "ssh.service")
     _run("systemctl", f"--root={root}", "enable", "systemd-networkd.service", "ssh.socket")
@@ -131,15 +149,19 @@ def _make(suite: str, folder: Path, packages: Sequence[str]) -> None:
     work.rename(folder)
 
 
-def _let_root_log_in(root: Path) -> None:
-    """Give root a key of ssh with which it may log in to a host of the same disk."""
+def _let_root_log_in(root: Path, keys: Path) -> None:
+    """Let root of one host log in to the other, which has the same key of a host."""
     folder = root / recipe.SSH
     folder.mkdir(mode=0o700, exist_ok=True)
-    key = f"/{recipe.SSH}/id_ed25519"
-    _run("chroot", str(root), "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
-    shutil.copy(folder / "id_ed25519.pub", folder / "authorized_keys")
-    own = (root / "etc/ssh/ssh_host_ed25519_key.pub").read_text("utf-8")
-    (folder / "known_hosts").write_text(recipe.known_hosts(own), "utf-8")
+    own = root / "etc/ssh"
+    for key in own.glob("ssh_host_*_key*"):
+        key.unlink()
+    for name in (HOSTS_KEY, f"{HOSTS_KEY}.pub"):
+        shutil.copy(keys / name, own / name)
+    shutil.copy(keys / ROOTS_KEY, folder / ROOTS_KEY)
+    shutil.copy(keys / f"{ROOTS_KEY}.pub", folder / "authorized_keys")
+    text = (keys / f"{HOSTS_KEY}.pub").read_text("utf-8")
+    (folder / "known_hosts").write_text(recipe.known_hosts(text), "utf-8")
 
 
 def _debootstrap(suite: str, root: Path, packages: Sequence[str]) -> None:

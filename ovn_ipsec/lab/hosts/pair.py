@@ -23,7 +23,7 @@ from ovn_ipsec.lab.waiting import wait_until
 from . import tutorial
 from .image import Image
 from .machine import Machine
-from .recipe import H1, H2, HostName
+from .recipe import H1, H2, HOSTS, HostName
 from .tutorial import Step
 from .underlay import Underlay
 
@@ -69,10 +69,11 @@ class Typed:
 class Pair:
     """Both hosts; a context manager that powers them on and ends them."""
 
-    def __init__(self, image: Image, folder: Path, progress: Progress) -> None:
-        """Remember what they are made of; the folder is theirs alone."""
-        self.h1 = Machine(H1, image, folder)
-        self.h2 = Machine(H2, image, folder)
+    def __init__(self, images: tuple[Image, Image], folder: Path, progress: Progress) -> None:
+        """Remember what each is made of; the folder is theirs alone."""
+        self.h1, self.h2 = (
+            Machine(host, image, folder) for host, image in zip(HOSTS, images, strict=True)
+        )
         self.underlay = Underlay(folder)
         self._folder = folder
         self._progress = progress

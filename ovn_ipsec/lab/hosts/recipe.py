@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from argparse import ArgumentTypeError
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 SUITES = ("trixie", "sid")
 """Releases of Debian that our packages are for; the first one if nobody asks for another."""
+MIXED = ("trixie", "sid")
+"""Of two hosts that differ: the first is also central, and its OVN is the older one."""
 PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "dbus", "kmod", "login", "linux-image-cloud-amd64"),
     *("iproute2", "iputils-ping", "procps", "less", "tcpdump", "qemu-guest-agent"),
@@ -129,6 +132,18 @@ def files() -> dict[str, str]:
             text = _NETWORK.format(match=match, mtu=mtu, address=address)
             found[f"etc/systemd/network/{name}-{host.name}.network"] = text
     return found
+
+
+def suites_of(text: str) -> tuple[str, str]:
+    """Parse which releases the two hosts have: one name, or two with a comma between.
+
+    Raises:
+        ArgumentTypeError: It is something else.
+    """
+    names = text.split(",")
+    if not 1 <= len(names) <= len(HOSTS) or not set(names) <= set(SUITES):
+        raise ArgumentTypeError(f"{text}: expected one or two of {', '.join(SUITES)}")
+    return names[0], names[-1]
 
 
 def known_hosts(key: str) -> str:
