@@ -22,7 +22,7 @@ from ..machine import links
 from ..machine.values import Egress
 from ..settings import Settings
 from ..view import Southbound, parse_southbound
-from .hostcheck import HANDLER, REVALIDATOR, Ends, Host
+from .hostcheck import HANDLER, REVALIDATOR, Ends, Host, holds_back
 from .mtucheck import own_pairs
 
 _LACKS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
@@ -41,7 +41,7 @@ def look(settings: Settings, name: str | None, *, rundir: Path, ovs_db: str | No
         ovs_db: The local database; None: that in `rundir`.
     """
     unseen: dict[str, str] = {}
-    threads, started_s, local, southbound = None, None, None, None
+    threads, started_s, local, southbound, held_back = None, None, None, None, False
     try:
         pid = vswitchd_pid(rundir)
         threads, started_s = threads_of(pid), started_after_s(pid)
@@ -49,7 +49,7 @@ def look(settings: Settings, name: str | None, *, rundir: Path, ovs_db: str | No
         unseen["ovs-vswitchd"] = cause(error)
     try:
         found, config, tls = read_local(settings, ovs_db or f"unix:{rundir}/db.sock")
-        local = parse_local(found, config, name)
+        local, held_back = parse_local(found, config, name), holds_back(found, config)
         southbound = _southbound(tls, local.remote)
     except EdgeError as error:
         unseen["Chassis row"] = error.diagnostics()
@@ -66,6 +66,7 @@ def look(settings: Settings, name: str | None, *, rundir: Path, ovs_db: str | No
         absent=absent(wanted | mine),
         threads=threads,
         started_s=started_s,
+        held_back=held_back,
         southbound=southbound,
         interfaces=_workloads(settings, ovs_db or f"unix:{rundir}/db.sock", local, unseen),
         paths=paths,

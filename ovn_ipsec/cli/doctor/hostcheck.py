@@ -46,6 +46,15 @@ RESTART = (
     "restart ovs-vswitchd: if it is started within 10 s of boot, it counts no processors, and every"
     " packet without a datapath flow is lost"
 )
+MANAGED, WAIT = "ovn-managed-flow-restore-wait", "flow-restore-wait"
+HELD_BACK = (
+    "OVN 24.03.8, 25.03.3, 25.09.3 and 26.03.1 have ovs-vswitchd wait for them when it starts, and"
+    " may not notice that it has started: nothing is forwarded then"
+)
+NEWER_OVN = (
+    "upgrade OVN to the next release, which lets that be; until then restart ovn-controller after"
+    " each restart of ovs-vswitchd"
+)
 LOOK = "run this as root on the chassis itself; if that fails too, see why it cannot be read"
 
 
@@ -63,6 +72,8 @@ class Host:
     """Threads of ovs-vswitchd by kind; None: not seen."""
     started_s: float | None = None
     """How long the machine had been up when ovs-vswitchd started; None: not seen."""
+    held_back: bool = False
+    """Whether the local database has an ovs-vswitchd wait for this ovn-controller at its start."""
     southbound: Southbound | None = None
     """None: not read."""
     interfaces: tuple[Interface, ...] = ()
@@ -91,11 +102,23 @@ def examine_host(name: str | None, host: Host) -> tuple[Check, ...]:
     checks += _addresses(host.absent)
     if host.threads is not None:
         checks.append(_threads(host.threads, host.started_s))
+    if host.held_back:
+        step = NEWER_OVN
+        checks.append(Check(part="ovn-controller", is_well=False, said=HELD_BACK, next_step=step))
     checks += [
         Check(part=part, is_well=None, said=printable(why, 400), next_step=LOOK)
         for part, why in host.unseen.items()
     ]
     return tuple(checks)
+
+
+def holds_back(external_ids: Mapping[str, str], other_config: Mapping[str, str]) -> bool:
+    """Whether a row of Open_vSwitch has the mark of an OVN that holds ovs-vswitchd back.
+
+    The option alone is there during a restart by ovs-ctl. Source: OVN, commits 621f85e92 and
+    30f431174 ("Fix bfd up too early after unexpected reboot" and its revert).
+    """
+    return external_ids.get(MANAGED) == other_config.get(WAIT) == "true"
 
 
 def _row(name: str, host: Host, chassis: Mapping[str, ChassisView]) -> Iterator[Check]:

@@ -11,14 +11,19 @@ import pytest
 from ovn_ipsec.cli.doctor.checkup import Check
 from ovn_ipsec.cli.doctor.hostcheck import (
     HAVE_ADDRESS,
+    HELD_BACK,
     LOOK,
     MAKE_ROW,
+    MANAGED,
     MEET,
     NAMED,
+    NEWER_OVN,
     RESTART,
     TAKE_BACK,
+    WAIT,
     Host,
     examine_host,
+    holds_back,
 )
 from ovn_ipsec.cli.view import RawSouthbound, Southbound, parse_southbound
 from ovn_ipsec.schema.encap import RawChassis
@@ -45,6 +50,27 @@ def test_a_host_that_is_as_its_rows_say_is_well():
         (check.part, check.said) for check in checks
     ]
     assert {""} == {check.next_step for check in checks}
+
+
+@pytest.mark.parametrize(
+    ("marks", "config", "held"),
+    [
+        ({MANAGED: "true"}, {WAIT: "true"}, True),
+        # As ovs-ctl sets it while it restarts ovs-vswitchd.
+        ({}, {WAIT: "true"}, False),
+        ({MANAGED: "true"}, {}, False),
+        ({MANAGED: "true"}, {WAIT: "false"}, False),
+        ({MANAGED: "false"}, {WAIT: "false"}, False),
+        ({}, {}, False),
+    ],
+)
+def test_an_ovn_that_holds_ovs_vswitchd_back_is_named(
+    marks: dict[str, str], config: dict[str, str], held: bool
+):
+    """It forwards until Open vSwitch is restarted, and then nothing."""
+    host = Host(held_back=holds_back(marks, config))
+    expected = [("ovn-controller", HELD_BACK, NEWER_OVN)] if held else []
+    assert expected == bad(examine_host("hv1", host))
 
 
 def test_a_chassis_without_a_row_is_not_well():
