@@ -8,6 +8,7 @@ from heapq import nsmallest
 
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy, EncryptionPolicy, Mode, Phase
 from ovn_ipsec.model.status import PairCounts
+from ovn_ipsec.policy.across import end_mode
 from ovn_ipsec.schema import nb_global
 from ovn_ipsec.schema.report import printable
 
@@ -83,7 +84,7 @@ def state_word(policy: ClusterPolicy | None, census: Census, elapsed: Elapsed = 
     """
     if policy is None:
         return _WORDS[Phase.OFF]
-    ends_here = policy.phase is Phase.ESTABLISH and policy.end_mode is not Mode.REQUIRE
+    ends_here = policy.phase is Phase.ESTABLISH and end_mode(policy) is not Mode.REQUIRE
     ended = census.acknowledged or (elapsed.stated_s >= PATIENCE_S and census.up_but_for_few)
     return "established" if ends_here and ended else _WORDS[policy.phase]
 

@@ -469,4 +469,11 @@ def _pair_of(record: PairRecord | None) -> Pair | None:
 
 def _treating(policy: ClusterPolicy) -> tuple[object, ...]:
     """The part of a policy that determines how pairs are treated."""
-    return (policy.generation, policy.default, policy.floor, policy.profile, policy.pairs)
+    return (
+        policy.generation,
+        policy.default,
+        policy.floor,
+        policy.profile,
+        policy.pairs,
+        policy.rules,
+    )

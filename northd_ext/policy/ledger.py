@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import compress
+from itertools import compress, product
 from operator import is_not
 from typing import NamedTuple
 
 from ovn_ipsec.model.policy import ClassName, Mode, Profile, Treatment
+from ovn_ipsec.policy.across import NO_RULE, Across, Face
 from ovn_ipsec.policy.classes import NOTHING, REST, Matrix, RuleBook, Signature, Subject
 from ovn_ipsec.policy.judgement import lacking, missed
 from ovn_ipsec.policy.limits import meetings
@@ -42,13 +43,20 @@ class Kind(NamedTuple):
     """Whether this class is the one last written there; None if that is not known."""
 
 
+class Gate(NamedTuple):
+    """What rules across availability zones, and OVN, see of an encap at either end."""
+
+    type: str
+    face: Face
+
+
 class Need(NamedTuple):
     """Everything that determines whether others miss a chassis without a controller."""
 
     types: frozenset[str]
     signatures: frozenset[Signature]
-    gateway: bool
-    """Whether it has tunnels to other availability zones."""
+    gates: frozenset[Gate]
+    """How it meets other availability zones: empty if it has no tunnels to them."""
 
 
 class Able(NamedTuple):
@@ -56,6 +64,8 @@ class Able(NamedTuple):
 
     signature: Signature
     profiles: frozenset[Profile]
+    gates: frozenset[Gate] = frozenset()
+    """See Need.gates."""
 
 
 _Encaps = tuple[tuple[EncapFacts, Kind], ...]
@@ -65,13 +75,15 @@ _Encaps = tuple[tuple[EncapFacts, Kind], ...]
 class Ledger:
     """What the rules of one book say of the chassis as of the last update."""
 
-    def __init__(self, book: RuleBook | None) -> None:
+    def __init__(self, book: RuleBook | None, across: Across | None = None) -> None:
         """Start with no chassis.
 
         Args:
             book: The rules; None if the classes cannot be known: then every class is NOTHING.
+            across: The rules for pairs across availability zones; None if there are none.
         """
         self.book = book
+        self.across = across
         self.matrix: Matrix | None = None
         """The treatment of every pair of classes; None without a book."""
         self.size = 0
@@ -86,8 +98,8 @@ class Ledger:
         """Chassis with a controller, by what it can do."""
         self.users: Counter[str] = Counter()
         """How many chassis have encaps of a type that IPsec covers."""
-        self.far: Counter[str] = Counter()
-        """The same of those in other availability zones."""
+        self.far: Counter[Gate] = Counter()
+        """The same of those in other availability zones, by what rules can tell apart."""
         self.tally = Tally()
         self._quarantined: frozenset[str] = frozenset()
         self._facts: dict[str, ChassisFacts] = {}
@@ -149,15 +161,36 @@ class Ledger:
         return not missed(met, mode)
 
     def meets_others(self, need: Need, mode: Mode) -> bool:
-        """Whether a chassis has pairs with other zones, where the default applies, of this mode."""
-        default = None if self.book is None else self.book.default.mode
-        met = need.gateway and any(self.far[kind] for kind in need.types)
-        return met and (default is None or missed((default,), mode))
+        """Whether a chassis has pairs with other availability zones of this mode."""
+        if self.book is None:
+            return any(True for _ in self._beyond(need.gates))
+        default = self.book.default
+        met = (
+            default if self.across is None else self.across.decide(*both).treatment
+            for both in self._beyond(need.gates)
+        )
+        return missed((treatment.mode for treatment in met), mode)
 
     def lacking(self, able: Able) -> frozenset[Profile]:
         """Cipher suites that the pairs of an encap use and that its chassis cannot do."""
-        met = self._met.get(self.class_of(able.signature) or REST, ())
+        met = list(self._met.get(self.class_of(able.signature) or REST, ()))
+        if self.across is not None:
+            found = (self.across.decide(*both) for both in self._beyond(able.gates))
+            met += [verdict.treatment for verdict in found if verdict.rule is not None]
         return lacking(met, able.profiles)
+
+    @property
+    def profiles(self) -> frozenset[Profile]:
+        """Cipher suites that some pair may use."""
+        within = frozenset[Profile]() if self.matrix is None else self.matrix.profiles
+        rules = () if self.across is None else self.across.rules
+        return within.union(rule.profile for rule in rules if rule.profile is not None)
+
+    def _beyond(self, gates: frozenset[Gate]) -> Iterator[tuple[Face, Face]]:
+        """The faces of the pairs of an encap or a chassis with other availability zones."""
+        for near, far in product(gates, self.far):
+            if near.type == far.type:
+                yield near.face, far.face
 
     def _decide(self, book: RuleBook) -> None:
         present = frozenset(kind.signature for kind in self.kinds)
@@ -179,16 +212,7 @@ class Ledger:
     def _kind(self, facts: ChassisFacts, encap: EncapFacts, membership: Membership) -> Kind:
         signature, ours = NOTHING, None
         if self.book is not None:
-            subject = Subject(
-                chassis=facts.name,
-                hostname=facts.hostname,
-                zones=facts.zones,
-                azs=facts.azs,
-                ip=encap.ip,
-                hosts=membership.hosts,
-                reaches=membership.reaches,
-            )
-            signature = self.book.signature(subject)
+            signature = self.book.signature(_subject(facts, encap, membership))
         if encap.label in self._written:
             ours = encap.class_text == self._written[encap.label]
         return Kind(signature, encap.text, encap.class_text, ours)
@@ -196,8 +220,11 @@ class Ledger:
     def _put(self, name: str, facts: ChassisFacts | None, membership: Membership | None) -> None:
         """Replace what is known of a chassis, in every sum; without facts it is removed."""
         old, had = self._facts.pop(name, None), self._encaps.pop(name, ())
-        self.far.subtract(_far_types(old))
-        self.far.update(_far_types(facts))
+        for gate in self._far_gates(old):
+            self.far[gate] -= 1
+            if not self.far[gate]:
+                del self.far[gate]
+        self.far.update(self._far_gates(facts))
         self._members.pop(name, None)
         encaps: _Encaps = ()
         if facts is not None:
@@ -216,6 +243,17 @@ class Ledger:
         self.kinds.put(name, *(kind for _, kind in encaps))
         self._sort(name, facts, encaps)
 
+    def _far_gates(self, facts: ChassisFacts | None) -> frozenset[Gate]:
+        if facts is None or not facts.is_remote:
+            return frozenset()
+        return frozenset(self._gate(facts, encap) for encap in facts.encaps if encap.protectable)
+
+    def _gate(self, facts: ChassisFacts, encap: EncapFacts) -> Gate:
+        if self.across is None:
+            return Gate(encap.type, NO_RULE)
+        side = self.across.far if facts.is_remote else self.across.near
+        return Gate(encap.type, side(_subject(facts, encap, _NOWHERE)))
+
     def _sort(self, name: str, facts: ChassisFacts | None, encaps: _Encaps) -> None:
         """Put a chassis among those with a controller or among those without."""
         signatures = frozenset(kind.signature for _, kind in encaps)
@@ -223,10 +261,13 @@ class Ledger:
         needs: list[Need] = []
         if name in self._quarantined:
             facts = None
+        gates = frozenset[Gate]()
+        if facts is not None and facts.is_interconn:
+            gates = frozenset(self._gate(facts, encap) for encap, _ in encaps)
         if facts is not None and facts.digest is not None:
-            able = [Able(one, facts.digest.profiles) for one in signatures]
+            able = [Able(one, facts.digest.profiles, gates) for one in signatures]
         elif facts is not None and facts.digest_error is None and encaps:
-            needs = [Need(_types(encaps), signatures, gateway=facts.is_interconn)]
+            needs = [Need(_types(encaps), signatures, gates)]
         self.able.put(name, *able)
         self.unmanaged.put(name, *needs)
 
@@ -236,8 +277,16 @@ def _replaced(new: Mapping[str, object], old: Mapping[str, object]) -> Iterator[
     return compress(new, map(is_not, new.values(), map(old.get, new)))
 
 
-def _far_types(facts: ChassisFacts | None) -> frozenset[str]:
-    return facts.types if facts is not None and facts.is_remote else frozenset()
+def _subject(facts: ChassisFacts, encap: EncapFacts, membership: Membership) -> Subject:
+    return Subject(
+        chassis=facts.name,
+        hostname=facts.hostname,
+        zones=facts.zones,
+        azs=facts.azs,
+        ip=encap.ip,
+        hosts=membership.hosts,
+        reaches=membership.reaches,
+    )
 
 
 def _types(encaps: _Encaps) -> frozenset[str]:

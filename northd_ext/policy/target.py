@@ -26,6 +26,7 @@ from ovn_ipsec.model.policy import (
     Treatment,
 )
 from ovn_ipsec.policy import limits
+from ovn_ipsec.policy.across import Across
 from ovn_ipsec.policy.classes import Matrix, RuleBook
 from ovn_ipsec.policy.judgement import of_classes, weakens, weigh
 from ovn_ipsec.policy.ruleset import RuleSet
@@ -86,7 +87,8 @@ class _Book:
     def turn_to(self, rules: RuleSet) -> Ledger:
         if rules != self._rules:
             book = RuleBook(rules.rules, rules.default, rules.networks)
-            self._rules, self.ledger = rules, Ledger(book)
+            across = Across(rules.rules, rules.default)
+            self._rules, self.ledger = rules, Ledger(book, across if across.rules else None)
         return self.ledger
 
 
@@ -225,7 +227,7 @@ def _unable(ledger: Ledger) -> tuple[list[InputError], bool]:
         One error for each suite; and whether so many lack it that the rules cannot be applied:
         a few only lose their own pairs.
     """
-    if ledger.matrix is None or ledger.matrix.profiles <= {Profile.DEFAULT}:
+    if ledger.matrix is None or ledger.profiles <= {Profile.DEFAULT}:
         return [], False
     lacking: dict[Profile, list[Able]] = {}
     for able in ledger.able:
@@ -238,10 +240,13 @@ def _unable(ledger: Ledger) -> tuple[list[InputError], bool]:
 def _vnis(rules: RuleSet, sb: SbView) -> frozenset[int]:
     """VNIs of the networks of which no rule lets anything pass in clear.
 
-    A higher rule with another mode might do so: then only the pairs decide.
+    A higher rule with another mode might do so: then only the pairs decide. Rules across
+    availability zones cannot: no rule lets a network's packets pass in clear to other zones.
     """
     closed = {name for name, mode in rules.networks.items() if mode is Mode.REQUIRE}
     for rule in rules.rules:
+        if rule.across:
+            continue
         if rule.mode is not Mode.REQUIRE:
             break
         kinds = {selector.kind for selector in rule.selectors}

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from ovn_ipsec.model.policy import NO_POLICY, Auth, ClusterPolicy, Mode, Phase
 from ovn_ipsec.model.status import PairCounts
+from ovn_ipsec.policy.across import end_mode
 from ovn_ipsec.policy.judgement import follows, spared
 
 from ..policy.ledger import Ledger
@@ -114,7 +115,7 @@ def take_census(policy: ClusterPolicy | None, ledger: Ledger) -> Census:
         ready=len(tally.places) - len(behind),
         behind=behind,
         junk=tuple(sorted(tally.junk)),
-        absent=_absent(ledger, wanted.end_mode),
+        absent=_absent(ledger, end_mode(wanted)),
         lacking={
             auth: tally.auths.names(able for able in tally.auths if auth not in able)
             for auth in Auth

@@ -27,6 +27,7 @@ from ovn_ipsec.model.policy import (
     Rollout,
     next_generation,
 )
+from ovn_ipsec.policy.across import end_mode
 from ovn_ipsec.schema import sb_global
 
 from ..observe.views import NbView, SbView
@@ -195,7 +196,7 @@ def is_done(policy: ClusterPolicy, rollout: Rollout, census: Census, elapsed: El
     limit_s = deadline_s(policy)
     if limit_s is not None:
         return census.acknowledged or elapsed.phase_s >= limit_s
-    if policy.phase is not Phase.ESTABLISH or policy.end_mode is not Mode.REQUIRE:
+    if policy.phase is not Phase.ESTABLISH or end_mode(policy) is not Mode.REQUIRE:
         return False
     if rollout is Rollout.IMMEDIATE or census.all_up:
         return True

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from itertools import islice
+from typing import NamedTuple
 
 from ..errors import InputError
+from ..model.chassis import EncapType
 from ..model.policy import (
     ClusterPolicy,
     Mode,
@@ -22,6 +24,7 @@ from ..model.policy import (
     Treatment,
 )
 from ..policy import judgement, limits
+from ..policy.across import NO_RULE, Across, End, Face, subject_of
 from ..policy.classes import REST, RuleBook, Signature, Subject, Verdict
 from ..policy.ruleset import RuleSet, asked_for, last_good
 from ..policy.topology import Membership
@@ -58,6 +61,15 @@ def effective(snapshot: Snapshot) -> RuleSet:
     return wanted
 
 
+class Seen(NamedTuple):
+    """What rules see of an encap; encaps of which they see the same are treated alike."""
+
+    signature: Signature | None
+    """Its traits; None for another zone's chassis, for which there are no classes."""
+    face: Face
+    """The rules across availability zones that it satisfies."""
+
+
 class Evaluation:
     """One set of rules, asked about one cluster."""
 
@@ -65,14 +77,17 @@ class Evaluation:
         """Compile the rules."""
         self.rules = rules
         self.book = RuleBook(rules.rules, rules.default, rules.networks)
+        self.across = Across(rules.rules, rules.default)
         self._memberships = snapshot.memberships
 
-    def signature(self, view: ChassisView, intent: EncapIntent) -> Signature | None:
-        """The traits of an encap; None where no rule applies, for another zone's chassis."""
+    def seen(self, view: ChassisView, intent: EncapIntent) -> Seen:
+        """What the rules see of an encap."""
+        end = End(view.chassis, intent)
         if view.chassis.is_remote:
-            return None
+            return Seen(None, self.across.far(subject_of(end)))
+        face = self.across.near(subject_of(end)) if view.chassis.is_interconn else NO_RULE
         membership = self._memberships.get(view.name, _NOWHERE)
-        return self.book.signature(
+        signature = self.book.signature(
             Subject(
                 chassis=view.name,
                 hostname=view.hostname,
@@ -83,12 +98,13 @@ class Evaluation:
                 reaches=membership.reaches,
             )
         )
+        return Seen(signature, face)
 
-    def verdict(self, one: Signature | None, other: Signature | None) -> Verdict:
+    def verdict(self, one: Seen, other: Seen) -> Verdict:
         """What the rules say of a pair."""
-        if one is None or other is None:
-            return Verdict(treatment=self.rules.default, rule=None, network=None)
-        return self.book.decide(one, other)
+        if one.signature is None or other.signature is None:
+            return self.across.decide(one.face, other.face)
+        return self.book.decide(one.signature, other.signature)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +125,7 @@ def tally(snapshot: Snapshot, rules: RuleSet) -> Tally:
     by_rule: Counter[int] = Counter()
     by_network: Counter[str] = Counter()
     default = 0
-    for kind in kinds(snapshot.chassis.values(), evaluation.signature):
+    for kind in kinds(snapshot.chassis.values(), evaluation.seen):
         verdict = evaluation.verdict(*kind.faces)
         if verdict.network is not None:
             by_network[verdict.network] += kind.count
@@ -158,8 +174,8 @@ def difference(snapshot: Snapshot, before: RuleSet, after: RuleSet) -> Differenc
     examples: dict[tuple[Treatment, Treatment], list[Ends]] = {}
     same = 0
 
-    def face(view: ChassisView, intent: EncapIntent) -> tuple[Signature | None, Signature | None]:
-        return old.signature(view, intent), new.signature(view, intent)
+    def face(view: ChassisView, intent: EncapIntent) -> tuple[Seen, Seen]:
+        return old.seen(view, intent), new.seen(view, intent)
 
     for kind in kinds(snapshot.chassis.values(), face):
         (one, one_new), (other, other_new) = kind.faces
@@ -209,28 +225,35 @@ class Inability:
 def unable(snapshot: Snapshot, rules: RuleSet) -> Inability:
     """Say what of rules cannot be done."""
     evaluation = Evaluation(snapshot, rules)
-    held: dict[Signature, list[ChassisView]] = {}
+    held: dict[tuple[Signature, tuple[EncapType, Face]], list[ChassisView]] = {}
+    far: set[tuple[EncapType, Face]] = set()
     for view in snapshot.chassis.values():
         for intent in view.chassis.encaps:
-            signature = evaluation.signature(view, intent)
-            if signature is not None:
-                held.setdefault(signature, []).append(view)
-    matrix = evaluation.book.matrix(held)
-    named = {one: evaluation.book.class_name(one) or REST for one in held}
+            signature, face = evaluation.seen(view, intent)
+            gate = (intent.encap.type, face)
+            if signature is None:
+                far.add(gate)
+            else:
+                held.setdefault((signature, gate), []).append(view)
+    present = {signature for signature, _ in held}
+    matrix = evaluation.book.matrix(present)
+    named = {one: evaluation.book.class_name(one) or REST for one in present}
     met = limits.meetings(matrix, named.values(), rules.default)
     lacking: dict[Profile, set[str]] = {}
     reporting: set[str] = set()
-    for one, views in held.items():
+    for (one, (kind, near)), views in held.items():
+        beyond = (evaluation.across.decide(near, face) for of, face in far if of is kind)
+        needed = [*met[named[one]], *(v.treatment for v in beyond if v.rule is not None)]
         for view in views:
             if view.digest is not None:
                 reporting.add(view.name)
-                for profile in judgement.lacking(met[named[one]], view.digest.profiles):
+                for profile in judgement.lacking(needed, view.digest.profiles):
                     lacking.setdefault(profile, set()).add(view.name)
     names = {profile: sorted(found) for profile, found in lacking.items()}
     weighed = judgement.weigh(names, len(reporting))
     refused = [
         *limits.lacking(weighed.many),
-        *limits.too_many(len(format_pairs(matrix.pairs)), len(held)),
+        *limits.too_many(len(format_pairs(matrix.pairs)), len(present)),
     ]
     return Inability(
         refused=tuple(f"{error.key} {error.text}: {error.reason}" for error in refused),
@@ -266,6 +289,8 @@ def covers(wide: tuple[Selector, Selector], narrow: tuple[Selector, Selector]) -
 
 
 def _covers(wide: Selector, narrow: Selector) -> bool:
+    if wide.remote is not narrow.remote:
+        return False
     if wide == narrow or wide.kind is SelectorKind.ANY:
         return True
     if wide.kind is not narrow.kind:

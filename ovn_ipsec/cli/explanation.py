@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..model.policy import ClusterPolicy, Mode, Phase, Treatment, network_rule
+from ..model.policy import REMOTE, ClusterPolicy, Mode, Phase, Treatment, network_rule
 from ..model.status import Digest, PairState
+from ..policy.across import treatment_between
 from ..policy.classes import Verdict
-from ..policy.judgement import follows, is_closed, quarantined, treatment_of, weakens
+from ..policy.judgement import follows, is_closed, quarantined, weakens
 from ..policy.pairs import preferred_type
 from ..schema import nb_global
 from ..schema.network_mtu import RawNetworks, parse_networks
@@ -20,7 +21,7 @@ from .finding import Finding, Level
 from .headroom import findings as mtu_findings
 from .headroom import headroom, line_of, treatment_by
 from .judge import FIX_KEY, NO_AGENT, NO_NETWORKS, NO_NORTHD, SEE_LOG
-from .pairs import Ends, between, has_tunnels
+from .pairs import Ends, between, end_of, has_tunnels, is_across
 from .rows import ONE_ADDRESS
 from .settings import Exit
 from .view import ChassisView, Snapshot
@@ -149,9 +150,9 @@ def explain(
 
 def decider(verdict: Verdict, *, local: bool = True) -> str:
     """Name what decided a pair; `local` is False for one with another availability zone."""
-    if not local:
-        return "the default: rules do not apply across availability zones"
     by = "the default: no rule matches"
+    if not local:
+        by = f"the default: no rule with {REMOTE} matches, and no other applies across zones"
     if verdict.rule is not None:
         by = f"rule {verdict.rule.priority}: {verdict.rule}"
     if verdict.network is None:
@@ -184,21 +185,23 @@ def _zones(view: ChassisView) -> str:
 
 
 def _pair(snapshot: Snapshot, evaluation: Evaluation, ends: Ends, live: LivePeers) -> PairLine:
-    signatures = [evaluation.signature(end.view, end.encap) for end in ends]
-    verdict = evaluation.verdict(*signatures)
-    wanted, decided_by = verdict.treatment, decider(verdict, local=None not in signatures)
-    stronger = _asked_by_others(wanted.mode, ends)
+    seen = [evaluation.seen(end.view, end.encap) for end in ends]
+    verdict = evaluation.verdict(*seen)
+    wanted, decided_by = verdict.treatment, decider(verdict, local=not is_across(ends))
+    stronger = None if verdict.rule is not None else _asked_by_others(wanted.mode, ends)
     if stronger is not None:
         wanted, decided_by = replace(wanted, mode=stronger[0]), stronger[1]
     carried = None
     if snapshot.policy is not None and is_on(snapshot.policy):
-        carried = treatment_of(snapshot.policy, ends[0].encap, ends[1].encap)
+        carried = treatment_between(snapshot.policy, *map(end_of, ends))
     told = _live(ends, live)
     state, why = told or _state(snapshot.policy, wanted, carried, ends)
     left, left_because = _left(ends, live, carried or wanted, _in_udp(snapshot))
     lines = []
-    for end, signature in zip(ends, signatures, strict=True):
-        name = None if signature is None else evaluation.book.class_name(signature)
+    for end, (signature, face) in zip(ends, seen, strict=True):
+        name, traits = None, evaluation.across.matched(face)
+        if signature is not None:
+            name, traits = evaluation.book.class_name(signature), evaluation.book.traits(signature)
         lines.append(
             EndLine(
                 chassis=end.view.name,
@@ -206,7 +209,7 @@ def _pair(snapshot: Snapshot, evaluation: Evaluation, ends: Ends, live: LivePeer
                 mode=end.encap.mode or "",
                 class_name=end.encap.class_name or "",
                 class_wanted=name or "",
-                traits=() if signature is None else evaluation.book.traits(signature),
+                traits=traits,
             )
         )
     return PairLine(
@@ -294,7 +297,7 @@ def _left(
         left, path = (peer or {}).get("inner_mtu"), (peer or {}).get("path_mtu")
         if isinstance(left, int):
             return left, f"says the controller of {ours.view.name}, of {path} on the path"
-    line = line_of(ends, lambda _one, _other: treatment, in_udp=in_udp)
+    line = line_of(ends, lambda _ends: treatment, in_udp=in_udp)
     if line.left is None:
         return None, "neither controller reports the MTU of the underlay"
     return line.left, line.words()

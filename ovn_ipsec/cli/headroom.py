@@ -8,7 +8,7 @@ and what exceeds it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,12 +17,12 @@ from ..model.chassis import EncapType
 from ..model.mtu import BY_PROFILE, Wrapping, inner_mtu
 from ..model.policy import ClusterPolicy, EncryptionPolicy, Mode, Phase, Treatment
 from ..model.status import Room
-from ..policy.judgement import treatment_of
+from ..policy.across import End, face_of, treatment_between
 from ..schema.encap import EncapIntent
 from ..schema.network_mtu import NetworkMtu
 from ..schema.report import printable
 from .finding import CLUSTER, Finding, Level
-from .pairs import Ends, kinds
+from .pairs import Ends, end_of, kinds
 from .view import ChassisView, Southbound
 from .wording import plural
 
@@ -38,15 +38,20 @@ are to follow: it has lost its underlay, or does not tell the truth."""
 SEE_UNDERLAY = "on the chassis: ovn-ipsec doctor; ip link show; ip route get PEER"
 NO_MTU = "correct the number: a workload that is given it may ignore it"
 
-Treat = Callable[[EncapIntent, EncapIntent], Treatment]
+
+class Treat(NamedTuple):
+    """How pairs are treated."""
+
+    pair: Callable[[Ends], Treatment]
+    face: Callable[[ChassisView, EncapIntent], Hashable]
+    """Encaps that have the same face are treated alike."""
 
 
 class _Face(NamedTuple):
     """What matters of an encap here."""
 
     underlay: int | None
-    mode: Mode | None
-    class_name: str | None
+    treated: Hashable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,11 +144,14 @@ def treatment_by(policy: ClusterPolicy | None, asked: EncryptionPolicy | None = 
         asked: What the northbound asks for; it counts while nothing is in force.
     """
     if policy is not None and policy.phase not in (Phase.OFF, Phase.RELAX):
-        return lambda one, other: treatment_of(policy, one, other)
+        return Treat(
+            lambda ends: treatment_between(policy, *map(end_of, ends)),
+            lambda view, intent: face_of(policy, End(view.chassis, intent)),
+        )
     wanted = Treatment(mode=Mode.OFF)
     if asked is not None:
         wanted = Treatment(mode=asked.mode, profile=asked.profile)
-    return lambda _one, _other: wanted
+    return Treat(lambda _ends: wanted, lambda _view, _intent: None)
 
 
 def headroom(
@@ -204,9 +212,13 @@ def _is_sound(room: Room) -> bool:
 
 def _lines(views: Iterable[ChassisView], treat: Treat, *, in_udp: bool) -> tuple[MtuLine, ...]:
     found: dict[tuple[object, ...], MtuLine] = {}
-    for kind in kinds(views, _face):
+
+    def face(view: ChassisView, intent: EncapIntent) -> _Face:
+        return _Face(_underlay(view), treat.face(view, intent))
+
+    for kind in kinds(views, face):
         ends = next(kind.examples(1))
-        line = line_of(ends, treat, in_udp=in_udp)
+        line = line_of(ends, treat.pair, in_udp=in_udp)
         key = (line.type, line.version, line.treatment, line.underlay)
         before = found.get(key)
         pairs = kind.count + (0 if before is None else before.pairs)
@@ -219,23 +231,19 @@ def _rank(line: MtuLine) -> tuple[object, ...]:
     return (left is None, left or 0, line.type, line.version, line.treatment.profile)
 
 
-def _face(view: ChassisView, intent: EncapIntent) -> _Face:
-    return _Face(_underlay(view), intent.mode, intent.class_name)
-
-
 def _underlay(view: ChassisView) -> int | None:
     room = _sound(view)
     return None if room is None else room.underlay
 
 
-def line_of(ends: Ends, treat: Treat, *, in_udp: bool) -> MtuLine:
+def line_of(ends: Ends, treat: Callable[[Ends], Treatment], *, in_udp: bool) -> MtuLine:
     """What one pair leaves, by what both chassis report of the underlay."""
     one, other = ends
     known = [mtu for mtu in (_underlay(one.view), _underlay(other.view)) if mtu is not None]
     return MtuLine(
         type=one.encap.encap.type,
         version=one.encap.encap.ip.version,
-        treatment=treat(one.encap, other.encap),
+        treatment=treat(ends),
         in_udp=in_udp,
         underlay=min(known, default=None),
         pairs=1,

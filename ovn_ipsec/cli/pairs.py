@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations, islice, product
 from typing import Generic, TypeVar
 
+from ..policy import across
 from ..policy.pairs import encap_pairs, tunnels_to
 from ..schema.encap import Chassis, EncapIntent
 from .view import ChassisView
@@ -68,6 +69,16 @@ def has_tunnels(one: Chassis, other: Chassis) -> bool:
     """
     ends = ((one, other), (other, one))
     return any(tunnels_to(local, peer) for local, peer in ends if not local.is_remote)
+
+
+def end_of(end: End) -> across.End:
+    """The same without the report of its controller."""
+    return across.End(end.view.chassis, end.encap)
+
+
+def is_across(ends: Ends) -> bool:
+    """Whether a pair is with another availability zone."""
+    return any(end.view.chassis.is_remote for end in ends)
 
 
 def between(one: ChassisView, other: ChassisView) -> tuple[Ends, ...]:

@@ -10,7 +10,7 @@ from ..model.policy import Treatment
 from ..schema.report import printable
 from .decisions import Evaluation, asked
 from .explanation import decider, why_none
-from .pairs import Ends, between
+from .pairs import Ends, between, is_across
 from .view import Snapshot
 
 
@@ -38,13 +38,13 @@ def try_pairs(snapshot: Snapshot, one: str, other: str) -> Trial:
     first, second = snapshot.chassis[one], snapshot.chassis[other]
     lines: list[TrialLine] = []
     for ends in between(first, second):
-        signatures = [evaluation.signature(end.view, end.encap) for end in ends]
-        verdict = evaluation.verdict(*signatures)
+        one_end, other_end = (evaluation.seen(end.view, end.encap) for end in ends)
+        verdict = evaluation.verdict(one_end, other_end)
         lines.append(
             TrialLine(
                 ends=ends,
                 treatment=verdict.treatment,
-                decided_by=decider(verdict, local=None not in signatures),
+                decided_by=decider(verdict, local=not is_across(ends)),
             )
         )
     return Trial(lines=tuple(lines), reason="" if lines else why_none(first, second))

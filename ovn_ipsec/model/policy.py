@@ -152,6 +152,9 @@ class SelectorKind(StrEnum):
     """Logical_Switch.name of a port that the chassis hosts."""
 
 
+REMOTE = "remote:"
+"""Precedes a selector of chassis of other availability zones."""
+
 NAMED = frozenset({SelectorKind.ZONE, SelectorKind.AZ, SelectorKind.NETWORK})
 """Selectors whose argument is a freely chosen name, in any characters."""
 
@@ -166,16 +169,19 @@ class Selector:
     kind: SelectorKind
     argument: str = ""
     """In its canonical form; empty for ANY."""
+    remote: bool = False
+    """Whether it matches chassis of other availability zones only; else it matches none of them."""
 
     def __str__(self) -> str:
         """Return the only spelling of this selector in a rule."""
+        prefix = REMOTE if self.remote else ""
         if self.kind is SelectorKind.ANY:
-            return str(self.kind)
+            return f"{prefix}{self.kind}"
         argument = self.argument
         if self.kind in NAMED and not BARE_NAME.match(argument):
             escaped = argument.replace("\\", r"\\").replace('"', r"\"")
             argument = f'"{escaped}"'
-        return f"{self.kind}:{argument}"
+        return f"{prefix}{self.kind}:{argument}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +194,11 @@ class Rule:
     mode: Mode
     profile: Profile | None = None
     """None: the cluster's."""
+
+    @property
+    def across(self) -> bool:
+        """Whether it matches pairs with other availability zones; else it matches none of them."""
+        return any(selector.remote for selector in self.selectors)
 
     def __str__(self) -> str:
         """Return the only spelling of this rule in NB_Global.options."""
@@ -259,11 +270,6 @@ class ClusterPolicy:
     northd_ext that finds NB's rules invalid."""
     vnis: frozenset[int] = frozenset()
     """Geneve VNIs (Datapath_Binding.tunnel_key) whose packets must never be clear, on any pair."""
-
-    @property
-    def end_mode(self) -> Mode:
-        """The strongest mode of any pair: only if one is `require` is there an `enforce`."""
-        return strongest(self.default, *(t.mode for t in self.pairs.values()))
 
 
 GENERATION_MAX = 2**53 - 1

@@ -108,17 +108,18 @@ class RuleBook:
         """Compile the rules.
 
         Args:
-            rules: In any order.
+            rules: In any order; those that match pairs across availability zones are left out.
             default: What applies if no rule matches, and the profile of rules without their own.
             networks: What networks ask for: as the rule ``network:N any MODE``, except that it
                 never makes a pair weaker than the rules do.
         """
         self.default = default
-        self._rules = sorted(rules, key=lambda rule: (-rule.priority, str(rule)))
+        within = (rule for rule in rules if not rule.across)
+        self._rules = sorted(within, key=lambda rule: (-rule.priority, str(rule)))
         self._sugar = sorted(networks.items(), key=lambda item: (-item[1].strength, item[0]))
         sides = [rule.selectors for rule in self._rules]
         sides += [network_rule(name, mode).selectors for name, mode in self._sugar]
-        self._traits = _Traits({selector for side in sides for selector in side})
+        self._traits = Traits({selector for side in sides for selector in side})
         self._needs = [self._traits.needs(*side) for side in sides]
         self._faces: dict[Signature, tuple[int, int]] = {}
         self._verdicts: dict[tuple[int, int], Verdict] = {}
@@ -260,10 +261,11 @@ def _lowest(bits: int) -> int:
     return (bits & -bits).bit_length() - 1
 
 
-class _Traits:
+class Traits:
     """One bit for each selector, two for each network, and how to find them for a Subject."""
 
     def __init__(self, selectors: set[Selector]) -> None:
+        """Compile the selectors; whether one is for other zones makes no difference here."""
         self._words: list[str] = []
         self._own: dict[Selector, int] = {}
         self._globs: list[tuple[SelectorKind, _Match, int]] = []
@@ -279,6 +281,7 @@ class _Traits:
         return self._own[left] | self._reached(right), self._own[right] | self._reached(left)
 
     def signature(self, subject: Subject) -> Signature:
+        """Return what an encap has."""
         bits = 0
         for kind, match, bit in self._globs:
             if match(subject.chassis if kind is SelectorKind.CHASSIS else subject.hostname):
@@ -296,6 +299,7 @@ class _Traits:
         return Signature(bits)
 
     def words(self, signature: Signature) -> tuple[str, ...]:
+        """Return it in words."""
         words: list[str] = []
         rest = int(signature)
         while rest:

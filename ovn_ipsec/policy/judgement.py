@@ -70,7 +70,7 @@ def missed(met: Iterable[Mode], end_mode: Mode) -> bool:
 
     Args:
         met: How its pairs are to be treated.
-        end_mode: ClusterPolicy.end_mode.
+        end_mode: The strongest mode of any pair: see across.end_mode().
     """
     return any(not weakens(end_mode, mode) for mode in met)
 

@@ -78,6 +78,9 @@ class Chassis:
     """other_config:is-remote: it belongs to another availability zone (ovn-ic)."""
     is_interconn: bool
     """other_config:is-interconn: it has tunnels to chassis of other availability zones."""
+    hostname: str = ""
+    azs: frozenset[str] = frozenset()
+    """Availability zones in ovn-cms-options."""
     encaps: tuple[EncapIntent, ...]
     """Sorted by type and address."""
 
@@ -153,7 +156,8 @@ def parse_chassis(raw: RawChassis) -> ParsedChassis:
 
     The keys of an is-remote chassis are those that the ovn-ipsec-northd of its own zone has given
     it: ovn-ic copies Encap.options. Its class belongs to other rules than ours, and its name may
-    be that of a class of ours, so it is left out. Its mode can only strengthen a pair.
+    be that of a class of ours, so it is left out. Its mode can only strengthen a pair, and only one
+    that no rule of this zone decides.
     """
     is_remote = raw.other_config.get(IS_REMOTE) == "true"
     try:
@@ -189,6 +193,8 @@ def parse_chassis(raw: RawChassis) -> ParsedChassis:
             zones=raw.transport_zones,
             is_remote=is_remote,
             is_interconn=raw.other_config.get(IS_INTERCONN) == "true",
+            hostname=raw.hostname,
+            azs=availability_zones(raw.other_config),
             encaps=tuple(intents),
         ),
         errors=tuple(errors),
@@ -260,8 +266,9 @@ DOCUMENTED = (
     _config(
         name=IS_REMOTE,
         meaning="The chassis belongs to another availability zone. Its Encap rows are never"
-        " written, no rule matches it, and the default applies to its pairs, or what its row asks"
-        " for if that is stronger: ovn-ic copies the keys of the other zone. Its class is ignored.",
+        " written. Only rules with `remote:` match it; if none does, the default applies to its"
+        " pairs, or what its row asks for if that is stronger: ovn-ic copies the keys of the other"
+        " zone. Its class is ignored.",
         values=one_of(("true", "false")),
         default="`false`",
         example="true",

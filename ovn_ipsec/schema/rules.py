@@ -15,7 +15,7 @@ from ipaddress import ip_network
 from typing import NoReturn
 
 from ..errors import InputError
-from ..model.policy import BARE_NAME, Mode, Profile, Rule, Selector, SelectorKind
+from ..model.policy import BARE_NAME, REMOTE, Mode, Profile, Rule, Selector, SelectorKind
 from .fields import Place
 
 PREFIX = "ovn-ipsec-rule-"
@@ -37,7 +37,10 @@ _FORMS = {
     "cidr:PREFIX": SelectorKind.CIDR,
     "network:NAME": SelectorKind.NETWORK,
 }
-_SELECTOR = f"expected a selector ({', '.join(_FORMS)})"
+_FAR = (SelectorKind.ANY, SelectorKind.CHASSIS, SelectorKind.HOST, SelectorKind.CIDR)
+"""What is known of chassis of other availability zones: all that ovn-ic copies."""
+_SELECTOR = f"expected a selector ({', '.join(_FORMS)}), or {REMOTE} and one of the first kinds"
+_REMOTE = f"expected {', '.join(f for f, of in _FORMS.items() if of in _FAR)} after {REMOTE}"
 _MODE = f"expected a mode ({', '.join(Mode)})"
 _PROFILE = f"expected a profile ({', '.join(Profile)})"
 
@@ -172,7 +175,8 @@ class _Parser:
         for index, character in enumerate(self.text):
             if not character.isprintable():
                 self.refuse(index, "expected only printable characters")
-        selectors = (self.selector(), self.selector())
+        selectors = (first, second) = (self.selector(), self.selector())
+        self.check(first, second)
         mode = self.mode()
         profile = None if self.at > len(self.text) else self.profile(mode)
         if self.at <= len(self.text):
@@ -199,19 +203,35 @@ class _Parser:
 
     def selector(self) -> Selector:
         start, word = self.word(_SELECTOR)
+        remote = word.startswith(REMOTE)
+        if remote:
+            start += len(REMOTE)
+            word = word.removeprefix(REMOTE)
         head, colon, argument = word.partition(":")
-        if head not in list(SelectorKind):
-            self.refuse(start, _SELECTOR + _hint(head, SelectorKind))
+        if head not in list(_FAR if remote else SelectorKind):
+            known = [REMOTE.removesuffix(":"), *SelectorKind]
+            self.refuse(start, _REMOTE if remote else _SELECTOR + _hint(head, known))
         kind = SelectorKind(head)
         inside = start + len(head)
         if kind is SelectorKind.ANY:
             if colon:
                 self.refuse(inside, "expected nothing after any")
-            return Selector(kind)
+            return Selector(kind, remote=remote)
         if not colon:
             form = next(form for form, of in _FORMS.items() if of is kind)
             self.refuse(inside, f"expected {form}")
-        return Selector(kind, self.argument(kind, inside + 1, argument))
+        return Selector(kind, self.argument(kind, inside + 1, argument), remote=remote)
+
+    def check(self, first: Selector, second: Selector) -> None:
+        """Refuse two selectors that match no pair together."""
+        at = len(str(first)) + 1
+        if first.remote and second.remote:
+            self.refuse(at, f"expected a selector without {REMOTE}: one end of a pair is here")
+        if first.remote or second.remote:
+            for start, selector in ((0, first), (at, second)):
+                if selector.kind is SelectorKind.NETWORK:
+                    reason = "what a network reaches in other zones is not known"
+                    self.refuse(start, f"expected no network: beside {REMOTE}: {reason}")
 
     def argument(self, kind: SelectorKind, start: int, text: str) -> str:
         if kind is SelectorKind.CIDR:

@@ -255,7 +255,8 @@ DOCUMENTED = (
     ),
     _key(
         name=FLOOR,
-        meaning="The weakest mode that any pair may have, whatever an Encap row says.",
+        meaning="The weakest mode that any pair may have, whatever an Encap row says. Rules with"
+        " `remote:` do not lower it; they are obeyed all the same.",
         values=one_of(Mode),
         example=Mode.REQUIRE,
         page=_CLASSES,
@@ -286,7 +287,8 @@ DOCUMENTED = (
     _key(
         name=RULES,
         meaning="The rules behind the matrix, for people, and for an ovn-ipsec-northd that finds"
-        " those of the northbound invalid.",
+        " those of the northbound invalid. Those with `remote:` are not in the matrix: controllers"
+        " read them here.",
         values="`PRIORITY RULE` on each line, the highest priority first; may be empty",
         example="100 zone:dc1 zone:dc2 require profile=cnsa",
         page="reference/policy.md",

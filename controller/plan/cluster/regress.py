@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.policy import PROTECTION, ClassPair, ClusterPolicy, Phase, Treatment
+from ovn_ipsec.policy.across import stated
 from ovn_ipsec.schema import sb_global
 
 _PEM_END = "-----END CERTIFICATE-----"
@@ -90,6 +91,10 @@ def _weakenings(kept: ClusterPolicy, offered: ClusterPolicy) -> Iterator[str]:
             "replayed packets are accepted",
         ),
         (_blocks(offered.authorities) - _blocks(kept.authorities), "other authorities are trusted"),
+        (
+            stated(kept).rules != stated(offered).rules,
+            "other rules decide across availability zones",
+        ),
         (kept.quarantine - offered.quarantine, "chassis are no longer in quarantine"),
         (kept.vnis - offered.vnis, "networks are no longer protected"),
         (set(offered.auth) - set(kept.auth), "other ways of authentication are accepted"),

@@ -77,11 +77,15 @@ def rule(statement: Statement | None, offered: PairIntent, policy: ClusterPolicy
 
 def _kept(statement: Statement, offered: PairIntent, policy: ClusterPolicy) -> PairIntent:
     kept = statement.treatment
-    return replace(offered, mode=strongest(policy.floor, kept.mode), profile=kept.profile)
+    mode = kept.mode if offered.ruled else strongest(policy.floor, kept.mode)
+    return replace(offered, mode=mode, profile=kept.profile)
 
 
 def refusal(this_chassis: ChassisName, ruling: Ruling, offered: PairIntent) -> InputError:
     """Say which row asks for less than what applies, and for what.
+
+    A pair with another availability zone may be decided by a rule: then it is what the rule
+    matches that has changed.
 
     Args:
         this_chassis: Our name.
@@ -89,6 +93,14 @@ def refusal(this_chassis: ChassisName, ruling: Ruling, offered: PairIntent) -> I
         offered: What it refused.
     """
     pair, old = offered.pair, ruling.statement
+    reason = (
+        f"would weaken {ruling.intent.mode} to {offered.mode} without a new generation of"
+        " the policy; refused"
+    )
+    if offered.across and old is not None and old.labels == offered.labels:
+        row = f"{this_chassis} or {pair.peer}"
+        reason = f"a change of what rules match {reason}"
+        return InputError(table="Chassis", row=row, key="hostname or zones", text="", reason=reason)
     ours = old is not None and (
         old.labels[1] == offered.labels[1] and old.labels[0] != offered.labels[0]
     )
@@ -100,8 +112,7 @@ def refusal(this_chassis: ChassisName, ruling: Ruling, offered: PairIntent) -> I
         row=f"{chassis}/{ip}",
         key=f"options:{key}",
         text=str(text or ""),
-        reason=f"would weaken {ruling.intent.mode} to {offered.mode} without a new generation of"
-        " the policy; refused",
+        reason=reason,
     )
 
 

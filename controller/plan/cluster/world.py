@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import DEFAULT_PORT, ChassisName, EncapType, IpAddress, Pair
 from ovn_ipsec.model.policy import ClassName, ClusterPolicy, Mode, Profile, Treatment
+from ovn_ipsec.policy.across import End, ruled
 from ovn_ipsec.policy.judgement import treatment_of
 from ovn_ipsec.policy.pairs import encap_pairs, tunnels_to
 from ovn_ipsec.schema.encap import ERRORS_MAX, Chassis, EncapIntent, ParsedChassis
@@ -51,9 +52,13 @@ class PairIntent:
     labels: tuple[Label, Label] = (Label(), Label())
     """What the rows of the local and of the remote encap state."""
     stated: bool = False
-    """Whether both rows state something. Rows of ovn-ic chassis need not: we never write them."""
+    """Whether both rows state something. Rows of ovn-ic chassis need not: we never write them. And
+    no row need do so where a rule across availability zones decides."""
     across: bool = False
     """Whether the peer belongs to another availability zone."""
+    ruled: bool = False
+    """Whether a rule for pairs with other availability zones decides it, to which no floor applies:
+    it comes from SB_Global, as the floor does."""
 
     @property
     def treatment(self) -> Treatment:
@@ -80,7 +85,8 @@ def _intent(
     local: tuple[Chassis, EncapIntent], remote: tuple[Chassis, EncapIntent], policy: ClusterPolicy
 ) -> PairIntent:
     (this, ours), (peer, theirs) = local, remote
-    treatment = treatment_of(policy, ours, theirs)
+    by_rule = ruled(policy, End(this, ours), End(peer, theirs))
+    treatment = by_rule or treatment_of(policy, ours, theirs)
     labels = (Label(ours.mode, ours.class_name), Label(theirs.mode, theirs.class_name))
     return PairIntent(
         pair=Pair(
@@ -95,8 +101,10 @@ def _intent(
         profile=treatment.profile,
         csum=theirs.encap.csum,
         across=peer.is_remote,
+        ruled=by_rule is not None,
         labels=labels,
-        stated=not (
+        stated=by_rule is not None
+        or not (
             (labels[0].is_missing and not this.is_remote)
             or (labels[1].is_missing and not peer.is_remote)
         ),

@@ -79,12 +79,13 @@ def _lefts(pairs: list[Ends], southbound: Southbound, host: Host) -> Iterator[_L
     policy = southbound.policy
     treat = treatment_by(policy)
     in_udp = policy is not None and policy.tuning.force_encapsulation
-    for ours, theirs in pairs:
+    for ends in pairs:
+        ours, theirs = ends
         local, remote = ours.encap.encap, theirs.encap.encap
         path = host.paths.get((local.ip, remote.ip))
         if path is None:
             continue
-        treatment = treat(ours.encap, theirs.encap)
+        treatment = treat.pair(ends)
         esp = None if treatment.mode is Mode.OFF else BY_PROFILE[treatment.profile]
         wrapping = Wrapping(type=local.type, version=local.ip.version, esp=esp, in_udp=in_udp)
         yield _Left(

@@ -69,7 +69,8 @@ def command() -> None:
 
     \b
     selectors  any, chassis:GLOB, host:GLOB, zone:NAME, az:NAME, cidr:PREFIX,
-               network:NAME
+               network:NAME; remote: before one of any, chassis:, host:, cidr: for
+               gateways of other availability zones, which no other selector matches
     modes      off      not encrypted
                prefer   encrypted if both ends can, clear until then
                require  encrypted or dropped

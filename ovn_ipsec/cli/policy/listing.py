@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from ...errors import InputError
 from ...model.policy import Mode, network_rule
-from ...policy.judgement import treatment_of
+from ...policy.across import End, face_of, treatment_between
 from ...policy.ruleset import SWITCH, RuleSet
 from ...schema import nb_global
+from ...schema.encap import EncapIntent
 from ...schema.report import printable
 from ...schema.rules import RuleError
 from ..decisions import asked, is_on, missing, shadowed, tally, unable, words
-from ..pairs import kinds
+from ..pairs import end_of, kinds
 from ..settings import Exit
-from ..view import Snapshot
+from ..view import ChassisView, Snapshot
 
 DEFAULT = "default"
 
@@ -134,9 +136,13 @@ def _held(snapshot: Snapshot, rules: RuleSet) -> InForce | None:
     if policy is None or not is_on(policy):
         return None
     modes: Counter[str] = Counter({str(mode): 0 for mode in Mode})
-    for kind in kinds(snapshot.chassis.values(), lambda _, encap: (encap.mode, encap.class_name)):
-        one, other = next(kind.examples(1))
-        modes[treatment_of(policy, one.encap, other.encap).mode] += kind.count
+
+    def face(view: ChassisView, intent: EncapIntent) -> Hashable:
+        return face_of(policy, End(view.chassis, intent))
+
+    for kind in kinds(snapshot.chassis.values(), face):
+        ends = next(kind.examples(1))
+        modes[treatment_between(policy, *map(end_of, ends)).mode] += kind.count
     wanted = frozenset(rules.texts)
     return InForce(
         generation=policy.generation,

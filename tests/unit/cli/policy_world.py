@@ -96,7 +96,7 @@ def labelled(made: Snapshot, rows: Iterable[RawChassis]) -> tuple[RawChassis, ..
     for raw in rows:
         view = made.chassis[raw.name]
         options = {MODE: str(made.asked.mode)}
-        signature = evaluation.signature(view, view.chassis.encaps[0])
+        signature = evaluation.seen(view, view.chassis.encaps[0]).signature
         name = None if signature is None else evaluation.book.class_name(signature)
         options |= {} if name is None else {CLASS: name}
         encaps = tuple(replace(encap, options=options) for encap in raw.encaps)

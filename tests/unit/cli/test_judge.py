@@ -305,6 +305,33 @@ def test_a_gateway_to_another_zone_needs_a_controller(
     assert expected == absent(policy, views)
 
 
+@pytest.mark.parametrize(
+    ("rule", "default", "expected"),
+    [
+        ("any remote:host:x off", Mode.REQUIRE, frozenset()),
+        ("any remote:host:y off", Mode.REQUIRE, frozenset({"gw"})),
+        ("chassis:gw remote:any require", Mode.PREFER, frozenset({"gw"})),
+        ("chassis:hv1 remote:any require", Mode.PREFER, frozenset()),
+    ],
+)
+def test_rules_across_zones_say_which_gateway_needs_a_controller(
+    rule: str, default: Mode, expected: frozenset[str]
+):
+    """As northd counts them."""
+    rows = (
+        chassis("gw", "10.0.0.1", other={"is_interconn": "true"}),
+        chassis("far", "10.0.0.9", hostname="x", other={"is_remote": "true"}),
+    )
+    policy = ClusterPolicy(
+        generation=7,
+        phase=Phase.ESTABLISH,
+        default=default,
+        floor=Mode.OFF,
+        rules=(f"100 {rule}",),
+    )
+    assert expected == absent(policy, cluster(*rows).chassis)
+
+
 def test_an_address_in_rows_of_two_chassis_is_not_well():
     """Under whatever tunnel type: the index of the table is by type and address."""
     rows = (*hosts(1), chassis("rogue", "10.0.0.1", types=("vxlan",)))

@@ -41,6 +41,7 @@ SELECTORS = (
     *("zone:b", "az:one", "cidr:10.0.0.0/8", "cidr:10.0.0.0/30", "cidr:fd00::/8"),
     *("network:web", "network:db"),
 )
+FAR_SELECTORS = ("remote:any", "remote:chassis:hv1", "remote:host:x", "remote:cidr:10.0.0.0/30")
 REQUIRE, OFF = Treatment(mode=Mode.REQUIRE), Treatment(mode=Mode.OFF)
 
 
@@ -64,18 +65,21 @@ def world(draw) -> Snapshot:
                 f"fd00::{n + 1}",
                 zones=draw(st.sets(st.sampled_from("ab"))),
                 hostname=draw(st.sampled_from("xy")),
-                other=draw(st.sampled_from([{}, {}, {"is_remote": "true"}])),
+                other=draw(st.sampled_from([{}, {"is_interconn": "true"}, {"is_remote": "true"}])),
             )
         )
         own = draw(st.sets(st.sampled_from(["web", "db"])))
         memberships[f"hv{n}"] = member(*own, reaches=draw(st.sets(st.sampled_from(["web", "db"]))))
     switches = [("web", draw(st.sampled_from([{}, {"ovn-ipsec": "prefer"}]))), ("db", {})]
+    ends = st.tuples(st.sampled_from(SELECTORS), st.sampled_from(SELECTORS))
+    here = [one for one in SELECTORS if not one.startswith("network:")]
+    ends |= st.tuples(st.sampled_from(FAR_SELECTORS), st.sampled_from(here))
     texts = draw(
         st.dictionaries(
             st.integers(1, 6),
-            st.tuples(
-                st.sampled_from(SELECTORS), st.sampled_from(SELECTORS), st.sampled_from(list(Mode))
-            ).map(" ".join),
+            st.tuples(ends, st.sampled_from(list(Mode))).map(
+                lambda found: " ".join([*found[0], found[1]])
+            ),
         )
     )
     return cluster(*rows, rules=texts, switches=switches, memberships=memberships)
@@ -88,7 +92,7 @@ def test_every_pair_is_decided_once(made: Snapshot):
     by: Counter[object] = Counter()
     for one, other in combinations(made.chassis.values(), 2):
         for ends in between(one, other):
-            verdict = evaluation.verdict(*(evaluation.signature(e.view, e.encap) for e in ends))
+            verdict = evaluation.verdict(*(evaluation.seen(e.view, e.encap) for e in ends))
             by[verdict.network or (verdict.rule and verdict.rule.priority)] += 1
     found = tally(made, asked(made))
     assert by == Counter({**found.rules, **found.networks, None: found.default})
@@ -148,13 +152,33 @@ def test_what_is_clear_has_no_profile():
     assert "off" == words(Treatment(mode=Mode.OFF, profile=Profile.CNSA))
 
 
-def test_rules_do_not_reach_into_another_availability_zone():
-    """Nobody labels those encaps."""
-    far = chassis("far", "10.1.0.1", other={"is_remote": "true"})
-    near = chassis("near", "10.1.0.2", other={"is_interconn": "true"})
-    made = cluster(far, near, rules={100: "any any off"})
+FAR = chassis("far", "10.1.0.1", other={"is_remote": "true"})
+NEAR = chassis("near", "10.1.0.2", other={"is_interconn": "true"})
+
+
+def test_only_rules_for_them_reach_into_other_availability_zones():
+    """So a rule from before there were such rules weakens no pair with them."""
+    made = cluster(FAR, NEAR, rules={100: "any any off", 50: "cidr:10.0.0.0/8 any off"})
     assert (1, {}) == (tally(made, asked(made)).default, tally(made, asked(made)).rules)
     assert () == unable(made, instead(made, rule("any any require profile=pq"))).refused
+    made = cluster(FAR, NEAR, rules={100: "any any off", 50: "any remote:cidr:10.1.0.0/24 prefer"})
+    assert (0, {50: 1}) == (tally(made, asked(made)).default, tally(made, asked(made)).rules)
+
+
+def test_a_suite_that_a_gateway_cannot_do_across_zones_is_named():
+    """By the rules that concern its pairs there; of the other zone's chassis nothing is known."""
+    rules = [rule("any remote:chassis:far require profile=pq"), rule("any remote:any require", 50)]
+    made = cluster(FAR, NEAR, *hosts(2), privates={"near": report(), "hv1": report()})
+    (blocked,) = unable(made, instead(made, *rules)).blocked
+    assert blocked.startswith("profile pq: the IKE daemon of near cannot do it, and its pairs")
+    for one in (
+        "any remote:host:x require profile=pq",
+        "chassis:hv9 remote:any require profile=pq",
+    ):
+        assert () == unable(made, instead(made, rule(one))).blocked
+    other = replace(FAR, encaps=(replace(FAR.encaps[0], type="vxlan"),))
+    made = cluster(other, NEAR, privates={"near": report()})
+    assert () == unable(made, instead(made, *rules)).blocked
 
 
 @pytest.mark.parametrize(
@@ -180,13 +204,13 @@ def test_labels_and_matrix_say_what_the_rules_say(made: Snapshot):
     """What northd would write is read back as the verdict of every pair."""
     evaluation = Evaluation(made, asked(made))
     views = [view for view in made.chassis.values() if not view.chassis.is_remote]
-    signatures = [evaluation.signature(v, e) for v in views for e in v.chassis.encaps]
+    signatures = [evaluation.seen(v, e).signature for v in views for e in v.chassis.encaps]
     matrix = evaluation.book.matrix([s for s in signatures if s is not None])
     policy = parse_policy(published(pairs=matrix.pairs, floor=matrix.floor))
     assert policy is not None
     for ends in (e for one, other in combinations(views, 2) for e in between(one, other)):
-        both = [evaluation.signature(end.view, end.encap) for end in ends]
-        names = [evaluation.book.class_name(s) for s in both if s is not None]
+        both = [evaluation.seen(end.view, end.encap) for end in ends]
+        names = [evaluation.book.class_name(s) for s, _ in both if s is not None]
         rows = [
             EncapIntent(encap=end.encap.encap, mode=Mode.REQUIRE, class_name=name)
             for end, name in zip(ends, names, strict=True)

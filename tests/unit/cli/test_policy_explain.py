@@ -22,7 +22,7 @@ from ovn_ipsec.cli.explanation import (
 )
 from ovn_ipsec.cli.judge import FIX_KEY, NO_AGENT, NO_NORTHD, SEE_LOG
 from ovn_ipsec.cli.settings import Exit
-from ovn_ipsec.model.policy import Mode, Phase
+from ovn_ipsec.model.policy import Mode, Phase, Profile, Treatment
 from ovn_ipsec.model.status import PairCounts
 from ovn_ipsec.schema.encap import RawChassis
 
@@ -223,7 +223,7 @@ def test_a_chassis_of_another_zone_is_asked_for_nothing():
     explanation = found(near, far, privates={"hv1": report()})
     (line,) = explanation.pairs
     assert ([], "encrypted") == (steps(explanation), line.state)
-    assert "across availability zones" in line.decided_by
+    assert "no other applies across zones" in line.decided_by
     assert ((), "") == (line.ends[1].traits, line.ends[1].class_wanted)
 
 
@@ -231,8 +231,8 @@ def test_a_chassis_of_another_zone_is_asked_for_nothing():
     ("ours", "theirs", "expected", "by"),
     [
         ("prefer", "require", Mode.REQUIRE, "the other availability zone, whose row of hv2"),
-        ("require", "prefer", Mode.REQUIRE, "the default: rules do not apply across"),
-        ("prefer", "", Mode.PREFER, "the default: rules do not apply across"),
+        ("require", "prefer", Mode.REQUIRE, "the default: no rule with remote: matches"),
+        ("prefer", "", Mode.PREFER, "the default: no rule with remote: matches"),
     ],
 )
 def test_the_stronger_of_two_zones_decides(ours: str, theirs: str, expected: Mode, by: str):
@@ -250,6 +250,26 @@ def test_the_stronger_of_two_zones_decides(ours: str, theirs: str, expected: Mod
     assert line.decided_by.startswith(by)
     assert [] == steps(explanation)
     assert "" == line.ends[1].class_name
+
+
+@pytest.mark.parametrize("theirs", ["off", "prefer", "require"])
+def test_a_rule_across_zones_is_named_and_decides_alone(theirs: str):
+    """The other zone's row carries its default, whatever its own rules say."""
+    near = chassis("hv1", "10.0.0.1", other={"is_interconn": "true"}, options=ROW)
+    far = chassis("hv2", "10.0.0.2", other=REMOTE, options={"ovn-ipsec": theirs})
+    text = "remote:chassis:hv2 chassis:hv1 prefer profile=cnsa"
+    above = {200: "any any off", 150: "any remote:host:x off"}
+    sb = published(*(f"{number} {one}" for number, one in above.items()), f"100 {text}")
+    explanation = found(near, far, rules=above | {100: text}, sb=sb, privates={"hv1": report()})
+    (line,) = explanation.pairs
+    assert f"rule 100: {text}" == line.decided_by
+    assert Treatment(mode=Mode.PREFER, profile=Profile.CNSA) == line.wanted == line.carried
+    assert ("remote:chassis:hv2",) == line.ends[1].traits
+    assert ("", "", [("hv1 10.0.0.1", WHO_WRITES)]) == (
+        line.ends[1].class_name,
+        line.ends[1].class_wanted,
+        steps(explanation),
+    )
 
 
 def test_what_the_cluster_lacks_is_said_first():

@@ -115,6 +115,7 @@ def test_beside_another_driver_nothing_is_opened() -> None:
 
 END = "-----END CERTIFICATE-----\n"
 BUNDLE = "-----BEGIN CERTIFICATE-----\none\n"
+RULES = ("90 any remote:any require",)
 KEPT = replace(
     policy(Phase.ENFORCE, floor=Mode.PREFER, generation=100),
     profile=Profile.CNSA,
@@ -123,6 +124,7 @@ KEPT = replace(
     authorities=f"{BUNDLE}{END}",
     quarantine=frozenset({ChassisName("bad")}),
     vnis=frozenset({7}),
+    rules=RULES,
 )
 
 
@@ -150,6 +152,9 @@ def older(**changes: object) -> ClusterPolicy:
         (older(quarantine=frozenset()), "quarantine"),
         (older(vnis=frozenset()), "networks are no longer protected"),
         (older(auth=(Auth.CA, Auth.PSK)), "authentication"),
+        (older(rules=("100 any any off", *RULES)), ""),
+        (older(rules=()), "other rules decide across availability zones"),
+        (older(rules=("100 any remote:any off",)), "other rules decide across availability zones"),
         (older(), ""),
         (older(quarantine=frozenset({ChassisName("bad"), A, B})), ""),
         (replace(older(phase=Phase.OFF), generation=100), "phase off after enforce"),

@@ -15,7 +15,13 @@ from controller.plan.cluster.world import Label, Offers, PairIntent, World
 from controller.plan.connection import ConnName, conn_name
 from controller.plan.pair.facts import Context
 from ovn_ipsec.model.policy import ClusterPolicy, Mode, Phase, Profile, Treatment
-from ovn_ipsec.schema.encap import ENCAPS_MAX, ERRORS_MAX
+from ovn_ipsec.schema.encap import (
+    ENCAPS_MAX,
+    ERRORS_MAX,
+    RawChassis,
+    RawEncap,
+    parse_chassis,
+)
 from tests import worlds
 from tests.contracts.ike_backend import config
 from tests.worlds import A, B, labelled, matrix, policy, two_classes
@@ -247,6 +253,63 @@ def test_no_class_of_another_zone_weakens_a_pair() -> None:
         intent = agent.intent(NAME)
         assert intent is not None
         assert Mode.REQUIRE is intent.mode
+
+
+def across(
+    text: str, generation: int = 1, default: Mode = Mode.REQUIRE, floor: Mode = Mode.REQUIRE
+) -> ClusterPolicy:
+    """A policy with one rule."""
+    return replace(policy(Phase.ENFORCE, default, floor, generation), rules=(f"100 {text}",))
+
+
+def gateways(host: str = "b.two", asked: str = "require") -> worlds.Rows:
+    """Ours, and one of another zone with a hostname and a mode in its row."""
+    said = RawEncap(type="geneve", ip="10.0.0.2", options={"ovn-ipsec": asked})
+    config = {"is-remote": "true"}
+    far = RawChassis(name=B, hostname=host, other_config=config, encaps=(said,))
+    near = worlds.encap("10.0.0.1", ovn_ipsec="require")
+    return {A: worlds.chassis(A, near, is_interconn="true"), B: parse_chassis(far)}
+
+
+@pytest.mark.parametrize("asked", ["off", "prefer", "require", "junk"])
+def test_a_rule_across_zones_decides_whatever_the_other_row_says(asked: str) -> None:
+    """Also below the floor, which is for pairs within the zone; and rules of the zone do not."""
+    agent = agent_of(gateways(asked=asked), across("any remote:host:*.two off"))
+    assert Mode.OFF is mode(agent)
+    agent = agent_of(gateways(asked=asked), across("any remote:any require", default=Mode.PREFER))
+    assert Mode.REQUIRE is mode(agent)
+    agent = agent_of(gateways(asked=asked), across("any any off"))
+    assert Mode.REQUIRE is mode(agent)
+
+
+def test_another_rule_across_zones_applies_with_its_generation() -> None:
+    """And its removal."""
+    agent = agent_of(gateways(), across("any remote:any require"))
+    agent.put(across("any remote:any off", 2))
+    assert Mode.OFF is mode(agent)
+    agent.put(replace(across("", 3), rules=()))
+    assert Mode.REQUIRE is mode(agent)
+
+
+def test_no_row_moves_a_pair_to_a_weaker_rule_within_a_generation() -> None:
+    """A host name is what another zone says of itself; the refusal names what has changed."""
+    agent = agent_of(gateways("b.one"), across("any remote:host:*.two off"))
+    agent.put_chassis(B, gateways("b.two")[B])
+    assert Mode.REQUIRE is mode(agent)
+    (error,) = agent.refusals[B]
+    assert ("Chassis", f"{A} or {B}", "hostname or zones") == (error.table, error.row, error.key)
+    assert "a change of what rules match would weaken require to off" in error.reason
+    agent.put(across("any remote:host:*.two off", 2))
+    assert Mode.OFF is mode(agent)
+    agent.put_chassis(B, gateways("b.one")[B])
+    assert Mode.REQUIRE is mode(agent)
+
+
+def test_a_pair_that_a_rule_across_zones_opens_needs_no_keys_in_a_row() -> None:
+    """ovn-controller makes our row anew without them when it restarts."""
+    agent = agent_of(gateways(), across("any remote:any off"))
+    agent.put_chassis(A, worlds.chassis(A, "10.0.0.1", is_interconn="true"))
+    assert Mode.OFF is mode(agent)
 
 
 def test_statements_of_pairs_that_are_gone_are_forgotten_with_the_generation() -> None:

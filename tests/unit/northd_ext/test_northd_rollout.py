@@ -12,12 +12,12 @@ import pytest
 from northd_ext.observe.views import ChassisFacts, EncapFacts, NbView, SbView
 from northd_ext.policy.ledger import Ledger
 from northd_ext.policy.target import Signing, Target, Targeting
-from northd_ext.report import summarize
+from northd_ext.report import state_word, summarize
 from northd_ext.rollout.census import Census
 from northd_ext.rollout.census import take_census as take_census_of
 from northd_ext.rollout.gate import AUTH_PATIENCE_S, PATIENCE_S
 from northd_ext.rollout.phases import TRANSITIONS, TURN_S, Event, Step, deadline_s, is_done, step
-from northd_ext.rollout.progress import Elapsed
+from northd_ext.rollout.progress import JUST_NOW, Elapsed
 from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.policy import (
@@ -31,6 +31,7 @@ from ovn_ipsec.model.policy import (
     Tuning,
 )
 from ovn_ipsec.model.status import Digest, PairCounts
+from ovn_ipsec.policy.across import Across
 from ovn_ipsec.policy.classes import RuleBook
 from ovn_ipsec.schema.fields import Place
 from ovn_ipsec.schema.nb_global import ParsedPolicy
@@ -374,6 +375,42 @@ def test_what_other_zones_miss_follows_from_the_default(
     assert expected == take_census_of(at, ledger).absent
     ledger.update({"hv1": near}, {}, {})
     assert () == take_census_of(at, ledger).absent
+
+
+@pytest.mark.parametrize(
+    ("default", "text", "expected"),
+    [
+        (Mode.REQUIRE, "any remote:any off", ()),
+        (Mode.REQUIRE, "any remote:chassis:other off", ("hv1",)),
+        (Mode.PREFER, "chassis:hv1 remote:chassis:hv9 require", ("hv1",)),
+        (Mode.PREFER, "chassis:hv2 remote:any require", ()),
+    ],
+)
+def test_what_other_zones_miss_follows_from_rules_across(
+    default: Mode, text: str, expected: tuple[str, ...]
+) -> None:
+    """A gateway that no such rule encrypts needs no controller for other zones."""
+    place = Place(table="NB_Global", row=".", key="ovn-ipsec-rule-10")
+    found = (parse_rule(place, 10, text),)
+    treatment = Treatment(mode=default)
+    ledger = Ledger(RuleBook(found, treatment), Across(found, treatment))
+    near = replace(chassis(1), is_interconn=True)
+    ledger.update({c.name: c for c in (near, FAR)}, {}, {})
+    at = replace(AT, default=default, floor=Mode.OFF, rules=(f"10 {text}",))
+    assert expected == take_census_of(at, ledger).absent
+    ledger.update({"hv1": near}, {}, {})
+    assert () == take_census_of(at, ledger).absent
+
+
+def test_a_rule_across_zones_is_enforced_where_all_else_is_preferred() -> None:
+    """The phase follows the strongest mode of all rules."""
+    at = replace(AT, default=Mode.PREFER, floor=Mode.PREFER)
+    census = take_census(at, SbView(policy=at, chassis={"hv1": chassis(1, at)}))
+    assert not is_done(at, Rollout.GATED, census, JUST_NOW)
+    assert "established" == state_word(at, census)
+    at = replace(at, rules=("100 any remote:any require",))
+    assert is_done(at, Rollout.GATED, census, JUST_NOW)
+    assert "establishing" == state_word(at, census)
 
 
 @pytest.mark.parametrize("name", HOLDING)

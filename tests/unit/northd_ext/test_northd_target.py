@@ -7,6 +7,8 @@ from dataclasses import replace
 from ipaddress import ip_address
 from uuid import UUID
 
+import pytest
+
 from northd_ext.observe.views import ChassisFacts, EncapFacts, NbView, SbView
 from northd_ext.policy.evaluation import evaluate
 from northd_ext.policy.intent import Intent, choose
@@ -28,6 +30,7 @@ from ovn_ipsec.model.policy import (
     Treatment,
 )
 from ovn_ipsec.model.status import Digest
+from ovn_ipsec.policy.across import end_mode
 from ovn_ipsec.policy.classes import RuleBook
 from ovn_ipsec.policy.ruleset import RuleSet
 from ovn_ipsec.policy.topology import Membership
@@ -153,7 +156,7 @@ def test_rules_become_classes_and_pairs() -> None:
     assert taken.policy is not None
     assert taken.policy.floor is Mode.OFF
     assert taken.policy.rules == ("100 zone:a zone:b require profile=cnsa", "99 any any off")
-    assert taken.policy.end_mode is Mode.REQUIRE
+    assert end_mode(taken.policy) is Mode.REQUIRE
     assert cluster.look(view).event is None
 
 
@@ -162,7 +165,7 @@ def test_rules_that_only_prefer_end_in_established() -> None:
     cluster = Cluster(hv(1))
     taken = cluster.look(nb(asks("any any off", mode=Mode.PREFER)))
     assert taken.policy is not None
-    assert taken.policy.end_mode is Mode.PREFER
+    assert end_mode(taken.policy) is Mode.PREFER
 
 
 def test_missing_network_keeps_the_last_good_policy_over_a_restart() -> None:
@@ -333,6 +336,54 @@ def test_chassis_without_a_controller_is_missed_only_where_it_is_needed() -> Non
         ledger = Ledger(book)
         ledger.update(sb.chassis, {}, {})
         assert take_census(policy, ledger).absent == absent
+
+
+def test_rules_across_zones_write_no_encap_and_no_matrix() -> None:
+    """Only the rules, as a new generation: the gateways decide by them and by the rows."""
+    gateway = hv(1, "a", is_interconn=True, digest=digest())
+    cluster = Cluster(gateway, hv(2, "b", digest=digest()), hv(3, is_remote=True))
+    before = cluster.look(nb(asks("zone:a zone:b off"))).policy
+    assert before is not None
+    labels = {name: found.encaps for name, found in cluster.sb.chassis.items()}
+    taken = cluster.look(nb(asks("zone:a zone:b off", "any remote:any off"))).policy
+    assert taken is not None
+    assert taken.generation > before.generation
+    assert taken.rules == ("100 zone:a zone:b off", "99 any remote:any off")
+    assert labels == {name: found.encaps for name, found in cluster.sb.chassis.items()}
+    assert (taken.pairs, taken.floor) == (before.pairs, before.floor)
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("chassis:hv1 remote:any require profile=pq", True),
+        ("chassis:hv2 remote:any require profile=pq", False),
+        ("any remote:chassis:other require profile=pq", False),
+        ("any remote:any require", False),
+    ],
+)
+def test_a_suite_that_a_gateway_cannot_do_across_zones_is_named(
+    text: str, *, refused: bool
+) -> None:
+    """As one that it cannot do within its zone; those that are no gateways have no such pairs."""
+    members = (hv(1, is_interconn=True, digest=digest()), hv(2, digest=digest()))
+    taken = Targeting().decide(
+        nb(asks(text)),
+        SbView(policy=None, chassis={c.name: c for c in (*members, hv(9, is_remote=True))}),
+        {},
+    )[0]
+    assert refused == any("pq" in error.text for error in taken.errors)
+    assert taken.policy is not None
+
+
+def test_no_rule_across_zones_opens_a_network_of_this_one() -> None:
+    """Its packets stay closed to the guard of every chassis, whatever rule stands above."""
+    cluster = Cluster(hv(1))
+    cluster.sb = replace(cluster.sb, tunnel_keys={"payments": frozenset({5})})
+    for above, vnis in (("any remote:any off", {5}), ("any any off", set())):
+        texts = asks(above, "network:payments any require")
+        found = Targeting().decide(nb(texts, "payments"), cluster.sb, {})[0]
+        assert vnis == found.vnis
 
 
 def test_classes_are_worked_out_for_changed_chassis_only() -> None:

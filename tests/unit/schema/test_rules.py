@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -49,11 +50,39 @@ RULES = st.builds(
     mode=st.sampled_from(Mode),
     profile=st.none() | st.sampled_from(Profile),
 ).filter(lambda rule: rule.mode is not Mode.OFF or rule.profile is None)
+
+
+def remote(rule: Rule) -> Rule:
+    """The same with its first end in another availability zone."""
+    first, second = rule.selectors
+    return replace(rule, selectors=(replace(first, remote=True), second))
+
+
+UNKNOWN = {SelectorKind.ZONE, SelectorKind.AZ, SelectorKind.NETWORK}
+ACROSS = RULES.filter(
+    lambda rule: (
+        rule.selectors[0].kind not in UNKNOWN and rule.selectors[1].kind is not SelectorKind.NETWORK
+    )
+).map(remote)
 NEARLY = st.lists(
     st.sampled_from(
         [
             *("any", "zone:", "zone:a", "chassis:", "l*b", "cidr:10.0.0.0/8", "cidr:fe80::%1/64"),
-            *("network:", '"', "\\", " ", "  ", "off", "require", "profile=", "pq", ":", "\x00"),
+            *(
+                "remote:",
+                "remote:any",
+                "network:",
+                '"',
+                "\\",
+                " ",
+                "  ",
+                "off",
+                "require",
+                "profile=",
+                "pq",
+                ":",
+                "\x00",
+            ),
         ]
     ),
     max_size=12,
@@ -117,6 +146,7 @@ def test_every_selector_is_understood(text: str, argument: str) -> None:
 
 SELECTOR = "expected a selector (any, chassis:GLOB, "
 MODE = "expected a mode (off, prefer, require)"
+FAR = "expected any, chassis:GLOB, host:GLOB, cidr:PREFIX after remote:"
 BLANK = "expected one blank between words"
 
 
@@ -145,6 +175,19 @@ BLANK = "expected one blank between words"
         ("any:x any off", 4, "expected nothing after any"),
         ("any: any off", 4, "expected nothing after any"),
         ("any zone off", 9, "expected zone:NAME"),
+        ("any remot:any off", 5, "did you mean remote?"),
+        ("any remote off", 5, SELECTOR),
+        ("any remote: off", 12, FAR),
+        ("remote:az:dc2 any off", 8, FAR),
+        ("remote:zone:dc2 any off", 8, FAR),
+        ("remote:network:web any off", 8, FAR),
+        ("remote:remote:any any off", 8, FAR),
+        ("any remote:any:x off", 15, "expected nothing after any"),
+        ("any remote:host off", 16, "expected host:GLOB"),
+        ("any remote:cidr:10.1.2.3/8 off", 17, "expected 10.0.0.0/8"),
+        ("remote:any remote:any off", 12, "one end of a pair is here"),
+        ("remote:any network:web off", 12, "expected no network: beside remote:"),
+        ("network:web remote:any off", 1, "expected no network: beside remote:"),
         ("any cidr off", 9, "expected cidr:PREFIX"),
         ("any zone: off", 10, "expected a name of "),
         ("zone:a,b any off", 7, "or any other name in double quotes"),
