@@ -72,6 +72,16 @@ class Zone:
         words = [f"options:ovn-ipsec-{option}" for option in options]
         self.nbctl("set", "NB_Global", ".", "ipsec=true", *words)
 
+    def rule(self, number: int, text: str) -> None:
+        """Set a rule."""
+        self.nbctl("set", "NB_Global", ".", f'options:ovn-ipsec-rule-{number}="{text}"')
+
+    def follows(self, line: str) -> bool:
+        """Whether the southbound has a rule, and the operator is told of what it has now."""
+        held = self.sb.row("SB_Global", "external_ids")["external_ids"]
+        told = helpers.nb_report(self).get("ovn-ipsec-generation")
+        return line in held.get("ovn-ipsec-rules", "") and held["ovn-ipsec-generation"] == told
+
     def join(self, switch: str, subnet: str, workloads: str) -> None:
         """Make a router between a logical switch and the transit switch, for the gateway."""
         router, near = f"r{self.number}", f"169.254.100.{self.number}"
@@ -193,3 +203,59 @@ def test_two_zones_encrypt_what_a_transit_switch_carries(
         ping.run(3)
         assert ping.lost == 0
         ping.assert_encrypted()
+
+
+@pytest.mark.parametrize("cluster", [SETTINGS], ids=["two-zones"], indirect=True)
+def test_rules_say_what_passes_between_zones(cluster: Cluster, zones: tuple[Zone, Zone]) -> None:
+    """Required by both, in a suite of its own; off in one; off in both; required again."""
+    first, second = zones
+    required = "any remote:any require profile=aes256-sha256"
+
+    def wait(zone: Zone, state: str, rule: str) -> float:
+        """Wait for a state of a zone since it has a rule."""
+        wait_until(lambda: zone.follows(f"100 {rule}"), 60, f"{zone.name}: {rule}")
+        return helpers.wait_state(zone, state)
+
+    def strong(host: Chassis) -> bool:
+        return all("HMAC_SHA2_256" in str(one["suite"]) for one in helpers.peers(host))
+
+    def require() -> None:
+        for zone in zones:
+            zone.rule(100, required)
+        took = max(wait(zone, "enforced", required) for zone in zones)
+        for zone in zones:
+            wait_until(lambda host=zone.gateway: strong(host), 60, f"the suite on {zone.name}")
+        answers = ping.wait_answers()
+        say("required across zones", seconds=f"{took:.1f}", answers_s=f"{answers:.1f}")
+        ping.mark()
+        ping.run(3)
+        assert ping.lost == 0
+        ping.assert_encrypted()
+
+    with helpers.traffic(cluster) as ping:
+        for zone in zones:
+            zone.rule(50, "any any off")
+            zone.on("mode=prefer")
+        require()
+        theirs = f"remote:chassis:{first.gateway.name} any off"
+        second.rule(100, theirs)
+        wait(second, "established", theirs)
+        helpers.wait_state(first, "enforced (degraded)")
+        told_apart(first, blocked=1)
+        ping.mark()
+        ping.run(3)
+        say("off in one zone", received=ping.received, sent=ping.sent, clear=ping.clear)
+        assert ping.received == 0
+        assert ping.esp == {}
+        (ours,) = first.gateway.encap_ips
+        assert not [key for key in ping.clear if key[0] is Kind.CLEAR and key[1] == ours]
+        ours_too = f"any remote:cidr:{second.gateway.encap_ips[0]}/32 off"
+        first.rule(100, ours_too)
+        wait(first, "established", ours_too)
+        answers = ping.wait_answers()
+        say("off in both zones", answers_s=f"{answers:.1f}")
+        ping.mark()
+        ping.run(3)
+        assert ping.lost == 0
+        ping.assert_in_clear()
+        require()
