@@ -66,6 +66,12 @@ ealgos calgos."""
 STATE = struct.Struct("=56x16s4sB3x16s64xQQQ8x12xIIHBBB7x")
 """struct xfrm_usersa_info: sel id(daddr spi proto) saddr lft curlft(bytes packets add_time
 use_time) stats seq reqid family mode replay_window flags."""
+ACQUIRE_ID = struct.Struct("=16s4sB3x16s")
+"""struct xfrm_user_acquire up to its selector and policy: id(daddr spi proto) saddr."""
+ACQUIRE_END = struct.Struct("=4I")
+"""struct xfrm_user_acquire behind its policy: aalgos ealgos calgos seq."""
+_ANY = 0xFFFF_FFFF
+"""Any algorithm."""
 ALGORITHM = struct.Struct("=64sII")
 """struct xfrm_algo_aead before its key: alg_name alg_key_len alg_icv_len, both in bits."""
 STATE_ID = struct.Struct("=16s4sHBx")
@@ -83,6 +89,7 @@ class Kind(IntEnum):
     NEW_POLICY = 0x13
     DELETE_POLICY = 0x14
     GET_POLICY = 0x15
+    ACQUIRE = 0x17
     EXPIRE = 0x18
     UPDATE_POLICY = 0x19
     UPDATE_SA = 0x1A
@@ -137,6 +144,28 @@ def delete_policy(policy: XfrmPolicy) -> Request:
     """
     payload = format_selector(policy.selector) + POLICY_ID.pack(0, policy.direction)
     return Request(kind=Kind.DELETE_POLICY, payload=payload)
+
+
+def acquire(policy: XfrmPolicy, pair: tuple[IpAddress, IpAddress]) -> Request:
+    """Ask the IKE daemon for an SA of a policy, as a packet would that the policy is for.
+
+    The kernel passes it on to whoever listens, and makes and keeps nothing.
+
+    Args:
+        policy: One for what leaves, with a template.
+        pair: The local address and the remote one.
+
+    Returns:
+        XFRM_MSG_ACQUIRE; that nobody listens is no error.
+
+    Source:
+        Linux net/xfrm/xfrm_user.c, xfrm_add_acquire.
+    """
+    local, remote = pair
+    bare, attribute = _formatted(policy)
+    head = ACQUIRE_ID.pack(_address_bytes(remote), bytes(4), _ESP, _address_bytes(local))
+    body = head + format_selector(policy.selector) + bare + ACQUIRE_END.pack(*(_ANY,) * 3, 0)
+    return Request(kind=Kind.ACQUIRE, payload=body + attribute)
 
 
 def delete_state(state: XfrmState) -> Request:
@@ -215,14 +244,19 @@ def format_policy(policy: XfrmPolicy) -> bytes:
     Returns:
         struct xfrm_userpolicy_info and its XFRMA_TMPL.
     """
+    return b"".join(_formatted(policy))
+
+
+def _formatted(policy: XfrmPolicy) -> tuple[bytes, bytes]:
+    """The struct, and the attribute, which is empty without templates."""
     limits = (_INFINITE,) * 4 + (0,) * 8
     head = format_selector(policy.selector) + POLICY.pack(
         *limits, policy.priority, 0, policy.direction, policy.action, 0, 0
     )
     if not policy.templates:
-        return head
+        return head, b""
     body = b"".join(_format_template(template) for template in policy.templates)
-    return head + ATTRIBUTE.pack(ATTRIBUTE.size + len(body), _TEMPLATES) + body
+    return head, ATTRIBUTE.pack(ATTRIBUTE.size + len(body), _TEMPLATES) + body
 
 
 def parse_policy(payload: bytes) -> XfrmPolicy:

@@ -239,3 +239,19 @@ def test_what_no_octet_can_hold_is_no_number_of_the_kernel(value: object) -> Non
     """A slip of ours is still found."""
     with pytest.raises(ValueError, match="is not a valid"):
         Mode(value)
+
+
+@given(policy=policies())
+def test_what_asks_for_an_sa_names_policy_and_ends(policy: XfrmPolicy) -> None:
+    """In the struct that the kernel passes on."""
+    ends = IPv4Address("10.9.0.1"), IPv4Address("10.9.0.2")
+    request = messages.acquire(policy, ends)
+    assert request.kind is messages.Kind.ACQUIRE
+    remote, spi, proto, local = messages.ACQUIRE_ID.unpack_from(request.payload)
+    assert (remote[:4], spi, proto, local[:4]) == (ends[1].packed, bytes(4), 50, ends[0].packed)
+    head, size = messages.ACQUIRE_ID.size, messages.SELECTOR.size
+    end = head + 2 * size + messages.POLICY.size
+    assert messages.parse_selector(request.payload[head:]) == policy.selector
+    told = request.payload[head + size : end] + request.payload[end + messages.ACQUIRE_END.size :]
+    assert messages.parse_policy(told) == policy
+    assert end + messages.ACQUIRE_END.size == 280
