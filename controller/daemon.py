@@ -18,6 +18,7 @@ from typing import ParamSpec, TypeVar
 import ovs.poller
 import structlog
 
+from ovn_ipsec.model.ike import Ike
 from ovn_ipsec.model.mtu import Interface
 from ovn_ipsec.model.policy import NO_POLICY, ClusterPolicy
 from ovn_ipsec.model.wait import Reached
@@ -136,7 +137,8 @@ class Controller:
         if self.here is not None:
             self._part("credentials", chassis.observe_credentials, self.here)
         self._part("kernel", self._watch_kernel, now)
-        self._part("ovs-monitor-ipsec", self.conflict.look, now)
+        delegated = chassis.identity.ike.ike is Ike.DELEGATE
+        self._part("ovs-monitor-ipsec", self.conflict.look, now, wanted=delegated)
         decisions = self._part("decisions", chassis.decide, self._before(chassis)) or []
         self._part("guard", self._keep_guard, chassis, now)
         self._part("IKE daemon", self._drive_ike, chassis, decisions, now)
@@ -316,7 +318,7 @@ class Controller:
         return Situation(
             local=Reached(where=vswitch.remotes, up=vswitch.connected, problem=vswitch.problem),
             here=self.here,
-            chassis=None if chassis is None else _told(chassis),
+            chassis=None if chassis is None else _told(chassis, self.conflict.lack),
             coming="" if self.coming is None else _waiting(self.coming),
             fault=next(iter(self._faulty_parts()), ""),
             conflict=self.conflict.problem,
@@ -329,6 +331,8 @@ class Controller:
             words.append(NO_ESP)
         if not self.guard.can_enforce:
             words.append(NO_LAYER)
+        if self.conflict.lack:
+            words.append(f"IKE daemon: {self.conflict.lack}")
         return words
 
     def problems(self) -> list[str]:
@@ -339,6 +343,7 @@ class Controller:
             words.append(_waiting(self.coming))
         if chassis is not None and not self.conflict.problem:
             words += chassis.problems()
+            words.append(report.delegate_problem(chassis.agent, owns=self.ports.owns))
         words += [f"guard {name}: {what}" for name, what in self.guard.keeper.problems().items()]
         words += [self.kernel.problem, self.outside.state.problem, self.evidence.problem]
         words.append(self.vswitch.problem and f"local database: {self.vswitch.problem}")
@@ -416,13 +421,14 @@ class Controller:
                 chassis.close()
 
 
-def _told(chassis: Chassis) -> Told:
+def _told(chassis: Chassis, lack: str) -> Told:
     """What is known of the chassis that this host is."""
     session, ike = chassis.southbound.session, chassis.ike
+    problem = lack or ike.problem
     return Told(
         name=chassis.identity.name,
         southbound=Reached(where=session.remotes, up=chassis.connected, problem=session.problem),
-        ike=Reached(where=chassis.identity.ike.where, up=ike.ready, problem=ike.problem),
+        ike=Reached(where=chassis.identity.ike.where, up=ike.ready and not lack, problem=problem),
         ready=chassis.ready,
         has_row=chassis.has_row,
         held=chassis.held_because,

@@ -25,6 +25,7 @@ from .guard.layer import GuardLayer
 from .guard.nft import NftGuardLayer
 from .guard.xfrm import XfrmGuardLayer
 from .ike.backend import IkeBackend
+from .ike.delegate import Delegate
 from .ike.libreswan import tools as libreswan
 from .ike.libreswan.daemon import Libreswan
 from .ike.strongswan import StrongSwan
@@ -162,6 +163,8 @@ def _ike(address: IkeAddress, folder: Path) -> IkeBackend:
             return StrongSwan(address.vici)
         case Ike.LIBRESWAN:
             return Libreswan(libreswan.Places(folder=folder))
+        case Ike.DELEGATE:
+            return Delegate()
 
 
 def _southbound(address: SouthboundAddress) -> Session:

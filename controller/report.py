@@ -93,6 +93,24 @@ def profile_problem(agent: Agent) -> str:
     return f"the IKE daemon cannot do profile {', '.join(lacking)}" if lacking else ""
 
 
+def delegate_problem(agent: Agent, *, owns: bool) -> str:
+    """Say for how many pairs a quarantine does not hold; empty: for none.
+
+    ovs-monitor-ipsec goes by the tunnel ports, and ovn-controller marks all of them, or none.
+
+    Args:
+        agent: Whose pairs they are.
+        owns: Whether the ports are ours: then only what is to be encrypted is marked.
+    """
+    barred = agent.pair_counts().quarantined
+    if owns or not barred or not agent.abilities.delegated:
+        return ""
+    return (
+        f"ovs-monitor-ipsec goes on encrypting {plural(barred, 'pair')} in quarantine, because"
+        " ovn-controller has the tunnel ports (docs/howto/delegate.md)"
+    )
+
+
 def refusal_summary(refusals: Iterable[InputError], limit: int = 3) -> str:
     """The first refusals in words, and the number of the others."""
     found = list(refusals)

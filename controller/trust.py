@@ -22,11 +22,29 @@ from .southbound import ChassisSeen, SouthboundSeen
 
 _log = structlog.get_logger()
 
+UNABLE = (
+    "this chassis cannot authenticate with {}: ovn-ipsec-ike=delegate can only with ca"
+    " (docs/howto/delegate.md)"
+)
+
 
 class Trust:
     """The credentials of this chassis and those that its peers have published."""
 
-    def __init__(self, keeper: CredentialSource, keys: Keyring) -> None:
+    def __init__(
+        self,
+        keeper: CredentialSource,
+        keys: Keyring,
+        able: frozenset[Auth] = frozenset(Auth),
+    ) -> None:
+        """Start without credentials.
+
+        Args:
+            keeper: Where they come from.
+            keys: Those that the IKE daemon has confirmed.
+            able: Methods that the IKE daemon can be used with.
+        """
+        self._able = able
         self.keeper = keeper
         self.keys = keys
         self.configs = Configs()
@@ -77,7 +95,7 @@ class Trust:
             self.keys.offer(self.keeper.credentials, self.keeper.keys)
             self.keys.dirty()
         # Only what the IKE daemon has confirmed is used.
-        credentials = self.keys.credentials
+        credentials = self.keys.credentials.only(self._able)
         self.keys.revoke(self.keeper.crls)
         self.keys.set_ocsp(() if credentials.ca is None else credentials.ca.ca_der, here.ocsp_uri)
         reports = None if seen is None else seen.reporting.__contains__
@@ -102,7 +120,7 @@ class Trust:
     @property
     def auths(self) -> frozenset[Auth]:
         """Methods for which everything exists, is valid, and was accepted by the IKE daemon."""
-        return self.keeper.auths - self.keys.lacking
+        return (self.keeper.auths - self.keys.lacking) & self._able
 
     def wake_at(self) -> float | None:
         """When certificates of peers have to be checked again; None: not by time."""
@@ -118,6 +136,8 @@ class Trust:
         words = [*self.keeper.problems(), self._plain.problem]
         if policy.phase is Phase.OFF:
             words = [word for word in words if word not in (NO_FILES, NO_SECRET)]
+        elif not self._able.issuperset(policy.auth[:1]):
+            words.append(UNABLE.format(policy.auth[0]))
         if Auth.PINNED in policy.auth and policy.phase is not Phase.OFF:
             open_ones = [r.strip() for r in remotes.split(",") if not r.strip().startswith("ssl:")]
             if any(open_ones):

@@ -149,6 +149,9 @@ class KernelWatch:
         tracked = {} if agent is None else _tracked(agent, now)
         own = self._state.own_reqids()
         own = own if agent is None else agent.own_reqids(own)
+        if agent is not None and agent.abilities.delegated:
+            # Nothing there is ours, and what is seen of each pair is from there already.
+            tracked, own = {}, ()
         found = audit(tracked, policies, states, own)
         self.foreign = found.foreign
         if agent is None:

@@ -85,9 +85,11 @@ def audit(
         own_reqids: Every reqid that was ever given to a connection of ours.
     """
     policies = tuple(policies)
-    protected = frozenset(filter(None, map(_key, policies)))
+    protected = frozenset(filter(None, map(policy_key, policies)))
     others = (p for p in policies if not any(t.reqid in own_reqids for t in p.templates))
-    foreign = frozenset(key for key in map(_key, others) if key and key[0] is PolicyDirection.OUT)
+    foreign = frozenset(
+        key for key in map(policy_key, others) if key and key[0] is PolicyDirection.OUT
+    )
     states = [state for state in states if state.proto == _ESP and state.reqid in own_reqids]
     spis = {(state.dst, state.spi) for state in states}
     flows = {(state.src, state.dst, state.reqid) for state in states}
@@ -132,7 +134,7 @@ def audit(
 
 def is_protected(foreign: frozenset[PolicyKey], pair: Pair) -> bool:
     """Whether another program's policies encrypt what a pair sends, by ``Findings.foreign``."""
-    return _keys(pair)[OUT] in foreign
+    return pair_keys(pair)[OUT] in foreign
 
 
 def _leftovers(
@@ -145,17 +147,21 @@ def _leftovers(
 
     Two pairs of two tunnel types may share a flow: what the other one has is left alone.
     """
-    keys = {key for one in off for key in _keys(one.pair).values()}
+    keys = {key for one in off for key in pair_keys(one.pair).values()}
     reqids = {reqid for one in off for reqid in one.reqids}
     for policy in policies:
         used = {template.reqid for template in policy.templates}
         ours = any(one in own_reqids and one not in live for one in used)
-        if used & reqids or (_key(policy) in keys and ours):
+        if used & reqids or (policy_key(policy) in keys and ours):
             yield policy
 
 
-def _key(policy: XfrmPolicy) -> PolicyKey | None:
-    """Direction, ends and destination port of a policy that protects tunnel traffic with ESP."""
+def policy_key(policy: XfrmPolicy) -> PolicyKey | None:
+    """Direction, ends and destination port of a policy that protects tunnel traffic with ESP.
+
+    Args:
+        policy: None is returned for any other.
+    """
     selector = policy.selector
     esp = any(template.proto == _ESP for template in policy.templates)
     if not esp or selector.proto != _UDP or selector.dport_mask != 0xFFFF:
@@ -173,8 +179,8 @@ def _key(policy: XfrmPolicy) -> PolicyKey | None:
     )
 
 
-def _keys(pair: Pair) -> dict[str, PolicyKey]:
-    """The policy that matters for each child; its reverse half carries nothing."""
+def pair_keys(pair: Pair) -> dict[str, PolicyKey]:
+    """The policy that matters for each child of a pair; its reverse half carries nothing."""
     return {
         OUT: (PolicyDirection.OUT, pair.local, pair.remote, pair.out_port),
         IN: (PolicyDirection.IN, pair.remote, pair.local, pair.in_port),
@@ -184,7 +190,7 @@ def _keys(pair: Pair) -> dict[str, PolicyKey]:
 def _lacking(
     one: Tracked, protected: frozenset[PolicyKey], spis: set[tuple[IpAddress, int]]
 ) -> Iterable[str]:
-    keys = _keys(one.pair)
+    keys = pair_keys(one.pair)
     newest = {child.name: child for child in one.seen.children()}
     for name, child in newest.items():
         inbound = (one.pair.local, child.spi_in) in spis
@@ -200,7 +206,7 @@ def _carries(
 ) -> bool:
     pair, (reqid_out, reqid_in) = one.pair, one.reqids
     return (
-        set(_keys(pair).values()) <= protected
+        set(pair_keys(pair).values()) <= protected
         and (pair.local, pair.remote, reqid_out) in flows
         and (pair.remote, pair.local, reqid_in) in flows
     )

@@ -303,6 +303,11 @@ class Abilities:
     """Whether it tells the certificates that peers have shown."""
     reqid_max: int = 2**32 - 1
     """The largest reqid that it takes."""
+    delegated: bool = False
+    """Whether another program drives it by the tunnel ports: then it is told nothing, its SAs are
+    those of the kernel, and all that can be done for a pair is to have the kernel ask for one."""
+    auths: frozenset[Auth] = frozenset(Auth)
+    """Methods that it can be used with."""
 
 
 ABLE = Abilities()

@@ -32,6 +32,7 @@ from ..plan.ports.tunnels import (
     PortPlan,
     PortSettings,
     SeenPorts,
+    delegated_ports,
     marks,
     plan_ports,
     wanted_ports,
@@ -296,7 +297,10 @@ class PortKeeper:
         seen = SeenPorts(
             bridge=self._shared.bridge, ports=self._local.of(ready), used_names=frozenset()
         )
-        wanted = wanted_ports([(one.pair, one.csum) for one in records], settings)
+        if agent.abilities.delegated:
+            wanted = delegated_ports([(one.pair, one.csum, one.state) for one in records], settings)
+        else:
+            wanted = wanted_ports([(one.pair, one.csum) for one in records], settings)
         plan = plan_ports(wanted, seen, self._shared.index)
         if plan.create:
             # Only now, for to read all names costs as much as all ports.

@@ -8,10 +8,12 @@ from enum import StrEnum
 
 
 class Ike(StrEnum):
-    """An IKE daemon that a controller can drive."""
+    """An IKE daemon that a chassis can use."""
 
     STRONGSWAN = "strongswan"
     LIBRESWAN = "libreswan"
+    DELEGATE = "delegate"
+    """Whichever a stock ovs-monitor-ipsec drives; the controller drives none."""
 
 
 class IkeSetting(StrEnum):
@@ -19,10 +21,15 @@ class IkeSetting(StrEnum):
 
     STRONGSWAN = "strongswan"
     LIBRESWAN = "libreswan"
+    DELEGATE = "delegate"
     AUTO = "auto"
 
 
-NAMES = {Ike.STRONGSWAN: "strongSwan", Ike.LIBRESWAN: "Libreswan"}
+NAMES = {
+    Ike.STRONGSWAN: "strongSwan",
+    Ike.LIBRESWAN: "Libreswan",
+    Ike.DELEGATE: "ovs-monitor-ipsec",
+}
 """For people."""
 
 

@@ -276,8 +276,10 @@ DOCUMENTED = (
     ),
     _setting(
         name=IKE,
-        meaning="Which IKE daemon encrypts the tunnels of this chassis. `auto`: the one that runs,"
-        " or while none does the one that is installed; while both run, neither is touched.",
+        meaning="Which IKE daemon encrypts the tunnels of this chassis. `delegate`: whichever a"
+        " stock [ovs-monitor-ipsec](../howto/delegate.md) drives. `auto`: strongSwan or Libreswan,"
+        " the one that runs, or while none does the one that is installed; while both run, neither"
+        " is touched.",
         values=one_of(IkeSetting),
         default=f"`{IkeSetting.STRONGSWAN}`",
         example=IkeSetting.LIBRESWAN,

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from controller.ike.delegate import Delegate
 from controller.plan.agent import Agent
 from controller.plan.connection import conn_name
 from controller.plan.pair.record import PairRecord
@@ -323,3 +324,17 @@ def test_an_unclear_owner_is_told(keeping: Keeping) -> None:
     assert keeping.keeper.owns
     assert keeping.keeper.makes_row
     assert "" == keeping.keeper.doubt
+
+
+def test_for_the_stock_daemon_a_port_goes_by_the_state_of_its_pair(keeping: Keeping) -> None:
+    """And not by the switch of the southbound, which turns before the phases do."""
+    keeping.agent.abilities = Delegate.abilities
+    keeping.put(HV2, state=PairState.PENDING)
+    keeping.step(SLOW_S)
+    names = {key: options.get("remote_name") for key, options in keeping.options().items()}
+    assert names == {"hv2@10.0.0.2": "hv2", "hv3@10.0.0.3": None}
+    assert "10.0.0.1" == keeping.options()["hv2@10.0.0.2"]["local_ip"]
+    keeping.sb_global = (True, {})
+    keeping.put(HV2, state=PairState.QUARANTINED)
+    keeping.step(SLOW_S)
+    assert not any("remote_name" in options for options in keeping.options().values())

@@ -10,7 +10,7 @@ changes only the initiator's choice, and no connection accepts just anything.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 
@@ -91,6 +91,15 @@ class LocalCredentials:
         """The ways that it could go."""
         found = {Auth.CA: self.ca, Auth.PINNED: self.pinned, Auth.PSK: self.secrets}
         return frozenset(auth for auth, credentials in found.items() if credentials)
+
+    def only(self, auths: frozenset[Auth]) -> LocalCredentials:
+        """What of it belongs to some ways."""
+        return replace(
+            self,
+            ca=self.ca if Auth.CA in auths else None,
+            pinned=self.pinned if Auth.PINNED in auths else None,
+            secrets=self.secrets if Auth.PSK in auths else (),
+        )
 
 
 def shared_key(secret: Secret, this: ChassisName, peer: ChassisName) -> SharedKey:

@@ -23,7 +23,7 @@ from ..guard import ClearFlow
 from .clear import flows_of
 from .evidence import HEARD_S, hears_esp, look_at, takes_esp
 from .facts import ConnSeen, Context, initiates
-from .lineage import epoch, trace
+from .lineage import NO_LINEAGE, epoch, trace
 from .record import Decision, PairRecord, settled_mark
 from .replacement import advance, make_room, retire, role_of
 from .steps import Load, Step, TerminateIke, Uninstall, Unload
@@ -328,7 +328,9 @@ def _protect(
     record: PairRecord, config: ConnConfig | None, seen: ConnSeen, context: Context
 ) -> Decision:
     known = record.replacement
-    lineage, follow_at = trace(known.lineage, seen, config, record.profile, context.now)
+    lineage, follow_at = NO_LINEAGE, None
+    if not context.abilities.delegated:
+        lineage, follow_at = trace(known.lineage, seen, config, record.profile, context.now)
     record = amended(record, replacement=advance(known, lineage, seen, context.now))
     number = epoch(lineage, seen) if context.abilities.beside else 0
     if config is not None and config.epoch != number:
@@ -346,7 +348,7 @@ def _protect(
     if started.steps and not context.abilities.beside:
         # The daemon would only add a child to the IKE_SA that has to go.
         steps.extend(make_room(record.name, record.replacement, seen))
-    role, name = role_of(context.this_chassis, record.pair.peer), record.name
+    role, name = role_of(context, record.pair.peer), record.name
     known, retired, look_at = retire(name, record.replacement, role, seen, context.now)
     looks = (repaired.wake_at, started.wake_at, look_at, follow_at)
     times = [time for time in looks if time is not None]

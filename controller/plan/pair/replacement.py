@@ -120,6 +120,8 @@ class Role(StrEnum):
 
     DESIGNATED = "designated initiator"
     OTHER = "other end"
+    DELEGATED = "whose SAs another program makes"
+    """It asks for what it sends over, and ends nothing."""
 
 
 class Since(StrEnum):
@@ -210,6 +212,9 @@ TABLE: Mapping[tuple[Stage, Role], Rule] = MappingProxyType(
         ),
         (Stage.OVERLAP, Role.DESIGNATED): Rule(end=Ending.OUTDATED, ends_after=_RETIRE),
         (Stage.OVERLAP, Role.OTHER): Rule(end=Ending.OUTDATED, ends_after=_RETIRE_LATE),
+        **{(stage, Role.DELEGATED): _NOTHING for stage in Stage},
+        (Stage.DOWN, Role.DELEGATED): Rule(make=OUT, after=(AT_ONCE,)),
+        (Stage.IN_ALONE, Role.DELEGATED): Rule(make=OUT, after=(AT_ONCE,)),
     }
 )
 """What is done next, for each stage and each end."""
@@ -291,9 +296,11 @@ def advance(replacement: Replacement, lineage: Lineage, seen: ConnSeen, now: flo
     )
 
 
-def role_of(this_chassis: ChassisName, peer: ChassisName) -> Role:
+def role_of(context: Context, peer: ChassisName) -> Role:
     """Tell which end this is."""
-    return Role.DESIGNATED if initiates(this_chassis, peer) else Role.OTHER
+    if context.abilities.delegated:
+        return Role.DELEGATED
+    return Role.DESIGNATED if initiates(context.this_chassis, peer) else Role.OTHER
 
 
 def making(

@@ -78,7 +78,7 @@ def initiation(record: PairRecord, loaded: bool, seen: ConnSeen, context: Contex
         The record, the initiation if there is one, and when to decide again. Every attempt, and
         every read of one in progress, takes a slot of the pacing.
     """
-    role, now = role_of(context.this_chassis, record.pair.peer), context.now
+    role, now = role_of(context, record.pair.peer), context.now
     turn = making(record.replacement, role, record.down_at, context)
     if turn is None or not loaded or not context.daemon_ready:
         return Decision(record=record)

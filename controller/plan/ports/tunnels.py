@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ovn_ipsec.model.chassis import DEFAULT_PORT, EncapType, IpAddress, Pair
 from ovn_ipsec.model.status import PairState
@@ -215,6 +215,26 @@ def wanted_ports(
     )
 
 
+def delegated_ports(
+    pairs: Iterable[tuple[Pair, bool | None, PairState]], settings: PortSettings
+) -> tuple[WantedPort, ...]:
+    """List the ports by which ovs-monitor-ipsec encrypts the pairs that are to be, and no others.
+
+    Args:
+        pairs: Each pair, with csum of the remote encap, and its state.
+        settings: What else the options hold; its ``ipsec`` does not matter.
+
+    Returns:
+        As from wanted_ports.
+    """
+    found: list[WantedPort] = []
+    pairs = tuple(pairs)
+    for ipsec in (True, False):
+        some = ((pair, csum) for pair, csum, state in pairs if (state in ENCRYPTS) is ipsec)
+        found.extend(wanted_ports(some, replace(settings, ipsec=ipsec)))
+    return tuple(sorted(found, key=lambda wanted: _pair_key(wanted.pair)))
+
+
 def plan_ports(wanted: Iterable[WantedPort], seen: SeenPorts, index: str = "") -> PortPlan:
     """Compare the wanted ports with those that are there. For own mode only.
 
@@ -276,6 +296,10 @@ def marks(seen: SeenPorts, states: Mapping[Pair, PairState]) -> tuple[Mark, ...]
     return tuple(changes)
 
 
+ENCRYPTS = frozenset(
+    {PairState.PENDING, PairState.BLOCKED, PairState.ENCRYPTED, PairState.LINGERING}
+)
+"""States in which SAs are to be made, or kept."""
 _LEAST_SAFE_FIRST = (
     PairState.CLEAR,
     PairState.PENDING,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...model.ike import NAMES, Ike
 from ...schema.report import printable
 from ..settings import Exit
 
@@ -27,7 +28,9 @@ NAME_IT = "set external_ids:system-id in Open_vSwitch, as for ovn-controller"
 CONNECT = "compare external_ids:ovn-remote and `ovs-vsctl get-ssl` with what ovn-controller uses"
 FOLLOW = f"wait a moment; if it does not change, {SEE_LOG}"
 START_PLUTO = "systemctl start ipsec, or journalctl -u ipsec -n 50 (docs/howto/libreswan.md)"
+START_STOCK = "systemctl enable --now openvswitch-ipsec (docs/howto/delegate.md)"
 START_IKE = "start strongSwan with charon-systemd and the plugin vici (docs/howto/install.md)"
+STARTS = {NAMES[Ike.LIBRESWAN]: START_PLUTO, NAMES[Ike.DELEGATE]: START_STOCK}
 CLOSE = f"{SEE_LOG}: it names the layer that the kernel refuses"
 LAYERS = (
     "load the modules nf_tables and nft_xfrm, or boot a kernel with CONFIG_XFRM: without either"
@@ -45,6 +48,10 @@ NEXT = (
     (
         "pins are no more trustworthy",
         "use ssl: for the southbound, and set role=ovn-controller on its Connection row",
+    ),
+    (
+        "ovs-monitor-ipsec goes on",
+        "stop the chassis in quarantine: nothing ends its SAs here (docs/howto/delegate.md)",
     ),
     ("ovs-monitor-ipsec", "mask it and kill it, but do not stop it (docs/howto/migrate.md)"),
     (
@@ -107,7 +114,7 @@ def examine(status: Answer, guard: Answer, peers: Sequence[Answer]) -> tuple[Che
         nameless = Check(part="name", is_well=False, said="none", next_step=NAME_IT)
         return (nameless, *kernel, *rest)
     ike, kind = _first(problems, IKE), printable(str(status.get("ike_kind") or "strongSwan"), 40)
-    start = START_PLUTO if kind == "Libreswan" else START_IKE
+    start = STARTS.get(kind, START_IKE)
     return (
         Check(part="name", is_well=True, said=printable(str(name), 253)),
         _check(

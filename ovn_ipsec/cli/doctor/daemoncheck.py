@@ -39,8 +39,13 @@ FREE = "end that program: ovn-ipsec needs {} to have this port"
 BOUND = {
     Ike.STRONGSWAN: "journalctl -u strongswan | grep -i 'socket'; see charon.port and port_nat_t",
     Ike.LIBRESWAN: "journalctl -u ipsec | grep -i 'interface'; see listen in /etc/ipsec.conf",
+    Ike.DELEGATE: "journalctl -u openvswitch-ipsec -n 50",
 }
-HOLDER = {Ike.STRONGSWAN: "charon", Ike.LIBRESWAN: "pluto"}
+HOLDER = {
+    Ike.STRONGSWAN: ("charon",),
+    Ike.LIBRESWAN: ("pluto",),
+    Ike.DELEGATE: ("charon", "pluto"),
+}
 """What their programs' names begin with."""
 
 
@@ -108,7 +113,8 @@ def _port(port: int, holders: list[Holder], ike: Ike, answering: Ike | None) -> 
     others = [h for h in holders if h.program and not h.program.startswith(ours)]
     if others:
         named = ", ".join(f"{printable(h.program, 40)} (pid {h.pid})" for h in others)
-        return Check(part=part, is_well=False, said=f"held by {named}", next_step=FREE.format(ours))
+        step = FREE.format(" or ".join(ours))
+        return Check(part=part, is_well=False, said=f"held by {named}", next_step=step)
     if any(not h.program for h in holders):
         said = "held by a process that cannot be seen from here"
         return Check(part=part, is_well=None, said=said, next_step=f"ss -lunp 'sport = {port}'")

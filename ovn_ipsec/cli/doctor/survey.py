@@ -76,7 +76,7 @@ def survey(host: Host, name: str | None, places: Places, *, runs: bool) -> tuple
     here = host.local
     chosen = chosen_ike(places, here)
     ike = chosen.ike
-    answers, daemon = _libreswan() if ike is Ike.LIBRESWAN else _strongswan(vici_of(places, here))
+    answers, daemon = _daemon(ike, vici_of(places, here))
     found = [
         *_tried("units", partial(units.units, UNITS),
                 lambda seen: examine_units(seen, runs=runs, daemon=answers, ike=ike)),
@@ -102,6 +102,17 @@ def _unclear(chosen: Chosen) -> Iterator[Check]:
     if chosen.problem:
         said = printable(chosen.problem, 400)
         yield Check(part="IKE daemons", is_well=False, said=said, next_step=NAME_ONE)
+
+
+def _daemon(ike: Ike, vici: str) -> tuple[bool, tuple[Check, ...]]:
+    """Whether the IKE daemon answers, and what is well with it; nobody asks a delegated one."""
+    match ike:
+        case Ike.STRONGSWAN:
+            return _strongswan(vici)
+        case Ike.LIBRESWAN:
+            return _libreswan()
+        case Ike.DELEGATE:
+            return False, ()
 
 
 def _strongswan(uri: str) -> tuple[bool, tuple[Check, ...]]:

@@ -19,6 +19,7 @@ NOT_AT_BOOT = frozenset({"disabled", "masked", "masked-runtime", "bad"})
 
 INSTALL = "install the package ovn-ipsec-host (docs/howto/install.md)"
 INSTALL_IKE = "install charon-systemd and the plugin vici (docs/howto/install.md)"
+INSTALL_STOCK = "install openvswitch-ipsec (docs/howto/delegate.md)"
 INSTALL_PLUTO = "install libreswan (docs/howto/libreswan.md)"
 DROP_IN = (
     "install strongswan.service.d/ovn-ipsec.conf (docs/howto/install.md), then systemctl"
@@ -48,9 +49,18 @@ def examine_units(
     return (
         _running("controller unit", found[CONTROLLER], otherwise=runs, install=INSTALL),
         _guard(found[GUARD]),
-        *(_libreswan(found, daemon) if ike is Ike.LIBRESWAN else _strongswan(found, daemon)),
-        _stock(found[STOCK]),
+        *_daemon(found, ike, daemon),
     )
+
+
+def _daemon(units: Mapping[str, Unit], ike: Ike, daemon: bool) -> Iterator[Check]:
+    """The units of IKE daemons, and of what drives one beside the controller."""
+    if ike is Ike.DELEGATE:
+        # Which IKE daemon there is, and who starts it, is its own matter.
+        yield _running("stock unit", units[STOCK], otherwise=daemon, install=INSTALL_STOCK)
+        return
+    yield from _libreswan(units, daemon) if ike is Ike.LIBRESWAN else _strongswan(units, daemon)
+    yield _stock(units[STOCK])
 
 
 def _strongswan(units: Mapping[str, Unit], daemon: bool) -> Iterator[Check]:

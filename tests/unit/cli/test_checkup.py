@@ -18,6 +18,7 @@ from ovn_ipsec.cli.doctor.checkup import (
     SEE_LOG,
     START_IKE,
     START_PLUTO,
+    START_STOCK,
     Check,
     examine,
     verdict,
@@ -84,6 +85,15 @@ def test_the_ike_daemon_is_called_by_its_name():
             "pluto has ended",
             START_PLUTO,
         ),
+        (
+            {
+                "ike_kind": "ovs-monitor-ipsec",
+                "problems": ["IKE daemon: ovs-monitor-ipsec does not run here"],
+            },
+            "IKE daemon",
+            "ovs-monitor-ipsec does not run here",
+            START_STOCK,
+        ),
         ({"auths": []}, "credentials", "none", SEE_LOG),
         ({"problems": ["guard nft: no such thing"]}, "guard", "nft: no such thing", CLOSE),
         ({"problems": ["who knows"]}, "problem", "who knows", SEE_LOG),
@@ -98,6 +108,10 @@ def test_each_part_is_told_by_itself(change: dict[str, Any], part: str, said: st
     ("problem", "step"),
     [
         ("pins are no more trustworthy than tcp:h:6642", "use ssl:"),
+        (
+            "ovs-monitor-ipsec goes on encrypting 1 pair in quarantine",
+            "stop the chassis in quarantine",
+        ),
         ("ovs-monitor-ipsec (pid 3) drives this host", "migrate.md"),
         ("no certificate: set Open_vSwitch ...", "certificate signed"),
         ("no secret: set Open_vSwitch ...", "secret file"),

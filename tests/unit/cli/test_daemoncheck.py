@@ -181,3 +181,12 @@ def test_settings_of_strongswan_are_found_where_they_are(tmp_path: Path, below: 
     ours.write_text("charon { }")
     logging.write_text("charon {\n filelog {\n  x {\n path = /var/log/x\n }\n }\n}\n")
     assert DaemonFiles(ours=str(ours), filelog=str(logging)) == charon.files(tmp_path)
+
+
+@pytest.mark.parametrize("program", ["charon", "pluto"])
+def test_where_the_stock_daemon_makes_the_sas_they_belong_to_what_it_drives(program: str):
+    """That may be either; another program is a stranger."""
+    found = examine_ports([Holder(port=500, program=program)], daemon=False, ike=Ike.DELEGATE)
+    assert [check.is_well for check in found] == [True, True]
+    one, _ = examine_ports([Holder(port=500, program="racoon")], daemon=False, ike=Ike.DELEGATE)
+    assert (one.is_well, one.next_step) == (False, FREE.format("charon or pluto"))

@@ -163,9 +163,20 @@ def test_where_libreswan_is_used_it_is_looked_at_and_strongswan_is_not(
     assert "secrets" not in found
 
 
+def test_where_the_stock_daemon_makes_the_sas_no_ike_daemon_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Which one it drives is its own matter."""
+    monkeypatch.setattr(survey.charon, "look", answering(AssertionError("nobody asked")))
+    monkeypatch.setattr(survey.pluto, "look", answering(AssertionError("nobody asked")))
+    found = parts(set_to("delegate"))
+    assert {"stock unit", "UDP port 500", "certificate"} < found.keys()
+    assert not {"vici", "pluto", "strongSwan unit", "openvswitch-ipsec"} & found.keys()
+
+
 def test_two_daemons_that_run_are_told(monkeypatch: pytest.MonkeyPatch):
     """As the controller does."""
-    for running in ({Ike.STRONGSWAN}, set(Ike)):
+    for running in ({Ike.STRONGSWAN}, {Ike.STRONGSWAN, Ike.LIBRESWAN}):
         here = IkesHere(running=frozenset(running))
         monkeypatch.setattr(survey.ikes, "look", lambda _vici, here=here: here)
         assert parts(set_to("auto")).get("IKE daemons") is (None if len(running) == 1 else False)

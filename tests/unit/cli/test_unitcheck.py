@@ -15,6 +15,7 @@ from ovn_ipsec.cli.doctor.unitcheck import (
     INSTALL,
     INSTALL_IKE,
     INSTALL_PLUTO,
+    INSTALL_STOCK,
     LIBRESWAN,
     MIGRATE,
     STARTER,
@@ -194,3 +195,23 @@ def test_where_libreswan_is_used_it_has_to_run_and_strongswan_not_to():
             f"systemctl mask {STARTER}",
         )
     }
+
+
+def test_where_the_stock_daemon_makes_the_sas_it_has_to_run():
+    """And what it starts is its own matter."""
+    units = {
+        CONTROLLER: up(CONTROLLER),
+        GUARD: up(GUARD, active="inactive"),
+        STRONGSWAN: up(STRONGSWAN, active="failed"),
+        STOCK: up(STOCK),
+    }
+
+    def judged(stock: Unit) -> dict[str, tuple[str, str]]:
+        seen = {**units, STOCK: stock}
+        checks = examine_units(seen, runs=True, daemon=False, ike=Ike.DELEGATE)
+        return {check.part: (check.said, check.next_step) for check in checks if not check.is_well}
+
+    assert judged(up(STOCK)) == {}
+    assert judged(Unit(name=STOCK)) == {"stock unit": ("not installed", INSTALL_STOCK)}
+    step = f"systemctl enable --now {STOCK}"
+    assert judged(up(STOCK, active="inactive")) == {"stock unit": ("inactive, enabled", step)}

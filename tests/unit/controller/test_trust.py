@@ -19,7 +19,7 @@ from controller.plan.pair.facts import Context
 from controller.plan.pair.record import Decision
 from controller.southbound import ChassisSeen, SouthboundSeen
 from controller.state_dir import StateDir
-from controller.trust import Trust
+from controller.trust import UNABLE, Trust
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.model.observation import Unknown
 from ovn_ipsec.model.policy import Auth, Phase
@@ -245,3 +245,23 @@ def _proof(desk: Desk, now: float) -> Proof:
     """How the pair is to authenticate."""
     desk.decide(now)
     return desk.config().proofs[0]
+
+
+def test_a_method_that_the_ike_daemon_is_not_given_is_said(tmp_path: Path) -> None:
+    """And neither used nor reported, whatever this chassis has."""
+    desk = Desk(tmp_path, Auth.PSK)
+    desk.secret(tmp_path)
+    desk.run(0.0)
+    policy = desk.agent.policy
+    assert desk.trust.auths == {Auth.PSK}
+    assert not [word for word in desk.trust.problems(policy, "ssl:1.2.3.4:6642") if word]
+    desk.trust = Trust(CredentialKeeper(desk.state.path), Keyring(desk.state), frozenset({Auth.CA}))
+    desk.agent = Agent(A, desk.trust.configs)
+    desk.agent.put(policy, worlds.two_chassis().items())
+    desk.run(1.0)
+    assert desk.trust.auths == frozenset()
+    (said,) = desk.trust.problems(policy, "ssl:1.2.3.4:6642")
+    assert said == UNABLE.format("psk")
+    assert not desk.trust.problems(replace(policy, phase=Phase.OFF), "ssl:1.2.3.4:6642")
+    desk.decide(2.0)
+    assert desk.error() == "this chassis has nothing to authenticate with: psk"

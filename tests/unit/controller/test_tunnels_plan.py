@@ -19,6 +19,7 @@ from controller.plan.ports.tunnels import (
     SeenPorts,
     TunnelPort,
     WantedPort,
+    delegated_ports,
     marks,
     plan_ports,
     wanted_ports,
@@ -123,6 +124,26 @@ def test_switches_do_nothing_without_ipsec() -> None:
     """ovn-controller looks at them only with SB ipsec."""
     settings = PortSettings(ipsec=False, sb_options={"ipsec_forceencaps": "true"}, tos="")
     assert want(pair(), settings=CLEAR) == want(pair(), settings=settings)
+
+
+@pytest.mark.parametrize("settings", [CLEAR, IPSEC])
+def test_for_the_stock_daemon_a_port_names_its_peer_only_to_have_it_encrypted(
+    settings: PortSettings,
+) -> None:
+    """By the state of its pair alone, whatever the switch of the southbound says already."""
+    states = list(PairState)
+    pairs = [pair(f"hv{number}", f"10.0.0.{number}") for number in range(2, 2 + len(states))]
+    wanted = delegated_ports(
+        [(one, None, state) for one, state in zip(pairs, states, strict=True)], settings
+    )
+    assert [one.pair for one in wanted] == pairs
+    named = {
+        states[number] for number, one in enumerate(wanted) if "remote_name" in dict(one.options)
+    }
+    assert named == set(PairState) - {PairState.CLEAR, PairState.QUARANTINED}
+    assert all(
+        ("local_ip" in dict(one.options)) is ("remote_name" in dict(one.options)) for one in wanted
+    )
 
 
 def test_local_ip_can_be_asked_for() -> None:

@@ -8,7 +8,6 @@ import pytest
 from ovn_ipsec.model.ike import Chosen, Ike, IkeSetting, IkesHere, choose
 
 S, L = Ike.STRONGSWAN, Ike.LIBRESWAN
-BOTH = frozenset(Ike)
 
 
 def here(running: set[Ike], installed: set[Ike] | None = None) -> IkesHere:
@@ -21,6 +20,7 @@ def test_what_is_named_is_taken_whatever_is_here(found: IkesHere, last: Ike | No
     """The operator knows best; whether it runs is found out by whoever asks it."""
     assert choose(IkeSetting.STRONGSWAN, found, last) == Chosen(ike=S)
     assert choose(IkeSetting.LIBRESWAN, found, last) == Chosen(ike=L)
+    assert choose(IkeSetting.DELEGATE, found, last) == Chosen(ike=Ike.DELEGATE)
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ def test_local_defaults() -> None:
     ) == (open_vswitch.Tunnels.AUTO, None, None, "none", "", IkeSetting.STRONGSWAN)
 
 
-@pytest.mark.parametrize("text", ["Libreswan", "", "libreswan ", "delegate", "pluto"])
+@pytest.mark.parametrize("text", ["Libreswan", "", "libreswan ", "Delegate", "pluto"])
 def test_an_ike_daemon_is_named_exactly(text: str) -> None:
     """What is not one of them is refused, and nothing changes by it."""
     local = open_vswitch.parse_local({}, {"ovn-ipsec-ike": text}, "hv1")
