@@ -18,10 +18,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
+    Encoding,
     NoEncryption,
+    PrivateFormat,
     load_der_private_key,
     load_pem_private_key,
-    pkcs12,
 )
 from cryptography.x509.oid import NameOID
 
@@ -31,6 +32,7 @@ from ovn_ipsec.errors import IkeError
 from ...plan.credentials.credential import Credential, Secret
 from ...plan.credentials.suitability import unknown_critical
 from .conf import ONLY, signs_with
+from .pkcs12 import SALT_BYTES, format_pkcs12
 from .tools import Tools
 
 KEY, OWN, CA, PIN, TRIED = "ovn-key-", "ovn-cert-", "ovn-ca-", "ovn-pin-", "ovn-try-"
@@ -84,9 +86,9 @@ class Nss:
         name = KEY + key_id
         if name in self._held:
             return key_id
-        stored = pkcs12.serialize_key_and_certificates(
-            name.encode(), private, _placeholder(private, name), None, NoEncryption()
-        )
+        key_der = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        shown = _placeholder(private, name).public_bytes(Encoding.DER)
+        stored = format_pkcs12(name, key_der, shown, os.urandom(SALT_BYTES))
         file = os.memfd_create("ovn-ipsec", os.MFD_CLOEXEC)
         try:
             os.write(file, stored)

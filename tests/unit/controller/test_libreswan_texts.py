@@ -6,15 +6,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.ike.libreswan import conf, secrets, states
+from controller.ike.libreswan.pkcs12 import format_pkcs12
 from controller.ike.libreswan.sas import Origin, ike_sas
 from controller.ike.libreswan.states import State
 from controller.plan.connection import SUITES, ConnConfig, ConnName, profile_of
@@ -197,6 +201,26 @@ def test_an_id_that_is_no_word_is_refused():
     key = replace(conn.proofs[0].keys[0], id="a b")
     with pytest.raises(IkeError):
         secrets.entry(conn, (key,), plain=False)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)],
+    ids=["ecdsa", "rsa"],
+)
+def test_a_key_goes_with_its_certificate(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+    """As others read it, its MAC included; both have the same localKeyId."""
+    certificate, _ = lab().issue("chA", key=key)
+    key_der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    stored = format_pkcs12("ovn-key-1", key_der, der(certificate), b"saltsalt")
+    read = load_pkcs12(stored, b"")
+    assert read.key is not None
+    assert read.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()) == key_der
+    assert read.cert is not None
+    assert (read.cert.friendly_name, read.cert.certificate) == (b"ovn-key-1", certificate)
+    assert stored.count(sha256(der(certificate)).digest()) == 2
+    with pytest.raises(ValueError, match="password"):
+        load_pkcs12(stored[:-1] + b"!", b"")
 
 
 # --- what it shows -------------------------------------------------------------------------------
