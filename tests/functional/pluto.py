@@ -7,50 +7,109 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+import pytest
 
 from controller.ike.libreswan.tools import Places
 from tests.functional import ends
 
-ROOT = Path(__file__).parents[2] / ".venv" / "libreswan"
-"""Where tools/setup unpacks it."""
+_VENV = Path(__file__).parents[2] / ".venv"
 _EXEC = "usr/libexec/ipsec"
-# pluto looks for addconn there, wherever it is itself.
-_START = f"""
-set -e
-mount -t overlay overlay -o lowerdir={ROOT}/usr/libexec:/usr/libexec /usr/libexec
-exec /{_EXEC}/pluto "$@"
-"""
+PROGRAMS = {"addconn": _EXEC, "whack": _EXEC, "certutil": "usr/bin", "pk12util": "usr/bin"}
+"""And where they are in it."""
 
 
-def missing() -> str:
-    """Name what this machine lacks to run a pluto in a namespace; empty when it can."""
-    return ends.lacks(ROOT / _EXEC / "pluto", f"{ROOT}, which tools/setup makes")
+@dataclass(frozen=True)
+class Build:
+    """One Libreswan, where tools/setup unpacks it."""
+
+    version: str
+    folder: str
+
+    @property
+    def root(self) -> Path:
+        """Where it is."""
+        return _VENV / self.folder
+
+    @property
+    def libraries(self) -> list[Path]:
+        """The folders with what its programs link to."""
+        if self.loader is not None:
+            return [self.loader.parent]
+        return sorted({path.parent for path in self.root.rglob("*.so*")})
+
+    @property
+    def loader(self) -> Path | None:
+        """Its own C library's loader, if it came with one: this machine's may be too old."""
+        return next(iter(self.root.glob("usr/lib/*-linux-gnu/ld-linux*.so.*")), None)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What its programs need to find their libraries."""
+        found = {"IPSEC_EXECDIR": str(self.root / _EXEC)}
+        if self.loader is None:
+            found["LD_LIBRARY_PATH"] = ":".join(map(str, self.libraries))
+        return found
+
+    def command(self, program: str) -> list[str]:
+        """How one of its programs is run outside its mounts."""
+        path = str(self.root / program)
+        if self.loader is None:
+            return [path]
+        return [str(self.loader), "--library-path", ":".join(map(str, self.libraries)), path]
+
+    def start(self) -> str:
+        """The shell command that runs its pluto, which looks for addconn where packages put it."""
+        parts = ["usr/libexec"]
+        if self.loader is not None:
+            parts.append(str(self.loader.parent.relative_to(self.root)))
+        mounts = [
+            f"mount -t overlay overlay -o lowerdir={self.root}/{part}:/{part} /{part}"
+            for part in parts
+        ]
+        # One command for all mounts: programs do not run between two of them.
+        return f'set -e\n{" && ".join(mounts)}\nexec /{_EXEC}/pluto "$@"\n'
 
 
-def environment() -> Mapping[str, str]:
-    """What its programs need to find their libraries."""
-    folders = sorted({str(path.parent) for path in ROOT.rglob("*.so*")})
-    return {"LD_LIBRARY_PATH": ":".join(folders), "IPSEC_EXECDIR": str(ROOT / _EXEC)}
+BUILDS = (Build("4.10", "libreswan"), Build("5.2", "libreswan-5.2"))
+
+
+def demand(build: Build) -> None:
+    """Skip the test if this machine cannot run a pluto in a namespace."""
+    pluto = build.root / _EXEC / "pluto"
+    if lacks := ends.lacks(pluto, f"{build.root}, which tools/setup makes"):
+        pytest.skip(f"needs {lacks}")
+    ran = subprocess.run(
+        [*build.command(f"{_EXEC}/pluto"), "--version"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **build.environment},
+    )
+    if ran.returncode != 0:
+        pytest.skip(f"Libreswan {build.version} does not run here: {ran.stderr.strip()[-200:]}")
 
 
 @dataclass
 class Pluto(ends.Daemon):
     """One pluto."""
 
+    build: Build = field(kw_only=True)
+
     @property
     def places(self) -> Places:
         """Where it is, for a backend."""
-        programs = {name: ROOT / _EXEC / name for name in ("addconn", "whack")}
-        programs |= {name: ROOT / "usr/bin" / name for name in ("certutil", "pk12util")}
+        programs = {name: self.folder / "bin" / name for name in PROGRAMS}
         return Places(
             control=self.folder / "pluto.ctl",
             nss=self.folder / "nss",
             secrets=self.folder / "secrets" / "ovn-ipsec.secrets",
             folder=self.folder / "ours",
             programs=programs,
-            environment=environment(),
+            environment=self.build.environment,
         )
 
     @property
@@ -60,15 +119,20 @@ class Pluto(ends.Daemon):
 
     def prepare(self) -> None:
         """Make its database and its settings."""
-        for name in ("nss", "d", "secrets"):
+        for name in ("nss", "d", "secrets", "bin"):
             (self.folder / name).mkdir()
+        for name, folder in PROGRAMS.items():
+            words = " ".join(self.build.command(f"{folder}/{name}"))
+            (self.folder / "bin" / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+            (self.folder / "bin" / name).chmod(0o755)
         (self.folder / "ipsec.conf").write_text("config setup\n\tuniqueids=no\n")
         secrets = self.folder / "ipsec.secrets"
         secrets.write_text(f"include {self.folder}/secrets/*.secrets\n")
+        certutil, database = self.folder / "bin/certutil", f"sql:{self.folder}/nss"
         subprocess.run(
-            [ROOT / "usr/bin/certutil", "-N", "-d", f"sql:{self.folder}/nss", "--empty-password"],
+            [certutil, "-N", "-d", database, "--empty-password"],
             check=True,
-            env={**os.environ, **environment()},
+            env={**os.environ, **self.build.environment},
         )
 
     def start(self) -> None:
@@ -82,10 +146,11 @@ class Pluto(ends.Daemon):
         words += ["--logfile", f"{self.folder}/log", "--rundir", f"{self.folder}"]
         words += ["--secretsfile", f"{self.folder}/ipsec.secrets", "--nhelpers", "2"]
         heard = self.log.count("listening for IKE") if (self.folder / "log").exists() else 0
+        inside = ["ip", "netns", "exec", self.netns, "sh", "-c", self.build.start(), "pluto"]
         with (self.folder / "out").open("ab") as out:
             self.process = subprocess.Popen(
-                ["ip", "netns", "exec", self.netns, "sh", "-c", _START, "pluto", *words],
-                env={**os.environ, **environment()},
+                [*inside, *words],
+                env={**os.environ, **self.build.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -97,6 +162,6 @@ class Pluto(ends.Daemon):
         return found and self.log.count("listening for IKE") > before
 
 
-def two_plutos() -> contextlib.AbstractContextManager[tuple[Pluto, Pluto]]:
+def two_plutos(build: Build) -> contextlib.AbstractContextManager[tuple[Pluto, Pluto]]:
     """Run two plutos that reach each other at 10.9.0.1 and 10.9.0.2."""
-    return ends.two("lsw", Pluto)
+    return ends.two("lsw", partial(Pluto, build=build))

@@ -52,7 +52,6 @@ from tests.fakes.kernel import FakeGuardLayer
 from tests.functional import pluto
 from tests.functional.ends import WAIT_S, eventually
 
-pytestmark = pytest.mark.skipif(bool(pluto.missing()), reason=f"needs {pluto.missing()}")
 SIX = ("fd09::1", "fd09::2")
 DOABLE = [profile for profile in Profile if profile is not Profile.PQ]
 
@@ -75,9 +74,10 @@ def clean(backend: Libreswan) -> None:
     backend.close()
 
 
-@pytest.fixture(scope="module")
-def both() -> Iterator[tuple[pluto.Pluto, pluto.Pluto]]:
-    with pluto.two_plutos() as pair:
+@pytest.fixture(scope="module", params=pluto.BUILDS, ids=lambda build: build.version)
+def both(request: pytest.FixtureRequest) -> Iterator[tuple[pluto.Pluto, pluto.Pluto]]:
+    pluto.demand(request.param)
+    with pluto.two_plutos(request.param) as pair:
         yield pair
 
 

@@ -2,11 +2,14 @@
 """A real pluto and a real charon: each authenticates the other, whichever of them begins.
 
 The kernel outside the guest has no ESP: IKE_SAs come up, and their CHILD_SAs are refused.
+Libreswan 5.2 then answers TEMPORARY_FAILURE instead, and strongSwan drops the IKE_SA: what it makes
+of a pluto that responds is seen in the guest (tests/system/platforms/test_libreswan.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,21 +17,31 @@ import pytest
 from controller.ike.backend import IkeBackend
 from controller.ike.libreswan.daemon import Libreswan
 from controller.ike.strongswan import StrongSwan
+from controller.plan.connection import ConnConfig, IkeSa
 from ovn_ipsec.model.policy import Auth
 from tests.contracts.ike_backend import config, identity, peer_config, pin, secret, seen, ways
 from tests.functional import charon, ends, pluto
 from tests.functional.ends import eventually
 
-LACKS = pluto.missing() or charon.missing()
+LACKS = charon.missing()
 pytestmark = pytest.mark.skipif(bool(LACKS), reason=f"needs {LACKS}")
 
 
-@pytest.fixture
-def both() -> Iterator[tuple[IkeBackend, IkeBackend]]:
-    """Libreswan is chA, strongSwan is chB; new ones for each test know no key of a peer yet."""
+@pytest.fixture(params=pluto.BUILDS, ids=lambda build: build.version)
+def build(request: pytest.FixtureRequest) -> pluto.Build:
+    """One Libreswan."""
+    pluto.demand(request.param)
+    return request.param
+
+
+@contextmanager
+def two(build: pluto.Build) -> Iterator[tuple[IkeBackend, IkeBackend]]:
+    """Libreswan as chA, strongSwan as chB; new ones know no key of a peer yet."""
 
     def make(netns: str, folder: Path) -> ends.Daemon:
-        return (pluto.Pluto if folder.name == "a" else charon.Charon)(netns, folder)
+        if folder.name == "a":
+            return pluto.Pluto(netns, folder, build=build)
+        return charon.Charon(netns, folder)
 
     with ends.two("mix", make) as (one, other):
         assert isinstance(one, pluto.Pluto)
@@ -39,27 +52,37 @@ def both() -> Iterator[tuple[IkeBackend, IkeBackend]]:
             backend.close()
 
 
-@pytest.mark.parametrize("auth", list(Auth))
-@pytest.mark.parametrize("begins", ["Libreswan", "strongSwan"])
-def test_each_accepts_the_other(
+def begin(
     both: tuple[IkeBackend, IkeBackend], auth: Auth, begins: str
-) -> None:
-    """At the first attempt: a pluto that begins asks for no certificate, and has to get one."""
+) -> list[tuple[IkeBackend, ConnConfig]]:
+    """Load both, and let one of them initiate; returns them and their connections."""
     here = config(auth=auth)
     there = peer_config(proofs=ways("chB", "chA", auth))
-    ends_of = tuple(zip(both, ("chA", "chB"), (here, there), strict=True))
-    for backend, name, conn in ends_of:
+    for backend, name, conn in zip(both, ("chA", "chB"), (here, there), strict=True):
         backend.open()
         for _, key in (identity(name), pin(name)):
             backend.load_key(secret(key))
         backend.load(conn)
         assert backend.flush() == {}
-    initiator, _, conn = next(one for one in ends_of if one[0].kind == begins)
+    found = list(zip(both, (here, there), strict=True))
+    initiator, conn = next(one for one in found if one[0].kind == begins)
     initiator.initiate(conn.name, "out")
     assert initiator.flush() == {}
+    return found
 
-    def is_up(backend: IkeBackend, name: str) -> bool:
-        backend.drain()
-        return any(sa.state == "ESTABLISHED" for sa in seen(backend.observe_sas(name)))
 
-    eventually(lambda: all(is_up(backend, conn.name) for backend, _, conn in ends_of))
+def sas(backend: IkeBackend, conn: ConnConfig) -> list[IkeSa]:
+    """Those of a connection that are up."""
+    backend.drain()
+    return [sa for sa in seen(backend.observe_sas(conn.name)) if sa.state == "ESTABLISHED"]
+
+
+@pytest.mark.parametrize("auth", list(Auth))
+@pytest.mark.parametrize("begins", ["Libreswan", "strongSwan"])
+def test_each_accepts_the_other(build: pluto.Build, auth: Auth, begins: str) -> None:
+    """At the first attempt: a pluto that begins asks for no certificate, and has to get one."""
+    with two(build) as both:
+        ends_of = begin(both, auth, begins)
+        if (build.version, begins) == ("5.2", "strongSwan"):
+            ends_of.pop()
+        eventually(lambda: all(sas(backend, conn) for backend, conn in ends_of))

@@ -11,16 +11,18 @@ from ovn_ipsec.cli.machine.pluto import look
 from ovn_ipsec.errors import EdgeError
 from tests.functional import pluto
 
-pytestmark = pytest.mark.skipif(bool(pluto.missing()), reason=f"needs {pluto.missing()}")
 
-
-def test_a_pluto_answers_and_says_whose_secrets_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("build", pluto.BUILDS, ids=lambda build: build.version)
+def test_a_pluto_answers_and_says_whose_secrets_it_reads(
+    monkeypatch: pytest.MonkeyPatch, build: pluto.Build
+) -> None:
     """One that cannot be asked is unknown, and one that was killed does not run."""
-    whack = str(pluto.ROOT / "usr/libexec/ipsec/whack")
-    monkeypatch.setattr("ovn_ipsec.cli.machine.pluto.WHACK", (whack,))
-    for name, value in pluto.environment().items():
-        monkeypatch.setenv(name, value)
-    with pluto.two_plutos() as (one, _):
+    pluto.demand(build)
+    with pluto.two_plutos(build) as (one, _):
+        whack = str(one.places.programs["whack"])
+        monkeypatch.setattr("ovn_ipsec.cli.machine.pluto.WHACK", (whack,))
+        for name, value in build.environment.items():
+            monkeypatch.setenv(name, value)
         control, secrets = one.places.control, one.folder / "ipsec.secrets"
         seen = look(control, secrets)
         assert (seen.fault, seen.included) == ("", (f"{one.folder}/secrets/*.secrets",))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from ovn_ipsec.errors import IkeError
 
-from .states import Said, parse_all_said
 from .tools import Tools
 
 AT_ONCE = 32
@@ -60,9 +59,9 @@ class Attempts:
         self._poll.register(number, select.EPOLLIN)
         self._followed[number] = _Attempt(process, time.monotonic() + PATIENCE_S)
 
-    def read(self) -> list[Said]:
-        """Read what was said since the last call; without blocking."""
-        found: list[Said] = []
+    def read(self) -> list[str]:
+        """Read the lines that were said since the last call; without blocking."""
+        found: list[str] = []
         now = time.monotonic()
         for number, attempt in list(self._followed.items()):
             ended = self._read_one(number, attempt, found)
@@ -75,7 +74,7 @@ class Attempts:
         for number in list(self._followed):
             self._forget(number)
 
-    def _read_one(self, number: int, attempt: _Attempt, found: list[Said]) -> bool:
+    def _read_one(self, number: int, attempt: _Attempt, found: list[str]) -> bool:
         while True:
             try:
                 piece = os.read(number, _PIECE)
@@ -86,7 +85,7 @@ class Attempts:
             *lines, attempt.rest = (attempt.rest + piece).split(b"\n")
             if not piece:
                 lines.append(attempt.rest)
-            found += parse_all_said(b"\n".join(lines).decode("utf-8", "replace"))
+            found += [line.decode("utf-8", "replace") for line in lines]
             if not piece:
                 return True
 

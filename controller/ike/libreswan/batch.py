@@ -103,6 +103,8 @@ def without_sas(going: set[ConnName], shown: tuple[State, ...], ended: set[int])
     held: dict[ConnName, set[int]] = {}
     for state in shown:
         conn = conf.conn_of(state.name)
+        if state.is_child and not state.parent:
+            continue  # It is being made, and goes with its IKE_SA.
         if conn in going and conn is not None:
             held.setdefault(conn, set()).add(state.parent or state.serial)
     return {conn for conn in going if held.get(conn, set()) <= ended}

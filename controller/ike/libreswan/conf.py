@@ -55,7 +55,7 @@ class Algorithms:
     ike: str
     esp: str
     needs: frozenset[str]
-    """Algorithms, by their names in ``whack --status``."""
+    """Algorithms, by their names in ``whack --status`` of Libreswan 5.2."""
     suite: str
     """IkeSa.suite of an SA that it leads to, as far as it is certain."""
 
@@ -70,7 +70,7 @@ ALGORITHMS: Mapping[Profile, Algorithms] = MappingProxyType(
         Profile.DEFAULT: Algorithms(
             ike=_groups("aes_gcm256-sha2_256", *_MODERN, "modp2048"),
             esp="aes_gcm256",
-            needs=frozenset({"ESP AES_GCM_16", "IKE AES_GCM_C", "PRF HMAC_SHA2_256", "DH DH31"}),
+            needs=frozenset({"ESP AES_GCM_16", "IKE AES_GCM_16", "PRF HMAC_SHA2_256", "DH DH31"}),
             suite="AES_GCM_16-256/PRF_HMAC_SHA2_256",
         ),
         Profile.CHACHA20: Algorithms(
@@ -95,7 +95,7 @@ ALGORITHMS: Mapping[Profile, Algorithms] = MappingProxyType(
         Profile.CNSA: Algorithms(
             ike=_groups("aes_gcm256-sha2_384", "dh20"),
             esp="aes_gcm256",
-            needs=frozenset({"ESP AES_GCM_16", "IKE AES_GCM_C", "PRF HMAC_SHA2_384", "DH DH20"}),
+            needs=frozenset({"ESP AES_GCM_16", "IKE AES_GCM_16", "PRF HMAC_SHA2_384", "DH DH20"}),
             suite="AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384",
         ),
     }

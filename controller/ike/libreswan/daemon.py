@@ -28,6 +28,7 @@ from ..backend import Events
 from . import batch, conf, states
 from .batch import Todo
 from .credentials import PlutoCredentials
+from .dialect import FOUR
 from .nss import CA, OWN, PIN
 from .sas import Origin, ike_sas
 from .session import Session
@@ -79,6 +80,7 @@ class Libreswan(PlutoCredentials):
         """
         super().__init__(Session(places or Places(), deadline_s))
         self._version = ""
+        self._dialect = FOUR
         self._profiles: frozenset[Profile] = frozenset()
         self._forget()
 
@@ -119,7 +121,8 @@ class Libreswan(PlutoCredentials):
         self._session.open()
         try:
             status = states.parse_status(self._session.read("--status"))
-            self._version, self._loaded = status.version, dict(status.loaded)
+            self._version, self._dialect = status.version, status.dialect
+            self._loaded = dict(status.loaded)
             self._profiles = conf.able(status.algorithms)
             self._look_at_credentials()
             self._look()
@@ -190,11 +193,12 @@ class Libreswan(PlutoCredentials):
                 begun_here=state.serial in self._begun or pair.designated,
                 suite=pair.suite,
                 remote_id=pair.remote_id,
+                ended=state.serial in self._ended,
             )
         return origins
 
     def _look(self) -> None:
-        self._shown = states.parse_states(self._session.read("--showstates"))
+        self._shown = states.parse_states(self._session.read("--showstates"), self._dialect)
         now = time.monotonic()
         self._born = {s.serial: self._born.get(s.serial, now) for s in self._shown.states}
         self._begun &= self._born.keys()
@@ -318,11 +322,18 @@ class Libreswan(PlutoCredentials):
         if conn is None:
             return
         alone = not any(
-            state.serial != ike_id and not state.is_child and conf.conn_of(state.name) == conn
+            state.serial not in self._ended
+            and not state.is_child
+            and conf.conn_of(state.name) == conn
             for state in self._shown.states
         )
         if not alone:
             # What is not the newest is not made again.
+            self._session.whack("--deletestate", str(ike_id), "--asynchronous")
+            return
+        if self._dialect.ends_later:
+            # It ends its children only, if it has some of both connections.
+            self._session.tell("--terminate", "--name", conf.pair_alias(conn))
             self._session.whack("--deletestate", str(ike_id), "--asynchronous")
             return
         # What hangs on an IKE_SA ends with the first call, and it may end only with the second.
@@ -357,7 +368,7 @@ class Libreswan(PlutoCredentials):
     def _rekey(self, child_id: int) -> None:
         mine = self._state(child_id)
         if mine is not None:
-            self._session.whack("--rekey-ipsec", "--asynchronous", "--name", mine.name)
+            self._session.whack(self._dialect.rekey_child, "--asynchronous", "--name", mine.name)
 
     # --- carry out -------------------------------------------------------------------------------
 
@@ -439,8 +450,10 @@ class Libreswan(PlutoCredentials):
         return Events(conns=frozenset(conns), lost=lost, messages=messages.joined(reasons))
 
     def _follow(self, conns: set[ConnName], reasons: list[tuple[ConnName, str]]) -> None:
-        moved, heard = self._session.hear()
-        for said in heard:
+        moved, lines = self._session.hear()
+        for line in lines:
+            if (said := states.parse_said(line, self._dialect)) is None:
+                continue
             if said.begins:
                 self._begun.add(said.serial)
             conn = conf.conn_of(said.name)

@@ -12,12 +12,12 @@ from .conf import parse_child_name
 from .states import State
 
 _IKE = {
-    "V2_ESTABLISHED_IKE_SA": "ESTABLISHED",
-    "V2_IKE_SA_DELETE": "DELETING",
+    "ESTABLISHED_IKE_SA": "ESTABLISHED",
+    "IKE_SA_DELETE": "DELETING",
 }
 _CHILD = {
-    "V2_ESTABLISHED_CHILD_SA": "INSTALLED",
-    "V2_CHILD_SA_DELETE": "DELETED",
+    "ESTABLISHED_CHILD_SA": "INSTALLED",
+    "CHILD_SA_DELETE": "DELETED",
 }
 
 
@@ -32,6 +32,8 @@ class Origin:
     """That its connection leads to."""
     remote_id: str = ""
     """Which its connection demands."""
+    ended: bool = False
+    """Whether it was ended on request, and is there as long as the peer has not answered."""
 
 
 def ike_sas(
@@ -56,7 +58,7 @@ def ike_sas(
         if not (state.is_child and state.parent):
             continue
         if state.parent not in found:
-            parent = replace(state, serial=state.parent, kind="V2_ESTABLISHED_IKE_SA", parent=0)
+            parent = replace(state, serial=state.parent, kind="ESTABLISHED_IKE_SA", parent=0)
             found[state.parent] = _ike_sa(parent, origins.get(state.serial, Origin()))
         owner = found[state.parent]
         child = _child_sa(state, origins.get(state.serial, Origin()))
@@ -73,7 +75,7 @@ def _ike_sa(state: State, origin: Origin) -> IkeSa | None:
     known = parse_child_name(state.name)
     if known is None:
         return None
-    spelled = _IKE.get(state.kind, "CONNECTING")
+    spelled = "DELETING" if origin.ended else _IKE.get(state.kind, "CONNECTING")
     is_up = spelled == "ESTABLISHED"
     return IkeSa(
         conn=known[0],
@@ -90,9 +92,7 @@ def _ike_sa(state: State, origin: Origin) -> IkeSa | None:
 
 def _initiated(state: State, origin: Origin) -> bool:
     """While it is made, its state tells; afterwards, only what is remembered does."""
-    if state.is_up or not state.kind.startswith("V2_PARENT_"):
-        return origin.begun_here
-    return state.kind.startswith("V2_PARENT_I")
+    return origin.begun_here if state.begun_here is None else state.begun_here
 
 
 def _child_sa(state: State, origin: Origin) -> ChildSa | None:

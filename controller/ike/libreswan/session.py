@@ -10,17 +10,18 @@ import select
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from ovn_ipsec.errors import EdgeError, IkeError, IkeHungError
 
 from ...xfrm.socket import XfrmEventSocket
 from ...xfrm.values import NO_EVENTS
 from .attempts import Attempts
-from .states import Said
 from .tools import Ended, Places, Tools
 
 NOT_CONNECTED = "pluto is not connected"
 ENDED = "pluto has ended"
+T = TypeVar("T")
 
 
 class Session:
@@ -98,6 +99,14 @@ class Session:
         """
         return self.guarded(lambda: self.tools.whack(*words))
 
+    def tell(self, *words: str) -> None:
+        """Send it a message, and wait until it has taken that, not for what comes of it.
+
+        Raises:
+            IkeError: It cannot be sent, or gets no answer.
+        """
+        self.guarded(lambda: self.tools.tell(*words))
+
     def read(self, *words: str) -> str:
         """Ask it to show something; returns all that it shows.
 
@@ -111,7 +120,7 @@ class Session:
         self.demand()
         return ended.said
 
-    def guarded(self, run: Callable[[], Ended]) -> Ended:
+    def guarded(self, run: Callable[[], T]) -> T:
         """Run a program of Libreswan; a pluto that does not answer it is let go of.
 
         Raises:
@@ -142,11 +151,11 @@ class Session:
         """Whether an attempt is followed."""
         return self._attempts is not None and self._attempts.any
 
-    def hear(self) -> tuple[bool, list[Said]]:
+    def hear(self) -> tuple[bool, list[str]]:
         """Read what has happened since the last call, without blocking.
 
         Returns:
-            Whether the kernel's tables have changed or something was said, and what was said.
+            Whether the kernel's tables have changed or something was said, and the lines that were.
 
         Raises:
             IkeError: pluto has ended.

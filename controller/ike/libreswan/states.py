@@ -1,47 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ``whack`` shows, parsed.
 
-Pure. Input: its output. Output: states, connections, algorithms, reasons of failure.
+Pure. Input: its output, and the Dialect that it is in. Output: states, connections, algorithms,
+reasons of failure.
 
 A line that begins like one of ours and goes on otherwise is an error, not something to skip: then
 nothing is known of its connection.
 
-Source: Libreswan 4.10 programs/pluto/state.c, show_state and show_established_child_details;
-connections.c, show_one_connection; log.c and rcv_whack.c for the numbers in front.
+Source: Libreswan programs/pluto/state.c (5.2: whack_showstates.c), show_state and
+show_established_child_details; connections.c, show_one_connection.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ovn_ipsec.errors import IkeError
 
 from ...plan.connection import ConnName
 from .conf import parse_child_name, parse_digest
-
-GENERATION = "4."
-"""Of Libreswan, whose words are known here; 5.x has others."""
+from .dialect import Dialect, begun_here, parse_version
 
 _STATE = re.compile(
-    r'000 #(\d+): "([^"]*)"(?:\[\d+\] \S+)?:\d+(?:\(tcp\))? STATE_(\w+) \((?:[^()]|\([^()]*\))*\);'
+    r'#(\d+): "([^"]*)"(?:\[\d+\] \S+)?:\d+(?:\(tcp\))? (\w+) \((?:[^()]|\([^()]*\))*\);'
     r"(.*)\Z"
 )
 _DETAIL = re.compile(
-    r'000 #(\d+): "([^"]*)"(?:\[\d+\] \S+)?(?: used \d+s ago;)?'
+    r'#(\d+): "([^"]*)"(?:\[\d+\] \S+)?(?: used \d+s ago;)?'
     r" esp\.([0-9a-f]+)@\S+ esp\.([0-9a-f]+)@\S+ Traffic:(?: ESPin=(\d+)([A-Z]*B))?"
 )
-_PENDING = re.compile(r"000 #\d+: pending ")
+_PENDING = re.compile(r"#\d+: pending ")
 _PARENT = re.compile(r" IKE SA #(\d+);")
-_NUMBERED = re.compile(r"000 #\d+:")
-_NAME = re.compile(r'000 #\d+: "([^"]*)"')
-_ALIASES = re.compile(r'000 "([^"]*)":\s+aliases: (.*)\Z')
-_CONNECTION = re.compile(r'000 "([^"]*)": ')
-_VERSION = re.compile(r"\bpluto_version=(\S+?),")
-_ESP = re.compile(r"000 algorithm ESP encrypt: name=(\w+),")
-_IKE = re.compile(r"000 algorithm IKE encrypt: .*\bv2name=(\w+),")
-_PRF = re.compile(r"000 algorithm IKE PRF: name=(\w+),")
-_DH = re.compile(r"000 algorithm IKE DH Key Exchange: name=(\w+),")
-_SAID = re.compile(r'(\d{3}) "([^"]*)"(?:\[\d+\] \S+)?(?: #(\d+))?: (.*)\Z')
+_NUMBERED = re.compile(r"#\d+:")
+_NAME = re.compile(r'#\d+: "([^"]*)"')
+_ALIASES = re.compile(r'"([^"]*)":\s+aliases: (.*)\Z')
+_CONNECTION = re.compile(r'"([^"]*)": ')
+_ESP = re.compile(r"algorithm ESP encrypt: name=(\w+),")
+_IKE = re.compile(r"algorithm IKE encrypt: .*\bv2name=(\w+),")
+_PRF = re.compile(r"algorithm IKE PRF: name=(\w+),")
+_DH = re.compile(r"algorithm IKE DH Key Exchange: name=(\w+),")
+_SAID = re.compile(r'"([^"]*)"(?:\[\d+\] \S+)?(?: #(\d+))?: (.*)\Z')
 _REASON = re.compile(
     r"reject|failed|fail:|fatal|no (?:matching|certificate|private|suitable)|mismatch|invalid"
     r"|NO_PROPOSAL_CHOSEN|TS_UNACCEPTABLE|AUTHENTICATION_FAILED|cannot|unable|timeout|expired"
@@ -60,7 +58,9 @@ class State:
     name: str
     """Of its connection, as pluto knows it."""
     kind: str
-    """Such as V2_ESTABLISHED_IKE_SA."""
+    """Such as ESTABLISHED_IKE_SA, or what it is called while it is made."""
+    begun_here: bool | None = None
+    """Whether this end makes it; None: that is not shown, as of one that is up."""
     parent: int = 0
     """Of a CHILD_SA that is up: its IKE_SA."""
     spi_out: int = 0
@@ -76,7 +76,7 @@ class State:
     @property
     def is_up(self) -> bool:
         """Whether it is established."""
-        return self.kind in ("V2_ESTABLISHED_IKE_SA", "V2_ESTABLISHED_CHILD_SA")
+        return self.kind in ("ESTABLISHED_IKE_SA", "ESTABLISHED_CHILD_SA")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +93,7 @@ class Status:
     """What a pluto is and holds."""
 
     version: str
+    dialect: Dialect
     algorithms: frozenset[str]
     """As in conf.Algorithms.needs."""
     loaded: Mapping[str, str]
@@ -103,9 +104,8 @@ class Status:
 class Said:
     """One line that pluto says while something is done."""
 
-    code: int
     name: str
-    """Of the connection; empty if it is about none."""
+    """Of its connection."""
     serial: int
     """Of the state, or 0."""
     words: str
@@ -121,7 +121,7 @@ class Said:
         return bool(self.serial and _STARTED.match(self.words))
 
 
-def parse_states(text: str) -> Shown:
+def parse_states(text: str, dialect: Dialect) -> Shown:
     """Parse ``whack --showstates``.
 
     Raises:
@@ -129,7 +129,7 @@ def parse_states(text: str) -> Shown:
     """
     states: dict[int, State] = {}
     unreadable: dict[ConnName, str] = {}
-    for line in _lines(text):
+    for line in _shown(text, dialect):
         if _PENDING.match(line):
             continue
         named = _NAME.match(line)
@@ -140,18 +140,23 @@ def parse_states(text: str) -> Shown:
         known = parse_child_name(named[1])
         if known is None:
             continue
-        if not _take(states, line):
+        if not _take(states, line, dialect):
             unreadable[known[0]] = f"pluto shows a state that is not understood: {line[:200]!r}"
     return Shown(states=tuple(states[n] for n in sorted(states)), unreadable=unreadable)
 
 
-def _take(states: dict[int, State], line: str) -> bool:
+def _take(states: dict[int, State], line: str, dialect: Dialect) -> bool:
     found = _STATE.match(line)
-    if found is not None:
-        serial, name, kind, rest = int(found[1]), found[2], found[3], found[4]
-        parent = _PARENT.search(rest)
-        number = int(parent[1]) if parent else 0
-        states[serial] = State(serial=serial, name=name, kind=kind, parent=number)
+    if found is not None and found[3].startswith(dialect.state):
+        serial, kind = int(found[1]), found[3].removeprefix(dialect.state)
+        parent = _PARENT.search(found[4])
+        states[serial] = State(
+            serial=serial,
+            name=found[2],
+            kind=kind,
+            begun_here=begun_here(dialect, kind),
+            parent=int(parent[1]) if parent else 0,
+        )
         return True
     detail = _DETAIL.match(line)
     if detail is None or int(detail[1]) not in states:
@@ -171,43 +176,38 @@ def parse_status(text: str) -> Status:
     Raises:
         IkeError: It does not say its version, or what it shows is not known here.
     """
-    version = _VERSION.search(text)
-    if version is None:
-        raise IkeError("pluto does not say its version")
-    if not version[1].startswith(GENERATION):
-        raise IkeError(f"Libreswan {version[1][:40]} is not supported: {GENERATION}x is")
+    version, dialect = parse_version(text)
     loaded: dict[str, str] = {}
     algorithms: set[str] = set()
-    for line in _lines(text):
+    for line in _shown(text, dialect):
         aliases = _ALIASES.match(line)
         named = _CONNECTION.match(line)
         if aliases is not None and parse_child_name(aliases[1]):
             loaded[aliases[1]] = parse_digest(aliases[2].split())
         elif named is not None and parse_child_name(named[1]):
             loaded.setdefault(named[1], "")
-        algorithms.update(_algorithms(line))
-    return Status(version=version[1], algorithms=frozenset(algorithms), loaded=loaded)
+        algorithms.update(_algorithms(line, dialect))
+    return Status(version=version, dialect=dialect, algorithms=frozenset(algorithms), loaded=loaded)
 
 
-def _algorithms(line: str) -> Iterator[str]:
+def _algorithms(line: str, dialect: Dialect) -> Iterator[str]:
     for kind, form in (("ESP", _ESP), ("IKE", _IKE), ("PRF", _PRF), ("DH", _DH)):
         match = form.match(line)
         if match is not None:
-            yield f"{kind} {match[1]}"
+            name = match[1]
+            yield f"{kind} {'AES_GCM_16' if kind == 'IKE' and name == dialect.aes_gcm else name}"
 
 
-def parse_said(line: str) -> Said | None:
-    """Parse one line that pluto says; None for one of another form."""
-    match = _SAID.match(line.strip())
+def parse_said(line: str, dialect: Dialect) -> Said | None:
+    """Parse one line that pluto says; None for one of another form, or about no connection."""
+    begins = re.match(dialect.said, line)
+    match = None if begins is None else _SAID.match(line[begins.end() :].rstrip())
     if match is None:
         return None
-    return Said(code=int(match[1]), name=match[2], serial=int(match[3] or 0), words=match[4])
+    return Said(name=match[1], serial=int(match[2] or 0), words=match[3])
 
 
-def parse_all_said(text: str) -> Iterable[Said]:
-    """Parse all lines that pluto says, leaving out those of another form."""
-    return [said for line in _lines(text) if (said := parse_said(line)) is not None]
-
-
-def _lines(text: str) -> list[str]:
-    return text.split("\n")
+def _shown(text: str, dialect: Dialect) -> list[str]:
+    """The lines that show something, without what all of them begin with."""
+    mark = dialect.shown
+    return [line.removeprefix(mark) for line in text.split("\n") if line.startswith(mark)]

@@ -6,6 +6,7 @@ outlives its deadline.
 """
 
 import os
+import select
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,6 +116,23 @@ class Tools:
         except OSError as error:
             raise IkeError(f"{program} cannot be run: {error.strerror}") from None
         return Ended(code=done.returncode, said=done.stdout.decode("utf-8", "replace"))
+
+    def tell(self, *words: str) -> None:
+        """Send pluto a message that it answers at once, and do not wait for what it says later.
+
+        Raises:
+            IkeError: whack is missing.
+            IkeHungError: pluto does not answer in time.
+        """
+        process = self.begin(*words)
+        try:
+            if process.stdout is None:
+                raise IkeError("whack has no output")
+            if not select.select([process.stdout], [], [], self.deadline_s)[0]:
+                raise IkeHungError("pluto does not answer whack in time")
+        finally:
+            process.kill()
+            process.communicate()
 
     def begin(self, *words: str) -> "subprocess.Popen[bytes]":
         """Send pluto a message, and do not wait for the end of what it says about it.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What Libreswan is given to read, and what it shows: recorded from version 4.10."""
+"""What Libreswan is given to read, and what it shows: recorded from versions 4.10 and 5.2."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.ike.libreswan import conf, secrets, states
+from controller.ike.libreswan.batch import without_sas
+from controller.ike.libreswan.dialect import FIVE, FOUR, Dialect
 from controller.ike.libreswan.pkcs12 import format_pkcs12
 from controller.ike.libreswan.sas import Origin, ike_sas
 from controller.ike.libreswan.states import State
@@ -121,7 +123,7 @@ def test_each_profile_leads_to_its_suite(profile: Profile):
     assert conf.profile_made(conn) is profile
     assert made(conn)[0]["ike"] == conf.ALGORITHMS[profile].ike
     (sa,) = ike_sas(
-        [State(serial=1, name=f"{PAIR}:out", kind="V2_ESTABLISHED_IKE_SA")],
+        [State(serial=1, name=f"{PAIR}:out", kind="ESTABLISHED_IKE_SA")],
         {1: Origin(suite=conf.ALGORITHMS[profile].suite)},
     )[PAIR]
     assert profile_of(sa) is profile
@@ -232,7 +234,7 @@ def recorded(name: str) -> str:
 
 def test_states_become_sas():
     """Two children of one kind while one is replaced, all under one IKE_SA."""
-    shown = states.parse_states(recorded("showstates-4.10.txt"))
+    shown = states.parse_states(recorded("showstates-4.10.txt"), FOUR)
     assert shown.unreadable == {}
     (sa,) = ike_sas(shown.states, {5: Origin(begun_here=True, age_s=9, remote_id="chB")})[PAIR]
     assert (sa.id, sa.state, sa.auth, sa.initiator) == (5, "ESTABLISHED", Auth.PSK, True)
@@ -245,9 +247,51 @@ def test_states_become_sas():
     assert (sa.children[0].spi_in, sa.children[0].spi_out) == (0x63B8E756, 0x8F53A737)
 
 
+def test_states_of_five_become_sas():
+    """The same in its words."""
+    shown = states.parse_states(recorded("showstates-5.2.txt"), FIVE)
+    assert shown.unreadable == {}
+    (sa,) = ike_sas(shown.states, {1: Origin(begun_here=True, age_s=9, remote_id="chB")})[PAIR]
+    assert (sa.id, sa.state, sa.auth, sa.initiator) == (1, "ESTABLISHED", Auth.PSK, True)
+    assert [(c.id, c.name, c.state) for c in sa.children] == [
+        (2, "out", "INSTALLED"),
+        (3, "in", "INSTALLED"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "initiator"),
+    [
+        ("IKE_SA_INIT_I", True),
+        ("IKE_AUTH_I", True),
+        ("IKE_SA_INIT_R", False),
+        ("REKEY_IKE_I1", False),
+    ],
+)
+def test_five_tells_who_makes_an_ike_sa(kind: str, initiator: bool):
+    text = f'#7: "{PAIR}+psk:out":500 {kind} (a story); idle;\n'
+    (sa,) = ike_sas(states.parse_states(text, FIVE).states, {})[PAIR]
+    assert (sa.state, sa.initiator) == ("CONNECTING", initiator)
+
+
+def test_what_was_ended_is_ending_as_long_as_it_is_shown():
+    """5.2 shows it as before until the peer has answered."""
+    up = states.parse_states(recorded("showstates-5.2.txt"), FIVE).states
+    (sa,) = ike_sas(up, {1: Origin(ended=True)})[PAIR]
+    assert (sa.state, sa.suite) == ("DELETING", "")
+
+
+def test_a_child_that_is_being_made_holds_nothing():
+    """It goes with its IKE_SA, which is ended."""
+    ike = State(serial=1, name=f"{PAIR}:out", kind="ESTABLISHED_IKE_SA")
+    child = State(serial=2, name=f"{PAIR}:out", kind="NEW_CHILD_I1")
+    assert without_sas({PAIR}, (ike, child), {1}) == {PAIR}
+    assert without_sas({PAIR}, (ike, child), set()) == set()
+
+
 def test_what_is_being_made_is_not_shown_as_up():
     """A child without a parent belongs to none yet."""
-    shown = states.parse_states(recorded("showstates-larval-4.10.txt"))
+    shown = states.parse_states(recorded("showstates-larval-4.10.txt"), FOUR)
     assert {s.serial: s.is_up for s in shown.states} == {
         10: True, 11: True, 12: True, 16: False
     }  # fmt: skip
@@ -256,62 +300,62 @@ def test_what_is_being_made_is_not_shown_as_up():
 
 
 def line(kind: str, more: str = "", name: str = f"{PAIR}+psk:out") -> str:
-    return f'000 #7: "{name}":500 STATE_{kind} (a story);{more} idle;\n'
+    return f'000 #7: "{name}":500 STATE_V2_{kind} (a story);{more} idle;\n'
 
 
 @pytest.mark.parametrize(
     ("kind", "state", "initiator"),
     [
-        ("V2_PARENT_I1", "CONNECTING", True),
-        ("V2_PARENT_R1", "CONNECTING", False),
-        ("V2_IKE_SA_DELETE", "DELETING", False),
-        ("V2_REKEY_IKE_I1", "CONNECTING", False),
+        ("PARENT_I1", "CONNECTING", True),
+        ("PARENT_R1", "CONNECTING", False),
+        ("IKE_SA_DELETE", "DELETING", False),
+        ("REKEY_IKE_I1", "CONNECTING", False),
     ],
 )
 def test_each_state_of_an_ike_sa(kind: str, state: str, initiator: bool):
-    (sa,) = ike_sas(states.parse_states(line(kind)).states, {})[PAIR]
+    (sa,) = ike_sas(states.parse_states(line(kind), FOUR).states, {})[PAIR]
     assert (sa.state, sa.initiator, sa.suite, sa.remote_id) == (state, initiator, "", "")
 
 
 def test_a_child_outlives_what_is_shown_of_its_parent():
     """A parent that is being rekeyed; a child that is deleted is none."""
-    up = states.parse_states(line("V2_ESTABLISHED_CHILD_SA", " IKE SA #3;")).states
+    up = states.parse_states(line("ESTABLISHED_CHILD_SA", " IKE SA #3;"), FOUR).states
     (sa,) = ike_sas(up, {})[PAIR]
     assert (sa.id, sa.state, [child.id for child in sa.children]) == (3, "ESTABLISHED", [7])
-    ending = states.parse_states(line("V2_CHILD_SA_DELETE", " IKE SA #3;")).states
+    ending = states.parse_states(line("CHILD_SA_DELETE", " IKE SA #3;"), FOUR).states
     (sa,) = ike_sas(ending, {})[PAIR]
     assert sa.children == ()
 
 
 def test_states_that_are_not_ours_are_left_out():
-    text = line("V2_ESTABLISHED_IKE_SA", name="theirs")
+    text = line("ESTABLISHED_IKE_SA", name="theirs")
     text += '000 #8: pending CHILD SA for "theirs"\nanything else\n'
-    assert states.parse_states(text) == states.Shown()
-    assert ike_sas([State(serial=1, name="theirs", kind="V2_PARENT_I1")], {}) == {}
-    stray = State(serial=2, name="theirs", kind="V2_ESTABLISHED_CHILD_SA", parent=1)
+    assert states.parse_states(text, FOUR) == states.Shown()
+    assert ike_sas([State(serial=1, name="theirs", kind="PARENT_I1")], {}) == {}
+    stray = State(serial=2, name="theirs", kind="ESTABLISHED_CHILD_SA", parent=1)
     assert ike_sas([stray], {}) == {}
-    ours = State(serial=1, name=f"{PAIR}:out", kind="V2_ESTABLISHED_IKE_SA")
+    ours = State(serial=1, name=f"{PAIR}:out", kind="ESTABLISHED_IKE_SA")
     assert ike_sas([ours, stray], {})[PAIR][0].children == ()
 
 
 def test_traffic_is_heard():
-    text = line("V2_ESTABLISHED_CHILD_SA", " IKE SA #3;")
+    text = line("ESTABLISHED_CHILD_SA", " IKE SA #3;")
     detail = f'000 #7: "{PAIR}+psk:out" esp.1@10.9.0.2 esp.2@10.9.0.1 Traffic: ESPin='
     for amount, heard in (("0B", False), ("756B", True), ("2KB", True)):
-        (state,) = states.parse_states(text + detail + f"{amount} ESPout=0B\n").states
+        (state,) = states.parse_states(text + detail + f"{amount} ESPout=0B\n", FOUR).states
         assert (state.heard, state.spi_out, state.spi_in) == (heard, 1, 2)
 
 
 def test_what_is_not_understood_is_not_skipped():
     """Nothing is known then of that connection; or of any, if it is not known of which."""
     for bad in (f'000 #7: "{PAIR}+psk:out" is odd\n', f'000 #7: "{PAIR}+psk:out":500 ODD\n'):
-        shown = states.parse_states(bad)
+        shown = states.parse_states(bad, FOUR)
         assert shown.states == ()
         assert list(shown.unreadable) == [PAIR]
     orphan = f'000 #7: "{PAIR}+psk:out" esp.1@10.9.0.2 esp.2@10.9.0.1 Traffic:\n'
-    assert list(states.parse_states(orphan).unreadable) == [PAIR]
+    assert list(states.parse_states(orphan, FOUR).unreadable) == [PAIR]
     with pytest.raises(IkeError):
-        states.parse_states("000 #7: odd\n")
+        states.parse_states("000 #7: odd\n", FOUR)
 
 
 def test_status_tells_version_algorithms_and_connections():
@@ -324,9 +368,35 @@ def test_status_tells_version_algorithms_and_connections():
     assert conf.able(frozenset()) == frozenset()
     with pytest.raises(IkeError):
         states.parse_status("")
-    text = recorded("status-4.10.txt").replace("pluto_version=4.10,", "pluto_version=5.2,")
-    with pytest.raises(IkeError, match=r"Libreswan 5\.2 is not supported"):
+    assert status.dialect is FOUR
+
+
+def test_what_five_is_making():
+    """A child that waits for its IKE_SA is none yet; the old IKE_SA is ended meanwhile."""
+    shown = states.parse_states(recorded("showstates-larval-5.2.txt"), FIVE)
+    assert shown.unreadable == {}
+    old, new = ike_sas(shown.states, {5: Origin(ended=True)})[PAIR]
+    assert (old.id, old.state, [child.id for child in old.children]) == (5, "DELETING", [3, 4])
+    assert (new.id, new.state, new.initiator, new.children) == (6, "CONNECTING", True, ())
+
+
+@pytest.mark.parametrize("version", ["3.32", "40.1", "5.0", "5.1", "5.20", "5.2.1", "5.3", "5.4"])
+def test_a_release_that_was_not_tried_is_refused(version: str):
+    """5.4 no longer shows the names of states."""
+    text = recorded("status-5.2.txt").replace("pluto_version=5.2,", f"pluto_version={version},")
+    with pytest.raises(IkeError, match=f"Libreswan {re.escape(version)} is not supported"):
         states.parse_status(text)
+
+
+def test_five_tells_the_same():
+    """Without the numbers in front, and AES-GCM under another name."""
+    status = states.parse_status(recorded("status-5.2.txt"))
+    assert (status.version, status.dialect) == ("5.2", FIVE)
+    assert dict(status.loaded) == {
+        f"{PAIR}+psk:out": "00112233445566778899aabbccddeeff",
+        f"{PAIR}+psk:in": "00112233445566778899aabbccddeeff",
+    }
+    assert conf.able(status.algorithms) == frozenset(conf.ALGORITHMS)
 
 
 def test_a_connection_without_our_mark_is_one_that_has_to_be_loaded():
@@ -344,15 +414,39 @@ SAID = f"""\
 """
 
 
+def said(text: str, dialect: Dialect) -> list[states.Said]:
+    lines = (states.parse_said(line, dialect) for line in text.splitlines())
+    return [one for one in lines if one is not None]
+
+
 def test_what_is_said_of_an_attempt():
     """Its beginning, and its reason once; not what follows from that."""
-    found = list(states.parse_all_said(SAID))
+    found = said(SAID, FOUR)
     assert [said.begins for said in found] == [True, False, False, False, False]
     assert [said.words for said in found if said.is_reason] == [
         "IKE SA authentication request rejected by peer: AUTHENTICATION_FAILED"
     ]
     assert {(said.name, said.serial) for said in found} == {(f"{PAIR}:out", 26)}
-    assert found[2].code == 3
-    about = states.parse_said('002 "a": added')
-    assert about is not None
+    (about,) = said('002 "a": added', FOUR)
     assert (about.serial, about.begins) == (0, False)
+
+
+SAID_BY_FIVE = f"""\
+"{PAIR}:out" #26: initiating IKEv2 connection to 10.9.0.2 using UDP
+"{PAIR}:out" #26: sent IKE_AUTH request to 10.9.0.2:UDP/500
+"{PAIR}:out" #26: IKE SA authentication request rejected by peer: AUTHENTICATION_FAILED
+"{PAIR}:out" #26: encountered fatal error in state IKE_AUTH_I
+ERROR: "{PAIR}:out" #27: netlink response for Del SA esp.493b4ade@10.9.0.1: No such process
+no connection or alias named "x"'
+"""
+
+
+def test_five_says_it_without_numbers():
+    found = said(SAID_BY_FIVE, FIVE)
+    assert [one.begins for one in found] == [True, False, False, False, False]
+    assert [one.serial for one in found] == [26] * 4 + [27]
+    assert [one.words for one in found if one.is_reason] == [
+        "IKE SA authentication request rejected by peer: AUTHENTICATION_FAILED"
+    ]
+    assert {one.name for one in found} == {f"{PAIR}:out"}
+    assert said(SAID, FIVE) == said(SAID_BY_FIVE, FOUR) == []
