@@ -147,7 +147,7 @@ def test_a_pair_carries_esp_and_is_rekeyed(
 def test_a_killed_pluto_leaves_the_kernel_its_own(
     both: tuple[pluto.Pluto, pluto.Pluto], ends: Ends
 ) -> None:
-    """What it has left goes on until there is another; then the old one can be ended."""
+    """What it has left carries on until the next one runs; then the old IKE_SA is ended."""
     (here, conn), (there, far) = ends
     (old,) = seen(here.observe_sas(conn.name))
     both[1].kill()
@@ -158,12 +158,16 @@ def test_a_killed_pluto_leaves_the_kernel_its_own(
     there.open()
     there.load(far)
     assert there.flush() == {}
-    assert reqids(both[1]) == {"1", "2"}, "what a killed pluto has left goes on"
+    # 5.2 flushes all policies and SAs of the kernel when it starts.
+    assert reqids(both[1]) == (set() if both[1].build.version == "5.2" else {"1", "2"})
     connect(there, far, here, conn)
     here.terminate_ike(old.id)
     assert here.flush() == {}
-    eventually(lambda: old.id not in {sa.id for sa in seen(here.observe_sas(conn.name))})
-    eventually(lambda: children(here, conn).keys() == {"out", "in"})
+    # Its peer knows nothing of it any more, and answers nothing.
+    states = {sa.id: sa.state for sa in seen(here.observe_sas(conn.name))}
+    assert states.get(old.id, "DELETING") == "DELETING"
+    assert "ESTABLISHED" in states.values()
+    assert children(here, conn).keys() == {"out", "in"}
     assert on_the_wire(both[0], 7) == (7, 0)
 
 
