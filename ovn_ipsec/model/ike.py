@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,6 +32,14 @@ NAMES = {
     Ike.DELEGATE: "ovs-monitor-ipsec",
 }
 """For people."""
+LIBRESWANS = "4.x and 5.2"
+"""The releases of Libreswan that a controller can drive, for people."""
+_LIBRESWANS = re.compile(r"4\.\d|5\.2(?![\d.])")
+
+
+def is_supported(libreswan: str) -> bool:
+    """Tell whether a controller can drive a release of Libreswan, by its version."""
+    return _LIBRESWANS.match(libreswan) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,8 @@ def test_a_pluto_answers_and_says_whose_secrets_it_reads(
             monkeypatch.setenv(name, value)
         control, secrets = one.places.control, one.folder / "ipsec.secrets"
         seen = look(control, secrets)
-        assert (seen.fault, seen.included) == ("", (f"{one.folder}/secrets/*.secrets",))
+        assert (seen.fault, seen.version) == ("", build.version)
+        assert seen.included == (f"{one.folder}/secrets/*.secrets",)
         assert look(control, Path("/nowhere")).included == ()
         hidden = control.rename(control.with_suffix(".hidden"))
         with pytest.raises(EdgeError, match="failed \\(33\\)"):

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 from ovn_ipsec.errors import IkeError
+from ovn_ipsec.model.ike import LIBRESWANS, is_supported
 
 _VERSION = re.compile(r"\bpluto_version=(\S+?),")
 
@@ -60,11 +61,6 @@ FIVE = Dialect(
     rekey_child="--rekey-child",
 )
 """5.2."""
-_DIALECTS = (
-    (re.compile(r"4\.\d"), FOUR),
-    (re.compile(r"5\.2(?![\d.])"), FIVE),
-)
-SUPPORTED = "4.x and 5.2 are"
 
 
 def begun_here(dialect: Dialect, kind: str) -> bool | None:
@@ -88,7 +84,6 @@ def parse_version(text: str) -> tuple[str, Dialect]:
     version = _VERSION.search(text)
     if version is None:
         raise IkeError("pluto does not say its version")
-    for releases, dialect in _DIALECTS:
-        if releases.match(version[1]):
-            return version[1], dialect
-    raise IkeError(f"Libreswan {version[1][:40]} is not supported: {SUPPORTED}")
+    if not is_supported(version[1]):
+        raise IkeError(f"Libreswan {version[1][:40]} is not supported: {LIBRESWANS} are")
+    return version[1], FOUR if version[1].startswith("4.") else FIVE

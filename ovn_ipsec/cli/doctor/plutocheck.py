@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+from ...model.ike import LIBRESWANS, is_supported
 from ...schema.report import printable
 from ..machine.values import Pluto
 from .checkup import START_PLUTO, Check
@@ -16,13 +17,19 @@ INCLUDE = (
     " --rereadsecrets"
 )
 
+OTHER_RELEASE = "install one of those, or use strongSwan (docs/howto/libreswan.md)"
+
 
 def examine_pluto(pluto: Pluto) -> tuple[Check, ...]:
     """Look at Libreswan."""
-    answers = Check(part="pluto", is_well=True, said="answers")
+    release = f"Libreswan {printable(pluto.version, 40)}"
+    answers = Check(part="pluto", is_well=True, said=f"answers, {release}")
     if pluto.fault:
         said = printable(pluto.fault, 200)
         answers = Check(part="pluto", is_well=False, said=said, next_step=START_PLUTO)
+    elif not is_supported(pluto.version):
+        said = f"{release} is not supported: {LIBRESWANS} are"
+        answers = Check(part="pluto", is_well=False, said=said, next_step=OTHER_RELEASE)
     reads = any(fnmatchcase(OURS, pattern.strip('"')) for pattern in pluto.included)
     secrets = Check(part="secrets", is_well=True, said=f"{OURS} is included")
     if not reads:

@@ -15,7 +15,7 @@ SECRETS = Path("/etc/ipsec.secrets")
 
 
 def look(control: Path = PLUTO_CONTROL, secrets: Path = SECRETS) -> Pluto:
-    """Ask pluto whether it answers, and look which secrets it is told to read.
+    """Ask pluto whether it answers, and look what it is and which secrets it is told to read.
 
     Args:
         control: Its socket; the file with its process id is beside it.
@@ -26,7 +26,7 @@ def look(control: Path = PLUTO_CONTROL, secrets: Path = SECRETS) -> Pluto:
         OSError: A file cannot be read.
         ValueError: The file with its process id names no process.
     """
-    fault = ""
+    fault = version = ""
     if not is_pluto(control.with_name("pluto.pid")):
         fault = f"pluto does not run: {control.with_name('pluto.pid')} names no process"
     else:
@@ -34,10 +34,11 @@ def look(control: Path = PLUTO_CONTROL, secrets: Path = SECRETS) -> Pluto:
         if whack is None:
             raise EdgeError("whack is missing (package libreswan)")
         output_of(whack, "--ctlsocket", str(control), "--briefstatus")
+        version = output_of(whack, "--version").strip().removeprefix("Libreswan ")
     try:
         lines = secrets.read_text("utf-8", "replace").splitlines()
     except FileNotFoundError:
         lines = []
     words = (line.split() for line in lines)
     included = tuple(w[1] for w in words if len(w) > 1 and w[0] == "include")
-    return Pluto(fault=fault, included=included)
+    return Pluto(fault=fault, version=version, included=included)

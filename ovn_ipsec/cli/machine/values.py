@@ -49,6 +49,8 @@ class Pluto:
 
     fault: str = ""
     """Why it does not answer; empty: it does."""
+    version: str = ""
+    """Of its programs; empty: it does not answer."""
     included: tuple[str, ...] = ()
     """Which files of secrets it is told to read besides its own, as patterns."""
 

@@ -18,7 +18,7 @@ from ovn_ipsec.cli.doctor.daemoncheck import (
     examine_daemon,
     examine_ports,
 )
-from ovn_ipsec.cli.doctor.plutocheck import INCLUDE, examine_pluto
+from ovn_ipsec.cli.doctor.plutocheck import INCLUDE, OTHER_RELEASE, examine_pluto
 from ovn_ipsec.cli.machine import charon
 from ovn_ipsec.cli.machine.values import Daemon, DaemonFiles, Holder, Pluto
 from ovn_ipsec.model.ike import Ike
@@ -155,7 +155,9 @@ def test_where_libreswan_is_used_they_belong_to_pluto(
 
 def test_a_pluto_that_knows_no_shared_key_is_told():
     """It reads those files that it is told to include, and no others."""
-    runs, secrets = examine_pluto(Pluto(included=("/etc/other", "/etc/ipsec.d/*.secrets")))
+    runs, secrets = examine_pluto(
+        Pluto(version="5.2", included=("/etc/other", "/etc/ipsec.d/*.secrets"))
+    )
     assert (runs.part, runs.is_well, secrets.part, secrets.is_well) == (
         "pluto",
         True,
@@ -167,6 +169,16 @@ def test_a_pluto_that_knows_no_shared_key_is_told():
     )
     assert (gone.is_well, gone.said, gone.next_step) == (False, "pluto does not run", START_PLUTO)
     assert (none.is_well, none.next_step) == (False, INCLUDE)
+
+
+@pytest.mark.parametrize(
+    ("version", "is_well"), [("4.10", True), ("5.2", True), ("5.3", False), ("5.4", False)]
+)
+def test_a_libreswan_that_was_not_tried_is_told(version: str, is_well: bool):
+    """As the controller refuses it."""
+    runs, _ = examine_pluto(Pluto(version=version))
+    assert (runs.is_well, version in runs.said) == (is_well, True)
+    assert runs.next_step == ("" if is_well else OTHER_RELEASE)
 
 
 @pytest.mark.parametrize("below", ["", "strongswan"])

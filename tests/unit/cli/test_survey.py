@@ -144,6 +144,9 @@ def test_charon_is_asked_where_the_controller_asks_it(
     assert (named or "unix:///run/charon.vici") == survey.vici_of(Places(vici=named), None)
 
 
+FOUND = Pluto(version="4.10", included=("/etc/ipsec.d/*",))
+
+
 def set_to(ike: str) -> Host:
     return replace(HOST, local=parse_local({}, {"ovn-ipsec-ike": ike}, "hv1"))
 
@@ -153,7 +156,7 @@ def test_where_libreswan_is_used_it_is_looked_at_and_strongswan_is_not(
 ):
     """One that cannot be seen hides no other."""
     monkeypatch.setattr(survey.charon, "look", answering(AssertionError("nobody asked")))
-    monkeypatch.setattr(survey.pluto, "look", answering(Pluto(included=("/etc/ipsec.d/*",))))
+    monkeypatch.setattr(survey.pluto, "look", answering(FOUND))
     found = parts(set_to("libreswan"))
     assert {"Libreswan unit", "pluto", "secrets", "UDP port 500"} < found.keys()
     assert not {"vici", "plugins", "settings"} & found.keys()
