@@ -80,7 +80,7 @@ BUILDS = (Build("4.10", "libreswan"), Build("5.2", "libreswan-5.2"))
 def demand(build: Build) -> None:
     """Skip the test if this machine cannot run a pluto in a namespace."""
     pluto = build.root / _EXEC / "pluto"
-    if lacks := ends.lacks(pluto, f"{build.root}, which tools/setup makes"):
+    if lacks := ends.lacks(pluto, f"Libreswan {build.version}, which tools/setup unpacks"):
         pytest.skip(f"needs {lacks}")
     ran = subprocess.run(
         [*build.command(f"{_EXEC}/pluto"), "--version"],
@@ -90,7 +90,8 @@ def demand(build: Build) -> None:
         env={**os.environ, **build.environment},
     )
     if ran.returncode != 0:
-        pytest.skip(f"Libreswan {build.version} does not run here: {ran.stderr.strip()[-200:]}")
+        why = ran.stderr.strip().rpartition("shared libraries: ")[2][:200]
+        pytest.skip(f"Libreswan {build.version} does not run here: {why}")
 
 
 @dataclass
