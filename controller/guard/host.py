@@ -23,6 +23,8 @@ _log = structlog.get_logger()
 
 RETRY_S = 1.0
 """Until a layer that the kernel refused is tried again."""
+LACKING_S = 60.0
+"""The same for one that this kernel lacks, while another one holds."""
 
 
 class HostGuard:
@@ -40,7 +42,7 @@ class HostGuard:
         self._state = state
         self._boot = boot
         self._stored: BootGuard | None = None
-        self._retry_at = float("-inf")
+        self._tried_at = float("-inf")
         self.start = Start(standing=None, closed_by=None)
         self._ordered = False
         """Whether anything has been decided; until then, what is in force stays."""
@@ -82,11 +84,22 @@ class HostGuard:
         """Retry layers that are not in their wanted state; read those that could not be read."""
         if now < self._retry_at or (self.held and not self._is_blind):
             return
-        self._retry_at = now + RETRY_S
         if not self.held:
             self.keeper.keep(self.standing)
             self.available = self.keeper.available()
+        self._tried_at = now
         self._adopt()
+
+    @property
+    def _retry_at(self) -> float:
+        unheld = self.keeper.unheld()
+        only_lacking = bool(unheld) and unheld <= self._lacking()
+        return self._tried_at + (LACKING_S if only_lacking else RETRY_S)
+
+    def _lacking(self) -> frozenset[str]:
+        """Layers that this kernel lacks, if it has another one: they are tried seldom."""
+        found = frozenset(name for name, able in self.available.items() if able is False)
+        return found if len(found) < len(self.available) else frozenset()
 
     def _adopt(self) -> None:
         """Adopt what a layer holds that could not be read at start."""
@@ -124,8 +137,10 @@ class HostGuard:
             self._store(stored)
         self._ordered = True
         if wanted != self.standing or (not self.held and now >= self._retry_at):
-            self.keeper.keep(wanted)
-            self._retry_at = now + RETRY_S
+            spared = self._lacking() if now < self._retry_at else frozenset()
+            self.keeper.keep(wanted, without=spared)
+            if not spared:
+                self._tried_at = now
         if stored is None:
             self._store(None)
         return self.held or self.keeper.holds()
@@ -134,7 +149,7 @@ class HostGuard:
         """Install a guard if there is none, while it is not known what may be clear."""
         if self.keeper.wanted is None:
             self.keeper.keep(wanted)
-            self._retry_at = now + RETRY_S
+            self._tried_at = now
 
     def _for_boot(
         self, wanted: GuardState | None, phase: Phase, latched: frozenset[ClearFlow]

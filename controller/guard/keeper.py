@@ -7,7 +7,7 @@ first one is nftables, which judges a packet last: a change is made around it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TypeVar
@@ -76,20 +76,25 @@ class GuardKeeper:
         may_clear = frozenset.intersection(*(state.may_clear for state in states))
         return replace(reduce(joined, states), may_clear=may_clear)
 
-    def keep(self, wanted: GuardState | None) -> bool:
+    def keep(self, wanted: GuardState | None, *, without: Container[str] = frozenset()) -> bool:
         """Bring every layer to a state.
 
         The first layer only judges what the others let through, so a flow that is being closed is
         removed from it last; otherwise it would drop packets that still leave in clear meanwhile.
 
+        Args:
+            wanted: The state; None: nothing.
+            without: Names of layers that are not tried now, unless they are in a known state.
+
         Returns:
             Whether all layers are in that state now.
         """
         self.wanted = wanted
-        first, *rest = self._kept
+        first, *rest = (kept for kept in self._kept if not _is_spared(kept, wanted, without))
         ready = self._bring(first, self._wider(first))
         held = [self._bring(kept, self._part(kept)) for kept in rest]
-        return ready and self._bring(first, self._part(first)) and all(held)
+        ready = ready and self._bring(first, self._part(first)) and all(held)
+        return ready and 1 + len(rest) == len(self._kept)
 
     def _wider(self, kept: _Kept) -> GuardState | None:
         """The wanted state of a layer, plus the flows that it lets through now."""
@@ -181,6 +186,10 @@ class GuardKeeper:
         """
         return any(self._is_held(kept) for kept in self._kept)
 
+    def unheld(self) -> frozenset[str]:
+        """Names of the layers that do not hold what they can hold of the wanted state."""
+        return frozenset(kept.layer.name for kept in self._kept if not self._is_held(kept))
+
     def _is_held(self, kept: _Kept) -> bool:
         return isinstance(kept.applied, Known) and kept.applied.value == self._part(kept)
 
@@ -206,6 +215,12 @@ class GuardKeeper:
             answer = _ask(kept.layer.counters)
             answers[kept.layer.name] = answer.value if isinstance(answer, Known) else None
         return answers
+
+
+def _is_spared(kept: _Kept, wanted: GuardState | None, without: Container[str]) -> bool:
+    """Whether a layer is not tried; one that may hold something is always emptied."""
+    named = kept.layer.name in without
+    return named and wanted is not None and isinstance(kept.applied, Unknown)
 
 
 def _observe(kept: _Kept) -> Known[GuardObserved] | Unknown:
