@@ -37,19 +37,26 @@ PLUGINS = (
 Result = dict[str, Any]
 
 
-def start_charon() -> int:
-    """Start charon-systemd with only what a controller over vici needs."""
-    config = lab.FOLDER / "strongswan.conf"
+def start_charon(socket: Path = VICI, more: str = "", before: tuple[str, ...] = ()) -> int:
+    """Start charon-systemd with only what a controller over vici needs.
+
+    Args:
+        socket: Where it listens for vici.
+        more: Further settings.
+        before: What its command line begins with.
+    """
+    config = socket.with_suffix(".conf")
     config.write_text(
         "charon-systemd {\n"
         " install_routes = no\n threads = 16\n ikesa_table_size = 1024\n"
         " ikesa_table_segments = 16\n make_before_break = yes\n"
-        f" load = {PLUGINS}\n"
-        f" plugins {{ vici {{ socket = unix://{VICI} }} }}\n"
+        f" load = {PLUGINS}\n {more}"
+        f" plugins {{ vici {{ socket = unix://{socket} }} }}\n"
         " journal { default = 0 }\n}\n"
     )
-    charon = lab.start("/usr/sbin/charon-systemd", env={"STRONGSWAN_CONF": str(config)})
-    lab.wait(VICI.exists, 20)
+    env = {"STRONGSWAN_CONF": str(config)}
+    charon = lab.start(*before, "/usr/sbin/charon-systemd", env=env, log=f"charon-{socket.stem}")
+    lab.wait(socket.exists, 20)
     return charon.pid
 
 
@@ -166,7 +173,7 @@ def ours(count: int) -> Result:
     )
     words = lab.ovs_map(sb_global.format_policy(policy))
     rows = [lab.insert("SB_Global", {"ipsec": True, "external_ids": words})]
-    rows += chassis_rows(lab.LOCAL, lab.LOCAL_IP, "local")
+    rows += chassis_rows(lab.LOCAL, lab.LOCAL_IP, "local", own=True)
     for index in range(count):
         rows += chassis_rows(lab.peer_name(index), lab.peer_ip(index), f"n{index}")
     database.transact("OVN_Southbound", rows)
@@ -215,7 +222,7 @@ def _children_cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def chassis_rows(name: str, ip: str, key: str) -> list[dict[str, Any]]:
+def chassis_rows(name: str, ip: str, key: str, *, own: bool = False) -> list[dict[str, Any]]:
     chassis = {"name": name, "hostname": name, "encaps": ["named-uuid", f"e{key}"]}
     options = lab.ovs_map({"csum": "true", "ovn-ipsec": "require"})
     encap = {"type": "geneve", "ip": ip, "chassis_name": name, "options": options}
@@ -225,7 +232,7 @@ def chassis_rows(name: str, ip: str, key: str) -> list[dict[str, Any]]:
         "ovn-ipsec-pairs": "encrypted=1",
         "ovn-ipsec-agent": "bench",
     }
-    ids = {} if name == lab.LOCAL else digest
+    ids = {} if own else digest
     private = {
         "name": name,
         "chassis": ["named-uuid", f"c{key}"],

@@ -117,7 +117,8 @@ def write(results: Path) -> None:
 
 
 def measure(given: argparse.Namespace, results: Path) -> int:
-    words = [str(HERE / "uml"), str(results), given.seconds, given.repeat]
+    program = (str(HERE.parent / "uml"), "1", str(HERE / "static.py"))
+    words = [*program, str(results), given.seconds, given.repeat]
     status = subprocess.run(words, check=False, timeout=TIMEOUT_S).returncode
     said = subprocess.run(["iperf3", "--version"], capture_output=True, text=True, check=True)
     versions = {"iperf3": said.stdout.split()[1]}

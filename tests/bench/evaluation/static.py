@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One tunnel with static keys, measured with each cipher suite; `uml` boots the kernel for it.
+"""One tunnel with static keys, measured with each cipher suite; ../uml boots the kernel for it.
 
 No OVN, Open vSwitch or IKE daemon: two network namespaces, Geneve of the kernel between them, and
 ESP in transport mode around it as our profiles have it. What measures is that of `ovn-ipsec
