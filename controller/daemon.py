@@ -221,7 +221,8 @@ class Controller:
         chassis = self.chassis
         ready = chassis is not None and chassis.ike.ready and not self.conflict.problem
         agent = None if chassis is None else chassis.agent
-        self.kernel.look(agent, now, daemon_ready=ready)
+        outdated = frozenset if chassis is None else chassis.ike.outdated
+        self.kernel.look(agent, now, outdated, daemon_ready=ready)
 
     def _before(self, chassis: Chassis) -> Former:
         """What was in force before this chassis has decided."""

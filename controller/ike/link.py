@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 
 import structlog
 
@@ -19,7 +20,7 @@ from ..plan.connection import CHILDREN, ConnName, DaemonSeen
 from ..plan.pair.facts import NOTHING_SEEN, ConnSeen
 from ..plan.pair.lineage import marks_of
 from .apply import after_restart
-from .backend import IkeBackend
+from .backend import Events, IkeBackend
 from .keyring import Keyring
 
 _log = structlog.get_logger()
@@ -64,6 +65,8 @@ class IkeLink:
         """Why a complete observation failed; it still has to be made."""
         self._read_at = float("-inf")
         """When to read again what could not be read."""
+        self._ahead: list[Events] = []
+        """What was taken from the daemon and not processed yet."""
 
     @property
     def problem(self) -> str:
@@ -81,6 +84,16 @@ class IkeLink:
     def ready(self) -> bool:
         """Whether connections can be loaded and used."""
         return self._up and self.backend.connected
+
+    def outdated(self) -> frozenset[ConnName] | None:
+        """Connections that may have other SAs by now than were seen; None: any of them.
+
+        Until they are read, the kernel must not be compared with what was seen of them.
+        """
+        self._ahead.append(self.backend.drain())
+        if self._missed or any(events.lost for events in self._ahead):
+            return None
+        return frozenset(self._unread).union(*(events.conns for events in self._ahead))
 
     def sync(self, agent: Agent, now: float) -> bool:
         """Connect if necessary, and process events.
@@ -143,6 +156,7 @@ class IkeLink:
                 agent.put_seen(name, replace(seen, config=""))
 
     def _observe(self, agent: Agent, now: float) -> bool:
+        self._ahead = []
         match self.backend.observe():
             case Unknown(reason=reason):
                 self._problem = reason
@@ -170,15 +184,16 @@ class IkeLink:
         return True
 
     def _follow(self, agent: Agent, now: float) -> bool:
-        events = self.backend.drain()
-        for name, message in events.messages:
+        taken, self._ahead = [*self._ahead, self.backend.drain()], []
+        for name, message in chain.from_iterable(events.messages for events in taken):
             if agent.put_error(name, message):
                 _log.warning("ike_failed", connection=name, reason=message)
-        names = set(events.conns)
+        names = set(chain.from_iterable(events.conns for events in taken))
+        lost = any(events.lost for events in taken)
         again = now >= self._read_at
         if again:
             names |= self._unread.keys()
-        if events.lost or len(names) > BULK or (self._missed and again):
+        if lost or len(names) > BULK or (self._missed and again):
             if self.backend.connected:
                 self._reread(agent, now)
         else:

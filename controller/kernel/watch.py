@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 import structlog
 
@@ -13,7 +15,7 @@ from ovn_ipsec.model.policy import Mode, Phase
 
 from ..guard.host import HostGuard
 from ..plan.agent import Agent
-from ..plan.audit import PolicyKey, Tracked, audit
+from ..plan.audit import Findings, PolicyKey, Tracked, audit
 from ..plan.connection import ConnName
 from ..plan.pair.facts import NOTHING_SEEN
 from ..plan.pair.record import PairRecord
@@ -22,6 +24,8 @@ from ..xfrm.values import XfrmPolicy, XfrmState
 from .tables import KernelTables
 
 _log = structlog.get_logger()
+
+Outdated: TypeAlias = Callable[[], frozenset[ConnName] | None]
 
 AUDIT_S = 30.0
 """Between two audits of the kernel while nothing seems to have happened."""
@@ -76,12 +80,16 @@ class KernelWatch:
         """When the next audit is due, monotonic seconds."""
         return self._due
 
-    def look(self, agent: Agent | None, now: float, *, daemon_ready: bool) -> None:
+    def look(
+        self, agent: Agent | None, now: float, outdated: Outdated, *, daemon_ready: bool
+    ) -> None:
         """Process events; audit when it is time, and before the first decisions of an agent.
 
         Args:
             agent: Its pairs are audited; None: there is none yet.
             now: Monotonic seconds.
+            outdated: Gives pairs whose SAs have changed since the IKE daemon reported them; None
+                for all. It is asked if the daemon is ready, after the kernel.
             daemon_ready: Whether the IKE daemon reports what it holds.
         """
         events = self._tables.drain()
@@ -100,7 +108,7 @@ class KernelWatch:
         if is_due:
             self._due = now + AUDIT_S
             self._guard.audit()
-            self._audit_pairs(agent, now, daemon_ready=daemon_ready)
+            self._audit_pairs(agent, now, outdated if daemon_ready else None)
 
     def dump(self) -> tuple[tuple[XfrmPolicy, ...], tuple[XfrmState, ...]]:
         """Read the SPD and the SAD.
@@ -133,7 +141,7 @@ class KernelWatch:
         if self.esp is False and before is None:
             _log.error("esp_missing", reason=NO_ESP)
 
-    def _audit_pairs(self, agent: Agent | None, now: float, *, daemon_ready: bool) -> None:
+    def _audit_pairs(self, agent: Agent | None, now: float, outdated: Outdated | None) -> None:
         try:
             policies, states = self.dump()
         except EdgeError as error:
@@ -154,10 +162,26 @@ class KernelWatch:
             tracked, own = {}, ()
         found = audit(tracked, policies, states, own)
         self.foreign = found.foreign
-        if agent is None:
-            return
+        if agent is not None:
+            self._judge(agent, tracked, found, now, outdated)
+
+    def _judge(
+        self,
+        agent: Agent,
+        tracked: dict[ConnName, Tracked],
+        found: Findings,
+        now: float,
+        outdated: Outdated | None,
+    ) -> None:
+        """Compare what the kernel holds with what the IKE daemon has reported, pair by pair."""
+        asked = frozenset[ConnName]() if outdated is None else outdated()
+        moved = frozenset(tracked) if asked is None else asked
+        if moved:
+            self._due = now + AGAIN_S
         for name, one in tracked.items():
-            missing = found.missing.get(name, frozenset()) if daemon_ready else frozenset()
+            if name in moved:
+                continue
+            missing = frozenset() if outdated is None else found.missing.get(name, frozenset())
             if missing and not one.seen.missing:
                 _log.error("kernel_entries_missing", connection=name, children=sorted(missing))
             if missing:
@@ -167,9 +191,10 @@ class KernelWatch:
         # What is left of a pair that should be clear is deleted when that begins.
         begins = (one.send_from for one in agent.records.values() if _is_off(one))
         self._due = min((self._due, *(at for at in begins if now < at)))
-        if daemon_ready:
+        if outdated is not None:
             self._drop_leftovers(found.leftovers)
-            self._drop_orphans(found.orphans)
+            moving = {reqid for name in moved & tracked.keys() for reqid in tracked[name].reqids}
+            self._drop_orphans(tuple(one for one in found.orphans if one.reqid not in moving))
 
     def _drop_leftovers(self, leftovers: tuple[XfrmPolicy, ...]) -> None:
         """Delete policies left by a killed IKE daemon for pairs that are off."""

@@ -240,6 +240,31 @@ def test_events_are_not_lost_with_the_look_that_they_asked_for(tmp_path: Path) -
     assert link.problem == ""
 
 
+def test_what_has_changed_since_it_was_read_is_outdated_until_it_is_read(tmp_path: Path) -> None:
+    """Whoever asks for it takes no event away from the next pass."""
+    ike, link, agent = two_connections(tmp_path)
+    assert link.outdated() == frozenset()
+    for number in [number for number, sa in ike.sas.items() if sa.conn == NAME]:
+        ike.drop(number)
+    assert link.outdated() == frozenset({NAME})
+    assert link.outdated() == frozenset({NAME})
+    assert agent.seen[NAME].sas
+    ike.fail_next("observe_sas")
+    link.sync(agent, 12)
+    assert link.outdated() == frozenset({NAME}), "it could not be read"
+    link.sync(agent, 12 + RETRY_S)
+    assert not agent.seen[NAME].sas
+    assert link.outdated() == frozenset()
+    ike.lose_events()
+    assert link.outdated() is None
+    assert link.outdated() is None
+    ike.fail_next("observe")
+    link.sync(agent, 20)
+    assert link.outdated() is None, "it could not be read either"
+    link.sync(agent, 20 + RETRY_S)
+    assert link.outdated() == frozenset()
+
+
 def test_the_keyring_gives_what_is_wanted_and_takes_back_what_is_ours(tmp_path: Path) -> None:
     """Over a restart, too; a key of somebody else's stays."""
     ike, state = FakeIke(), StateDir(tmp_path)
