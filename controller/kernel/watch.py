@@ -10,6 +10,7 @@ from typing import TypeAlias
 import structlog
 
 from ovn_ipsec.errors import EdgeError
+from ovn_ipsec.model.chassis import IpAddress
 from ovn_ipsec.model.observation import Known, Unknown
 from ovn_ipsec.model.policy import Mode, Phase
 
@@ -33,6 +34,9 @@ AGAIN_S = 2.0
 """After an audit that found entries missing."""
 SETTLE_S = 0.3
 """After a change by something else, so that it can complete its changes first."""
+ORPHAN_S = 20.0
+"""How long an SA has to be without an owner before it is deleted: no answer of the IKE daemon, in
+which it may have one, takes so long."""
 ENDED_MAX = 100_000
 """SAs that have ended and that nobody has taken."""
 NO_ESP = "this kernel cannot do ESP: nothing can be encrypted (is module esp4 or esp6 blacklisted?)"
@@ -46,7 +50,8 @@ class KernelWatch:
         self._guard = guard
         self._state = state
         self._due = float("-inf")
-        self._suspects: frozenset[tuple[object, int]] = frozenset()
+        self._suspects: dict[tuple[IpAddress, int], float] = {}
+        """Since when SAs have been without an owner, by destination and SPI."""
         self.foreign: frozenset[PolicyKey] | None = None
         """Outgoing traffic for which another program has ESP policies; None: not known."""
         self._known: Agent | None = None
@@ -194,7 +199,8 @@ class KernelWatch:
         if outdated is not None:
             self._drop_leftovers(found.leftovers)
             moving = {reqid for name in moved & tracked.keys() for reqid in tracked[name].reqids}
-            self._drop_orphans(tuple(one for one in found.orphans if one.reqid not in moving))
+            orphans = tuple(one for one in found.orphans if one.reqid not in moving)
+            self._drop_orphans(orphans, now)
 
     def _drop_leftovers(self, leftovers: tuple[XfrmPolicy, ...]) -> None:
         """Delete policies left by a killed IKE daemon for pairs that are off."""
@@ -206,11 +212,15 @@ class KernelWatch:
         except EdgeError as error:
             _log.warning("orphan_policies_kept", reason=error.diagnostics())
 
-    def _drop_orphans(self, orphans: tuple[XfrmState, ...]) -> None:
-        """Delete SAs that two audits in a row found without an owner: one may come too early."""
-        keys = frozenset((state.dst, state.spi) for state in orphans)
-        confirmed = [s for s in orphans if (s.dst, s.spi) in self._suspects]
-        self._suspects = keys
+    def _drop_orphans(self, orphans: tuple[XfrmState, ...], now: float) -> None:
+        """Delete SAs that every audit for a while has found without an owner.
+
+        What is seen of the IKE daemon may be seconds old while it rekeys many at once, and audits
+        may follow one another quickly.
+        """
+        before = self._suspects
+        self._suspects = {(s.dst, s.spi): before.get((s.dst, s.spi), now) for s in orphans}
+        confirmed = [s for s in orphans if now - self._suspects[s.dst, s.spi] >= ORPHAN_S]
         if not confirmed:
             return
         try:

@@ -11,7 +11,7 @@ import pytest
 
 from controller.guard.host import HostGuard
 from controller.kernel.tables import KernelEvents
-from controller.kernel.watch import AGAIN_S, AUDIT_S, KernelWatch
+from controller.kernel.watch import AGAIN_S, AUDIT_S, ORPHAN_S, KernelWatch
 from controller.plan.agent import Agent
 from controller.plan.connection import CHILDREN, ConnName
 from controller.state_dir import StateDir
@@ -102,17 +102,31 @@ def test_nothing_is_missing_of_a_pair_that_was_rekeyed_since(
 
 
 def test_sas_of_a_pair_that_was_rekeyed_since_have_an_owner(tmp_path: Path) -> None:
-    """Only what two audits find without one, after the daemon was asked, is deleted."""
+    """Only what is without one for a while, after the daemon was asked, is deleted."""
     tables, watch, agent = watched(tmp_path)
     agent.put_sas(NAME, (both_up(first=11),))
     moved = frozenset({NAME})
-    for now in (50.0, 60.0, 70.0):
+    for now in (50.0, 80.0, 110.0):
         watch.look(agent, now, lambda: moved, daemon_ready=True)
     assert tables.deleted == []
-    watch.look(agent, 80.0, NONE, daemon_ready=True)
+    watch.look(agent, 140.0, NONE, daemon_ready=True)
     assert tables.deleted == []
-    watch.look(agent, 90.0, NONE, daemon_ready=True)
+    watch.look(agent, 140.0 + AUDIT_S, NONE, daemon_ready=True)
     assert tables.deleted == list(tables.states)
+
+
+def test_audits_that_follow_one_another_quickly_delete_nothing(tmp_path: Path) -> None:
+    """All of them may come between a rekey and the answer that tells of it."""
+    tables, watch, agent = watched(tmp_path)
+    agent.put_sas(NAME, (both_up(first=11),))
+    for second in range(int(ORPHAN_S)):
+        watch.hurry(50.0 + second)
+        watch.look(agent, 50.5 + second, NONE, daemon_ready=True)
+    agent.put_sas(NAME, UP.sas)
+    watch.look(agent, 100.0, NONE, daemon_ready=True)
+    agent.put_sas(NAME, (both_up(first=11),))
+    watch.look(agent, 100.0 + AUDIT_S, NONE, daemon_ready=True)
+    assert tables.deleted == []
 
 
 def test_a_daemon_that_is_away_is_not_asked(tmp_path: Path) -> None:
