@@ -402,6 +402,17 @@ def test_what_other_zones_miss_follows_from_rules_across(
     assert () == take_census_of(at, ledger).absent
 
 
+def test_a_gateway_is_missed_until_the_last_of_the_other_zone_is_gone() -> None:
+    """Rules may see no difference between several of them."""
+    treatment = Treatment(mode=Mode.REQUIRE)
+    near = replace(chassis(1), is_interconn=True)
+    others = {name: replace(FAR, name=name) for name in ("hv8", "hv9")}
+    ledger = Ledger(RuleBook((), treatment))
+    for left, expected in ((("hv8", "hv9"), ("hv1",)), (("hv9",), ("hv1",)), ((), ())):
+        ledger.update({"hv1": near, **{name: others[name] for name in left}}, {}, {})
+        assert expected == take_census_of(AT, ledger).absent
+
+
 def test_a_rule_across_zones_is_enforced_where_all_else_is_preferred() -> None:
     """The phase follows the strongest mode of all rules."""
     at = replace(AT, default=Mode.PREFER, floor=Mode.PREFER)
