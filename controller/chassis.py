@@ -72,7 +72,7 @@ class Chassis:
         self.trust = Trust(outside.credentials(), keys, backend.abilities.auths)
         self.agent = Agent(identity.name, self.trust.configs)
         self.agent.abilities = backend.abilities
-        self.ike = IkeLink(backend, keys, outside.state.mark)
+        self.ike = IkeLink(backend, keys, outside.state.mark, outside.clock.monotonic)
         self.southbound = Southbound(outside.southbound(identity.southbound), identity.name)
         self.seen: SouthboundSeen | None = None
         self.applied: ClusterPolicy = NO_POLICY

@@ -6,7 +6,8 @@ While the daemon is away, nothing is known of it, and the kernel tells whether a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import chain
 
@@ -32,18 +33,28 @@ RETRY_MAX_S = 30.0
 RECOVERING_S = 60.0
 BULK = 40
 """More touched connections than this are read in one dump instead of one by one."""
+REST = 4.0
+"""How long no other dump is read after one, as a multiple of what it took: where events come
+without end, reading everything is not all that we and the daemon do."""
 
 
 class IkeLink:
     """A backend and what was last seen of it, which is written into the agent."""
 
-    def __init__(self, backend: IkeBackend, keys: Keyring, known: WhatMade | None = None) -> None:
+    def __init__(
+        self,
+        backend: IkeBackend,
+        keys: Keyring,
+        known: WhatMade | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Keep the backend; sync() opens it.
 
         Args:
             backend: The daemon.
             keys: What it should hold besides connections.
             known: What the SAs were made from that an earlier run of this program has left.
+            clock: Monotonic seconds: what a dump takes is measured.
         """
         self.backend = backend
         self.keys = keys
@@ -67,6 +78,11 @@ class IkeLink:
         """When to read again what could not be read."""
         self._ahead: list[Events] = []
         """What was taken from the daemon and not processed yet."""
+        self._clock = clock
+        self._later: set[ConnName] = set()
+        """Connections that the next dump is read for."""
+        self._dump_at = float("-inf")
+        """Before this, no dump is read for many connections at once."""
 
     @property
     def problem(self) -> str:
@@ -93,7 +109,8 @@ class IkeLink:
         self._ahead.append(self.backend.drain())
         if self._missed or any(events.lost for events in self._ahead):
             return None
-        return frozenset(self._unread).union(*(events.conns for events in self._ahead))
+        known = frozenset(self._unread) | self._later
+        return known.union(*(events.conns for events in self._ahead))
 
     def sync(self, agent: Agent, now: float) -> bool:
         """Connect if necessary, and process events.
@@ -122,7 +139,7 @@ class IkeLink:
         if not self._up:
             return False
         self._up = False
-        self._unread, self._missed = {}, ""
+        self._unread, self._missed, self._later = {}, "", set()
         self.keys.lost()
         self._problem = "the IKE daemon does not answer"
         _log.error("ike_daemon_lost")
@@ -180,6 +197,7 @@ class IkeLink:
             connections=len(seen.conns),
         )
         mirror(agent, seen, known=self._known)
+        agent.touch_all()
         self._owe(agent, seen, now)
         return True
 
@@ -188,20 +206,32 @@ class IkeLink:
         for name, message in chain.from_iterable(events.messages for events in taken):
             if agent.put_error(name, message):
                 _log.warning("ike_failed", connection=name, reason=message)
-        names = set(chain.from_iterable(events.conns for events in taken))
+        names = self._later.union(*(events.conns for events in taken))
         lost = any(events.lost for events in taken)
         again = now >= self._read_at
         if again:
             names |= self._unread.keys()
-        if lost or len(names) > BULK or (self._missed and again):
+        if lost or (self._missed and again):
             if self.backend.connected:
+                agent.touch_all()
                 self._reread(agent, now)
-        else:
+        elif len(names) <= BULK:
+            self._later = set()
             for name in sorted(names):
                 self._read(agent, name, now)
                 agent.touch(name)
+        elif now < self._dump_at:
+            self._later = names
+        elif self.backend.connected:
+            self._touch(agent, names)
+            self._reread(agent, now)
         # What a session that broke meanwhile left unread is read with the next one.
         return False if self.backend.connected else self._lose(agent)
+
+    @staticmethod
+    def _touch(agent: Agent, names: Iterable[ConnName]) -> None:
+        for name in sorted(names):
+            agent.touch(name)
 
     def look(self, agent: Agent, name: ConnName) -> None:
         """Read the SAs of one connection now."""
@@ -219,9 +249,13 @@ class IkeLink:
                 agent.put_error(name, reason)
 
     def _reread(self, agent: Agent, now: float) -> None:
-        match self.backend.observe():
+        begin = self._clock()
+        found = self.backend.observe()
+        self._dump_at = now + REST * (self._clock() - begin)
+        match found:
             case Known(value=seen):
                 mirror(agent, seen, keep_configs=True)
+                self._later = set()
                 self._owe(agent, seen, now)
             case Unknown(reason=reason):
                 self._missed = reason
@@ -237,7 +271,11 @@ class IkeLink:
         """When to try again, monotonic seconds; None while connected and everything is read."""
         if not self.backend.connected:
             return self._retry_at
-        times = [self.backend.wake_at(), self._read_at if self._unread or self._missed else None]
+        times = [
+            self.backend.wake_at(),
+            self._read_at if self._unread or self._missed else None,
+            self._dump_at if self._later else None,
+        ]
         return min((time for time in times if time is not None), default=None)
 
 
@@ -250,7 +288,8 @@ def mirror(
 ) -> None:
     """Write a complete observation into the agent; what the daemon lacks is removed there.
 
-    SAs that could not be read stay as they were: unknown does not mean gone.
+    Pairs of which something differs are decided anew. SAs that could not be read stay as they were:
+    unknown does not mean gone.
 
     Args:
         agent: The agent to update.
@@ -276,4 +315,3 @@ def mirror(
                 missing=old.missing,
             ),
         )
-    agent.touch_all()

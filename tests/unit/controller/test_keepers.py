@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from controller.guard.keeper import GuardKeeper
 from controller.ike.keyring import Keyring
-from controller.ike.link import RECOVERING_S, RETRY_S, IkeLink
+from controller.ike.link import BULK, RECOVERING_S, REST, RETRY_S, IkeLink
 from controller.plan.agent import Agent
 from controller.plan.credentials.credential import Secret
 from controller.plan.guard import ClearPair, GuardState, flows_of
@@ -192,6 +193,30 @@ def two_connections(tmp_path: Path) -> tuple[FakeIke, IkeLink, Agent]:
     link.sync(agent, 11)
     assert {NAME, OTHER} == {name for name, seen in agent.seen.items() if seen.sas}
     return ike, link, agent
+
+
+def test_a_storm_of_events_is_not_answered_with_a_dump_for_each(tmp_path: Path) -> None:
+    """The daemon has to do something else, too; what waits is not compared with the kernel."""
+    ike, agent, dumps = FakeIke(), Agent(A), count(0.0, 0.5)
+    link = IkeLink(ike, Keyring(StateDir(tmp_path)), clock=lambda: next(dumps))
+    link.sync(agent, 10)
+    names = {(one := config(peer=f"ch{number}")).name: one for number in range(BULK + 1)}
+
+    def storm(child: str) -> None:
+        for name, conn in names.items():
+            ike.load(conn)
+            ike.initiate(name, child)
+
+    storm("out")
+    link.sync(agent, 11)
+    assert names.keys() == agent.seen.keys()
+    storm("in")
+    link.sync(agent, 11.1)
+    assert {len(list(seen.children())) for seen in agent.seen.values()} == {1}
+    assert (link.outdated(), link.wake_at()) == (names.keys(), 11 + REST * 0.5)
+    link.sync(agent, 13)
+    assert {len(list(seen.children())) for seen in agent.seen.values()} == {2}
+    assert (link.outdated(), link.wake_at()) == (frozenset(), None)
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["one by one", "all at once"])
