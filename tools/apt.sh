@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Read by tools/deb, tools/rpm and tools/image: install what a build needs and this machine lacks.
+# What cannot be fetched ends the program with 75 (EX_TEMPFAIL of sysexits.h).
 # shellcheck shell=sh
 
 as_root() {
@@ -30,6 +31,6 @@ need() {
         as_root $install $missing
     } || {
         echo "$program: missing:$missing" >&2
-        exit 1
+        exit 75
     }
 }
