@@ -15,13 +15,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    load_der_private_key,
-    load_pem_private_key,
-)
-
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.errors import EdgeError, IkeError, XfrmError
 from ovn_ipsec.model.chassis import Pair
@@ -36,6 +29,7 @@ from ..xfrm.socket import XfrmEventSocket, XfrmSocket
 from ..xfrm.values import NO_EVENTS
 from .backend import Events
 from .kernel_sas import NOTHING_HELD, held, sas_of
+from .private_key import key_id, parse_private_key
 
 SOON_S = 0.2
 """Between two looks while the kernel reports changes."""
@@ -273,19 +267,11 @@ class Delegate:
         """Return the id of a private key, as in ``Credential.key_id``; the key is not kept.
 
         Raises:
-            IkeError: It cannot be read.
+            IkeError: It cannot be used.
         """
-        data = key.reveal()
-        load = load_pem_private_key if data.startswith(b"-----") else load_der_private_key
-        try:
-            private = load(data, None)
-        except Exception:  # noqa: BLE001 - whatever it says may quote the key
-            raise IkeError("the key cannot be parsed") from None
-        if not isinstance(private, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-            raise IkeError("only ECDSA and RSA keys can be used")
-        key_id = x509.SubjectKeyIdentifier.from_public_key(private.public_key()).digest.hex()
-        self._keys.add(key_id)
-        return key_id
+        known_as = key_id(parse_private_key(key))
+        self._keys.add(known_as)
+        return known_as
 
     def keys(self) -> Known[frozenset[str]] | Unknown:
         """Return the ids of the private keys that were shown here."""

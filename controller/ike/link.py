@@ -7,7 +7,7 @@ While the daemon is away, nothing is known of it, and the kernel tells whether a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 
@@ -212,25 +212,24 @@ class IkeLink:
         if again:
             names |= self._unread.keys()
         if lost or (self._missed and again):
-            if self.backend.connected:
-                agent.touch_all()
-                self._reread(agent, now)
-        elif len(names) <= BULK:
             self._later = set()
-            for name in sorted(names):
-                self._read(agent, name, now)
-                agent.touch(name)
-        elif now < self._dump_at:
-            self._later = names
-        elif self.backend.connected:
-            self._touch(agent, names)
+            agent.touch_all()
             self._reread(agent, now)
+        elif len(names) > BULK and now < self._dump_at:
+            self._later = names
+        else:
+            self._read_all(agent, names, now)
         # What a session that broke meanwhile left unread is read with the next one.
         return False if self.backend.connected else self._lose(agent)
 
-    @staticmethod
-    def _touch(agent: Agent, names: Iterable[ConnName]) -> None:
+    def _read_all(self, agent: Agent, names: set[ConnName], now: float) -> None:
+        self._later = set()
+        in_one = len(names) > BULK
+        if in_one:
+            self._reread(agent, now)
         for name in sorted(names):
+            if not in_one:
+                self._read(agent, name, now)
             agent.touch(name)
 
     def look(self, agent: Agent, name: ConnName) -> None:
@@ -249,13 +248,14 @@ class IkeLink:
                 agent.put_error(name, reason)
 
     def _reread(self, agent: Agent, now: float) -> None:
+        if not self.backend.connected:
+            return
         begin = self._clock()
         found = self.backend.observe()
         self._dump_at = now + REST * (self._clock() - begin)
         match found:
             case Known(value=seen):
                 mirror(agent, seen, keep_configs=True)
-                self._later = set()
                 self._owe(agent, seen, now)
             case Unknown(reason=reason):
                 self._missed = reason

@@ -31,7 +31,7 @@ Outdated: TypeAlias = Callable[[], frozenset[ConnName] | None]
 AUDIT_S = 30.0
 """Between two audits of the kernel while nothing seems to have happened."""
 AGAIN_S = 2.0
-"""After an audit that found entries missing."""
+"""After an audit that found entries missing, or pairs that it could not compare."""
 SETTLE_S = 0.3
 """After a change by something else, so that it can complete its changes first."""
 ORPHAN_S = 20.0

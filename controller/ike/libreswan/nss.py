@@ -15,14 +15,11 @@ from datetime import timedelta
 from hashlib import sha256
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    load_der_private_key,
-    load_pem_private_key,
 )
 from cryptography.x509.oid import NameOID
 
@@ -31,7 +28,8 @@ from ovn_ipsec.errors import IkeError
 
 from ...plan.credentials.credential import Credential, Secret
 from ...plan.credentials.suitability import unknown_critical
-from .conf import ONLY, signs_with
+from ..private_key import PrivateKey, key_id, parse_private_key
+from .conf import signs_with
 from .pkcs12 import SALT_BYTES, format_pkcs12
 from .tools import Tools
 
@@ -81,11 +79,11 @@ class Nss:
         Raises:
             IkeError: It cannot be used, or cannot be stored.
         """
-        private = _private(key)
-        key_id = _key_id(private)
-        name = KEY + key_id
+        private = parse_private_key(key)
+        known_as = key_id(private)
+        name = KEY + known_as
         if name in self._held:
-            return key_id
+            return known_as
         key_der = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         shown = _placeholder(private, name).public_bytes(Encoding.DER)
         stored = format_pkcs12(name, key_der, shown, os.urandom(SALT_BYTES))
@@ -100,9 +98,9 @@ class Nss:
         finally:
             os.close(file)
         if ended.code != 0:
-            raise IkeError(f"the key {key_id} cannot be stored for pluto: {_line(ended.said)}")
+            raise IkeError(f"the key {known_as} cannot be stored for pluto: {_line(ended.said)}")
         self._held.add(name)
-        return key_id
+        return known_as
 
     def unload_key(self, key_id: str) -> None:
         """Remove a private key and its certificates; if it is not there, that is not an error.
@@ -172,7 +170,7 @@ class Nss:
     def _owner(self, name: str) -> str:
         if name not in self._owners:
             pem = self._certutil("-L", "-n", name, "-a")
-            self._owners[name] = _key_id(x509.load_pem_x509_certificate(pem.encode()))
+            self._owners[name] = key_id(x509.load_pem_x509_certificate(pem.encode()))
         return self._owners[name]
 
     def _certutil(self, *words: str, given: bytes = b"") -> str:
@@ -182,29 +180,11 @@ class Nss:
         return ended.said
 
 
-def _private(key: Secret) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
-    data = key.reveal()
-    load = load_pem_private_key if data.startswith(b"-----") else load_der_private_key
-    try:
-        private = load(data, None)
-    except Exception:  # noqa: BLE001 - whatever it says may quote the key
-        raise IkeError("the key cannot be parsed") from None
-    if not isinstance(private, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-        raise IkeError(ONLY)
-    return private
-
-
-def _key_id(of: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | x509.Certificate) -> str:
-    return x509.SubjectKeyIdentifier.from_public_key(of.public_key()).digest.hex()
-
-
 def _owner(der: bytes) -> str:
-    return _key_id(x509.load_der_x509_certificate(der))
+    return key_id(x509.load_der_x509_certificate(der))
 
 
-def _placeholder(
-    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str
-) -> x509.Certificate:
+def _placeholder(key: PrivateKey, name: str) -> x509.Certificate:
     """A certificate that is not valid, of a subject that no other has."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     ended = utc_now() - timedelta(days=1)

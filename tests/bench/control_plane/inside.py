@@ -35,6 +35,15 @@ PLUGINS = (
 )
 
 Result = dict[str, Any]
+ENFORCED = ClusterPolicy(
+    generation=1,
+    phase=Phase.ENFORCE,
+    default=Mode.REQUIRE,
+    floor=Mode.REQUIRE,
+    auth=(Auth.CA,),
+    tuning=Tuning(),
+)
+"""Every pair is encrypted."""
 
 
 def start_charon(socket: Path = VICI, more: str = "", before: tuple[str, ...] = ()) -> int:
@@ -163,15 +172,7 @@ def ours(count: int) -> Result:
     files = lab.credentials()
     ike = start_charon()
     database = lab.Database(SCHEMAS.values())
-    policy = ClusterPolicy(
-        generation=1,
-        phase=Phase.ENFORCE,
-        default=Mode.REQUIRE,
-        floor=Mode.REQUIRE,
-        auth=(Auth.CA,),
-        tuning=Tuning(),
-    )
-    words = lab.ovs_map(sb_global.format_policy(policy))
+    words = lab.ovs_map(sb_global.format_policy(ENFORCED))
     rows = [lab.insert("SB_Global", {"ipsec": True, "external_ids": words})]
     rows += chassis_rows(lab.LOCAL, lab.LOCAL_IP, "local", own=True)
     for index in range(count):

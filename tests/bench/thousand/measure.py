@@ -40,7 +40,6 @@ from cryptography.hazmat.primitives.serialization import (  # noqa: E402
 
 from controller.ike import messages  # noqa: E402
 from controller.plan.connection import CHILDREN, IN, OUT, ConnConfig  # noqa: E402
-from ovn_ipsec.model.policy import Auth, ClusterPolicy, Mode, Phase, Tuning  # noqa: E402
 from ovn_ipsec.schema import sb_global  # noqa: E402
 from tests.contracts import ike_backend as ike  # noqa: E402
 
@@ -359,15 +358,7 @@ def ours(count: int, marks: Path) -> Result:
     processes = Processes(agent=agent, ike=daemon, peers=peers, marks=marks)
     lab.wait(control.exists)
     processes.quiet()
-    policy = ClusterPolicy(
-        generation=1,
-        phase=Phase.ENFORCE,
-        default=Mode.REQUIRE,
-        floor=Mode.REQUIRE,
-        auth=(Auth.CA,),
-        tuning=Tuning(),
-    )
-    words = {"external_ids": lab.ovs_map(sb_global.format_policy(policy))}
+    words = {"external_ids": lab.ovs_map(sb_global.format_policy(inside.ENFORCED))}
     order = {"op": "update", "table": "SB_Global", "where": [], "row": words}
 
     def switch_on() -> None:

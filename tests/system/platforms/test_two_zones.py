@@ -159,6 +159,14 @@ def told_apart(zone: Zone, *, pending: int = 0, blocked: int = 0) -> None:
     wait_until(lambda: words in helpers.summary(zone), 60, f"{zone.name}: {words}")
 
 
+def nothing_leaves(zone: Zone, ping: helpers.Traffic) -> None:
+    """Assert that a zone that enforces lets nothing out while the other one is clear."""
+    assert ping.received == 0
+    assert ping.esp == {}
+    (ours,) = zone.gateway.encap_ips
+    assert not [key for key in ping.clear if key[0] is Kind.CLEAR and key[1] == ours]
+
+
 @pytest.mark.parametrize("cluster", [SETTINGS], ids=["two-zones"], indirect=True)
 def test_two_zones_encrypt_what_a_transit_switch_carries(
     cluster: Cluster, zones: tuple[Zone, Zone]
@@ -191,10 +199,7 @@ def test_two_zones_encrypt_what_a_transit_switch_carries(
         ping.mark()
         ping.run(3)
         say("one zone is off", received=ping.received, sent=ping.sent, clear=ping.clear)
-        assert ping.received == 0
-        assert ping.esp == {}
-        (ours,) = first.gateway.encap_ips
-        assert not [key for key in ping.clear if key[0] is Kind.CLEAR and key[1] == ours]
+        nothing_leaves(first, ping)
         second.on()
         took = max(helpers.wait_state(zone, "enforced") for zone in zones)
         answers = ping.wait_answers()
@@ -245,10 +250,7 @@ def test_rules_say_what_passes_between_zones(cluster: Cluster, zones: tuple[Zone
         ping.mark()
         ping.run(3)
         say("off in one zone", received=ping.received, sent=ping.sent, clear=ping.clear)
-        assert ping.received == 0
-        assert ping.esp == {}
-        (ours,) = first.gateway.encap_ips
-        assert not [key for key in ping.clear if key[0] is Kind.CLEAR and key[1] == ours]
+        nothing_leaves(first, ping)
         ours_too = f"any remote:cidr:{second.gateway.encap_ips[0]}/32 off"
         first.rule(100, ours_too)
         wait(first, "established", ours_too)
