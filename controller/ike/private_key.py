@@ -18,7 +18,7 @@ from ovn_ipsec.errors import IkeError
 from ..plan.credentials.credential import Secret
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-ONLY = "only ECDSA and RSA keys can be used"
+ONLY = "only RSA and ECDSA keys can be used"
 
 
 def parse_private_key(key: Secret) -> PrivateKey:
