@@ -199,6 +199,7 @@ def test_network_is_encrypted_wherever_its_traffic_runs(networks: Cluster) -> No
         helpers.wait_state(cluster, "enforced")
         assert payments.lost == 0
         assert public.lost <= 1
+        wait_wire(cluster, public, ("h1", "h3"), {Kind.CLEAR})
         since = cluster.wire.mark()
         payments.run(2)
         assert seen(cluster, "h1", "h2", since) == {Kind.ESP}
