@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 """As Go calls them, which the specification follows; by uname(2)."""
 KIND = "application/vnd.oci.image"
-SETTINGS = {
+SETTINGS: dict[str, object] = {
     "Entrypoint": ["/usr/bin/ovn-ipsec"],
     "Cmd": ["--help"],
     "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
@@ -120,13 +120,14 @@ def pack(root: Path, target: Path, *, version: str, revision: str, epoch: int) -
     }
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         layer, diff_id = image.layer(root, Path(folder))
+        settings: dict[str, object] = {**SETTINGS, "Labels": labels}
         config = image.blob(
             "config.v1+json",
             {
                 "created": created,
                 "architecture": ARCHITECTURES.get(os.uname().machine, os.uname().machine),
                 "os": "linux",
-                "config": {**SETTINGS, "Labels": labels},
+                "config": settings,
                 "rootfs": {"type": "layers", "diff_ids": [diff_id]},
                 "history": [{"created": created, "created_by": "tools/image"}],
             },

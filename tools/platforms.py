@@ -195,7 +195,7 @@ def _in_guest(root: Path, modules: Iterable[str], logs: Path) -> dict[str, Resul
     ]
     options = machine.GuestOptions(mem_gib=8, timeout=LIMIT_S, artefacts=logs, root=root)
     (logs / file).unlink(missing_ok=True)
-    status = machine.run(argv, options)
+    status = machine.run_in_guest(argv, options)
     return _results(logs / file, status)
 
 
@@ -219,7 +219,7 @@ def main() -> int:
     """Run and keep what was found; 1 when a test failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(roots.SUITES))
-    parser.add_argument("--only", action="append", choices=WHAT, metavar="MODULE")
+    parser.add_argument("--only", action="extend", nargs="+", choices=WHAT, metavar="MODULE")
     given = parser.parse_args()
     failed = False
     for name in given.suites or roots.SUITES:
