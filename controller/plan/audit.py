@@ -111,7 +111,7 @@ def audit(
     settled |= {reqid for one in off for reqid in one.reqids}
     live = {reqid for one in tracked.values() if not one.is_leftover for reqid in one.reqids}
     leftovers = tuple(_leftovers(off, live, policies, own_reqids))
-    pending = {
+    owned = known | {
         (address, spi)
         for one in tracked.values()
         for sa in one.seen.sas
@@ -119,9 +119,7 @@ def audit(
         for address, spi in ((one.pair.local, child.spi_in), (one.pair.remote, child.spi_out))
     }
     orphans = tuple(
-        state
-        for state in states
-        if state.reqid in settled and (state.dst, state.spi) not in known | pending
+        state for state in states if state.reqid in settled and (state.dst, state.spi) not in owned
     )
     return Findings(
         missing=missing,

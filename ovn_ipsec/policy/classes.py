@@ -216,8 +216,9 @@ class RuleBook:
     def _shapes_nothing(self) -> bool:
         """Whether some rule treats some pair with NOTHING in it differently from the default."""
         first, second = self._face(NOTHING)
+        either = first | second
         return any(
-            (first | second) >> index & 1 and self._treatment(rule) is not self.default
+            either >> index & 1 and self._treatment(rule) is not self.default
             for index, rule in enumerate(self._rules)
         )
 

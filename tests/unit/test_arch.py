@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import configparser
 import re
 from fnmatch import fnmatch
@@ -77,3 +78,49 @@ def test_a_module_held_pure_exists(module: str):
     """A renamed module does not slip out of the contract."""
     path = ROOT / module.replace(".", "/")
     assert path.is_dir() or path.with_suffix(".py").is_file()
+
+
+SET_OPERATORS = (ast.BitOr, ast.BitAnd, ast.BitXor, ast.Sub)
+MADE_OF_ALL = ("set", "frozenset", "sorted", "list", "tuple", "dict")
+
+
+def repeated(tree: ast.AST) -> list[str]:
+    """What a comprehension makes anew for each of its elements, though it is the same each time."""
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+            continue
+        bound = {name for each in node.generators for name in names_of(each.target)}
+        values = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+        each_time = [*values, *(test for each in node.generators for test in each.ifs)]
+        each_time += [each.iter for each in node.generators[1:]]
+        parts = (part for whole in each_time for part in ast.walk(whole) if is_made_of_all(part))
+        found.extend(ast.unparse(part) for part in parts if not bound & names_of(part))
+    return found
+
+
+def names_of(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def is_made_of_all(node: ast.AST) -> bool:
+    """Whether this builds a collection from variables; constants and types are upper case."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        given = {name for each in node.args for name in names_of(each)}
+        return node.func.id in MADE_OF_ALL and bool(given)
+    if not (isinstance(node, ast.BinOp) and isinstance(node.op, SET_OPERATORS)):
+        return False
+    both = names_of(node)
+    return len(both) == 2 and all(each.islower() for each in both) and not both & set(dir(builtins))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_comprehension_makes_nothing_of_all_for_each_element(path: Path):
+    """Work grows with the elements and not with their square."""
+    assert repeated(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+def test_what_is_made_for_each_element_is_found():
+    text = "[one for one in states if one not in known | pending and one in sorted(known)]"
+    assert repeated(ast.parse(text)) == ["known | pending", "sorted(known)"]
+    assert repeated(ast.parse("{one: first - one for one in sorted(known) if one & ALL}")) == []
