@@ -221,8 +221,8 @@ class Controller:
         chassis = self.chassis
         ready = chassis is not None and chassis.ike.ready and not self.conflict.problem
         agent = None if chassis is None else chassis.agent
-        outdated = frozenset if chassis is None else chassis.ike.outdated
-        self.kernel.look(agent, now, outdated, daemon_ready=ready)
+        outdated = None if chassis is None or not ready else chassis.ike.outdated
+        self.kernel.look(agent, now, outdated)
 
     def _before(self, chassis: Chassis) -> Former:
         """What was in force before this chassis has decided."""

@@ -7,7 +7,7 @@ While the daemon is away, nothing is known of it, and the kernel tells whether a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from itertools import chain
 
@@ -17,7 +17,7 @@ from ovn_ipsec.errors import IkeError, IkeHungError
 from ovn_ipsec.model.observation import Known, Unknown
 
 from ..plan.agent import Agent
-from ..plan.connection import CHILDREN, ConnName, DaemonSeen
+from ..plan.connection import CHILDREN, ConnName, DaemonSeen, IkeSa
 from ..plan.pair.facts import NOTHING_SEEN, ConnSeen
 from ..plan.pair.lineage import marks_of
 from .apply import after_restart
@@ -81,7 +81,7 @@ class IkeLink:
         self._clock = clock
         self._later: set[ConnName] = set()
         """Connections that the next dump is read for."""
-        self._dump_at = float("-inf")
+        self._dump_at = 0.0
         """Before this, no dump is read for many connections at once."""
 
     @property
@@ -101,16 +101,43 @@ class IkeLink:
         """Whether connections can be loaded and used."""
         return self._up and self.backend.connected
 
-    def outdated(self) -> frozenset[ConnName] | None:
+    def outdated(
+        self, suspects: Mapping[ConnName, tuple[IkeSa, ...]]
+    ) -> frozenset[ConnName] | None:
         """Connections that may have other SAs by now than were seen; None: any of them.
 
-        Until they are read, the kernel must not be compared with what was seen of them.
+        Until they are read, the kernel must not be compared with what was seen of them. Events
+        come late where much is rekeyed, so the daemon is asked for those that matter.
+
+        Args:
+            suspects: What was seen of connections of which the kernel seems to lack something.
         """
         self._ahead.append(self.backend.drain())
         if self._missed or any(events.lost for events in self._ahead):
             return None
-        known = frozenset(self._unread) | self._later
-        return known.union(*(events.conns for events in self._ahead))
+        known = frozenset(self._unread).union(*(events.conns for events in self._ahead))
+        known |= self._later
+        asked = self._reported(suspects.keys() - known)
+        changed = {name for name, sas in asked.items() if sas != frozenset(suspects[name])}
+        self._later |= changed
+        return known | changed
+
+    def _reported(self, names: Set[ConnName]) -> dict[ConnName, frozenset[IkeSa] | None]:
+        """Ask the daemon for the SAs of connections; None: it cannot say what it has."""
+        if len(names) <= BULK:
+            answers = {name: self.backend.observe_sas(name) for name in names}
+            return {
+                name: frozenset(answer.value) if isinstance(answer, Known) else None
+                for name, answer in answers.items()
+            }
+        found: dict[ConnName, frozenset[IkeSa] | None] = dict.fromkeys(names)
+        match self.backend.observe():
+            case Known(value=seen):
+                readable = names - seen.unreadable.keys()
+                found |= {name: frozenset(seen.sas.get(name, ())) for name in readable}
+            case Unknown():
+                pass
+        return found
 
     def sync(self, agent: Agent, now: float) -> bool:
         """Connect if necessary, and process events.

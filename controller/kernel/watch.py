@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -17,7 +17,7 @@ from ovn_ipsec.model.policy import Mode, Phase
 from ..guard.host import HostGuard
 from ..plan.agent import Agent
 from ..plan.audit import Findings, PolicyKey, Tracked, audit
-from ..plan.connection import ConnName
+from ..plan.connection import ConnName, IkeSa
 from ..plan.pair.facts import NOTHING_SEEN
 from ..plan.pair.record import PairRecord
 from ..state_dir import State
@@ -26,7 +26,9 @@ from .tables import KernelTables
 
 _log = structlog.get_logger()
 
-Outdated: TypeAlias = Callable[[], frozenset[ConnName] | None]
+Reported: TypeAlias = Mapping[ConnName, tuple[IkeSa, ...]]
+"""SAs of pairs, as the IKE daemon has last reported them."""
+Outdated: TypeAlias = Callable[[Reported], frozenset[ConnName] | None]
 
 AUDIT_S = 30.0
 """Between two audits of the kernel while nothing seems to have happened."""
@@ -85,17 +87,15 @@ class KernelWatch:
         """When the next audit is due, monotonic seconds."""
         return self._due
 
-    def look(
-        self, agent: Agent | None, now: float, outdated: Outdated, *, daemon_ready: bool
-    ) -> None:
+    def look(self, agent: Agent | None, now: float, outdated: Outdated | None) -> None:
         """Process events; audit when it is time, and before the first decisions of an agent.
 
         Args:
             agent: Its pairs are audited; None: there is none yet.
             now: Monotonic seconds.
             outdated: Gives pairs whose SAs have changed since the IKE daemon reported them; None
-                for all. It is asked if the daemon is ready, after the kernel.
-            daemon_ready: Whether the IKE daemon reports what it holds.
+                for all. It is asked after the kernel, and given those of which the kernel seems to
+                lack something. None: the daemon does not report what it holds.
         """
         events = self._tables.drain()
         if len(self._ended) < ENDED_MAX:
@@ -103,7 +103,7 @@ class KernelWatch:
         if events.guard_touched or events.flushed:
             self._guard.audit()
             self.hurry(now)
-        elif events.deleted and not daemon_ready:
+        elif events.deleted and outdated is None:
             self.hurry(now)
         is_new = agent is not None and agent is not self._known and agent.has_intents
         is_due = now >= self._due or is_new
@@ -113,7 +113,7 @@ class KernelWatch:
         if is_due:
             self._due = now + AUDIT_S
             self._guard.audit()
-            self._audit_pairs(agent, now, outdated if daemon_ready else None)
+            self._audit_pairs(agent, now, outdated)
 
     def dump(self) -> tuple[tuple[XfrmPolicy, ...], tuple[XfrmState, ...]]:
         """Read the SPD and the SAD.
@@ -179,7 +179,8 @@ class KernelWatch:
         outdated: Outdated | None,
     ) -> None:
         """Compare what the kernel holds with what the IKE daemon has reported, pair by pair."""
-        asked = frozenset[ConnName]() if outdated is None else outdated()
+        suspects = {name: tracked[name].seen.sas for name in found.missing}
+        asked = frozenset[ConnName]() if outdated is None else outdated(suspects)
         moved = frozenset(tracked) if asked is None else asked
         if moved:
             self._due = now + AGAIN_S

@@ -74,6 +74,8 @@ class Build:
         return f'set -e\n{" && ".join(mounts)}\nexec /{_EXEC}/pluto "$@"\n'
 
 
+PATIENCE_S = 60.0
+"""How long one of its programs may take: where nothing hangs, only the machine is slow."""
 BUILDS = (Build("4.10", "libreswan"), Build("5.2", "libreswan-5.2"))
 
 

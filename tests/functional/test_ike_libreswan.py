@@ -83,14 +83,14 @@ def both(request: pytest.FixtureRequest) -> Iterator[tuple[pluto.Pluto, pluto.Pl
 
 @pytest.fixture
 def ike(both: tuple[pluto.Pluto, pluto.Pluto]) -> Iterator[Libreswan]:
-    backend = Libreswan(both[0].places)
+    backend = Libreswan(both[0].places, deadline_s=pluto.PATIENCE_S)
     yield backend
     clean(backend)
 
 
 @pytest.fixture
 def peer(both: tuple[pluto.Pluto, pluto.Pluto]) -> Iterator[Libreswan]:
-    backend = Libreswan(both[1].places)
+    backend = Libreswan(both[1].places, deadline_s=pluto.PATIENCE_S)
     backend.open()
     yield backend
     clean(backend)
@@ -286,7 +286,7 @@ def test_what_is_in_use_can_be_tried_again(
     here, there = config(), peer_config()
     load_both(ike, peer, here, there)
     credential = describe("lab", identity("chA")[0], [lab().certificate])
-    second = Libreswan(both[0].places)
+    second = Libreswan(both[0].places, deadline_s=pluto.PATIENCE_S)
     second.open()
     second.try_credential(credential)
     second.close()
@@ -308,7 +308,7 @@ def test_what_has_not_changed_keeps_its_sas(
     (before,) = established(ike, here)
     ike.load(replace(here, epoch=7))
     assert [sa.id for sa in established(ike, here)] == [before.id]
-    second = Libreswan(both[0].places)
+    second = Libreswan(both[0].places, deadline_s=pluto.PATIENCE_S)
     second.open()
     assert seen(second.observe()).conns == {here.name}
     second.load(here)

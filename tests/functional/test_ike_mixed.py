@@ -9,7 +9,7 @@ of a pluto that responds is seen in the guest (tests/system/platforms/test_libre
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,10 +46,12 @@ def two(build: pluto.Build) -> Iterator[tuple[IkeBackend, IkeBackend]]:
     with ends.two("mix", make) as (one, other):
         assert isinstance(one, pluto.Pluto)
         assert isinstance(other, charon.Charon)
-        found = Libreswan(one.places), StrongSwan(other.uri)
-        yield found
-        for backend in found:
-            backend.close()
+        patience_s = pluto.PATIENCE_S
+        with (
+            closing(Libreswan(one.places, deadline_s=patience_s)) as libreswan,
+            closing(StrongSwan(other.uri, deadline_s=patience_s)) as strongswan,
+        ):
+            yield libreswan, strongswan
 
 
 def begin(

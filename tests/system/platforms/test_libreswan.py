@@ -91,7 +91,7 @@ Ends = tuple[tuple[Libreswan, ConnConfig], tuple[Libreswan, ConnConfig]]
 def ends(both: tuple[pluto.Pluto, pluto.Pluto], request: pytest.FixtureRequest) -> Iterator[Ends]:
     """Both ends with a connection that is up; after the test nothing is left of it."""
     auth: Auth = request.param
-    here, there = (Libreswan(one.places) for one in both)
+    here, there = (Libreswan(one.places, deadline_s=pluto.PATIENCE_S) for one in both)
     found = (
         (here, config(auth=auth)),
         (there, config("chB", "chA", (PEER_IP, LOCAL_IP), auth=auth)),

@@ -454,7 +454,7 @@ def test_what_the_kernel_holds_is_the_stock_daemons_whatever_its_reqids(tmp_path
             agent.abilities = Delegate.abilities
         watch = KernelWatch(Tables(), Quiet(), state_dir)  # type: ignore[arg-type]
         for now in (0.0, 100.0, 200.0):
-            watch.look(agent, now, frozenset, daemon_ready=True)
+            watch.look(agent, now, frozenset)
         assert watch.problem == ""
         outward = {key[0] for key in watch.foreign or ()}
         assert outward == ({PolicyDirection.OUT} if delegated else set())

@@ -213,10 +213,10 @@ def test_a_storm_of_events_is_not_answered_with_a_dump_for_each(tmp_path: Path) 
     storm("in")
     link.sync(agent, 11.1)
     assert {len(list(seen.children())) for seen in agent.seen.values()} == {1}
-    assert (link.outdated(), link.wake_at()) == (names.keys(), 11 + REST * 0.5)
+    assert (link.outdated({}), link.wake_at()) == (names.keys(), 11 + REST * 0.5)
     link.sync(agent, 13)
     assert {len(list(seen.children())) for seen in agent.seen.values()} == {2}
-    assert (link.outdated(), link.wake_at()) == (frozenset(), None)
+    assert (link.outdated({}), link.wake_at()) == (frozenset(), None)
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["one by one", "all at once"])
@@ -268,26 +268,56 @@ def test_events_are_not_lost_with_the_look_that_they_asked_for(tmp_path: Path) -
 def test_what_has_changed_since_it_was_read_is_outdated_until_it_is_read(tmp_path: Path) -> None:
     """Whoever asks for it takes no event away from the next pass."""
     ike, link, agent = two_connections(tmp_path)
-    assert link.outdated() == frozenset()
+    assert link.outdated({}) == frozenset()
     for number in [number for number, sa in ike.sas.items() if sa.conn == NAME]:
         ike.drop(number)
-    assert link.outdated() == frozenset({NAME})
-    assert link.outdated() == frozenset({NAME})
+    assert link.outdated({}) == frozenset({NAME})
+    assert link.outdated({}) == frozenset({NAME})
     assert agent.seen[NAME].sas
     ike.fail_next("observe_sas")
     link.sync(agent, 12)
-    assert link.outdated() == frozenset({NAME}), "it could not be read"
+    assert link.outdated({}) == frozenset({NAME}), "it could not be read"
     link.sync(agent, 12 + RETRY_S)
     assert not agent.seen[NAME].sas
-    assert link.outdated() == frozenset()
+    assert link.outdated({}) == frozenset()
     ike.lose_events()
-    assert link.outdated() is None
-    assert link.outdated() is None
+    assert link.outdated({}) is None
+    assert link.outdated({}) is None
     ike.fail_next("observe")
     link.sync(agent, 20)
-    assert link.outdated() is None, "it could not be read either"
+    assert link.outdated({}) is None, "it could not be read either"
     link.sync(agent, 20 + RETRY_S)
-    assert link.outdated() == frozenset()
+    assert link.outdated({}) == frozenset()
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one by one", "all at once"])
+def test_a_suspect_whose_event_is_late_is_outdated(tmp_path: Path, *, many: bool) -> None:
+    """The daemon tells of it when asked; what it cannot say proves nothing."""
+    ike, agent = FakeIke(), Agent(A)
+    link = IkeLink(ike, Keyring(StateDir(tmp_path)))
+    link.sync(agent, 10)
+    peers = [f"ch{number}" for number in range(BULK + 1 if many else 3)]
+    configs = [config(peer=peer) for peer in peers]
+    for one in configs:
+        ike.load(one)
+        ike.initiate(one.name, "out")
+    link.sync(agent, 11)
+    seen = {one.name: agent.seen[one.name].sas for one in configs}
+    assert link.outdated(seen) == frozenset()
+    late = configs[0].name
+    for number in [number for number, sa in ike.sas.items() if sa.conn == late]:
+        ike.drop(number)
+    ike.drain()
+    assert link.outdated({}) == frozenset()
+    assert link.outdated(seen) == frozenset({late})
+    assert link.outdated({}) == frozenset({late}), "until it is read"
+    link.sync(agent, 12)
+    assert not agent.seen[late].sas
+    seen[late] = ()
+    assert link.outdated(seen) == frozenset()
+    ike.fail_next("observe" if many else "observe_sas")
+    found = link.outdated(seen) or frozenset()
+    assert len(found) == (len(peers) if many else 1)
 
 
 def test_the_keyring_gives_what_is_wanted_and_takes_back_what_is_ours(tmp_path: Path) -> None:

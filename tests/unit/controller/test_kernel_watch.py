@@ -11,7 +11,7 @@ import pytest
 
 from controller.guard.host import HostGuard
 from controller.kernel.tables import KernelEvents
-from controller.kernel.watch import AGAIN_S, AUDIT_S, ORPHAN_S, KernelWatch
+from controller.kernel.watch import AGAIN_S, AUDIT_S, ORPHAN_S, KernelWatch, Reported
 from controller.plan.agent import Agent
 from controller.plan.connection import CHILDREN, ConnName
 from controller.state_dir import StateDir
@@ -29,7 +29,10 @@ from tests.unit.controller.test_agent_plan import (
     settle,
 )
 
-NONE = frozenset[ConnName]
+
+def NONE(_suspects: Reported) -> frozenset[ConnName]:  # noqa: N802 - an answer, and no deed
+    """No pair has changed since it was read."""
+    return frozenset()
 
 
 @dataclass
@@ -81,7 +84,7 @@ def watched(folder: Path) -> tuple[Tables, KernelWatch, Agent]:
     settle(agent)
     agent.put_reqids(NAME, reqids)
     agent.put_seen(NAME, UP)
-    watch.look(agent, 10.0, NONE, daemon_ready=True)
+    watch.look(agent, 10.0, NONE)
     assert not agent.seen[NAME].missing
     assert watch.wake_at() == 10.0 + AUDIT_S
     return tables, watch, agent
@@ -94,11 +97,27 @@ def test_nothing_is_missing_of_a_pair_that_was_rekeyed_since(
     """What the kernel no longer has, the daemon may have replaced; soon it is compared again."""
     tables, watch, agent = watched(tmp_path)
     tables.states = ()
-    watch.look(agent, 50.0, lambda: moved, daemon_ready=True)
+    watch.look(agent, 50.0, lambda _suspects: moved)
     assert not agent.seen[NAME].missing
     assert watch.wake_at() == 50.0 + AGAIN_S
-    watch.look(agent, 50.0 + AGAIN_S, NONE, daemon_ready=True)
+    watch.look(agent, 50.0 + AGAIN_S, NONE)
     assert agent.seen[NAME].missing == frozenset(CHILDREN)
+
+
+def test_the_daemon_is_asked_for_what_the_kernel_seems_to_lack(tmp_path: Path) -> None:
+    """It is told what it reported, and only of such pairs."""
+    tables, watch, agent = watched(tmp_path)
+    asked: list[Reported] = []
+
+    def outdated(suspects: Reported) -> frozenset[ConnName]:
+        asked.append(suspects)
+        return frozenset(suspects)
+
+    watch.look(agent, 50.0, outdated)
+    tables.states = ()
+    watch.look(agent, 50.0 + AUDIT_S, outdated)
+    assert asked == [{}, {NAME: UP.sas}]
+    assert not agent.seen[NAME].missing
 
 
 def test_sas_of_a_pair_that_was_rekeyed_since_have_an_owner(tmp_path: Path) -> None:
@@ -107,11 +126,11 @@ def test_sas_of_a_pair_that_was_rekeyed_since_have_an_owner(tmp_path: Path) -> N
     agent.put_sas(NAME, (both_up(first=11),))
     moved = frozenset({NAME})
     for now in (50.0, 80.0, 110.0):
-        watch.look(agent, now, lambda: moved, daemon_ready=True)
+        watch.look(agent, now, lambda _suspects: moved)
     assert tables.deleted == []
-    watch.look(agent, 140.0, NONE, daemon_ready=True)
+    watch.look(agent, 140.0, NONE)
     assert tables.deleted == []
-    watch.look(agent, 140.0 + AUDIT_S, NONE, daemon_ready=True)
+    watch.look(agent, 140.0 + AUDIT_S, NONE)
     assert tables.deleted == list(tables.states)
 
 
@@ -121,11 +140,11 @@ def test_audits_that_follow_one_another_quickly_delete_nothing(tmp_path: Path) -
     agent.put_sas(NAME, (both_up(first=11),))
     for second in range(int(ORPHAN_S)):
         watch.hurry(50.0 + second)
-        watch.look(agent, 50.5 + second, NONE, daemon_ready=True)
+        watch.look(agent, 50.5 + second, NONE)
     agent.put_sas(NAME, UP.sas)
-    watch.look(agent, 100.0, NONE, daemon_ready=True)
+    watch.look(agent, 100.0, NONE)
     agent.put_sas(NAME, (both_up(first=11),))
-    watch.look(agent, 100.0 + AUDIT_S, NONE, daemon_ready=True)
+    watch.look(agent, 100.0 + AUDIT_S, NONE)
     assert tables.deleted == []
 
 
@@ -133,9 +152,5 @@ def test_a_daemon_that_is_away_is_not_asked(tmp_path: Path) -> None:
     """Its session may be closed."""
     tables, watch, agent = watched(tmp_path)
     tables.states = ()
-
-    def ask() -> frozenset[ConnName]:
-        raise AssertionError
-
-    watch.look(agent, 50.0, ask, daemon_ready=False)
+    watch.look(agent, 50.0, None)
     assert not agent.seen[NAME].missing
