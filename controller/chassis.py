@@ -97,6 +97,7 @@ class Chassis:
         self._loaded_keys: dict[ConnName, frozenset[str]] = {}
         """By pair, the ids of the private keys of what the IKE daemon was given for it."""
         self._report_at = float("-inf")
+        self._awaited = False  # whether a gate of northd waits for what was not written yet
         self._unsaid = True
         self._complete: int | None = None
         """The last generation for which it was reported that every pair is up."""
@@ -393,7 +394,7 @@ class Chassis:
         if agent.policy.phase is Phase.PREPARE and (blockers or self._unprepared()):
             return
         self.applied = agent.policy
-        self._report_at = now
+        self._awaited = True
 
     def _unprepared(self) -> bool:
         """Whether something that prepare is meant to complete is still missing."""
@@ -449,15 +450,15 @@ class Chassis:
             keys[REQUEST] = keeper.request
         complete = report.awaited(digest)
         if complete not in (None, self._complete):
-            self._complete, self._report_at = complete, now
-        if now < self._report_at:
+            self._complete, self._awaited = complete, True
+        if now < self._report_at and not self._awaited:
             # Only news has to be written then; changes by others are seen in any pass.
             self._unsaid = (keys, keeper.pin) != self._said
             return
         self._report_at = now + REPORT_S
         self._unsaid = not self.southbound.publish(keys, keeper.pin, makes_row=makes_row)
         if not self._unsaid:
-            self._said = (keys, keeper.pin)
+            self._said, self._awaited = (keys, keeper.pin), False
 
     def take_decided(self) -> dict[ConnName, None]:
         """Return the pairs about which something was decided since the last call."""

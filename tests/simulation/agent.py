@@ -142,8 +142,14 @@ class ControllerProgram:
 
     def __init__(self, process: Process, host: Host) -> None:
         self._process, self._host = process, host
+        self.controller = Controller(Settings(), self._outside())
+        process.closers.append(self.controller.close)
+        self.controller.open()
+
+    def _outside(self) -> Outside:
+        process, host = self._process, self._host
         gate = process.gate
-        outside = Outside(
+        return Outside(
             clock=host.clock,
             vswitch=self._vswitch(),  # type: ignore[arg-type]
             southbound=self._southbound,  # type: ignore[arg-type]
@@ -161,9 +167,6 @@ class ControllerProgram:
             path_mtus=lambda ends: dict.fromkeys(ends, UNDERLAY_MTU),
             boot=f"boot {host.boots}",
         )
-        self.controller = Controller(Settings(), outside)
-        process.closers.append(self.controller.close)
-        self.controller.open()
 
     def _vswitch(self) -> FakeSession:
         process, host = self._process, self._host
