@@ -10,19 +10,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from controller.ike.backend import IkeBackend
 from controller.ike.libreswan.daemon import Libreswan
 from controller.ike.strongswan import StrongSwan
 from controller.plan.connection import ConnConfig, IkeSa
 from ovn_ipsec.model.policy import Auth
-from tests.contracts.ike_backend import config, identity, peer_config, pin, secret, seen, ways
+from tests.contracts.ike_backend import (
+    config,
+    der,
+    identity,
+    lab,
+    peer_config,
+    pin,
+    secret,
+    seen,
+    ways,
+)
 from tests.functional import charon, ends, pluto
 from tests.functional.ends import eventually
 
+ENDS = ("chA", "chB")
 LACKS = charon.missing()
 pytestmark = pytest.mark.skipif(bool(LACKS), reason=f"needs {LACKS}")
 
@@ -77,6 +90,37 @@ def sas(backend: IkeBackend, conn: ConnConfig) -> list[IkeSa]:
     """Those of a connection that are up."""
     backend.drain()
     return [sa for sa in seen(backend.observe_sas(conn.name)) if sa.state == "ESTABLISHED"]
+
+
+def begin_with_rsa(
+    both: tuple[IkeBackend, IkeBackend], begins: str
+) -> list[tuple[IkeBackend, ConnConfig]]:
+    """The same by certificates for RSA keys, which are all that a stock strongSwan takes."""
+    made = {name: lab().issue(name, key=rsa.generate_private_key(65537, 2048)) for name in ENDS}
+    found = []
+    for backend, name, conn in zip(both, ENDS, (config(), peer_config()), strict=True):
+        certificate, key = made[name]
+        backend.open()
+        backend.load_key(secret(key))
+        (proof,) = ways(*(ENDS if name == "chA" else ENDS[::-1]), Auth.CA)
+        found.append(replace(conn, proofs=(replace(proof, certificate_der=der(certificate)),)))
+        backend.load(found[-1])
+        assert backend.flush() == {}
+    ends_of = list(zip(both, found, strict=True))
+    initiator, conn = next(one for one in ends_of if one[0].kind == begins)
+    initiator.initiate(conn.name, "out")
+    assert initiator.flush() == {}
+    return ends_of
+
+
+@pytest.mark.parametrize("begins", ["Libreswan", "strongSwan"])
+def test_rsa_keys_are_accepted(build: pluto.Build, begins: str) -> None:
+    """By PKCS#1 v1.5, which strongSwan signs with and Libreswan takes only if it is told to."""
+    with two(build) as both:
+        ends_of = begin_with_rsa(both, begins)
+        if (build.version, begins) == ("5.2", "strongSwan"):
+            ends_of.pop()
+        eventually(lambda: all(sas(backend, conn) for backend, conn in ends_of))
 
 
 @pytest.mark.parametrize("auth", list(Auth))

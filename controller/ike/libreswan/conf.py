@@ -254,7 +254,8 @@ def signs_with(key: object) -> str:
         case ec.EllipticCurvePublicKey():
             return "ecdsa"
         case rsa.RSAPublicKey():
-            return "rsa-sha2"
+            # PSS alone, which is rsa-sha2, is not what strongSwan signs with unless it is told to.
+            return "rsasig"
         case _:
             raise IkeError(ONLY)
 

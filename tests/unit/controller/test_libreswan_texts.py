@@ -99,7 +99,7 @@ def test_certificates_are_named():
     (pinned, _) = conf.sections(conn, proof, "ovn-cert-1", "ovn-pin-1")
     assert settings(pinned)["rightcert"] == "ovn-pin-1"
     certificate, _ = lab().issue("chA", key=rsa.generate_private_key(65537, 2048))
-    assert made(conn, certificate_der=der(certificate))[0]["authby"] == "rsa-sha2"
+    assert made(conn, certificate_der=der(certificate))[0]["authby"] == "rsasig"
     certificate, _ = lab().issue("chA", key=ed25519.Ed25519PrivateKey.generate())
     with pytest.raises(IkeError, match="RSA and ECDSA"):
         made(conn, certificate_der=der(certificate))
