@@ -11,24 +11,39 @@ import proving
 import pytest
 from helpers import say
 
-from ovn_ipsec.lab.cluster import libreswan
+from ovn_ipsec.lab.cluster import unpacked
 from ovn_ipsec.lab.cluster.chassis import CONTROLLER
 from ovn_ipsec.lab.cluster.cluster import Cluster
 from ovn_ipsec.lab.cluster.settings import ChassisSettings, ClusterSettings
 
-MIXED = ClusterSettings(
-    chassis=3,
-    special={
-        "h1": ChassisSettings(libreswan=True),
-        "h2": ChassisSettings(libreswan=True, other_config={"ovn-ipsec-ike": "auto"}),
-    },
-)
+BUILDS = {"4.10": "libreswan", "5.2": "libreswan-5.2"}
 ROUND = ("w1", "w2", "w3", "w1")
 
-pytestmark = [
-    pytest.mark.skipif(bool(libreswan.missing()), reason=f"needs {libreswan.missing()}"),
-    pytest.mark.parametrize("cluster", [MIXED], ids=["libreswan"], indirect=True),
-]
+
+def _settings(name: str) -> ClusterSettings:
+    auto = {"ovn-ipsec-ike": "auto"}
+    return ClusterSettings(
+        chassis=3,
+        special={
+            "h1": ChassisSettings(libreswan=name),
+            "h2": ChassisSettings(libreswan=name, other_config=auto),
+        },
+    )
+
+
+def _needs(name: str) -> pytest.MarkDecorator:
+    lack = unpacked.missing(name)
+    return pytest.mark.skipif(bool(lack), reason=f"needs {lack}")
+
+
+pytestmark = pytest.mark.parametrize(
+    "cluster",
+    [
+        pytest.param(_settings(name), id=version, marks=_needs(name))
+        for version, name in BUILDS.items()
+    ],
+    indirect=True,
+)
 
 
 def assert_all_ways_are_encrypted(cluster: Cluster) -> None:

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import libreswan, upcalls
+from . import libreswan, unpacked, upcalls
 from .central import PROBE_MS, tls_options
 from .host import Host, python
 from .jsonrpc import Database
@@ -108,16 +108,16 @@ class Chassis(Host):
 
     def _mount_own(self) -> None:
         super()._mount_own()
-        if self.settings.libreswan:
-            libreswan.mount()
+        for name in filter(None, (self.settings.strongswan, self.settings.libreswan)):
+            unpacked.mount(name, self.folder / name, self.logs)
 
     def start_ike(self) -> Daemon:
         """Start the IKE daemon."""
-        daemon = self._pluto() if self.settings.libreswan else self._charon()
+        daemon = self.pluto() if self.settings.libreswan else self.charon()
         daemon.start()
         return daemon
 
-    def _pluto(self) -> Daemon:
+    def pluto(self) -> Daemon:
         """Prepare Libreswan; its log is ``pluto.log``."""
         self.write("/etc/ipsec.conf", libreswan.CONF)
         self.write("/etc/ipsec.secrets", libreswan.SECRETS, 0o600)
@@ -127,7 +127,7 @@ class Chassis(Host):
         argv = libreswan.arguments(self.logs / "pluto.log")
         return self.daemon("pluto", argv, socket=libreswan.CONTROL_SOCKET)
 
-    def _charon(self) -> Daemon:
+    def charon(self) -> Daemon:
         """Prepare charon-systemd; its log is ``charon.log``."""
         conf = self._cluster.strongswan_conf or STRONGSWAN_CONF
         log = STRONGSWAN_LOG.format(path=self.logs / "charon.log")

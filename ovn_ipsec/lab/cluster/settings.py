@@ -43,8 +43,10 @@ class ChassisSettings:
     """Whether ovn-controller runs there."""
     ike: bool = True
     """Whether an IKE daemon runs there."""
-    libreswan: bool = False
-    """Whether that is Libreswan's pluto instead of charon."""
+    strongswan: str = ""
+    """Another strongSwan than this machine's, by its folder in ``.venv`` (``unpacked``)."""
+    libreswan: str = ""
+    """Likewise, a Libreswan, whose pluto runs instead of charon."""
     workloads: int = 1
     """0 or 1 workloads at the start; ``Cluster.add_workload`` adds more."""
     external_ids: Mapping[str, str] = field(default_factory=dict)
