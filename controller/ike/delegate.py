@@ -12,7 +12,7 @@ have the kernel ask, without sending anything.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from ovn_ipsec.clock import utc_now
@@ -32,7 +32,9 @@ from .kernel_sas import NOTHING_HELD, held, sas_of
 from .private_key import key_id, parse_private_key
 
 SOON_S = 0.2
-"""Between two looks while the kernel reports changes."""
+"""Between two looks while the kernel reports changes, at least."""
+REST = 4.0
+"""How long no other look follows one that nobody waits for, as a multiple of what it took."""
 IDLE_S = 10.0
 FRESH_S = 0.1
 """For how long a look serves several questions."""
@@ -58,15 +60,18 @@ class Delegate:
         self,
         kernel: XfrmSocket | None = None,
         events: XfrmEventSocket | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Store how the kernel is asked; ``open`` asks it.
 
         Args:
             kernel: None: another socket.
             events: None: another socket.
+            clock: Monotonic seconds.
         """
         self._kernel = kernel or XfrmSocket()
         self._events = events or XfrmEventSocket()
+        self._clock = clock
         self._open = False
         self._lost = False
         self._pairs: dict[ConnName, Pair] = {}
@@ -77,6 +82,9 @@ class Delegate:
         self._told: dict[ConnName, tuple[IkeSa, ...]] = {}
         """What was reported as events."""
         self._looked_at = self._look_at = _NEVER
+        """When the last look ended, and when the next one is due."""
+        self._rest_s = 0.0
+        """After a look, as long as it took several times over."""
 
     # --- the session -----------------------------------------------------------------------------
 
@@ -123,6 +131,7 @@ class Delegate:
         Raises:
             IkeError: It does not answer.
         """
+        begin = self._clock()
         try:
             self._held = held(self._kernel.dump_policies(), self._kernel.dump_states())
         except XfrmError as error:
@@ -132,13 +141,18 @@ class Delegate:
         for name in self._pairs.keys() - self._loaded:
             if not self._sas(name):
                 del self._pairs[name]
-        self._looked_at = time.monotonic()
+        self._looked_at = self._clock()
+        self._rest_s = REST * (self._looked_at - begin)
         self._look_at = self._looked_at + IDLE_S
 
     def _look_again(self) -> None:
         self._demand()
-        if time.monotonic() >= self._looked_at + FRESH_S:
+        if self._clock() >= self._looked_at + max(FRESH_S, self._rest_s):
             self._look()
+
+    def _look_soon(self, wait_s: float = 0.0) -> None:
+        """Look again at the end of the rest, and no sooner after the last look than said."""
+        self._look_at = min(self._look_at, self._looked_at + max(wait_s, self._rest_s))
 
     def observe(self) -> Known[DaemonSeen] | Unknown:
         """Read everything of the pairs that were loaded."""
@@ -177,10 +191,9 @@ class Delegate:
         """Look at what has changed, if it is time to; ``lost`` is said once."""
         conns = frozenset[ConnName]()
         if self._open:
-            now = time.monotonic()
             if self._events.drain() != NO_EVENTS:
-                self._look_at = min(self._look_at, max(now, self._looked_at + SOON_S))
-            if now >= self._look_at:
+                self._look_soon(SOON_S)
+            if self._clock() >= self._look_at:
                 with suppress(IkeError):
                     self._look()
                     conns = self._news()
@@ -206,7 +219,7 @@ class Delegate:
             raise IkeError(_REVOCATION)
         self._pairs[conn.name] = conn.pair
         self._loaded.add(conn.name)
-        self._look_at = self._looked_at
+        self._look_soon()
 
     def unload(self, name: ConnName) -> None:
         """Forget a pair, once its SAs are gone; one that is not known is no error.
@@ -216,7 +229,7 @@ class Delegate:
         """
         self._demand()
         self._loaded.discard(name)
-        self._look_at = self._looked_at
+        self._look_soon()
 
     def install(self, name: ConnName, child: str) -> None:
         """Refuse: ovs-monitor-ipsec has its own traps.

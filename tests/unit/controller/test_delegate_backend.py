@@ -12,10 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from structlog.testing import capture_logs
 
-from controller.ike import delegate
 from controller.ike.choice import IkeChoice
 from controller.ike.conflict import LOOK_S, MISSING, ConflictWatch
-from controller.ike.delegate import FRESH_S, IDLE_S, SOON_S, Delegate
+from controller.ike.delegate import FRESH_S, IDLE_S, REST, SOON_S, Delegate
 from controller.ike.kernel_sas import held, sas_of
 from controller.kernel.tables import KernelEvents
 from controller.kernel.watch import KernelWatch
@@ -140,6 +139,8 @@ class Kernel(XfrmSocket):
         self.reads = 0
         self.fault = False
         self.sent: list[Request] = []
+        self.slowed: Callable[[], None] = lambda: None
+        """Called while the tables are read."""
 
     def send(self, requests: Iterable[Request], *, ignore: frozenset[int] = frozenset()) -> None:
         """Keep them."""
@@ -152,6 +153,7 @@ class Kernel(XfrmSocket):
     def dump_policies(self) -> tuple[XfrmPolicy, ...]:
         """Give them."""
         self.reads += 1
+        self.slowed()
         if self.fault:
             raise XfrmError("refused", errno=1)
         return self.policies
@@ -189,11 +191,10 @@ class Happenings(XfrmEventSocket):
 class Bench:
     """A Delegate beside a kernel in memory; time is the test's."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, missing: bool = False) -> None:
+    def __init__(self, *, missing: bool = False) -> None:
         self.now = 100.0
-        monkeypatch.setattr(delegate.time, "monotonic", lambda: self.now)
         self.kernel, self.events = Kernel(), Happenings(missing=missing)
-        self.backend = Delegate(self.kernel, self.events)
+        self.backend = Delegate(self.kernel, self.events, lambda: self.now)
 
     def opened(self) -> Bench:
         """Open it, and take the first news."""
@@ -203,9 +204,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench() -> Bench:
     """One that is open."""
-    return Bench(monkeypatch).opened()
+    return Bench().opened()
 
 
 def test_what_is_loaded_is_seen_as_the_kernel_has_it(bench: Bench) -> None:
@@ -264,6 +265,36 @@ def test_a_look_serves_the_questions_of_a_moment(bench: Bench) -> None:
     assert bench.kernel.reads == reads + 1
 
 
+def test_large_tables_are_read_a_part_of_the_time_only(bench: Bench) -> None:
+    """However many changes there are, and whoever asks: a look is followed by a longer rest."""
+    took = 1.0
+
+    def pass_time() -> None:
+        bench.now += took
+
+    bench.kernel.slowed = pass_time
+    bench.now += IDLE_S
+    begin, reads = bench.now, bench.kernel.reads
+    asks: tuple[Callable[[], object], ...] = (
+        bench.backend.drain,
+        lambda: bench.backend.observe_sas(NAME),
+        lambda: bench.backend.load(CONFIG),
+        lambda: bench.backend.unload(NAME),
+    )
+    while bench.now < begin + 100:
+        bench.events.waiting = replace(NO_EVENTS, sa_added=True)
+        for ask in asks:
+            ask()
+        bench.now += SOON_S / 2
+    assert 100 / (took + REST + SOON_S) <= bench.kernel.reads - reads <= 100 / (took + REST) + 1
+    due = bench.backend.wake_at()
+    assert due is not None
+    bench.now = max(bench.now, due)
+    bench.kernel.policies, bench.kernel.states = (OUT_POLICY, IN_POLICY), BOTH
+    bench.backend.load(CONFIG)
+    assert bench.backend.drain().conns == {NAME}
+
+
 def test_tables_that_cannot_be_read_are_unknown_and_not_empty(bench: Bench) -> None:
     """Until they can be."""
     bench.backend.load(CONFIG)
@@ -289,9 +320,9 @@ def test_tables_that_cannot_be_read_are_unknown_and_not_empty(bench: Bench) -> N
     assert bench.backend.fileno() == 77
 
 
-def test_without_events_it_looks_from_time_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_events_it_looks_from_time_to_time() -> None:
     """Changes are seen later then."""
-    bench = Bench(monkeypatch, missing=True).opened()
+    bench = Bench(missing=True).opened()
     bench.backend.load(CONFIG)
     bench.backend.drain()
     bench.kernel.policies, bench.kernel.states = (OUT_POLICY, IN_POLICY), BOTH
