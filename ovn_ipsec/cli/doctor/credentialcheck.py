@@ -30,23 +30,33 @@ CHAIN = "name the authority that issued it: other_config:ca_cert in Open_vSwitch
 NONE = "none is named in Open_vSwitch; one is asked for or made where policy wants it"
 
 
-def examine_credentials(name: str | None, files: Credentials, now: datetime) -> tuple[Check, ...]:
+def examine_credentials(
+    name: str | None, files: Credentials, now: datetime, *, delegated: bool = False
+) -> tuple[Check, ...]:
     """Look at the files.
 
     Args:
         name: Of this chassis; None: it has none, and identities are not compared.
         files: What they hold.
         now: Wall time, aware.
+        delegated: Whether ovs-monitor-ipsec reads them: then a certificate that has signed itself
+            may be there to be pinned, without an authority.
     """
-    return (*_certificates(name, files, now), *_secret(files.secret))
+    own = _parsed(files.certificate)
+    lone = delegated and len(own) == 1 and own[0].issuer == own[0].subject
+    return (*_certificates(name, files, now, lone=lone), *_secret(files.secret))
 
 
-def _certificates(name: str | None, files: Credentials, now: datetime) -> Iterator[Check]:
+def _certificates(
+    name: str | None, files: Credentials, now: datetime, *, lone: bool
+) -> Iterator[Check]:
     contents = (files.certificate, files.private_key, files.ca_cert)
     if contents == (None, None, None):
         yield Check(part="certificate", is_well=True, said=NONE)
         return
     for key, content in zip(NAMES, contents, strict=True):
+        if content is None and lone and key == "ca_cert":
+            continue
         if content is None:
             said = f"other_config:{key} is not set, but others of {', '.join(NAMES)} are"
             yield _bad(key, said, "set all three in Open_vSwitch, or none")

@@ -92,7 +92,7 @@ def survey(host: Host, name: str | None, places: Places, *, runs: bool) -> tuple
         found += _tried(
             "certificate",
             partial(credentials.read, here),
-            lambda seen: examine_credentials(name, seen, utc_now()),
+            lambda seen: examine_credentials(name, seen, utc_now(), delegated=ike is Ike.DELEGATE),
         )
     found += _tried("clock", kernel.clock_is_set, lambda seen: [examine_clock(seen)])
     return tuple(found)

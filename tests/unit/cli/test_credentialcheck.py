@@ -28,6 +28,8 @@ from ovn_ipsec.cli.doctor.credentialcheck import (
 )
 from ovn_ipsec.cli.machine import credentials
 from ovn_ipsec.cli.machine.values import Content, Credentials
+from ovn_ipsec.model.chassis import ChassisName
+from ovn_ipsec.pki.profile import self_signed
 from ovn_ipsec.schema.open_vswitch import parse_local
 from tests.contracts.ike_backend import Authority
 
@@ -84,6 +86,19 @@ def test_a_file_that_is_not_named_beside_others_is_missed():
     """All three stop being used at once."""
     found = bad(replace(GOOD, ca_cert=None))
     assert [("ca_cert", "set all three in Open_vSwitch, or none")] == [(f[0], f[2]) for f in found]
+
+
+def test_with_the_stock_daemon_a_certificate_may_stand_alone():
+    """One that peers pin; one that an authority has signed may not."""
+    text = self_signed(KEY, ChassisName("hv1"), timedelta(days=30), NOW)
+    alone = replace(
+        GOOD, certificate=Content(path="/c", data=text.encode(), mode=0o644), ca_cert=None
+    )
+    checks = examine_credentials("hv1", alone, NOW, delegated=True)
+    assert [("private_key", True), ("certificate", True)] == [(c.part, c.is_well) for c in checks]
+    for files, delegated in ((alone, False), (replace(GOOD, ca_cert=None), True)):
+        checks = examine_credentials("hv1", files, NOW, delegated=delegated)
+        assert ["ca_cert"] == [check.part for check in checks if not check.is_well]
 
 
 @pytest.mark.parametrize("part", ["certificate", "private_key", "ca_cert"])
