@@ -69,7 +69,7 @@ class Chassis:
         self._clock, self._state, self._knock = outside.clock, outside.state, outside.knock
         backend = outside.ike(identity.ike)
         keys = Keyring(outside.state)
-        self.trust = Trust(outside.credentials(), keys, backend.abilities.auths)
+        self.trust = Trust(outside.credentials(), keys, backend.abilities)
         self.agent = Agent(identity.name, self.trust.configs)
         self.agent.abilities = backend.abilities
         self.ike = IkeLink(backend, keys, outside.state.mark, outside.clock.monotonic)

@@ -273,6 +273,7 @@ class Controller:
         seen = chassis.seen
         sb_global = None if seen is None else seen.sb_global
         self.ports.reconcile(self.vswitch, chassis.agent, self.here, sb_global, now)
+        chassis.trust.owns_ports = self.ports.owns
 
     def _interfaces(self) -> tuple[Interface, ...] | None:
         """The interfaces of workloads; None while they cannot be read."""

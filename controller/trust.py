@@ -8,23 +8,36 @@ from datetime import datetime
 
 import structlog
 
+from ovn_ipsec.errors import InputError
 from ovn_ipsec.model.policy import Auth, ClusterPolicy, Phase
 from ovn_ipsec.schema.open_vswitch import LocalChassis
 
-from .credentials.source import NO_FILES, NO_SECRET, CredentialInputs, CredentialSource
+from .credentials.source import (
+    NO_FILES,
+    NO_PIN_FILES,
+    NO_SECRET,
+    CredentialInputs,
+    CredentialSource,
+)
 from .ike.keyring import Keyring
 from .plan.agent import Agent
 from .plan.configs import Configs
+from .plan.connection import ABLE, Abilities
 from .plan.credentials.pins import Pins
 from .plan.credentials.plain import PlainPeers
+from .plan.credentials.stock import readable
 from .report import refusal_summary
 from .southbound import ChassisSeen, SouthboundSeen
 
 _log = structlog.get_logger()
 
 UNABLE = (
-    "this chassis cannot authenticate with {}: ovn-ipsec-ike=delegate can only with ca"
+    "this chassis cannot authenticate with {}: ovn-ipsec-ike=delegate can only with ca or pinned"
     " (docs/howto/delegate.md)"
+)
+NOT_OUR_PORTS = (
+    "this chassis cannot authenticate with pinned: ovn-controller has the tunnel ports, and does"
+    " not name certificates there (docs/howto/delegate.md)"
 )
 
 
@@ -35,16 +48,19 @@ class Trust:
         self,
         keeper: CredentialSource,
         keys: Keyring,
-        able: frozenset[Auth] = frozenset(Auth),
+        abilities: Abilities = ABLE,
     ) -> None:
         """Start without credentials.
 
         Args:
             keeper: Where they come from.
             keys: Those that the IKE daemon has confirmed.
-            able: Methods that the IKE daemon can be used with.
+            abilities: Of the IKE daemon.
         """
-        self._able = able
+        self._abilities = abilities
+        self.owns_ports = True
+        """Whether the tunnel ports are ours, as long as nothing else is known; matters where
+        ovs-monitor-ipsec goes by them."""
         self.keeper = keeper
         self.keys = keys
         self.configs = Configs()
@@ -54,6 +70,8 @@ class Trust:
         self._ways: tuple[Auth, ...] = ()
         self._unpinned: set[str] = set()
         """Chassis whose certificates have not been passed on: they are read when needed."""
+        self._unreadable: dict[str, InputError] = {}
+        """Of them, those whose certificates ovs-monitor-ipsec cannot use."""
 
     def note(self, changed: Iterable[ChassisSeen], now: float) -> None:
         """Note what changed rows publish."""
@@ -88,6 +106,7 @@ class Trust:
             revocation=here.revocation,
             pin="" if seen is None else seen.own_pin,
             answer="" if seen is None else seen.answer,
+            stock=self._abilities.delegated,
         )
         is_new = self.keeper.refresh(inputs, now, wall)
         if is_new or policy.auth != self._ways:
@@ -95,7 +114,7 @@ class Trust:
             self.keys.offer(self.keeper.credentials, self.keeper.keys)
             self.keys.dirty()
         # Only what the IKE daemon has confirmed is used.
-        credentials = self.keys.credentials.only(self._able)
+        credentials = self.keys.credentials.only(self._able())
         self.keys.revoke(self.keeper.crls)
         self.keys.set_ocsp(() if credentials.ca is None else credentials.ca.ca_der, here.ocsp_uri)
         reports = None if seen is None else seen.reporting.__contains__
@@ -111,16 +130,33 @@ class Trust:
         if Auth.PINNED in agent.policy.auth:
             names, self._unpinned = self._unpinned, set()
             for name in sorted(names):
-                found = self._pins.of(name, now, wall)
+                found = self._usable(name, self._pins.of(name, now, wall))
                 if self.configs.put_pins(name, found):
                     agent.touch_peer(name)
         for error in self._pins.take_refusals():
             _log.error("row_refused", reason=error.diagnostics())
 
+    def _usable(self, name: str, pins: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Those of a peer's certificates that whoever makes the SAs can be given."""
+        if not self._abilities.delegated:
+            return pins
+        found, refusal = readable(name, pins)
+        self._unreadable.pop(name, None)
+        if refusal is not None:
+            self._unreadable[name] = refusal
+            _log.error("row_refused", reason=refusal.diagnostics())
+        return found
+
+    def _able(self) -> frozenset[Auth]:
+        """Methods that the IKE daemon can be used with now."""
+        auths = self._abilities.auths
+        by_others = self._abilities.delegated and not self.owns_ports
+        return auths - {Auth.PINNED} if by_others else auths
+
     @property
     def auths(self) -> frozenset[Auth]:
         """Methods for which everything exists, is valid, and was accepted by the IKE daemon."""
-        return (self.keeper.auths - self.keys.lacking) & self._able
+        return (self.keeper.auths - self.keys.lacking) & self._able()
 
     def wake_at(self) -> float | None:
         """When certificates of peers have to be checked again; None: not by time."""
@@ -135,9 +171,10 @@ class Trust:
         """
         words = [*self.keeper.problems(), self._plain.problem]
         if policy.phase is Phase.OFF:
-            words = [word for word in words if word not in (NO_FILES, NO_SECRET)]
-        elif not self._able.issuperset(policy.auth[:1]):
-            words.append(UNABLE.format(policy.auth[0]))
+            words = [word for word in words if word not in (NO_FILES, NO_PIN_FILES, NO_SECRET)]
+        elif not self._able().issuperset(policy.auth[:1]):
+            why = NOT_OUR_PORTS if policy.auth[0] is Auth.PINNED else UNABLE
+            words.append(why.format(policy.auth[0]))
         if Auth.PINNED in policy.auth and policy.phase is not Phase.OFF:
             open_ones = [r.strip() for r in remotes.split(",") if not r.strip().startswith("ssl:")]
             if any(open_ones):
@@ -145,5 +182,6 @@ class Trust:
                     f"pins are no more trustworthy than {open_ones[0]}, where anybody may write "
                     "any row: use ssl: with RBAC"
                 )
-            words.append(refusal_summary(self._pins.refusals()))
+            unread = (error for _, error in sorted(self._unreadable.items()))
+            words.append(refusal_summary((*self._pins.refusals(), *unread)))
         return [word for word in words if word]

@@ -27,9 +27,10 @@ from ovn_ipsec.pki.files import read_secret_file
 from ovn_ipsec.pki.psk import SECRET_MIN
 from ovn_ipsec.schema.open_vswitch import CredentialFiles
 
-from ..plan.credentials.certificate import judge, parse_certificates, parse_crls
+from ..plan.credentials.certificate import describe, judge, parse_certificates, parse_crls
 from ..plan.credentials.chain import Places
 from ..plan.credentials.credential import Credential, Secret
+from ..plan.credentials.stock import stock_fault
 from ..plan.credentials.suitability import refuse, spki
 
 FILE_MAX = 1 << 20
@@ -81,6 +82,37 @@ def read(files: CredentialFiles, chassis: ChassisName, now: datetime) -> tuple[C
     credential = judge(places, parts, chassis, now)
     pkcs8 = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     return credential, Secret(pkcs8)
+
+
+def read_pin(
+    files: CredentialFiles, chassis: ChassisName, now: datetime
+) -> tuple[Credential, Secret, str]:
+    """Read and check a certificate that peers pin, and with which ovs-monitor-ipsec proves itself.
+
+    Args:
+        files: The paths; the one of the authorities does not matter.
+        chassis: The name that peers expect.
+        now: Wall time, aware.
+
+    Returns:
+        The certificate, its private key (PKCS #8 in DER), and the certificate in PEM.
+
+    Raises:
+        CredentialError: As in ``read``; or the certificate is not one that can be pinned.
+    """
+    certificates = _certificates(files.certificate, "certificate")
+    if len(certificates) > 1:
+        refuse(files.certificate, "more than one certificate: expected the one that peers pin")
+    (certificate,) = certificates
+    fault = stock_fault(chassis, certificate, now)
+    if fault:
+        refuse(files.certificate, f"cannot be pinned: {fault}")
+    key = _key(files.private_key)
+    if spki(key.public_key()) != spki(certificate.public_key()):
+        refuse(files.private_key, f"is not the key of the certificate {files.certificate}")
+    pkcs8 = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    text = certificate.public_bytes(Encoding.PEM).decode("ascii")
+    return describe(files.certificate, certificate, ()), Secret(pkcs8), text
 
 
 def read_secrets(path: str) -> tuple[Secret, ...]:

@@ -23,6 +23,7 @@ from ..plan.credentials.credential import Credential, Secret, check, moment
 from ..plan.credentials.pins import KEY
 from ..plan.credentials.proof import LocalCredentials
 from .enrolment import Enrolment
+from .file_pin import FilePin
 from .file_watch import FileWatch
 from .files import read, read_crls, read_secrets, stamp, stamp_of
 from .own_pin import OwnPin
@@ -156,6 +157,7 @@ class CredentialKeeper:
         self.files = CaFiles()
         self.enrolment = Enrolment(folder)
         self.own_pin = OwnPin(folder)
+        self.file_pin = FilePin()
         self.psk = SecretFile()
         self.crl = CrlFile()
         self.credentials = LocalCredentials()
@@ -188,22 +190,25 @@ class CredentialKeeper:
             # What stands for one name is worth nothing to another.
             self.files = CaFiles()
             self.enrolment, self.own_pin = Enrolment(self._folder), OwnPin(self._folder)
+            self.file_pin = FilePin()
         often = not self.watch.watch(_paths(inputs))
-        often = often or (Auth.PINNED in inputs.ways and self.own_pin.switching)
+        often = often or (Auth.PINNED in inputs.ways and self._pin_of(inputs).switching)
         self._look_at, self._needs, self._wall = now + (LOOK_S if often else SLOW_S), inputs, wall
-        self.files.read(inputs.files, inputs.chassis, wall)
+        self.files.read(_signed(inputs), inputs.chassis, wall)
         if inputs.authorities == "":
             self.enrolment.forget()
         elif inputs.authorities is not None and self._enrols(inputs):
             self.enrolment.refresh(inputs.chassis, inputs.authorities, inputs.answer, wall)
-        if Auth.PINNED in inputs.ways:
+        if Auth.PINNED in inputs.ways and inputs.stock:
+            self.file_pin.refresh(inputs.files, inputs.chassis, wall)
+        elif Auth.PINNED in inputs.ways:
             self.own_pin.refresh(inputs.chassis, inputs.pin, now, wall)
         self.psk.read(inputs.psk_file)
         self.crl.read(inputs.crl_file, wall)
         before = self.credentials
         self.credentials = LocalCredentials(
             ca=self._ca(inputs),
-            pinned=self.own_pin.credential,
+            pinned=self._pin_of(inputs).credential,
             secrets=self.psk.secrets,
             revocation=inputs.revocation,
         )
@@ -223,6 +228,9 @@ class CredentialKeeper:
     def _enrols(inputs: CredentialInputs) -> bool:
         return Auth.CA in inputs.ways and inputs.files is None and bool(inputs.authorities)
 
+    def _pin_of(self, inputs: CredentialInputs) -> OwnPin | FilePin:
+        return self.file_pin if inputs.stock else self.own_pin
+
     def _ca(self, inputs: CredentialInputs) -> Credential | None:
         found = (self.files.credential, self.enrolment.credential)
         first, second = found if inputs.files is not None else reversed(found)
@@ -238,7 +246,7 @@ class CredentialKeeper:
     def keys(self) -> dict[str, Secret]:
         """The private keys for the policy's methods, by the IKE daemon's ids."""
         ways = self._needs.ways if self._needs is not None else ()
-        found = (self.files, self.enrolment, self.own_pin)
+        found = (self.files, self.enrolment, self.own_pin, self.file_pin)
         owned = {Auth.CA: self.credentials.ca, Auth.PINNED: self.credentials.pinned}
         used = {own.key_id for way, own in owned.items() if own is not None and way in ways}
         return {
@@ -257,7 +265,8 @@ class CredentialKeeper:
     def pin(self) -> str:
         """The certificate to publish in our own Chassis row; empty: none."""
         inputs = self._needs
-        return self.own_pin.text if inputs is not None and Auth.PINNED in inputs.ways else ""
+        is_pinned = inputs is not None and Auth.PINNED in inputs.ways
+        return self._pin_of(inputs).text if inputs is not None and is_pinned else ""
 
     @property
     def auths(self) -> frozenset[Auth]:
@@ -266,8 +275,10 @@ class CredentialKeeper:
         if inputs is None or wall is None:
             return frozenset()
         found = set(self.credentials.auths)
-        if self.credentials.ca is not None and check(self.credentials.ca, inputs.chassis, wall):
-            found.discard(Auth.CA)
+        owned = {Auth.CA: self.credentials.ca, Auth.PINNED: self.credentials.pinned}
+        for way, own in owned.items():
+            if own is not None and check(own, inputs.chassis, wall):
+                found.discard(way)
         if not self.pin or self.pin != inputs.pin:
             found.discard(Auth.PINNED)
         return frozenset(found)
@@ -302,7 +313,7 @@ class CredentialKeeper:
         elif Auth.CA in inputs.ways:
             words.append(NO_FILES)
         if Auth.PINNED in inputs.ways:
-            words.append(self.own_pin.problem)
+            words.append(self._pin_of(inputs).problem)
             if self.pin != inputs.pin:
                 words.append(f"{KEY} is not in our Chassis row yet")
         if inputs.psk_file:
@@ -316,6 +327,12 @@ class CredentialKeeper:
     def wake_at(self) -> float:
         """When the next check is due, monotonic seconds."""
         return self._look_at
+
+
+def _signed(inputs: CredentialInputs) -> CredentialFiles | None:
+    """The files, if they are there for an authority's signature and not to be pinned."""
+    is_pinned = inputs.stock and Auth.PINNED in inputs.ways and Auth.CA not in inputs.ways
+    return None if is_pinned else inputs.files
 
 
 def _paths(inputs: CredentialInputs) -> list[str]:

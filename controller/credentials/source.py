@@ -21,6 +21,9 @@ from ..plan.credentials.credential import Secret
 from ..plan.credentials.proof import LocalCredentials
 
 NO_FILES = "no certificate: set Open_vSwitch other_config certificate, private_key, ca_cert"
+NO_PIN_FILES = (
+    "no certificate that peers could pin: set Open_vSwitch other_config certificate, private_key"
+)
 NO_SECRET = f"no secret: set Open_vSwitch other_config {PSK_FILE}"
 
 
@@ -46,6 +49,8 @@ class CredentialInputs:
     """The certificate in our own Chassis row."""
     answer: str = ""
     """The answer in our own Chassis_Private row."""
+    stock: bool = False
+    """Whether ovs-monitor-ipsec proves who we are: then peers pin the certificate in `files`."""
 
 
 class Watch(Protocol):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from ovn_ipsec.clock import utc_now
 from ovn_ipsec.errors import EdgeError, IkeError, XfrmError
@@ -52,7 +53,7 @@ class Delegate:
         revocation=False,
         shown=False,
         delegated=True,
-        auths=frozenset({Auth.CA}),
+        auths=frozenset({Auth.CA, Auth.PINNED}),
     )
     fetches = False
 
@@ -74,7 +75,7 @@ class Delegate:
         self._clock = clock
         self._open = False
         self._lost = False
-        self._pairs: dict[ConnName, Pair] = {}
+        self._pairs: dict[ConnName, tuple[Pair, Auth]] = {}
         self._loaded: set[ConnName] = set()
         """The others stay until the kernel has no SA of theirs."""
         self._keys: set[str] = set()
@@ -181,8 +182,11 @@ class Delegate:
         return Known(self._sas(conn))
 
     def _sas(self, name: ConnName) -> tuple[IkeSa, ...]:
-        pair = self._pairs.get(name)
-        return () if pair is None else sas_of(self._held, name, pair, utc_now().timestamp())
+        if name not in self._pairs:
+            return ()
+        pair, auth = self._pairs[name]
+        found = sas_of(self._held, name, pair, utc_now().timestamp())
+        return tuple(replace(sa, auth=auth) for sa in found)
 
     def _tales(self) -> dict[ConnName, tuple[IkeSa, ...]]:
         return {name: self._sas(name) for name in self._pairs}
@@ -217,7 +221,8 @@ class Delegate:
         self._demand()
         if any(proof.revocation is not Revocation.RELAXED for proof in conn.proofs):
             raise IkeError(_REVOCATION)
-        self._pairs[conn.name] = conn.pair
+        # Who has authenticated is not seen: with the first method, for the ports name no other.
+        self._pairs[conn.name] = conn.pair, conn.proofs[0].auth
         self._loaded.add(conn.name)
         self._look_soon()
 
@@ -251,7 +256,7 @@ class Delegate:
         self._demand()
         if name not in self._loaded:
             raise IkeError(f"{name} is not loaded")
-        pair = self._pairs[name]
+        pair, _ = self._pairs[name]
         wanted = self._held.outward(pair)[:1] if child == OUT else ()
         try:
             self._kernel.send(acquire(policy, (pair.local, pair.remote)) for policy in wanted)

@@ -32,6 +32,9 @@ class MakesConfigs(Protocol):
     def drop(self, name: ConnName) -> None:
         """Forget one, because its pair is gone."""
 
+    def pins_of(self, peer: str) -> tuple[bytes, ...]:
+        """Valid certificates that a peer has published, DER, the newest first."""
+
     def lack(self, policy: ClusterPolicy, peer: ChassisName) -> str:
         """Why there is no way to authenticate with a peer."""
 
@@ -82,6 +85,10 @@ class Configs:
         for key in [key for key in self._proofs if key[0] == peer]:
             del self._proofs[key]
         return True
+
+    def pins_of(self, peer: str) -> tuple[bytes, ...]:
+        """Valid certificates that a peer has published, DER, the newest first."""
+        return self._pins.get(peer, ())
 
     def drop(self, name: ConnName) -> None:
         """Forget one, because its pair is gone."""

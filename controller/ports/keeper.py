@@ -18,12 +18,15 @@ import structlog
 
 from ovn_ipsec.errors import OvsdbError
 from ovn_ipsec.model.observation import Known, Unknown
+from ovn_ipsec.model.policy import Auth
 from ovn_ipsec.ovsdb.session import RowChange, Session
+from ovn_ipsec.pki.errors import PkiError
 from ovn_ipsec.schema.open_vswitch import LocalChassis, Tunnels
 
 from ..plan.agent import Agent
 from ..plan.connection import ConnName
 from ..plan.pair.record import PairRecord
+from ..plan.ports.delegated import REMOTE_CERT, PinPaths, delegated_ports
 from ..plan.ports.liveness import Life, Verdict, judge, who_owns
 from ..plan.ports.pace import PeerPace
 from ..plan.ports.tunnels import (
@@ -32,12 +35,14 @@ from ..plan.ports.tunnels import (
     PortPlan,
     PortSettings,
     SeenPorts,
-    delegated_ports,
+    TunnelPort,
+    WantedPort,
     marks,
     plan_ports,
     wanted_ports,
 )
 from . import liveness, ovsdb
+from .pin_files import FOLDER, PinFiles
 
 _log = structlog.get_logger()
 
@@ -100,9 +105,19 @@ class Owner:
 class PortKeeper:
     """What is known of the ports between two looks."""
 
-    def __init__(self, rundir: Path) -> None:
-        """Store where ovn-controller keeps its pidfile."""
+    def __init__(self, rundir: Path, pins: Path = FOLDER) -> None:
+        """Store where things are.
+
+        Args:
+            rundir: ovn-controller keeps its pidfile there.
+            pins: For certificates of peers that ovs-monitor-ipsec is to read.
+        """
         self._owner = Owner(rundir)
+        self._pin_files = PinFiles(pins)
+        self._pins: dict[str, tuple[bytes, ...]] | None = None
+        """Certificates by peer, where ports name them."""
+        self._untidy = False
+        """Whether there may be files that no port needs any more."""
         self._local = ovsdb.LocalPorts()
         self._pace = PeerPace()
         self._mark_pace = PeerPace()
@@ -174,8 +189,10 @@ class PortKeeper:
                 # Whatever ends that is a change of rows or of the connection, which wakes.
                 return
         self._compare_pairs(agent)
+        self._compare_pins(agent)
         self._compare_shared(agent, here, local, sb_global)
         self._write(session, agent, now)
+        self._tidy_pins()
 
     # --- whose they are --------------------------------------------------------------------------
 
@@ -227,6 +244,20 @@ class PortKeeper:
         if not self._by_peer[peer]:
             del self._by_peer[peer]
 
+    def _compare_pins(self, agent: Agent) -> None:
+        """What a port names where ovs-monitor-ipsec goes by it: a chassis, or its certificate."""
+        before, self._pins = self._pins, None
+        if agent.abilities.delegated and agent.policy.auth[:1] == (Auth.PINNED,):
+            self._pins = {peer: agent.configs.pins_of(peer) for peer in self._by_peer}
+        if before == self._pins:
+            return
+        self._untidy = True
+        if before is None or self._pins is None:
+            self._due |= self._by_peer.keys()
+        else:
+            news = (peer for peer, pins in self._pins.items() if before.get(peer) != pins)
+            self._due.update(news)
+
     def _compare_shared(
         self, agent: Agent, here: LocalChassis, local: LocalSettings, sb_global: SbGlobal
     ) -> None:
@@ -263,11 +294,11 @@ class PortKeeper:
         self._mark_pace.tidy(now)
         if not self._due:
             return
-        plan, later = self._plan(session, agent, now)
         changes, unmarked = self._marks(agent, now)
         try:
+            plan, later = self._plan(session, agent, now)
             ovsdb.apply(session, plan, [mark for some in changes.values() for mark in some])
-        except OvsdbError as error:
+        except (OvsdbError, PkiError) as error:
             self._wake_at = self._look_at
             _log.warning("tunnel_ports_not_written", reason=error.diagnostics())
             return
@@ -298,7 +329,7 @@ class PortKeeper:
             bridge=self._shared.bridge, ports=self._local.of(ready), used_names=frozenset()
         )
         if agent.abilities.delegated:
-            wanted = delegated_ports([(one.pair, one.csum, one.state) for one in records], settings)
+            wanted = self._delegated(records, settings, seen.ports)
         else:
             wanted = wanted_ports([(one.pair, one.csum) for one in records], settings)
         plan = plan_ports(wanted, seen, self._shared.index)
@@ -311,6 +342,28 @@ class PortKeeper:
             later.update((port.peer, now) for port in plan.delete)
             plan = replace(plan, delete=())
         return plan, later
+
+    def _delegated(
+        self, records: list[PairRecord], settings: PortSettings, ports: Iterable[TunnelPort]
+    ) -> tuple[WantedPort, ...]:
+        """The ports by which ovs-monitor-ipsec encrypts; the files that they name are written."""
+        wishes = [(one.pair, one.csum, one.state) for one in records]
+        if self._pins is None:
+            return delegated_ports(wishes, settings)
+        pins = {one.pair.peer: self._pins.get(one.pair.peer, ()) for one in records}
+        self._pin_files.write(der for some in pins.values() for der in some)
+        paths = {peer: [*map(self._pin_files.path, some)] for peer, some in pins.items()}
+        named = frozenset(map(_certificate_of, ports))
+        return delegated_ports(wishes, settings, PinPaths(of_peer=paths, in_use=named))
+
+    def _tidy_pins(self) -> None:
+        """Delete the files of certificates that are not accepted, once no port names them."""
+        if not self._untidy or self._due or self._sent:
+            return
+        self._untidy = False
+        paths = {self._pin_files.path(der) for some in (self._pins or {}).values() for der in some}
+        ports = self._local.of(self._local.peers())
+        self._pin_files.keep_only(paths | {_certificate_of(port) for port in ports})
 
     def _marks(self, agent: Agent, now: float) -> tuple[dict[str, list[Mark]], dict[str, float]]:
         """What to write beside the ports of each peer now, and when it is whose turn."""
@@ -333,6 +386,10 @@ class PortKeeper:
 def _facts(record: PairRecord) -> tuple[object, ...]:
     """What of a pair its port depends on."""
     return record.pair, record.csum, record.state
+
+
+def _certificate_of(port: TunnelPort) -> str:
+    return dict(port.options).get(REMOTE_CERT, "")
 
 
 def _peers_of(plan: PortPlan) -> Iterable[str]:

@@ -239,10 +239,12 @@ _PORTS = "howto/without-ovn-controller.md"
 _NO_FILES = (
     "unless all three are set, the chassis requests a certificate, if an authority signs them"
 )
+_PINNED = " With `pinned` and `ovn-ipsec-ike=delegate`: what peers pin."
 DOCUMENTED = (
     _stock(
         name=CERTIFICATE,
-        meaning="File with the chassis' certificate, followed by its intermediates, if any.",
+        meaning="File with the chassis' certificate, followed by its intermediates, if any."
+        + _PINNED,
         values="a path; PEM",
         default=_NO_FILES,
         example="/etc/ovn/ipsec-cert.pem",

@@ -101,6 +101,15 @@ DOCUMENTED = (
         values="a chassis name",
         example="hv2",
     ),
+    _stock(
+        name="remote_cert",
+        meaning="The only certificate that is accepted from the peer, with `pinned` and"
+        " `ovn-ipsec-ike=delegate`. ovn-controller never sets it.",
+        values="a path",
+        example=f"/etc/ipsec.d/ovn-ipsec/{'5f' * 32}.pem",
+        writer=Party.CONTROLLER,
+        page="howto/delegate.md",
+    ),
     *(
         _stock(
             name=IPSEC_PREFIX + name,

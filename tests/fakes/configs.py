@@ -30,6 +30,10 @@ class FakeConfigs:
         """See MakesConfigs."""
         self.dropped.append(name)
 
+    def pins_of(self, peer: str) -> tuple[bytes, ...]:
+        """See MakesConfigs."""
+        return ()
+
     def lack(self, policy: ClusterPolicy, peer: ChassisName) -> str:
         """See MakesConfigs."""
         return ""

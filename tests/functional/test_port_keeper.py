@@ -5,21 +5,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from ssl import PEM_cert_to_DER_cert
 
 import pytest
 
 from controller.ike.delegate import Delegate
 from controller.plan.agent import Agent
+from controller.plan.configs import Configs
 from controller.plan.connection import conn_name
 from controller.plan.pair.record import PairRecord
 from controller.plan.ports.pace import BURST, SLOW_S
 from controller.ports.keeper import NEVER, PAUSE_S, PortKeeper, SbGlobal
 from ovn_ipsec.model.chassis import ChassisName, Pair
+from ovn_ipsec.model.policy import Auth
 from ovn_ipsec.model.status import PairState
 from ovn_ipsec.ovsdb.schemas import VSWITCH
 from ovn_ipsec.ovsdb.session import Session
 from ovn_ipsec.schema.encap import RawChassis, RawEncap, parse_chassis
 from ovn_ipsec.schema.open_vswitch import LocalChassis, parse_local
+from tests.contracts.ike_backend import der, identity
 from tests.functional import test_tunnels as real
 from tests.functional.test_tunnels import pair, settle, until
 
@@ -36,7 +41,7 @@ class Keeping:
 
     def __init__(self, machine: real.Machine, session: Session) -> None:
         self.machine, self.session = machine, session
-        self.keeper = PortKeeper(machine.folder)
+        self.keeper = PortKeeper(machine.folder, machine.folder / "pins")
         self.agent = Agent(ChassisName("hv1"))
         self.now = 1000.0
         self.sb_global: SbGlobal | None = CLEAR
@@ -338,3 +343,59 @@ def test_for_the_stock_daemon_a_port_goes_by_the_state_of_its_pair(keeping: Keep
     keeping.put(HV2, state=PairState.QUARANTINED)
     keeping.step(SLOW_S)
     assert not any("remote_name" in options for options in keeping.options().values())
+
+
+def test_for_the_stock_daemon_a_port_names_the_certificate_that_is_pinned(
+    keeping: Keeping,
+) -> None:
+    """One that is there to read; another one is named when the pair has ended, and the first goes.
+
+    A file is written before a port names it, and deleted after.
+    """
+    agent, folder = keeping.agent, keeping.machine.folder / "pins"
+    agent.abilities = Delegate.abilities
+    agent.policy = replace(agent.policy, auth=(Auth.PINNED,))
+    configs, (old, new) = agent.configs, (der(identity(name)[0]) for name in ("hv2", "hv3"))
+    assert isinstance(configs, Configs)
+
+    def named() -> list[bytes]:
+        """What the port to hv2 names, as it can be read."""
+        path = keeping.options()["hv2@10.0.0.2"].get("remote_cert")
+        return [PEM_cert_to_DER_cert(Path(path).read_text())] if path else []
+
+    keeping.put(HV2, HV3, state=PairState.PENDING)
+    keeping.step(SLOW_S)
+    assert not any("remote_name" in options for options in keeping.options().values())
+    assert named() == []
+    configs.put_pins("hv2", (old,))
+    keeping.step(SLOW_S)
+    assert named() == [old]
+    assert "10.0.0.1" == keeping.options()["hv2@10.0.0.2"]["local_ip"]
+    keeping.put(HV2, state=PairState.ENCRYPTED)
+    configs.put_pins("hv2", (new, old))
+    keeping.step(SLOW_S)
+    assert named() == [old]
+    keeping.put(HV2, state=PairState.BLOCKED)
+    keeping.step(SLOW_S)
+    assert named() == [new]
+    keeping.put(HV2, state=PairState.ENCRYPTED)
+    keeping.step(SLOW_S)
+    assert named() == [new]
+    assert len(list(folder.iterdir())) == 2
+    configs.put_pins("hv2", (new,))
+    keeping.step(SLOW_S)
+    keeping.step(SLOW_S)
+    assert [PEM_cert_to_DER_cert(path.read_text()) for path in folder.iterdir()] == [new]
+    folder.chmod(0o755)
+    configs.put_pins("hv2", (old,))
+    keeping.step(SLOW_S)
+    assert named() == [new]
+    folder.chmod(0o700)
+    keeping.step(SLOW_S)
+    assert named() == [old]
+    agent.policy = replace(agent.policy, auth=(Auth.CA,))
+    keeping.step(SLOW_S)
+    assert named() == []
+    assert "hv2" == keeping.options()["hv2@10.0.0.2"]["remote_name"]
+    keeping.step(SLOW_S)
+    assert list(folder.iterdir()) == []

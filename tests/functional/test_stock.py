@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A peer that a real ovs-monitor-ipsec serves, with a secret: its own words, its own daemons."""
+"""A peer that a real ovs-monitor-ipsec serves: its own words, its own daemons."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ovsdb-tool create /run/conf.db /usr/share/openvswitch/vswitch.ovsschema
 ovsdb-server --detach --no-chdir --pidfile --remote=punix:/run/openvswitch/db.sock /run/conf.db
 ovs-vsctl --no-wait init
 ovs-vsctl --no-wait add-br br0 -- add-port br0 gen0 -- set Interface gen0 type=geneve \\
-    options:remote_ip=10.9.0.1 options:psk={WORDS}
+    options:remote_ip=10.9.0.1
 /usr/bin/python3 {MONITOR} --pidfile --ike-daemon=strongswan unix:/run/openvswitch/db.sock &
 """
 
@@ -71,6 +71,10 @@ class Stock:
         self.shell.stdin.write(command + "\n")
         self.shell.stdin.flush()
 
+    def configure(self, table: str, row: str, *settings: str) -> None:
+        """Have columns set, some time soon."""
+        self.run(" ".join(["ovs-vsctl --no-wait set", table, row, *settings]))
+
     def says(self, words: str) -> bool:
         """Whether its programs have said so."""
         return words in self.log
@@ -92,6 +96,7 @@ def both() -> Iterator[tuple[charon.Charon, Stock]]:
         theirs.kill()
         stock = Stock(theirs.netns, theirs.folder)
         try:
+            stock.configure("Interface", "gen0", f"options:psk={WORDS}")
             wait(stock, lambda: stock.says("added child to existing configuration 'gen0-in-1'"))
             yield ours, stock
         finally:

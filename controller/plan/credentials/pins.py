@@ -76,7 +76,7 @@ def parse_pin(row: str, text: str, now: datetime) -> Pin:
         _refuse(row, text, "expected one PEM block CERTIFICATE and nothing else")
     try:
         certificate = x509.load_pem_x509_certificate(text.encode("ascii"))
-        cause = _fault(row, certificate, now)
+        cause = unfit(row, certificate, now)
     except Exception as error:  # noqa: BLE001 - hostile bytes: whatever the parser makes of them
         _refuse(row, text, f"cannot be parsed as a certificate ({type(error).__name__})")
     if cause:
@@ -95,7 +95,7 @@ def _refuse(row: str, text: str, reason: str) -> NoReturn:
     ) from None
 
 
-def _fault(row: str, certificate: x509.Certificate, now: datetime) -> str:
+def unfit(row: str, certificate: x509.Certificate, now: datetime) -> str:
     """Why a certificate cannot be pinned for a chassis; empty when it can."""
     extensions = certificate.extensions
     try:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ovn_ipsec.model.chassis import DEFAULT_PORT, EncapType, IpAddress, Pair
 from ovn_ipsec.model.status import PairState
@@ -213,26 +213,6 @@ def wanted_ports(
         )
         for pair, csum in ordered
     )
-
-
-def delegated_ports(
-    pairs: Iterable[tuple[Pair, bool | None, PairState]], settings: PortSettings
-) -> tuple[WantedPort, ...]:
-    """List the ports by which ovs-monitor-ipsec encrypts the pairs that are to be, and no others.
-
-    Args:
-        pairs: Each pair, with csum of the remote encap, and its state.
-        settings: What else the options hold; its ``ipsec`` does not matter.
-
-    Returns:
-        As from wanted_ports.
-    """
-    found: list[WantedPort] = []
-    pairs = tuple(pairs)
-    for ipsec in (True, False):
-        some = ((pair, csum) for pair, csum, state in pairs if (state in ENCRYPTS) is ipsec)
-        found.extend(wanted_ports(some, replace(settings, ipsec=ipsec)))
-    return tuple(sorted(found, key=lambda wanted: _pair_key(wanted.pair)))
 
 
 def plan_ports(wanted: Iterable[WantedPort], seen: SeenPorts, index: str = "") -> PortPlan:

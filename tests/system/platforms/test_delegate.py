@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from ssl import PEM_cert_to_DER_cert
 
 import helpers
 import pytest
@@ -34,10 +36,13 @@ ALONE = ClusterSettings(
     ),
 )
 """Both delegate, and nobody but our controllers makes their ports."""
+BY_PINS = "enforced (degraded)"
+"""Anybody may write the rows of this southbound, which pins make a problem."""
 MISSING = "ovs-monitor-ipsec does not run here"
 
 mixed = pytest.mark.parametrize("cluster", [MIXED], indirect=True, ids=["mixed"])
 alone = pytest.mark.parametrize("cluster", [ALONE], indirect=True, ids=["alone"])
+pinned = pytest.mark.parametrize("cluster", [ALONE], indirect=True, ids=["pinned"])
 
 
 def _start_stock(hosts: Iterable[Chassis]) -> None:
@@ -66,8 +71,58 @@ def _status(chassis: Chassis) -> dict[str, object]:
     return found
 
 
+def _named(chassis: Chassis, option: str) -> dict[str, str | None]:
+    """What an option of the tunnel ports says, by peer."""
+    ports = helpers.tunnel_ports(chassis).items()
+    return {name.partition("@")[0]: dict(one[2]).get(option) for name, one in ports}  # type: ignore[call-overload]
+
+
 def _remote_names(chassis: Chassis) -> set[str | None]:
-    return {dict(one[2]).get("remote_name") for one in helpers.tunnel_ports(chassis).values()}  # type: ignore[call-overload]
+    return set(_named(chassis, "remote_name").values())
+
+
+def _connect(cluster: Cluster) -> None:
+    """Connect workloads as ovn-controller would: whatever is sent goes to every other chassis."""
+    for host, workload in zip(cluster.chassis.values(), cluster.workloads.values(), strict=True):
+        number = len(cluster.chassis) - 1
+        wait_until(
+            lambda one=host, n=number: helpers.has_tunnel_ports(one, n),
+            120,
+            f"the ports of {host.name}",
+        )
+        tunnels = [str(one[0]) for one in helpers.tunnel_ports(host).values()]
+        outputs = ",".join(f"output:{tunnel}" for tunnel in tunnels)
+        flows = [f"in_port={workload.name},actions=set_field:1->tun_id,{outputs}"]
+        flows += [f"in_port={tunnel},actions=output:{workload.name}" for tunnel in tunnels]
+        for flow in flows:
+            host.run(["ovs-ofctl", "add-flow", "br-int", flow])
+
+
+def _introduce(cluster: Cluster) -> None:
+    """Make the rows that ovn-controller would have made."""
+    for host in cluster.chassis.values():
+        host.run(["ovs-vsctl", "set-fail-mode", "br-int", "secure"])
+        cluster.sbctl("chassis-add", host.name, "geneve", *host.encap_ips)
+
+
+def _sign_itself(host: Chassis, folder: str) -> str:
+    """Give a chassis a certificate as the how-to has it; returns where peers keep it."""
+    extensions = (
+        f"subjectAltName=DNS:{host.name}",
+        "basicConstraints=critical,CA:FALSE",
+        "keyUsage=critical,digitalSignature",
+    )
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365"]
+    made += ["-config", "/dev/null", "-subj", f"/O=example/CN={host.name}"]
+    made += [word for one in extensions for word in ("-addext", one)]
+    certificate, key = f"{folder}/cert.pem", f"{folder}/key.pem"
+    host.run(["mkdir", "-p", folder])
+    host.run([*made, "-keyout", key, "-out", certificate])
+    pair = (f"other_config:certificate={certificate}", f"other_config:private_key={key}")
+    names = ["ovs-vsctl", "--no-wait", "set", "Open_vSwitch", ".", *pair]
+    host.run([*names, "--", "remove", "Open_vSwitch", ".", "other_config", "ca_cert"])
+    digest = sha256(PEM_cert_to_DER_cert(host.read(certificate))).hexdigest()
+    return f"/etc/ipsec.d/ovn-ipsec/{digest}.pem"
 
 
 def _wait_clear(cluster: Cluster, ping: helpers.Traffic) -> None:
@@ -205,19 +260,10 @@ def test_switched_off_nothing_is_left(cluster: Cluster) -> None:
 def test_ports_of_our_own_carry_what_the_stock_daemon_needs(cluster: Cluster) -> None:
     """From off to enforced to off; a port names its peer only while the pair is to be encrypted."""
     hosts = list(cluster.chassis.values())
-    for host in hosts:
-        host.run(["ovs-vsctl", "set-fail-mode", "br-int", "secure"])
-        cluster.sbctl("chassis-add", host.name, "geneve", *host.encap_ips)
+    _introduce(cluster)
     _start_stock(hosts)
     cluster.start_ipsec()
-    for host, workload in zip(hosts, cluster.workloads.values(), strict=True):
-        wait_until(lambda one=host: helpers.has_tunnel_ports(one, 1), 120, f"a port on {host.name}")
-        ((tunnel, *_),) = helpers.tunnel_ports(host).values()
-        for source, actions in (
-            (workload.name, f"set_field:1->tun_id,output:{tunnel}"),
-            (tunnel, f"output:{workload.name}"),
-        ):
-            host.run(["ovs-ofctl", "add-flow", "br-int", f"in_port={source},actions={actions}"])
+    _connect(cluster)
     assert _remote_names(hosts[0]) == {None}
     with helpers.traffic(cluster) as ping:
         took = helpers.enforce(cluster)
@@ -234,4 +280,59 @@ def test_ports_of_our_own_carry_what_the_stock_daemon_needs(cluster: Cluster) ->
         ping.assert_encrypted()
         helpers.relax(cluster)
         assert _remote_names(hosts[0]) == {None}
+        _wait_clear(cluster, ping)
+
+
+@pinned
+def test_peers_pin_the_certificates_that_chassis_have_signed_themselves(cluster: Cluster) -> None:
+    """From off to enforced, with another certificate of one chassis, and off again."""
+    hosts = h1, h2 = _delegating(cluster)
+    _introduce(cluster)
+    files = [_sign_itself(host, "/etc/ipsec.d/first") for host in hosts]
+    cluster.nbctl("set", "NB_Global", ".", "options:ovn-ipsec-auth=pinned")
+    _start_stock(hosts)
+    cluster.start_ipsec()
+    _connect(cluster)
+    with helpers.traffic(cluster) as ping:
+        helpers.switch(cluster, on=True)
+        took = helpers.wait_state(cluster, BY_PINS, 300)
+        say("pinned enforced", seconds=f"{took:.1f}", lost=ping.lost, sent=ping.sent)
+        ping.mark()
+        _wait_settled(cluster)
+        ping.wait_answers()
+        assert ping.clear == {}, ping.clear
+        ping.mark()
+        ping.run(3)
+        assert ping.lost == 0
+        ping.assert_encrypted()
+        assert _remote_names(h1) == {None}
+        assert (_named(h1, "remote_cert"), _named(h2, "remote_cert")) == (
+            {"h2": files[1]},
+            {"h1": files[0]},
+        )
+        assert {found["auth"] for host in hosts for found in helpers.peers(host)} == {"pinned"}
+        before = helpers.spis(cluster)
+        after = _sign_itself(h1, "/etc/ipsec.d/second")
+        wait_until(lambda: _named(h2, "remote_cert") == {"h1": after}, 120, "h2 pins the new one")
+        for ends in (("h1", "h2"), ("h2", "h1")):
+            wait_until(
+                lambda pair=ends: (
+                    helpers.states_with(cluster.chassis[pair[0]], pair[1]) == {"encrypted"}
+                    and set(helpers.spis(cluster)[pair]).isdisjoint(before[pair])
+                ),
+                180,
+                f"{ends[0]} encrypts anew",
+            )
+        _wait_settled(cluster)
+        ping.wait_answers()
+        say("another certificate", lost=ping.lost, sent=ping.sent)
+        assert ping.clear == {}, ping.clear
+        ping.mark()
+        ping.run(2)
+        assert ping.lost == 0
+        ping.assert_encrypted()
+        helpers.wait_state(cluster, BY_PINS)
+        assert helpers.peers(h1)[0]["auth"] == "pinned"
+        helpers.relax(cluster)
+        assert _named(h1, "remote_cert") == {"h2": None}
         _wait_clear(cluster, ping)

@@ -233,6 +233,18 @@ def test_what_is_loaded_is_seen_as_the_kernel_has_it(bench: Bench) -> None:
     assert bench.backend.observe_sas(NAME) == Known(())
 
 
+def test_a_pair_is_said_to_be_authenticated_as_it_was_loaded(bench: Bench) -> None:
+    """The kernel shows nothing of it, and a port names one method only."""
+    bench.kernel.policies, bench.kernel.states = (OUT_POLICY, IN_POLICY), BOTH
+    for auth in (Auth.PINNED, Auth.CA):
+        proofs = tuple(replace(proof, auth=auth) for proof in CONFIG.proofs)
+        bench.backend.load(replace(CONFIG, proofs=proofs))
+        bench.now += FRESH_S
+        found = bench.backend.observe_sas(NAME)
+        assert isinstance(found, Known)
+        assert {sa.auth for sa in found.value} == {auth}
+
+
 def test_a_change_is_told_once_and_soon(bench: Bench) -> None:
     """The kernel says that there is one, and the tables say which."""
     bench.backend.load(CONFIG)

@@ -10,21 +10,25 @@ import pytest
 
 from controller.credentials.keeper import CredentialKeeper
 from controller.credentials.keypair import make_key
+from controller.ike.delegate import Delegate
 from controller.ike.keyring import Keyring
 from controller.plan.agent import Agent
-from controller.plan.connection import ConnConfig, conn_name
+from controller.plan.connection import ABLE, ConnConfig, conn_name
 from controller.plan.credentials.pins import HOLD_S
 from controller.plan.credentials.proof import Proof
+from controller.plan.credentials.stock import UNREAD
 from controller.plan.pair.facts import Context
 from controller.plan.pair.record import Decision
 from controller.southbound import ChassisSeen, SouthboundSeen
 from controller.state_dir import StateDir
-from controller.trust import UNABLE, Trust
+from controller.trust import NOT_OUR_PORTS, UNABLE, Trust
 from ovn_ipsec.clock import utc_now
+from ovn_ipsec.model.chassis import ChassisName
 from ovn_ipsec.model.observation import Unknown
 from ovn_ipsec.model.policy import Auth, Phase
+from ovn_ipsec.pki.keys import private_pem
 from ovn_ipsec.pki.profile import self_signed
-from ovn_ipsec.schema.open_vswitch import PSK_PLAIN, LocalChassis, parse_local
+from ovn_ipsec.schema.open_vswitch import PSK_PLAIN, CredentialFiles, LocalChassis, parse_local
 from tests import worlds
 from tests.contracts.ike_backend import DAY
 from tests.fakes.configs import number
@@ -255,7 +259,8 @@ def test_a_method_that_the_ike_daemon_is_not_given_is_said(tmp_path: Path) -> No
     policy = desk.agent.policy
     assert desk.trust.auths == {Auth.PSK}
     assert not [word for word in desk.trust.problems(policy, "ssl:1.2.3.4:6642") if word]
-    desk.trust = Trust(CredentialKeeper(desk.state.path), Keyring(desk.state), frozenset({Auth.CA}))
+    abilities = replace(ABLE, auths=frozenset({Auth.CA}))
+    desk.trust = Trust(CredentialKeeper(desk.state.path), Keyring(desk.state), abilities)
     desk.agent = Agent(A, desk.trust.configs)
     desk.agent.put(policy, worlds.two_chassis().items())
     desk.run(1.0)
@@ -265,3 +270,51 @@ def test_a_method_that_the_ike_daemon_is_not_given_is_said(tmp_path: Path) -> No
     assert not desk.trust.problems(replace(policy, phase=Phase.OFF), "ssl:1.2.3.4:6642")
     desk.decide(2.0)
     assert desk.error() == "this chassis has nothing to authenticate with: psk"
+
+
+def delegated(desk: Desk, files: CredentialFiles) -> None:
+    """Let ovs-monitor-ipsec make the SAs."""
+    policy = desk.agent.policy
+    desk.trust = Trust(CredentialKeeper(desk.state.path), Keyring(desk.state), Delegate.abilities)
+    desk.agent = Agent(A, desk.trust.configs)
+    desk.agent.abilities = Delegate.abilities
+    desk.agent.put(policy, worlds.two_chassis().items())
+    desk.here = replace(desk.here, files=files)
+
+
+def test_pins_can_be_used_with_the_stock_daemon_where_the_ports_are_ours(tmp_path: Path) -> None:
+    """ovn-controller names no certificates on its own, and the operator makes ours."""
+    desk, key = Desk(tmp_path, Auth.PINNED), make_key()
+    (tmp_path / "own.crt").write_text(self_signed(key, A, 30 * DAY, utc_now()))
+    (tmp_path / "own.key").write_bytes(private_pem(key))
+    paths = [str(tmp_path / f"own.{end}") for end in ("crt", "key")]
+    delegated(desk, CredentialFiles(certificate=paths[0], private_key=paths[1], ca_cert=""))
+    desk.rows.put(B, self_signed(make_key(), B, 30 * DAY, utc_now()))
+    desk.trust.owns_ports = True
+    desk.run(0.0)
+    desk.rows.put(A, desk.trust.keeper.pin)
+    desk.run(100.0)
+    remotes = "ssl:1.2.3.4:6642"
+    assert desk.trust.auths == {Auth.PINNED}
+    assert desk.trust.problems(desk.agent.policy, remotes) == []
+    assert desk.config().proofs[0].trusted_der == desk.trust.configs.pins_of(B)
+    desk.trust.owns_ports = False
+    desk.run(200.0)
+    assert desk.trust.auths == frozenset()
+    assert desk.trust.problems(desk.agent.policy, remotes) == [NOT_OUR_PORTS]
+
+
+def test_a_peers_certificate_that_the_stock_daemon_cannot_read_costs_that_peer(
+    tmp_path: Path,
+) -> None:
+    """It is named while its row says so."""
+    desk = Desk(tmp_path, Auth.PINNED)
+    delegated(desk, CredentialFiles(certificate="", private_key="", ca_cert=""))
+    desk.trust.owns_ports = True
+    long_name = ChassisName("b" * 65)
+    desk.rows.put(long_name, self_signed(make_key(), long_name, 30 * DAY, utc_now()))
+    desk.run(0.0)
+    assert desk.trust.configs.pins_of(long_name) == ()
+    said = "; ".join(desk.trust.problems(desk.agent.policy, "ssl:1.2.3.4:6642"))
+    assert UNREAD in said
+    assert long_name in said

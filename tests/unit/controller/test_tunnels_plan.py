@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.plan.ports import tunnels
+from controller.plan.ports.delegated import PinPaths, delegated_ports
 from controller.plan.ports.tunnels import (
     Mark,
     PortPlan,
@@ -19,7 +20,6 @@ from controller.plan.ports.tunnels import (
     SeenPorts,
     TunnelPort,
     WantedPort,
-    delegated_ports,
     marks,
     plan_ports,
     wanted_ports,
@@ -144,6 +144,40 @@ def test_for_the_stock_daemon_a_port_names_its_peer_only_to_have_it_encrypted(
     assert all(
         ("local_ip" in dict(one.options)) is ("remote_name" in dict(one.options)) for one in wanted
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "in_use", "named"),
+    [
+        (PairState.PENDING, "", "new"),
+        (PairState.BLOCKED, "", "new"),
+        (PairState.LINGERING, "old", "new"),
+        (PairState.BLOCKED, "old", "new"),
+        (PairState.ENCRYPTED, "", "new"),
+        (PairState.ENCRYPTED, "old", "old"),
+        (PairState.ENCRYPTED, "new", "new"),
+        (PairState.ENCRYPTED, "older", "new"),
+        (PairState.CLEAR, "new", None),
+        (PairState.QUARANTINED, "new", None),
+    ],
+)
+def test_a_port_names_the_certificate_that_its_pair_is_encrypted_with(
+    state: PairState, in_use: str, named: str | None
+) -> None:
+    """As long as it is accepted; else the newest, instead of the name of the chassis."""
+    pins = PinPaths(of_peer={ChassisName("hv2"): ["new", "old"]}, in_use={in_use})
+    wanted = delegated_ports([(pair(), True, state)], IPSEC, pins)
+    (options,) = (dict(one.options) for one in wanted)
+    assert options.get("remote_cert") == named
+    assert "remote_name" not in options
+    assert ("local_ip" in options) is (named is not None)
+
+
+def test_a_port_to_a_peer_without_a_certificate_names_nobody() -> None:
+    """An authority's signature is not what is asked for."""
+    pins = PinPaths(of_peer={}, in_use=frozenset())
+    wanted = delegated_ports([(pair(), None, PairState.BLOCKED)], IPSEC, pins)
+    assert wanted == want(pair(), settings=CLEAR)
 
 
 def test_local_ip_can_be_asked_for() -> None:

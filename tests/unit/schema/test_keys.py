@@ -14,12 +14,12 @@ from uuid import UUID
 import pytest
 
 from controller.ike import messages
-from controller.plan.ports import tunnels
+from controller.plan.ports import delegated, tunnels
 from northd_ext.observe.views import STATE_PHASE
 from ovn_ipsec.model.chassis import ChassisName, EncapType, Pair
 from ovn_ipsec.model.key import Key, Party, one_of
 from ovn_ipsec.model.policy import EncryptionPolicy, Phase
-from ovn_ipsec.model.status import Digest, PairCounts, Room
+from ovn_ipsec.model.status import Digest, PairCounts, PairState, Room
 from ovn_ipsec.policy import bindings
 from ovn_ipsec.schema import encap, nb_global, open_vswitch, port, report, sb_global, tuning
 
@@ -205,7 +205,9 @@ def test_the_options_of_a_port_are_on_the_page():
         in_port=6081,
     )
     (wanted,) = tunnels.wanted_ports([(pair, True)], settings)
-    assert set(dict(wanted.options)) == named("Interface.options")
+    pins = delegated.PinPaths(of_peer={pair.peer: ["a path"]}, in_use=())
+    (other,) = delegated.delegated_ports([(pair, True, PairState.BLOCKED)], settings, pins)
+    assert {*dict(wanted.options), *dict(other.options)} == named("Interface.options")
 
 
 def test_the_defaults_are_those_of_the_code():
