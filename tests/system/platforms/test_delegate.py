@@ -126,9 +126,13 @@ def _sign_itself(host: Chassis, folder: str) -> str:
 
 
 def _wait_clear(cluster: Cluster, ping: helpers.Traffic) -> None:
-    """Wait until the stock daemon has taken its policies out of the kernel, too."""
+    """Wait until the stock daemon has taken its policies and SAs out of the kernel, too.
+
+    Where both ends delete one at the same time, charon may be left without an answer, and gives up
+    after 165 s (its default of five retransmissions).
+    """
     for host in _delegating(cluster):
-        wait_until(lambda one=host: not helpers.leftovers(one), 60, f"{host.name} clean")
+        wait_until(lambda one=host: not helpers.leftovers(one), 240, f"{host.name} clean")
     ping.wait_answers()
     ping.mark()
     ping.run(2)
