@@ -13,7 +13,7 @@ SEEDS = 300-1299
 # Another machine than this one for the guest, such as --speed 20 or --just-booted.
 MACHINE =
 
-.PHONY: help setup deb rpm image sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system platforms hosts hosts-check bench bench-policy bench-ovn bench-northd bench-peers evaluate docs docs-site
+.PHONY: help setup deb rpm image sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system platforms hosts hosts-check bench bench-policy bench-ovn bench-northd bench-peers bench-switch evaluate docs docs-site
 
 help:
 	@echo 'setup        install what is missing: Debian packages, .venv (quick when nothing is)'
@@ -43,6 +43,7 @@ help:
 	@echo 'bench-ovn    what it costs OVN itself, into docs/explanation/ovn-cost.md'
 	@echo 'bench-northd what a large cluster costs northd, into docs/explanation/northd-cost.md'
 	@echo 'bench-peers  what it costs to bring many peers up, into docs/explanation/peers-cost.md'
+	@echo 'bench-switch how long the switch takes by the simulator, into docs/explanation/switch-cost.md'
 	@echo 'evaluate     throughput and CPU by cipher suite, into docs/explanation/evaluation.md'
 	@echo 'docs         write the generated pages, pictures and man pages again'
 	@echo 'docs-site    the pages as a site, into build/site; broken links are errors'
@@ -155,6 +156,10 @@ bench-northd:
 # Needs root, user-mode-linux and busybox-static.
 bench-peers:
 	$(PYTHON) tests/bench/thousand/run.py $(ARGS)
+
+# Needs root.
+bench-switch:
+	$(PYTHON) tests/bench/switch/run.py $(ARGS)
 
 evaluate:
 	$(PYTHON) tests/bench/evaluation/run.py $(ARGS)

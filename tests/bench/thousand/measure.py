@@ -147,14 +147,18 @@ def states() -> int:
 
 
 def prepare(count: int) -> None:
-    """Make a wire between this namespace and another, which has the addresses of all peers."""
+    """Let the kernel load what a first SA takes, and make the wire."""
     for module in MODULES:
         subprocess.run(["modprobe", module], check=False, stderr=subprocess.DEVNULL)
-    lab.FOLDER.mkdir()
-    # The kernel loads what a first SA takes before anything is timed.
     ends = ("src", "192.0.2.1", "dst", "192.0.2.2", "proto", "esp", "spi", "1")
     lab.sh("ip", "xfrm", "state", "add", *ends, "mode", "transport", "aead", *CIPHER)
     lab.sh("ip", "xfrm", "state", "flush")
+    connect(count)
+
+
+def connect(count: int) -> None:
+    """Make a wire between this namespace and another, which has the addresses of all peers."""
+    lab.FOLDER.mkdir()
     lab.sh("ip", "netns", "add", FAR)
     lab.sh("ip", "link", "add", "w0", "type", "veth", "peer", "name", "w0", "netns", FAR)
     lab.sh("ip", "address", "add", f"{lab.LOCAL_IP}/8", "dev", "w0")
