@@ -13,7 +13,7 @@ SEEDS = 300-1299
 # Another machine than this one for the guest, such as --speed 20 or --just-booted.
 MACHINE =
 
-.PHONY: help setup deb rpm image sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system platforms hosts hosts-check bench bench-policy bench-ovn bench-northd bench-peers bench-switch evaluate docs docs-site
+.PHONY: help setup deb rpm image sandbox check check-fast lint types arch unit unit-fast simulation simulate functional system platforms hosts hosts-check bench bench-policy bench-ovn bench-northd bench-peers bench-switch bench-mesh evaluate docs docs-site
 
 help:
 	@echo 'setup        install what is missing: Debian packages, .venv (quick when nothing is)'
@@ -44,6 +44,7 @@ help:
 	@echo 'bench-northd what a large cluster costs northd, into docs/explanation/northd-cost.md'
 	@echo 'bench-peers  what it costs to bring many peers up, into docs/explanation/peers-cost.md'
 	@echo 'bench-switch how long the switch takes by the simulator, into docs/explanation/switch-cost.md'
+	@echo 'bench-mesh   twenty hosts, each with each, into docs/explanation/mesh.md'
 	@echo 'evaluate     throughput and CPU by cipher suite, into docs/explanation/evaluation.md'
 	@echo 'docs         write the generated pages, pictures and man pages again'
 	@echo 'docs-site    the pages as a site, into build/site; broken links are errors'
@@ -160,6 +161,10 @@ bench-peers:
 # Needs root.
 bench-switch:
 	$(PYTHON) tests/bench/switch/run.py $(ARGS)
+
+# Needs root, user-mode-linux and busybox-static.
+bench-mesh:
+	$(PYTHON) tests/bench/mesh/run.py $(ARGS)
 
 evaluate:
 	$(PYTHON) tests/bench/evaluation/run.py $(ARGS)
