@@ -7,7 +7,7 @@ While the daemon is away, nothing is known of it, and the kernel tells whether a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import chain
 
@@ -80,7 +80,9 @@ class IkeLink:
         """What was taken from the daemon and not processed yet."""
         self._clock = clock
         self._later: set[ConnName] = set()
-        """Connections that the next dump is read for."""
+        """Connections that are read next, or with the next dump if they are many."""
+        self._doubted: dict[ConnName, tuple[IkeSa, ...]] = {}
+        """What was seen of suspects when they were to be read once more."""
         self._dump_at = 0.0
         """Before this, no dump is read for many connections at once."""
 
@@ -107,7 +109,8 @@ class IkeLink:
         """Connections that may have other SAs by now than were seen; None: any of them.
 
         Until they are read, the kernel must not be compared with what was seen of them. Events
-        come late where much is rekeyed, so the daemon is asked for those that matter.
+        come late where much is rekeyed, so those that matter are read once more, with the rests
+        of all reads: something is missing if the daemon still has the same SAs then.
 
         Args:
             suspects: What was seen of connections of which the kernel seems to lack something.
@@ -117,27 +120,12 @@ class IkeLink:
             return None
         known = frozenset(self._unread).union(*(events.conns for events in self._ahead))
         known |= self._later
-        asked = self._reported(suspects.keys() - known)
-        changed = {name for name, sas in asked.items() if sas != frozenset(suspects[name])}
-        self._later |= changed
-        return known | changed
-
-    def _reported(self, names: Set[ConnName]) -> dict[ConnName, frozenset[IkeSa] | None]:
-        """Ask the daemon for the SAs of connections; None: it cannot say what it has."""
-        if len(names) <= BULK:
-            answers = {name: self.backend.observe_sas(name) for name in names}
-            return {
-                name: frozenset(answer.value) if isinstance(answer, Known) else None
-                for name, answer in answers.items()
-            }
-        found: dict[ConnName, frozenset[IkeSa] | None] = dict.fromkeys(names)
-        match self.backend.observe():
-            case Known(value=seen):
-                readable = names - seen.unreadable.keys()
-                found |= {name: frozenset(seen.sas.get(name, ())) for name in readable}
-            case Unknown():
-                pass
-        return found
+        before, waiting = self._doubted, known & self._doubted.keys()
+        self._doubted = {name: sas for name, sas in suspects.items() if name not in known}
+        fresh = {name for name, sas in self._doubted.items() if sas != before.get(name)}
+        self._doubted |= {name: before[name] for name in waiting}
+        self._later |= fresh
+        return known | fresh
 
     def sync(self, agent: Agent, now: float) -> bool:
         """Connect if necessary, and process events.
@@ -166,7 +154,7 @@ class IkeLink:
         if not self._up:
             return False
         self._up = False
-        self._unread, self._missed, self._later = {}, "", set()
+        self._unread, self._missed, self._later, self._doubted = {}, "", set(), {}
         self.keys.lost()
         self._problem = "the IKE daemon does not answer"
         _log.error("ike_daemon_lost")
