@@ -68,22 +68,23 @@ def credentials() -> dict[str, str]:
 class Database:
     """One ovsdb-server with the shipped schemas."""
 
-    def __init__(self, schemas: Iterable[str]) -> None:
+    def __init__(self, schemas: Iterable[str], folder: Path = FOLDER) -> None:
+        self.socket = folder / DATABASE.name
         paths = []
         for schema in schemas:
-            path = FOLDER / (Path(schema).stem + ".db")
+            path = folder / (Path(schema).stem + ".db")
             sh("ovsdb-tool", "create", str(path), schema)
             paths.append(str(path))
-        self._server = start(
-            "ovsdb-server", *paths, f"--remote=punix:{DATABASE}", f"--unixctl={FOLDER}/ovsdb.ctl"
-        )
-        wait(DATABASE.exists, 20)
+        words = (*paths, f"--remote=punix:{self.socket}", f"--unixctl={folder}/ovsdb.ctl")
+        self._server = start("ovsdb-server", *words, log=f"ovsdb-server-{folder.name}")
+        wait(self.socket.exists, 60)
 
-    def transact(self, name: str, operations: list[dict[str, Any]]) -> None:
-        """Send one transaction (RFC 7047 section 4.1.3) and insist that all of it succeeded."""
+    def transact(self, name: str, operations: list[dict[str, Any]]) -> list[Any]:
+        """Send a transaction (RFC 7047 section 4.1.3), insist on its success, give its results."""
         request = {"method": "transact", "params": [name, *operations], "id": 0}
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.connect(str(DATABASE))
+            # It is there before its server listens on it.
+            wait(lambda: sock.connect_ex(str(self.socket)) == 0, 60)
             sock.sendall(json.dumps(request).encode())
             text, answer = b"", None
             while answer is None:
@@ -92,10 +93,11 @@ class Database:
                     answer = json.loads(text)
                 except ValueError:
                     continue
-        results = answer["result"]
+        results: list[Any] = answer["result"]
         assert answer["error"] is None, answer
         bad = [result for result in results if result and "error" in result]
         assert not bad, bad
+        return results
 
 
 def insert(table: str, row: dict[str, Any], name: str = "") -> dict[str, Any]:

@@ -33,14 +33,8 @@ sys.path[:0] = [str(ROOT), str(HERE.parent / "control_plane"), str(HERE.parent /
 import inside  # noqa: E402 - after the path
 import lab  # noqa: E402
 import measure as thousand  # noqa: E402
-from cryptography.hazmat.primitives.serialization import (  # noqa: E402
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
 
 from ovn_ipsec.lab import namespaces  # noqa: E402
-from tests.contracts import ike_backend as ike  # noqa: E402
 
 SCHEMAS = ("/usr/share/ovn/ovn-nb.ovsschema", inside.SCHEMAS["sb"])
 BRIDGE, FAR = "wire", "p-"
@@ -140,24 +134,17 @@ class Host:
         self.folder.mkdir()
         enter = ("ip", "netns", "exec", self.name)
         charon = inside.start_charon(self.vici, "", enter)
-        database = self.folder / "conf.db"
-        local = self.folder / "db.sock"
-        lab.sh("ovsdb-tool", "create", str(database), inside.SCHEMAS["vswitch"])
-        lab.start(
-            *("ovsdb-server", str(database), f"--remote=punix:{local}"),
-            f"--unixctl={self.folder}/ovsdb.ctl",
-            log=f"ovsdb-{self.name}",
-        )
-        lab.wait(local.exists)
+        database = lab.Database([inside.SCHEMAS["vswitch"]], self.folder)
         settings = {
             "system-id": self.name,
             "ovn-remote": f"unix:{lab.DATABASE}",
             "ovn-encap-ip": self.ip,
             "ovn-encap-type": "geneve",
         }
-        transact(local, "Open_vSwitch", [inside.open_vswitch_row(self.files(), settings, [])])
+        files = thousand.credentials(self.name, self.folder)
+        database.transact("Open_vSwitch", [inside.open_vswitch_row(files, settings, [])])
         controller = lab.start(
-            *(*enter, sys.executable, "-m", "controller", f"unix:{local}"),
+            *(*enter, sys.executable, "-m", "controller", f"unix:{database.socket}"),
             *("--vici", f"unix://{self.vici}", "--unixctl", str(self.folder / "ctl")),
             *("--pidfile", str(self.folder / "pid"), "--state-dir", str(self.folder / "state")),
             *("--log-file", str(lab.FOLDER / f"{self.name}.log")),
@@ -165,22 +152,6 @@ class Host:
             log=f"{self.name}-stderr",
         )
         self.pids = {"controller": controller.pid, "charon": charon}
-
-    def files(self) -> dict[str, str]:
-        """Its certificate, its key and the authority, as files."""
-        certificate, key = ike.identity(self.name)
-        parts = {
-            "ca": ike.lab().certificate.public_bytes(Encoding.PEM),
-            "cert": certificate.public_bytes(Encoding.PEM),
-            "key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        }
-        found = {}
-        for part, pem in parts.items():
-            path = self.folder / f"{part}.pem"
-            path.touch(mode=0o600)
-            path.write_bytes(pem)
-            found[part] = str(path)
-        return found
 
     def states(self) -> int:
         """How many SAs its kernel holds."""
@@ -198,41 +169,21 @@ class Host:
             self.received.add(source)
 
 
-def transact(path: Path, name: str, operations: list[dict[str, Any]]) -> list[Any]:
-    """Send one transaction to a database (RFC 7047 section 4.1.3), and insist on its success."""
-    request = {"method": "transact", "params": [name, *operations], "id": 0}
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        # It is there before its server listens on it.
-        lab.wait(lambda: sock.connect_ex(str(path)) == 0, 60)
-        sock.sendall(json.dumps(request).encode())
-        text, answer = b"", None
-        while answer is None:
-            text += sock.recv(1 << 20)
-            try:
-                answer = json.loads(text)
-            except ValueError:
-                continue
-    if answer["error"] or any("error" in one for one in answer["result"]):
-        raise ValueError(answer)
-    found: list[Any] = answer["result"]
-    return found
-
-
-def column(name: str, table: str, column: str) -> list[dict[str, str]]:
+def column(database: lab.Database, name: str, table: str, column: str) -> list[dict[str, str]]:
     """The maps in one column of all rows of a table."""
     select = {"op": "select", "table": table, "where": [], "columns": [column]}
-    (found,) = transact(lab.DATABASE, name, [select])
+    (found,) = database.transact(name, [select])
     return [dict(row[column][1]) for row in found["rows"]]
 
 
-def set_ipsec(*, on: bool) -> None:
+def set_ipsec(database: lab.Database, *, on: bool) -> None:
     order = {"op": "update", "table": "NB_Global", "where": [], "row": {"ipsec": on}}
-    transact(lab.DATABASE, "OVN_Northbound", [order])
+    database.transact("OVN_Northbound", [order])
 
 
-def state() -> str:
+def state(database: lab.Database) -> str:
     """The state that an operator reads; degraded: this kernel lacks one layer of the guard."""
-    (row,) = column("OVN_Northbound", "NB_Global", "external_ids")
+    (row,) = column(database, "OVN_Northbound", "NB_Global", "external_ids")
     return row.get("ovn-ipsec-state", "").removesuffix(" (degraded)")
 
 
@@ -276,9 +227,9 @@ def encrypted(hosts: list[Host]) -> bool:
     return all(host.states() >= wanted for host in hosts)
 
 
-def reported(hosts: Iterable[Host]) -> bool:
+def reported(database: lab.Database, hosts: Iterable[Host]) -> bool:
     """Whether every controller has reported."""
-    digests = column("OVN_Southbound", "Chassis_Private", "external_ids")
+    digests = column(database, "OVN_Southbound", "Chassis_Private", "external_ids")
     return sum("ovn-ipsec-generation" in one for one in digests) >= len(list(hosts))
 
 
@@ -290,9 +241,9 @@ def run(count: int) -> Result:
     lab.sh("ip", "link", "add", BRIDGE, "type", "bridge")
     lab.sh("ip", "link", "set", BRIDGE, "up")
     wire = Wire()
-    lab.Database(SCHEMAS)
+    database = lab.Database(SCHEMAS)
     for name, table in (("OVN_Northbound", "NB_Global"), ("OVN_Southbound", "SB_Global")):
-        transact(lab.DATABASE, name, [lab.insert(table, {})])
+        database.transact(name, [lab.insert(table, {})])
     both = (f"--ovnnb-db=unix:{lab.DATABASE}", f"--ovnsb-db=unix:{lab.DATABASE}")
     lab.start("ovn-northd", *both, f"--unixctl={lab.FOLDER}/northd.ctl")
     lab.start(
@@ -307,17 +258,17 @@ def run(count: int) -> Result:
     for number in range(1, count + 1):
         host = Host(f"h{number:02d}", f"10.9.0.{number}", lab.FOLDER / f"h{number:02d}")
         rows = inside.chassis_rows(host.name, host.ip, host.name, own=True)
-        transact(lab.DATABASE, "OVN_Southbound", rows)
+        database.transact("OVN_Southbound", rows)
         host.connect()
         host.start()
         hosts.append(host)
-    until(lambda: reported(hosts))
+    until(lambda: reported(database, hosts))
     found: Result = {"kernel": platform.release(), "hosts": count}
     found["started_s"] = round(time.monotonic() - begin, 1)
     found["before"] = each_to_each(hosts, wire)
     used = {pid: lab.cpu_s(pid) for host in hosts for pid in host.pids.values()}
-    set_ipsec(on=True)
-    found["enforced_s"] = until(lambda: state() == "enforced")
+    set_ipsec(database, on=True)
+    found["enforced_s"] = until(lambda: state(database) == "enforced")
     found["encrypted"] = encrypted(hosts)
     for kind in ("controller", "charon"):
         pids = [host.pids[kind] for host in hosts]
@@ -326,10 +277,12 @@ def run(count: int) -> Result:
     found["enforced"] = each_to_each(hosts, wire)
     delete(hosts[0], DELETED)
     found["deleted"] = not encrypted(hosts)
-    found["whole_s"] = until(lambda: encrypted(hosts) and state() == "enforced")
+    found["whole_s"] = until(lambda: encrypted(hosts) and state(database) == "enforced")
     found["reconciled"] = each_to_each(hosts, wire)
-    set_ipsec(on=False)
-    found["off_s"] = until(lambda: state() == "off" and not any(host.states() for host in hosts))
+    set_ipsec(database, on=False)
+    found["off_s"] = until(
+        lambda: state(database) == "off" and not any(host.states() for host in hosts)
+    )
     found["after"] = each_to_each(hosts, wire)
     return found
 

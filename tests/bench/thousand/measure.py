@@ -317,19 +317,20 @@ def floor(count: int, marks: Path) -> Result:
 # Ours: the controller, told by a southbound and by a local database.
 
 
-def credentials() -> dict[str, str]:
-    certificate, key = ike.identity(LOCAL)
+def credentials(name: str, folder: Path) -> dict[str, str]:
+    """The certificate of a chassis, its key and the authority, as files."""
+    certificate, key = ike.identity(name)
     parts = {
         "ca": ike.lab().certificate.public_bytes(Encoding.PEM),
         "cert": certificate.public_bytes(Encoding.PEM),
         "key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
     }
     files = {}
-    for name, pem in parts.items():
-        path = lab.FOLDER / f"{name}.pem"
+    for part, pem in parts.items():
+        path = folder / f"{part}.pem"
         path.touch(mode=0o600)
         path.write_bytes(pem)
-        files[name] = str(path)
+        files[part] = str(path)
     return files
 
 
@@ -348,7 +349,7 @@ def ours(count: int, marks: Path) -> Result:
         "ovn-encap-ip": lab.LOCAL_IP,
         "ovn-encap-type": "geneve",
     }
-    local = inside.open_vswitch_row(credentials(), settings, [])
+    local = inside.open_vswitch_row(credentials(LOCAL, lab.FOLDER), settings, [])
     database.transact("Open_vSwitch", [local])
     control = lab.FOLDER / "controller.ctl"
     agent = lab.start(
